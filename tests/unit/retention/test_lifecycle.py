@@ -132,8 +132,8 @@ def test_a_restored_image_counts_from_its_restoration() -> None:
         ([count(1, 1, status="untagged"), age(2, 1, status="untagged")], "only one rule"),
         ([count(1, 1, "a"), age(2, 1, "a")], "same tags"),
         ([count(1, 1)], "needs either"),
-        ([count(1, 1, "a", status="untagged")], "only with tagStatus"),
-        ([count(1, 0, "a")], "from 1 on"),
+        ([count(1, 1, "a", status="untagged")], "need tagStatus"),
+        ([count(1, 0, "a")], "at least 1"),
         ([rule(1, "any", countType="sinceImagePulled", countNumber=1)], "can only archive"),
         ([rule(1, countType="sinceImagePushed", countNumber=1, tagPatternList=["*1*2*3*4*"])], "wildcards"),
         ([count(n, 1, f"a{n}") for n in range(1, 52)], "at most 50"),
@@ -142,3 +142,12 @@ def test_a_restored_image_counts_from_its_restoration() -> None:
 def test_what_ecr_refuses_is_refused_with_the_reason(rules: list[Any], why: str) -> None:
     with pytest.raises(BadLifecyclePolicy, match=why):
         parse_lifecycle_policy({"rules": rules})
+
+
+def test_a_number_of_days_beyond_all_dates_expires_nothing() -> None:
+    assert expired([image("old", "v1", days=4000)], age(1, 10**15, status="any")) == set()
+
+
+def test_a_document_that_is_nested_too_deep_is_refused() -> None:
+    with pytest.raises(BadLifecyclePolicy, match="nested too deep"):
+        parse_lifecycle_policy("[" * 30_000)

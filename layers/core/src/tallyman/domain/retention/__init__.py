@@ -1,4 +1,4 @@
-"""Retention: what of a repository stays, what may go, and why. Pure; `plan.plan_retention` is where to start."""
+"""Retention: which images of a repository stay or are removed, and why. Pure; start at `plan.plan_retention`."""
 
 from tallyman.domain.retention.inputs import Reading, RetentionInputs
 from tallyman.domain.retention.inventory import Inventory

@@ -1,4 +1,4 @@
-"""Inputs to a retention plan besides the registry and the policy: usage, and what ledger and state say."""
+"""Inputs to a retention plan besides the registry and the policy: usage, releases, pending promotions, freezes."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import field
@@ -11,8 +11,8 @@ from tallyman.values import value
 
 @value
 class Reading:
-    """One look at one source of usage in one account and region. `error`: why it could not be read; what it would
-    have reported is then not known. `regional`: what runs there can only pull from a registry of its own region."""
+    """One reading of one source of usage in one account and region. `error`: why it could not be read, so that its uses
+    are not known. `regional`: what runs there can pull only from a registry of its own region."""
 
     source: str
     where: EcrRegistry
@@ -22,13 +22,13 @@ class Reading:
     regional: bool = False
 
     def reaches(self, registry: EcrRegistry) -> bool:
-        """Whether its uses could run an image of this registry."""
+        """Whether the source's uses could run an image of this registry."""
         return not self.regional or self.where.region == registry.region
 
 
 @value
 class Release:
-    """An environment ran a digest from `since` until `until` (None: it still does)."""
+    """The time in which an environment ran a digest; `until` None: it still does."""
 
     environment: str
     since: datetime
@@ -37,12 +37,12 @@ class Release:
 
 @value
 class RetentionInputs:
-    """The ledger's and the state's data about one repository, and what other regions hold.
+    """The ledger's and the state table's data about one repository, and the images that other regions hold.
 
-    `moved`: when a tag was last set to a digest. `started`: what tags pointed to when somebody started to use them, by
-    (tag, moment); None: not known. `waiting`, `elsewhere`: digests and why they are needed. `frozen`: why nothing of
-    the repository may be removed now. `begun`: images that were to go with an index or subject which retention has
-    removed since, in a run that ended before it came to them.
+    `moved`: when a tag was last set to a digest. `started`: where a tag pointed when something started from it, by
+    (tag, time); None: not known. `waiting`: digests that wait for a promotion, and why; `elsewhere`: digests that a
+    removal would also remove from another region, and why. `frozen`: why nothing of the repository may be removed now.
+    `begun`: images whose index or subject was removed by a run that ended before it removed them.
     """
 
     moved: Mapping[Digest, datetime] = field(default_factory=dict)
@@ -55,8 +55,8 @@ class RetentionInputs:
 
 
 def concerns(use: Use, name: str, registry: EcrRegistry) -> bool:
-    """Whether what is used could be an image of the repository of this name: where a source reports an address that is
-    no ECR's, the name alone counts."""
+    """Whether the used image may be one of the repository with this name. Where a source reports an address that is not
+    an ECR's, only the name is compared."""
     if use.repository is not None:
         return use.repository.name == name and use.repository.registry == registry
     path = use.image.partition("/")[2].partition("@")[0]
@@ -64,7 +64,8 @@ def concerns(use: Use, name: str, registry: EcrRegistry) -> bool:
 
 
 def used_tag(use: Use) -> str | None:
-    """The tag that is used; `latest` where neither a tag nor a digest is said, as every container runtime reads it."""
+    """The tag of a use; `latest` where the address has neither tag nor digest, as in every container runtime; None: the
+    use has a digest only."""
     if use.tag is not None or use.digest is not None:
         return use.tag
     last = use.image.partition("@")[0].rpartition("/")[2]
@@ -72,7 +73,7 @@ def used_tag(use: Use) -> str | None:
 
 
 def wanted_tags(readings: Iterable[Reading], name: str, registry: EcrRegistry) -> set[tuple[str, datetime]]:
-    """The tags whose digest at a moment in the past has to be found out: (tag, when somebody started to use it)."""
+    """The tags whose digest at a past time is needed: (tag, when something started from it)."""
     found: set[tuple[str, datetime]] = set()
     for use in (use for reading in readings for use in reading.uses):
         if use.digest is None and use.since is not None and concerns(use, name, registry):

@@ -1,7 +1,7 @@
 """All images of one repository, in columns: a million of them take about half a gigabyte.
 
-An image is a number, its row. What hangs together (an index's children, a referrer's subject) is kept as digests until
-it is asked for, because a page may name what only a later page brings.
+An image is the number of its row. Relations (an index's children, a referrer's subject) are stored as digests until
+`links` is called, because a page of the listing may name images of later pages.
 """
 
 import re
@@ -25,38 +25,39 @@ _NOTHING = array("I")
 
 
 class Links(NamedTuple):
-    """By row: what goes along with it (`below`: children and referrers), the indexes that list it (`above`), and the
-    images that it refers to (`about`)."""
+    """Relations by row: its children and referrers (`below`), the indexes that list it (`above`), and its subjects
+    (`about`)."""
 
     below: dict[int, list[int]]
     above: dict[int, list[int]]
     about: dict[int, list[int]]
 
     def holders(self, row: int) -> list[int]:
-        """What the row hangs on: the indexes that list it, and its subjects."""
+        """The indexes that list the row, and its subjects."""
         return [*self.above.get(row, ()), *self.about.get(row, ())]
 
 
 def millis(moment: datetime) -> int:
-    """Milliseconds since 1970."""
+    """The milliseconds from 1970 to the moment."""
     return (moment - _EPOCH) // _MILLI
 
 
 def moment(value: int) -> datetime:
-    """The reverse."""
+    """The moment `value` milliseconds after 1970 began."""
     return _EPOCH + value * _MILLI
 
 
 def subject_of_tag(tag: str) -> str | None:
-    """The digest that a tag such as `sha256-<hex>.sig` is about: how signatures were stored before referrers."""
+    """The subject of a tag such as `sha256-<hex>.sig`, under which tools store signatures without referrers; None:
+    another tag."""
     found = _ABOUT.fullmatch(tag) if tag.startswith("sha256-") else None
     return f"sha256:{found[1]}" if found else None
 
 
 class Inventory:
-    """What a repository holds. Fill it with `add`, and with `describe` for what manifests say; in any order.
+    """The images of a repository. Fill it with `add` for each image and `describe` for each manifest, in any order.
 
-    `name` is the repository's canonical name, `environment` the one that it belongs to (None: none).
+    `name`: the repository's canonical name; `environment`: the one that it belongs to, None: none.
     """
 
     def __init__(self, repository: Repository, name: str | None = None, environment: str | None = None) -> None:
@@ -67,25 +68,25 @@ class Inventory:
         self.pushed = array("q")  # milliseconds since 1970
         self.pulled = array("q")  # NEVER, or milliseconds since 1970
         self.sizes = array("q")
-        self.indexes = bytearray()  # 1: an index by its media type
-        self.archived = bytearray()
+        self.indexes = bytearray()  # 1: an index
+        self.archived = bytearray()  # 1: in ECR's archive
         self.media_types: dict[int, str] = {}  # of archived images
         self.subjects: dict[int, str] = {}
         self.children: dict[int, Sequence[str]] = {}
         self.attestations: set[str] = set()
         self.artifacts: set[int] = set()
-        self.unread: dict[int, str] = {}  # rows that may list anything, as their manifest is not known: why
+        self.unread: dict[int, str] = {}  # why a row's manifest is not known; it may list any image
         self.layer_sizes = array("q")
         self._layer_ids: dict[int, int] = {}
-        self._held = array("I")  # numbers of layers, one image's after the other's
-        self._begins = array("q")  # by row: where in it, or NEVER where its manifest is not known
+        self._held = array("I")  # numbers of layers, image by image
+        self._begins = array("q")  # by row: its first position in `_held`; NEVER: its manifest is not known
         self._ends = array("q")
 
     def __len__(self) -> int:
         return len(self.digests)
 
     def add(self, detail: ImageDetail) -> int:
-        """One image as the registry lists it; its row. The same digest again is the same image."""
+        """Add one image as the registry lists it; returns its row. A digest that was added before keeps its row."""
         row = self.add_raw(
             detail.digest,
             detail.tags,
@@ -114,7 +115,7 @@ class Inventory:
         archived: bool = False,
         subject: str | None = None,
     ) -> int:
-        """The same from plain values: times in milliseconds since 1970."""
+        """The same from plain values: times in milliseconds since 1970, `size` in bytes."""
         known = self.rows.get(digest)
         if known is not None:
             return known
@@ -136,9 +137,9 @@ class Inventory:
         return row
 
     def describe(self, digest: str, manifest: Manifest | None, why: str = "") -> None:
-        """What the manifest says; None: it can't be read, and `why`.
+        """Add what the manifest says; None: it can't be read, and `why`.
 
-        Of a manifest that does not parse every digest that its bytes name counts as a child: too much may stay.
+        Where a manifest does not parse, every digest in its bytes counts as a child, so that rather too much stays.
         """
         row = self.rows.get(digest)
         if row is None:
@@ -167,15 +168,16 @@ class Inventory:
             self.children[row] = tuple(named)
 
     def emptied(self) -> "Inventory":
-        """An inventory of the same repository with no image yet, which `recall` fills with what this one has read of
-        manifests. It shares the table of layers."""
+        """A new inventory of the same repository without images, for `recall` from this one. Shares its table of
+        layers."""
         new = Inventory(self.repository, self.name, self.environment)
         new.layer_sizes, new._layer_ids, new._held = self.layer_sizes, self._layer_ids, self._held
         new.attestations = self.attestations
         return new
 
     def recall(self, row: int, before: "Inventory") -> bool:
-        """Takes what `before` knows of the manifest of the row's image; whether it knows it. A digest never changes."""
+        """Copy what `before` knows about the manifest of the row's image; returns whether it knows it. The manifest of
+        a digest never changes."""
         digest = self.digests[row]
         was = before.rows.get(digest)
         if was is None or was in before.unread or before._begins[was] == NEVER:
@@ -192,18 +194,18 @@ class Inventory:
         return True
 
     def link(self, row: int, children: Iterable[str]) -> None:
-        """Says that the row lists these images."""
+        """Make the row an index that lists these images."""
         self.indexes[row] = 1
         self.unread.pop(row, None)
         self.children[row] = tuple(children)
         self._begins[row] = self._ends[row] = 0
 
     def hold(self, row: int, blobs: Iterable[tuple[str, int]]) -> None:
-        """Says which layers (with the configuration) the row's image is made of: digest and bytes of each."""
+        """Set the layers and the configuration of the row's image: the digest and bytes of each."""
         ids, sizes, held = self._layer_ids, self.layer_sizes, self._held
         self._begins[row] = len(held)
         for digest, size in blobs:
-            key = int(digest[7:22], 16)  # 60 bits distinguish layers, and take half the memory
+            key = int(digest[7:22], 16)  # 60 bits are enough to distinguish layers, in half the memory
             number = ids.get(key)
             if number is None:
                 number = ids[key] = len(sizes)
@@ -212,7 +214,8 @@ class Inventory:
         self._ends[row] = len(held)
 
     def layers_of(self, row: int) -> "array[int]":
-        """The numbers of the layers of the row's image, by which `layer_sizes` has their bytes; none for an index."""
+        """The numbers of the layers of the row's image, the positions of their bytes in `layer_sizes`; empty for an
+        index."""
         begin = self._begins[row]
         return self._held[begin : self._ends[row]] if begin != NEVER else _NOTHING
 
@@ -221,8 +224,8 @@ class Inventory:
         return Digest(self.digests[row])
 
     def links(self) -> "Links":
-        """How the rows hang together: only what is in the inventory, and nothing with itself. Time and memory as many
-        as links."""
+        """The relations between the rows: only with images of the inventory, and none with itself. Time and memory
+        linear in the number of links."""
         below: dict[int, list[int]] = {}
         above: dict[int, list[int]] = {}
         about: dict[int, list[int]] = {}
@@ -251,6 +254,6 @@ class Inventory:
                         yield row, found
 
     def tag_subjects(self, row: int) -> list[str]:
-        """What the row refers to by its tags; empty unless all of its tags are of that kind."""
+        """The subjects that the row's tags name; empty unless each of its tags names one."""
         found = [subject_of_tag(tag) for tag in self.tags[row]]
         return [] if None in found else [each for each in found if each]

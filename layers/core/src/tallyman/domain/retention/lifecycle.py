@@ -1,23 +1,24 @@
-"""What ECR's own lifecycle policies do: which images a document would expire or archive.
+"""ECR's lifecycle policies: the images that a policy document would expire or archive.
 
-Source: the ECR user guide, "Lifecycle policy properties" and "Examples of lifecycle policies". A rule counts and sees
-every image that its selection matches, also those that rules of a higher priority (a lower number) have marked; but an
-image that matches the tags of one rule is never marked by a rule of a lower priority. The oldest go first.
+Source: the ECR user guide, "Lifecycle policy properties" and "Examples of lifecycle policies". A rule counts every
+image that its selection matches, including those that rules of a higher priority (a lower number) have marked; but it
+never marks an image that a rule of a higher priority selects. The oldest images are marked first.
 """
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
-from json import loads
 from typing import Any
 
+from tallyman.domain.images.documents import loads
 from tallyman.errors import BadInput
 from tallyman.values import value
 
 MAX_RULES = 50
 MAX_CHARACTERS = 30_720
 MAX_WILDCARDS = 4
+_DAY = timedelta(days=1)
 _RULE_KEYS = {"rulePriority", "description", "selection", "action"}
 _SELECTION_KEYS = {
     "tagStatus",
@@ -31,11 +32,11 @@ _SELECTION_KEYS = {
 
 
 class BadLifecyclePolicy(BadInput, ValueError):
-    """A document that ECR would refuse; the text says which rule and why."""
+    """A document that ECR would refuse; the message says which rule and why."""
 
 
 class Storage(StrEnum):
-    """ECR's storage classes, as lifecycle documents write them."""
+    """ECR's storage classes, as lifecycle policies write them."""
 
     STANDARD = "standard"
     ARCHIVE = "archive"
@@ -43,9 +44,9 @@ class Storage(StrEnum):
 
 @value
 class LifecycleImage:
-    """What a lifecycle policy sees of an image. `pulled_at` None: never. `transitioned_at`: when it was last
-    archived; `activated_at`: when it was last restored, which then stands for the push. `listed_by`: digests of
-    the indexes in the repository that list it."""
+    """The data of an image that lifecycle policies use. `pulled_at` None: never. `transitioned_at`: when it was last
+    archived; `activated_at`: when it was last restored, which then counts as the push. `listed_by`: digests of the
+    indexes in the repository that list it."""
 
     digest: str
     tags: tuple[str, ...]
@@ -59,7 +60,7 @@ class LifecycleImage:
 
 @value
 class Rule:
-    """One rule. `tags`: patterns that all have to match some tag of the image; `count`: images or days."""
+    """One rule. `tags`: patterns, each of which must match a tag of the image; `count`: a number of images or days."""
 
     priority: int
     status: str
@@ -71,7 +72,7 @@ class Rule:
     description: str = ""
 
     def selects(self, image: LifecycleImage) -> bool:
-        """Whether the image has the tags and the storage class that the rule asks for."""
+        """Whether the rule's selection matches the image's tags and storage class."""
         if image.archived is not (self.storage is Storage.ARCHIVE):
             return False
         if self.status == "any":
@@ -83,7 +84,7 @@ class Rule:
 
 @value
 class Marked:
-    """What a rule does to an image: `expire`, or `transition` to the archive."""
+    """A marked image. `action`: `expire`, or `transition` to the archive; `priority`: that of the rule."""
 
     digest: str
     action: str
@@ -91,7 +92,8 @@ class Marked:
 
 
 def parse_lifecycle_policy(text: str | Mapping[str, Any]) -> tuple[Rule, ...]:
-    """The rules in the order of their priority. Raises BadLifecyclePolicy for what PutLifecyclePolicy refuses."""
+    """Parse a policy document; returns the rules by priority. Raises BadLifecyclePolicy where PutLifecyclePolicy
+    would refuse it."""
     if isinstance(text, str):
         if len(text) > MAX_CHARACTERS:
             raise BadLifecyclePolicy(f"the document has {len(text)} characters; at most {MAX_CHARACTERS} are allowed")
@@ -112,9 +114,9 @@ def parse_lifecycle_policy(text: str | Mapping[str, Any]) -> tuple[Rule, ...]:
 
 
 def evaluate(rules: Iterable[Rule], images: Iterable[LifecycleImage], now: datetime) -> list[Marked]:
-    """What the rules would do now, oldest image first by rule. About n·log n steps a rule.
+    """The images that the rules would mark now, rule by rule, the oldest first. Time n·log n for each rule.
 
-    An image that an index lists is left out unless each such index is marked too: ECR refuses to expire it before.
+    An image that an index lists is left out unless each such index is marked too: ECR does not expire it before.
     """
     every = list(images)
     seen: set[str] = set()
@@ -137,8 +139,7 @@ def _too_many(rule: Rule, selected: list[LifecycleImage], now: datetime) -> list
     oldest_first = sorted(selected, key=lambda image: (_moment(rule, image), image.digest))
     if rule.count_type == "imageCountMoreThan":
         return oldest_first[: max(0, len(oldest_first) - rule.count)]
-    limit = timedelta(days=rule.count)
-    return [image for image in oldest_first if now - _moment(rule, image) > limit]
+    return [image for image in oldest_first if (now - _moment(rule, image)) / _DAY > rule.count]
 
 
 def _moment(rule: Rule, image: LifecycleImage) -> datetime:
@@ -202,20 +203,20 @@ def _check_counts(
     if kind == "expire" and "targetStorageClass" in action:
         raise BadLifecyclePolicy(f"{where}.action.targetStorageClass must be left out with action 'expire'")
     if kind == "transition" and storage == "archive":
-        raise BadLifecyclePolicy(f"{where}: what is archived already can't be archived")
+        raise BadLifecyclePolicy(f"{where}: archived images can't be archived again")
 
 
 def _patterns(where: str, selection: Mapping[str, Any], status: str) -> tuple[str, ...]:
     prefixes, patterns = selection.get("tagPrefixList"), selection.get("tagPatternList")
     if status != "tagged":
         if prefixes or patterns:
-            raise BadLifecyclePolicy(f"{where}: tagPrefixList and tagPatternList go only with tagStatus 'tagged'")
+            raise BadLifecyclePolicy(f"{where}: tagPrefixList and tagPatternList need tagStatus 'tagged'")
         return ()
     if bool(prefixes) == bool(patterns):
         raise BadLifecyclePolicy(f"{where}: tagStatus 'tagged' needs either tagPrefixList or tagPatternList")
     given = prefixes or patterns
     if not isinstance(given, Sequence) or isinstance(given, str) or not all(isinstance(t, str) and t for t in given):
-        raise BadLifecyclePolicy(f"{where}: a list of tags is a list of texts")
+        raise BadLifecyclePolicy(f"{where}: a list of tags must be a list of strings")
     if any("*" in text for text in given) if prefixes else any(text.count("*") > MAX_WILDCARDS for text in given):
         raise BadLifecyclePolicy(f"{where}: at most {MAX_WILDCARDS} wildcards in a pattern, none in a prefix")
     return tuple(f"{text}*" for text in given) if prefixes else tuple(given)
@@ -249,5 +250,5 @@ def _one_of(where: str, value: Any, known: Sequence[str]) -> str:
 
 def _whole(where: str, value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise BadLifecyclePolicy(f"{where} must be a whole number from 1 on")
+        raise BadLifecyclePolicy(f"{where} must be a whole number of at least 1")
     return value

@@ -1,8 +1,8 @@
-"""What of a repository stays, what may go, and why: a pure function of policy, inventory, usage, facts and the time.
+"""Which images of a repository stay or are removed, and why: a pure function of policy, inventory, usage, facts, time.
 
-A kept index keeps its children, a kept image its referrers; a shared child stays while any kept index needs it, and by
-that alone keeps no other index. What something needs (use, release, freeze, a waiting promotion) protects every index
-above it, and what those hold. What is removed takes along the children and referrers that nothing kept needs.
+A kept index keeps its children, a kept image its referrers. A shared child stays while any kept index lists it, but
+does not itself keep other indexes. A needed image (in use, released, frozen, waiting for a promotion) protects every
+index above it, and what these hold. A removed image takes along the children and referrers that no kept image needs.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,17 +22,18 @@ from tallyman.values import value
 
 KEEP, REMOVE = "keep", "remove"
 _DEEPEST = 64
-"""Levels of a family that differ in the order of removals."""
+"""The most levels of an image graph that the order of removals distinguishes."""
 
-# Why an image stays or goes; those from GOES on go.
+# Codes for why an image stays or is removed; it is removed by those from _GOES on.
 _FOLLOWS, _RULED, _PROTECTED, _NO_RULES, _UNTAGGED, _UNTAGGED_YOUNG, _NEEDED, _WHOLE, _REFUSED, _STORED = range(10)
 _GOES, _UNNAMED, _OLD, _WITH, _BEGUN = 10, 10, 11, 12, 13
 
 
 @value
 class PlannedImage:
-    """What is planned for one image. `kind`: index, image, attestation, artifact. `family`: the digest of the index
-    or subject at its head, itself where it is its own. `protections`: what protects it by itself."""
+    """The plan for one image. `kind`: index, image, attestation or artifact. `family`: the digest of the index or
+    subject at the top of its image graph, or its own. `size`: compressed bytes. `protections`: those of the image and
+    of its whole repository."""
 
     digest: Digest
     tags: tuple[str, ...]
@@ -49,8 +50,9 @@ class PlannedImage:
 
 @dataclass(slots=True)
 class Plan:
-    """The answer for every image of a repository. `removed`: rows of the inventory that go, indexes before what they
-    hold. `freed_bytes`: layers of these that no other image has. `refused`: why none of it may be carried out now."""
+    """The plan for every image of a repository. `removed`: the rows to remove, indexes before the images that they
+    list. `freed_bytes`: the bytes of layers that only removed images have. `refused`: why the plan must not be carried
+    out now."""
 
     inventory: Inventory
     policy: Digest
@@ -65,17 +67,18 @@ class Plan:
     refused: list[str] = field(default_factory=list)
 
     def goes(self, digest: str) -> bool:
-        """Whether the image is to be removed."""
+        """Whether the plan removes the image."""
         row = self.inventory.rows.get(digest)
         return row is not None and self.codes[row] >= _GOES
 
     @property
     def begun(self) -> frozenset[Digest]:
-        """What goes because the index or subject that it went with is removed already."""
+        """The images to remove because an earlier run removed their index or subject."""
         return frozenset(self.inventory.digest(row) for row in self.removed if self.codes[row] == _BEGUN)
 
     def images(self) -> Iterator[PlannedImage]:
-        """Every image: the newest family first, its head before its members; of one moment the newest version."""
+        """Every image: the newest image graph first, its top image before the others; of one time, the newest version
+        first."""
         inventory = self.inventory
         pushed, digests = inventory.pushed, inventory.digests
         heads = [self._head(row) for row in range(len(digests))]
@@ -86,7 +89,7 @@ class Plan:
             yield self.image(row)
 
     def image(self, row: int) -> PlannedImage:
-        """What is planned for the row."""
+        """The plan for the row's image."""
         inventory = self.inventory
         pulled = inventory.pulled[row]
         return PlannedImage(
@@ -104,11 +107,11 @@ class Plan:
         )
 
     def protections(self, row: int) -> tuple[Why, ...]:
-        """What protects the row: by itself, through what it lists, or with its whole repository."""
+        """The protections of the row: its own, those through images that it lists, and those of the repository."""
         return (*self.protected.rows.get(row, ()), *self.protected.whole)
 
     def reason(self, row: int) -> str:
-        """The rule or protection that decided, as a sentence."""
+        """The rule or protection that decided, in words."""
         retention, code = self.retention, self.codes[row]
         if code == _RULED:
             number = self.named[row] - 1
@@ -152,7 +155,8 @@ class Plan:
         return "artifact" if row in inventory.artifacts or row in self.links.about else "image"
 
     def _head(self, row: int) -> int:
-        """Up to the index or subject that nothing holds: where there are several, one that stays, the least digest."""
+        """The index or subject at the top of the row's image graph; of several, one that stays, with the least
+        digest."""
         digests, codes, seen = self.inventory.digests, self.codes, {row}
         while holders := [h for h in self.links.holders(row) if h not in seen]:
             row = min(holders, key=lambda h: (codes[h] >= _GOES, digests[h]))
@@ -161,14 +165,14 @@ class Plan:
 
 
 def _newest_first(tags: tuple[str, ...]) -> tuple[Any, ...]:
-    """A key that sorts images by their newest version, the newest first, before those without a version, by tag."""
+    """A sort key: images by their newest version, the newest first; then images without a version, by tag."""
     versions = [version.precedence for tag in tags if (version := parse_version(tag)) is not None]
     return (0, _Backwards(max(versions)), tags) if versions else (1, tags)
 
 
 @total_ordering
 class _Backwards:
-    """A key that sorts the other way round."""
+    """A sort key in reverse order."""
 
     __slots__ = ("_key",)
 
@@ -188,10 +192,10 @@ class _Backwards:
 def plan_retention(
     policy: Policy, inventory: Inventory, usage: Iterable[Reading], facts: RetentionInputs, now: datetime
 ) -> Plan:
-    """What the policy does with every image of a repository now.
+    """The policy's plan for every image of a repository at `now`.
 
-    Pure; the order of images, uses and facts never matters. About as many steps as there are images, tags, layers and
-    links between images: a million images take some seconds, and a byte or three each beside the inventory.
+    Pure; independent of the order of images, uses and facts. Time linear in the number of images, tags, layers and
+    links between images: a million images take some seconds, and one to three bytes each besides the inventory.
     """
     return plan_with(policy.repository(inventory.name).retention, policy.digest, inventory, usage, facts, now)
 
@@ -204,7 +208,7 @@ def plan_with(
     facts: RetentionInputs,
     now: datetime,
 ) -> Plan:
-    """The same with a retention of its own, whose policy has this digest."""
+    """The same with these rules; `policy`: the digest of the policy that has them."""
     links = inventory.links()
     protected = protect(inventory, retention, tuple(usage), facts, now)
     for row, why in list(lift(protected.rows, links.above, inventory.digests)):
@@ -241,7 +245,7 @@ def _own(
     named: Sequence[int],
     orphan: "_Orphans",
 ) -> bytearray:
-    """The verdict by each image's own tags, age and protections; _FOLLOWS where its parents decide."""
+    """The code of each image by its own tags, age and protections; _FOLLOWS where its indexes or subjects decide."""
     codes = bytearray(len(inventory))
     guarded, above, about = protected.rows, links.above, links.about
     rules = retention.keep is not None
@@ -261,7 +265,7 @@ def _own(
 
 
 class _Orphans:
-    """What becomes of untagged images that belong to nothing."""
+    """The code of untagged images without an index or subject."""
 
     def __init__(self, inventory: Inventory, retention: Retention, facts: RetentionInputs, now: int) -> None:
         self.begun = {row for digest in facts.begun if (row := inventory.rows.get(digest)) is not None}
@@ -278,7 +282,7 @@ class _Orphans:
 
 
 def _judge_circles(links: Links, codes: bytearray, orphan: _Orphans) -> None:
-    """Untagged images that hang only on each other, in a circle, belong to nothing: they go by their own age."""
+    """Judge untagged images that only refer to each other in a circle by their own age, as those without a subject."""
     if not links.below or _FOLLOWS not in codes:
         return
     reached = bytearray(len(codes))
@@ -295,7 +299,7 @@ def _judge_circles(links: Links, codes: bytearray, orphan: _Orphans) -> None:
 
 
 def _keep_below(links: Links, codes: bytearray) -> None:
-    """What is held by what stays stays; all else that follows goes. An iterative walk: no depth is too deep."""
+    """Keep what kept images hold, and remove all else that follows others. Iterative, so that any depth is possible."""
     below = links.below
     waiting = [row for row in below if _FOLLOWS < codes[row] < _GOES]
     while waiting:
@@ -310,8 +314,8 @@ def _keep_below(links: Links, codes: bytearray) -> None:
 
 
 def _in_order(inventory: Inventory, links: Links, removed: list[int]) -> list[int]:
-    """Indexes before what they list and subjects before what refers to them, however nested: what is left of a family
-    by a run that ends in the middle is never an image without its signature. Each group by digest."""
+    """The removed rows: indexes before the images that they list, and subjects before their referrers, at any depth;
+    then by digest. A run that ends in between never leaves an image without its signature."""
     below, indexes, digests = links.below, inventory.indexes, inventory.digests
     depth = dict.fromkeys(removed, 0)
     waiting = [row for row in removed if row in below]
@@ -334,7 +338,7 @@ def _in_order(inventory: Inventory, links: Links, removed: list[int]) -> list[in
 
 
 def _freed(inventory: Inventory, removed: list[int], codes: bytearray) -> int:
-    """Bytes of the layers that only removed images have, each layer once."""
+    """The bytes of the layers that only removed images have, each layer counted once."""
     if not removed:
         return 0
     layers, sizes = inventory.layers_of, inventory.layer_sizes
@@ -353,5 +357,5 @@ def _freed(inventory: Inventory, removed: list[int], codes: bytearray) -> int:
 
 
 def frozen(plan: Plan) -> bool:
-    """Whether a freeze keeps the whole repository."""
+    """Whether a freeze protects the whole repository."""
     return any(name == FROZEN for name, _ in plan.protected.whole)

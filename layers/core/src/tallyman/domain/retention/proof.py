@@ -1,4 +1,4 @@
-"""The written proof of a removal: what was removed by which rule, and that nothing needed it. Kept permanently."""
+"""The proof of a removal: the image, the rule that removed it, and that nothing needed it. Kept permanently."""
 
 import json
 from collections.abc import Sequence
@@ -23,8 +23,9 @@ def proof(
     readings: Sequence[Reading],
     marked: str,
 ) -> bytes:
-    """The proof as JSON text: {repository, digest, tags, media_type, manifest, action, reason, policy, marked_at,
-    looked_at, protections: [{name, question, answer}], usage: [{source, where, at, uses}]}. `manifest` is its text."""
+    """The proof as JSON: {repository, digest, tags, kind, family, pushed_at, pulled_at, size, media_type, manifest,
+    action, reason, policy, marked_at, looked_at, protections: [{name, question, answer}], usage: [{source, where, at,
+    uses}]}. `manifest` is its text; `marked`: when the image was marked."""
     image = plan.image(plan.inventory.rows[digest])
     answers = dict(image.protections)
     document: dict[str, Any] = {

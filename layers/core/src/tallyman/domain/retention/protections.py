@@ -1,4 +1,4 @@
-"""What no policy can remove: who needs an image, and why. The answer for each protection is part of a proof."""
+"""Protections: why an image must not be removed, whatever the policy says. A proof has the answer for each of them."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,10 +23,10 @@ PROTECTIONS = {
     ELSEWHERE: "its removal would reach another region that holds it",
     UNREAD: "its manifest, or that of an index that could list it, can't be read",
 }
-"""Every protection, and the question that it answers."""
+"""Each protection, and the statement that holds where it applies."""
 
 UPWARD = frozenset({IN_USE, RELEASED, WAITING, FROZEN, PULLED, ELSEWHERE})
-"""Those that also protect every index above an image."""
+"""The protections of an image that also protect every index above it."""
 
 Why = tuple[str, str]
 """The name of a protection, and the reason."""
@@ -36,15 +36,15 @@ _NO_END = datetime.max.replace(tzinfo=UTC)
 
 @dataclass(slots=True)
 class Protected:
-    """`rows`: what protects which row by itself. `whole`: what protects the whole repository. `refused`: why nothing
-    may be removed, as a source of usage can't be read."""
+    """The protections in a repository. `rows`: those of each row; `whole`: those of the whole repository; `refused`:
+    why usage is not known, so that nothing may be removed."""
 
     rows: dict[int, list[Why]] = field(default_factory=dict)
     whole: list[Why] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
     def add(self, row: int, name: str, reason: str) -> None:
-        """Notes one; the same one twice is one."""
+        """Add a protection of the row, unless it has the same one."""
         there = self.rows.setdefault(row, [])
         if (name, reason) not in there:
             there.append((name, reason))
@@ -53,7 +53,7 @@ class Protected:
 def protect(
     inventory: Inventory, retention: Retention, usage: Iterable[Reading], inputs: RetentionInputs, now: datetime
 ) -> Protected:
-    """What protects what. As many steps as there are images, uses and releases."""
+    """All protections. Time linear in the number of images, uses and releases."""
     found = Protected()
     _used(found, inventory, retention, usage, inputs)
     _released(found, inventory, retention, inputs, now)
@@ -109,7 +109,7 @@ def _used(
 
 
 def _listed(found: Protected, inventory: Inventory, retention: Retention, tagged: Mapping[str, int]) -> None:
-    """Images that the policy's own list of usage names, by digest or by a pattern of tags."""
+    """Protect images that the policy's `usage` names, by digest or by a glob of tags."""
     for entry in retention.usage:
         if entry.startswith("sha256:"):
             if (row := inventory.rows.get(entry)) is not None:
@@ -123,7 +123,8 @@ def _listed(found: Protected, inventory: Inventory, retention: Retention, tagged
 def _used_by_tag(
     found: Protected, use: Use, tagged: dict[str, int], rows: dict[str, int], inputs: RetentionInputs
 ) -> None:
-    """What the tag points to now, as the next start takes that, and what it pointed to when this one started."""
+    """Protect the image that the tag points to now, which the next start uses, and the one that it pointed to when this
+    use started."""
     tag = used_tag(use)
     if tag is None:
         return
@@ -146,12 +147,12 @@ def _used_by_tag(
 def _recent(
     found: Protected, inventory: Inventory, retention: Retention, inputs: RetentionInputs, now: datetime
 ) -> None:
-    """Young images (a tag that was set anew makes one young again), and those pulled of late."""
+    """Protect young images (setting a tag makes an image young again), and those that were pulled recently."""
     at, grace = millis(now), retention.grace // timedelta(milliseconds=1)
     text = f"younger than the grace period of {format_duration(retention.grace)}"
     since = at - grace
     for row, pushed in enumerate(inventory.pushed):
-        if pushed > since:  # without grace too: by a clock that is ahead it is not even pushed yet
+        if pushed > since:  # also without grace: by a clock that is ahead, the push may lie in the future
             found.add(row, YOUNG, text)
     for digest, moved in inputs.moved.items():
         row_of = inventory.rows.get(digest)
@@ -166,16 +167,16 @@ def _recent(
 
 
 def lift(rows: dict[int, list[Why]], above: dict[int, list[int]], digests: list[str]) -> Iterator[tuple[int, Why]]:
-    """What protects the indexes above protected images: (row, why) for each that is not protected so itself yet.
+    """The protections of indexes above protected images: (row, why) for each.
 
-    An iterative walk; each index is visited once for the first reason that reaches it.
+    Iterative; each index is visited once, for the first reason that reaches it.
     """
     waiting: list[tuple[int, Why]] = []
     for row, whys in rows.items():
         if row in above:
             waiting.extend((row, why) for why in whys[:1] if why[0] in UPWARD)
             waiting.extend((row, why) for why in whys[1:] if why[0] in UPWARD and whys[0][0] not in UPWARD)
-    waiting.sort(key=lambda pair: (digests[pair[0]], pair[1]), reverse=True)  # no order of reading matters
+    waiting.sort(key=lambda pair: (digests[pair[0]], pair[1]), reverse=True)  # independent of the order of reading
     reached: set[int] = set()
     while waiting:
         row, (name, reason) = waiting.pop()

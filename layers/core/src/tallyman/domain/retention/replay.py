@@ -1,8 +1,8 @@
-"""The recorded past played through a policy: what it would have removed and when, and what was needed later.
+"""Replay of the recorded past with a policy: what it would have removed and when, and which of it was needed later.
 
-Day by day the repository is put together as the facts say that it was, without what the policy has removed so far.
-What is to go is marked, and goes when its grace is over. What was used then is not recorded: needs are what the facts
-say (releases), the last pull, and what runs now.
+For each day, the repository is rebuilt from the facts, without the images that the policy has removed so far. Images to
+remove are marked, and removed after the grace period. Past usage is not recorded: an image was needed later if it was
+released, pulled (last pull) or tagged, or runs now.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ DAY = timedelta(days=1)
 
 @value
 class Gone:
-    """An image that the policy would have removed at `at`. `needed`: what needed it later: then it was a mistake."""
+    """An image that the policy would have removed at `at`. `needed`: what needed it later; not empty: a mistake."""
 
     digest: Digest
     tags: tuple[str, ...]
@@ -35,7 +35,7 @@ class Gone:
 
 @value
 class RefusedDay:
-    """A day on which a run would have done nothing, and why."""
+    """A day on which the run would have removed nothing, and why."""
 
     at: datetime
     reason: str
@@ -43,7 +43,7 @@ class RefusedDay:
 
 @value
 class Replayed:
-    """What would have gone, oldest first, and the days on which nothing could have."""
+    """The images that would have been removed, oldest first, and the days on which the run was refused."""
 
     gone: tuple[Gone, ...]
     refused: tuple[RefusedDay, ...] = ()
@@ -51,8 +51,8 @@ class Replayed:
 
 @value
 class Past:
-    """What is recorded of a repository. `pulled`: the last pull of images that are still there; `in_use`: digests
-    that run now, and what runs them."""
+    """The records about a repository. `pulled`: the last pull of images that still exist; `in_use`: digests that run
+    now, and what runs them; `children` and `subjects`: those of indexes and referrers."""
 
     facts: Sequence[Fact]
     releases: Mapping[Digest, tuple[Release, ...]] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class Past:
 
 
 def replay(policy: Policy, repository: Repository, name: str, past: Past, since: datetime, until: datetime) -> Replayed:
-    """What would have gone. A plan a day: for a year of 10,000 images some half a minute."""
+    """Replay the days from `since` to `until`. One plan per day: a year of 10,000 images takes about half a minute."""
     retention = policy.repository(name).retention
     facts = sorted((f for f in past.facts if f.repository == repository and f.digest), key=lambda f: (f.at, f.id))
     replayed = _Replay(policy, repository, name, past, facts)
@@ -72,7 +72,7 @@ def replay(policy: Policy, repository: Repository, name: str, past: Past, since:
     refused: list[RefusedDay] = []
     for at in _days(since, until):
         plan = replayed.plan(at, gone)
-        if plan.refused:  # as a real run: it marks nothing either
+        if plan.refused:  # a real run marks nothing either
             refused.append(RefusedDay(at, plan.refused[0]))
             continue
         going = {plan.inventory.digest(row): (plan.inventory.tags[row], plan.reason(row)) for row in plan.removed}
@@ -93,7 +93,7 @@ def _days(since: datetime, until: datetime) -> Iterator[datetime]:
 
 @value
 class _Replay:
-    """What does not change from day to day: `facts` are the repository's, in their order."""
+    """The data that is the same for each day. `facts`: the repository's, by time."""
 
     policy: Policy
     repository: Repository
@@ -102,7 +102,7 @@ class _Replay:
     facts: Sequence[Fact]
 
     def plan(self, at: datetime, gone: Mapping[Digest, Gone]) -> Plan:
-        """The plan of then."""
+        """The plan of the day `at`, without the images that are `gone`."""
         inventory, moved = self._inventory(at, gone)
         releases = {
             digest: tuple(r if r.until is None or r.until <= at else Release(r.environment, r.since) for r in then)
@@ -114,7 +114,7 @@ class _Replay:
         return plan_with(retention, self.policy.digest, inventory, (), inputs, at)
 
     def _inventory(self, at: datetime, gone: Mapping[Digest, Gone]) -> tuple[Inventory, dict[Digest, datetime]]:
-        """What was there: pushed and not deleted, under the tags that pointed there."""
+        """The images of that day (pushed and not deleted) with their tags; and when a tag was last set to each."""
         past = self.past
         pushed, tags = self._pushed(at)
         inventory, moved = Inventory(self.repository, self.name), dict[Digest, datetime]()
@@ -139,7 +139,7 @@ class _Replay:
         return inventory, moved
 
     def _pushed(self, at: datetime) -> tuple[dict[Digest, Fact], dict[str, tuple[Digest, datetime]]]:
-        """The first push of each image that was there, and where each tag pointed since when."""
+        """The first push of each image of that day, and for each tag its digest and since when it points there."""
         pushed: dict[Digest, Fact] = {}
         tags: dict[str, tuple[Digest, datetime]] = {}
         for fact in self.facts:

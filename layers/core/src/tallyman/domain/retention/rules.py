@@ -1,4 +1,4 @@
-"""What the rules of `keep` name. One pass over the images, whatever the number of rules; a heap for each `newest`."""
+"""Which images the rules of `keep` name: one pass over the images for all rules, with heaps for each `newest`."""
 
 import heapq
 from array import array
@@ -24,13 +24,13 @@ from tallyman.domain.policy.tags import ANY_TAG
 from tallyman.domain.retention.inputs import RetentionInputs
 from tallyman.domain.retention.inventory import NEVER, Inventory, millis, subject_of_tag
 
-_parse: Callable[[str], Version | None] = parse_version.__wrapped__  # a million tags are no use to its cache
+_parse: Callable[[str], Version | None] = parse_version.__wrapped__  # without its cache, useless for a million tags
 Takes = Callable[[str, Version | None], bool]
 
 
 def named_by_rules(inventory: Inventory, retention: Retention, inputs: RetentionInputs, now: int) -> "array[int]":
-    """For each row the number of the first rule that names it, counted from 1; 0: none does. `at_least` counts as a
-    rule after the last. `now` in milliseconds since 1970."""
+    """For each row, the number of the first rule that names it, from 1; 0: none does. `at_least` counts as one more
+    rule after the last. `now`: milliseconds since 1970."""
     named = array("H", bytes(2 * len(inventory)))
     rules = list(retention.keep or ())
     if retention.at_least:
@@ -62,7 +62,7 @@ def _name_tagged(
         versions = [(tag, _parse(tag) if tag[0] in "v0123456789" else None) for tag in own]
         for number, takes in tags:
             if named[row] and named[row] < number:
-                break  # an earlier rule names it: the rules stand in their order
+                break  # an earlier rule names it; the rules are in order
             for tag, version in versions:
                 if takes(tag, version):
                     _name(named, row, number)
@@ -82,7 +82,7 @@ def _name(named: "array[int]", row: int, number: int) -> None:
 def _name_young(
     named: "array[int]", number: int, rule: KeepNewerThan, inventory: Inventory, inputs: RetentionInputs, now: int
 ) -> None:
-    """Whatever is counted from, what was pushed since stays too: every other moment comes after the push."""
+    """Name images by age. An image whose push is young enough is always named: every other event comes after it."""
     since = now - rule.age // timedelta(milliseconds=1)
     for row, pushed in enumerate(inventory.pushed):
         if pushed > since:
@@ -104,10 +104,10 @@ def _name_young(
 
 
 class _Newest:
-    """The newest so many images of one rule: a heap for each group, of as many images as the rule keeps.
+    """The newest images by one rule: a heap for each group, with as many images as the rule keeps.
 
-    Versions go by precedence, then by push; other tags by push; equal ones by digest, so that no order of reading
-    matters. Versions and other tags are different groups: nothing says which of `v2` and `edge` is newer.
+    Versions are ordered by precedence, then by push; other tags by push; then by digest, so that the order of reading
+    does not matter. Versions and other tags are separate groups: nothing shows which of `v2` and `edge` is newer.
     """
 
     def __init__(self, rule: KeepNewest) -> None:
@@ -115,7 +115,7 @@ class _Newest:
         self._heaps: dict[Any, list[Any]] = {}
 
     def look(self, row: int, tags: list[tuple[str, Version | None]], pushed: int, digest: str) -> None:  # noqa: C901 - the inner loop of a plan of a million images: calls cost more than they explain
-        """One image: in each group it counts once, by the newest of its tags there."""
+        """Add one image: it counts once in each group, by its newest tag there."""
         if len(tags) == 1:
             tag, version = tags[0]
             if version is not None and self._takes(tag, version):
@@ -144,7 +144,7 @@ class _Newest:
                 heapq.heapreplace(heap, key)
 
     def _offer_version(self, row: int, version: Version, pushed: int, digest: str) -> None:
-        """The same for an image of one version: most images have one tag, and most are older than what is kept."""
+        """The same for an image with one version, the usual case; most are older than all images in the heap."""
         precedence = version.precedence
         heap = self._heaps.setdefault(self._group(version), [])
         if len(heap) < self._count:
@@ -159,7 +159,7 @@ class _Newest:
         return (major, minor) if self._per is Per.MINOR else major
 
     def rows(self) -> list[int]:
-        """The rows that are kept."""
+        """The rows that the rule keeps."""
         return [key[-1] for heap in self._heaps.values() for key in heap]
 
 
@@ -169,7 +169,7 @@ def _matches(expression: Expression) -> Takes:
 
 
 def _takes(rule: TagRule) -> Takes:
-    """The rule as a function of a tag and its version, which is parsed once for all rules."""
+    """The rule as a function of a tag and its version, so that the version is parsed once for all rules."""
     if rule is ANY_TAG or ("*" in rule.globs and not rule.ranges):
         return lambda tag, version: True
     if rule.ranges:
