@@ -36,7 +36,7 @@ def test_a_subject_is_meant_where_it_has_every_part(trusted: str, subject: str, 
         ("CN=x", "C, ST, O is missing"),
         ("*", "is not one TYPE=value"),
         ("C=US, ST=WA, O=", "O is missing"),
-        ("C=US, ST=WA, O=a, O=b", "O is there twice"),
+        ("C=US, ST=WA, O=a, O=b", "the subject has O twice"),
         ("C=US, ST=WA, O=a+CN=b", "is not one TYPE=value"),
     ],
 )

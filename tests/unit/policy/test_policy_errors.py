@@ -164,7 +164,7 @@ def test_every_mistake_in_a_gate_is_named() -> None:
         ("{signed: {by: []}}", "signed.by: expected at least 1 in the list"),
         ("{signed: {notation: []}}", "signed.notation: expected at least 1 in the list"),
         ("{signed: {notation: [{}]}}", "signed.notation[0]: expected either a subject or a profile"),
-        ("{signed: {notation: [{subject: CN=x}]}}", "the subject has to name C, ST, O; C, ST, O is missing"),
+        ("{signed: {notation: [{subject: CN=x}]}}", "the subject must name C, ST, O; C, ST, O is missing"),
         ("{signed: {notation: [{subject: '*'}]}}", "is not one TYPE=value of a subject"),
         (
             "{signed: {notation: [{profile: release}]}}",

@@ -1,8 +1,8 @@
-"""Gates: each one condition of a promotion, in a module of its own: its configuration, how a policy's words for it are
-read, and how it judges, a pure function.
+"""Gates: the conditions of a promotion. Each has a module with its configuration, its parser, and its verdict, a pure
+function.
 
-It gets its configuration and a `Case` and answers with a `GateResult`. To add one: a module with a `GATE`, and a line
-in `GATES`. Unknown means closed: a fact that is missing or not understood is `waiting` or `failed`, never `passed`.
+A gate gets its configuration and a `Case` and returns a `GateResult`. To add one: a module with a `GATE`, and a line in
+`GATES`. Unknown means closed: a fact that is missing or not understood gives `waiting` or `failed`, never `passed`.
 """
 
 from tallyman.domain.gates import (
@@ -46,10 +46,10 @@ GATES: dict[str, Gate] = {
     "window": window.GATE,
     "order": order.GATE,
 }
-"""The gates that a policy may name under `gates:`, by that name."""
+"""The gates that a policy may have under `gates:`, by key."""
 
 MOMENTARY = frozenset({"soak", "approvals", "check", "window", "freeze"})
-"""Gates that wait for a moment, a person or another system: closed just now, they say nothing about the image."""
+"""Gates that wait for a time, a person or another system: where they are closed, nothing is wrong with the image."""
 
 __all__ = [
     "FAILED",
@@ -68,9 +68,10 @@ __all__ = [
 
 
 def judge_all(case: Case) -> tuple[GateResult, ...]:
-    """`tags` and `recalled`, the promotion's own gates in the file's order, `freeze`, and last `target`.
+    """The results of `tags` and `recalled`, the promotion's gates in the file's order, `freeze`, and last `target`.
 
-    The four that no policy names are always asked. An override counts where the promotion lets that gate be overridden.
+    The four gates without a key in the policy always count. An override counts where the promotion allows overriding
+    the gate.
     """
     results = [tags.judge(case.promotion.tags, case), recalled.judge(case)]
     for name, config in case.promotion.gates.items():
@@ -86,8 +87,8 @@ def judge_all(case: Case) -> tuple[GateResult, ...]:
 
 
 def _once_in(result: GateResult, case: Case) -> GateResult:
-    """What a gate says of an image that was promoted: a momentary one that waits keeps nothing out that is in, and says
-    so. The others say what they would say of it today."""
+    """The result for an image that is promoted already: a momentary gate that waits passes, with a reason that says so;
+    every other result is that of today."""
     if case.promoted_at is None or result.verdict != WAITING or result.name not in MOMENTARY:
         return result
     reason = f"it is in {case.destination.name} already; today it would wait: {result.reason}"

@@ -1,7 +1,7 @@
-"""The gate `approvals`: enough different people of the right roles have approved, none of them who pushed it.
+"""The gate `approvals`: enough different people with the right roles have approved, without the person who pushed.
 
-A denial closes the gate: what was approved before it no longer counts, and it stays failed until as many people as
-the policy asks for approve after it.
+A denial closes the gate: earlier approvals no longer count, and the gate fails until as many people as the policy
+requires approve after the denial.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from tallyman.values import value
 
 @value
 class ApprovalsGate(GateConfig):
-    """`number` different people who hold one of `roles` (`role/NAME`) approve."""
+    """Requires `number` different people with one of `roles` (`role/NAME`) to approve."""
 
     number: int
     roles: tuple[str, ...]
@@ -36,8 +36,9 @@ class ApprovalsGate(GateConfig):
 
 @value
 class Tally:
-    """`people`: who approved, as text, by person; `denied`: the denial that no approval followed, or "";
-    `barred`: whose approvals don't count, for a reason that follows."""
+    """The approvals and denials of a candidate. `people`: the text for each approval that counts, by person; `denied`:
+    the last denial, or ""; `barred`: whose approvals do not count, as the end of a reason, or ""; `facts`: all of
+    them."""
 
     people: Mapping[str, str]
     denied: str
@@ -46,14 +47,14 @@ class Tally:
 
 
 def approvers(policy: Policy, promotion: Promotion) -> tuple[str, ...]:
-    """The roles whose approvals count: the gate's, or where the promotion has none (an image that can't be scanned),
-    those of `people.approve`."""
+    """The roles whose approvals count: the gate's, or, where the promotion has no such gate (for an image that can't be
+    scanned), those of `people.approve`."""
     config = promotion.gates.get("approvals")
     return config.roles if isinstance(config, ApprovalsGate) else policy.people.approve or ()
 
 
 def count(case: Case, roles: tuple[str, ...]) -> Tally:
-    """Who of these roles has approved, and still counts."""
+    """Count the approvals and denials by people with these roles."""
     said = [
         fact
         for fact in case.image.of(Kind.APPROVED, Kind.DENIED)
@@ -62,7 +63,7 @@ def count(case: Case, roles: tuple[str, ...]) -> Tally:
     said.sort(key=_order)
     denials = [fact for fact in said if fact.kind is Kind.DENIED]
     valid = [f for f in said if f.kind is Kind.APPROVED and (not denials or _order(f) > _order(denials[-1]))]
-    # wherever it was pushed: of an image that comes from staging, who brought it to dev
+    # pushes to any environment count: an image in staging was pushed to dev by a person
     pushers = {person_of_arn(fact.actor) for fact in case.image.of(*PUSHES) if fact.actor}
     by_person = {person_of_sender(fact.actor or ""): who(fact) for fact in valid}
     barred = [text for person, text in by_person.items() if person in pushers]
@@ -77,7 +78,7 @@ def _order(fact: Fact) -> tuple[object, ...]:
 
 
 def judge(config: ApprovalsGate, case: Case) -> GateResult:
-    """Waits for people; failed from a denial until enough of them approve after it."""
+    """Waiting until enough people approve; failed from a denial until enough people approve after it."""
     tally = count(case, config.roles)
     given, names = len(tally.people), ", ".join(tally.people.values())
     facts = {
@@ -110,6 +111,6 @@ GATE: Gate = Gate(
         expected='approvals, as in {count: 1, from: ["role/release-managers"]}',
         renamed={"count": "number", "from": "roles"},
     ),
-    "How many different people of which roles must approve; never who pushed it.",
+    "How many different people with which roles must approve; an approval by the person who pushed does not count.",
     judge,
 )

@@ -1,7 +1,7 @@
-"""The gate `attested`: an SBOM, a provenance or another statement about the image is there.
+"""The gate `attested`: the image has an SBOM, a provenance or another statement.
 
-It may be a referrer of the image, or what buildx puts into an index (`unknown/unknown`). Of an SBOM it counts whether
-it names any package; what a statement says besides is not read.
+The statement may be a referrer of the image, or an attestation that buildx puts into an index (`unknown/unknown`). An
+SBOM counts only if it names a package; the content of other statements is not read.
 """
 
 from typing import Any
@@ -20,12 +20,12 @@ TYPES = {
     "sbom": tuple(f"{beginning}*" for beginning in sboms.BEGINNINGS),
     "provenance": ("https://slsa.dev/provenance/*", "application/vnd.slsa.provenance*"),
 }
-"""What the two words stand for: globs of artifact types and of in-toto predicate types."""
+"""Globs of artifact types and in-toto predicate types for the two short names."""
 
 
 @value
 class AttestedGate(GateConfig):
-    """Each of `types` is there: `sbom`, `provenance`, or a glob of an artifact type or in-toto predicate type."""
+    """Requires a statement of each of `types`: `sbom`, `provenance`, or a glob of artifact or predicate types."""
 
     types: tuple[str, ...]
 
@@ -47,7 +47,8 @@ class _Types:
 
 
 def judge(config: AttestedGate, case: Case) -> GateResult:
-    """For each type: the image itself has it, or each platform image of the index has."""
+    """Passed where the image itself, or each platform image of the index, has a statement of each type; else
+    waiting."""
     places = {str(place) for place in case.source_repositories}
     facts: dict[str, Any] = {}
     missing = []
@@ -71,7 +72,7 @@ def judge(config: AttestedGate, case: Case) -> GateResult:
 
 
 def _found(wanted: str, case: Case, facts: tuple[Fact, ...], places: set[str]) -> list[str]:
-    """The digests of the statements of this type that the source environment holds, and was not seen to lose."""
+    """The digests of the statements of this type in the source environment, without removed ones."""
     globs = TYPES.get(wanted, (wanted,))
     return sorted(
         {
@@ -88,4 +89,4 @@ def _types_of(referred: Referred) -> list[str]:
     return [str(t) for t in (referred.artifact_type, *(referred.predicates or ())) if t]
 
 
-GATE: Gate = Gate(_Types(), "Statements about the image are there: sbom, provenance, or a type by name.", judge)
+GATE: Gate = Gate(_Types(), "The statements that the image must have: sbom, provenance, or types by name.", judge)

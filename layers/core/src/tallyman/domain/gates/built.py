@@ -1,7 +1,7 @@
-"""The gate `built`: by a verified provenance the image was built by one of these, from there, at such a branch or tag.
+"""The gate `built`: a verified provenance names an allowed builder, source repository, and branch or tag.
 
-Only what a signer of the policy has signed counts: `keys` and `identities` here, or those of `signed` in the same
-promotion. So a build of another branch is not promoted as main's, whoever may push.
+A provenance counts only if a signer of the policy signed it: `keys` and `identities` here, or those of `signed` in the
+same promotion. So nobody who may push can promote a build of another branch as one of main.
 """
 
 from collections.abc import Iterable, Mapping
@@ -30,7 +30,7 @@ from tallyman.values import value
 
 @value
 class BuiltGate(HasSigners):
-    """Globs, of which one has to match: `builders`, `sources` (URLs of repositories), `refs` (`refs/heads/…`,
+    """Globs, one of which must match: `builders`, `sources` (URLs of repositories), `refs` (`refs/heads/…`,
     `refs/tags/…`). Empty: any. `on`: see `Signers`."""
 
     builders: tuple[str, ...] = ()
@@ -64,8 +64,8 @@ _PROVENANCES = Attached(
 
 
 def judge(config: BuiltGate, case: Case) -> GateResult:
-    """Passed where one verified provenance of the image says what the policy asks for; waiting where none is there, or
-    one was not verified yet; else failed."""
+    """Passed where one verified provenance of the image has the claims that the policy requires; waiting where there is
+    no provenance, or one is not verified yet; else failed."""
     signers = config.signers or case.promotion.gates.get("signed")
     if not isinstance(signers, Signers) or not (signers.keys or signers.identities):
         why = "the policy names nobody whose provenance counts: name `keys` or `identities` here or in `signed`"
@@ -81,7 +81,7 @@ def judge(config: BuiltGate, case: Case) -> GateResult:
 
 
 def _wrong(config: BuiltGate, origin: Origin) -> str | None:
-    """What of a verified provenance is not what the policy asks for; None: nothing."""
+    """The first claim of a verified provenance that the policy does not allow, in words; None: there is none."""
     said, name = origin.claims or {}, Digest(origin.referrer).short
     for what, key, globs in (
         ("built by", "builder", config.builders),
@@ -114,14 +114,14 @@ class _Built:
 
     _record = Record(
         {
-            "by": Key(ListOf(String(what="a builder, a URL or a glob"), least=1), "Who has built it: URLs, or globs."),
+            "by": Key(ListOf(String(what="a builder, a URL or a glob"), least=1), "The builders: URLs, or globs."),
             "from": Key(
                 ListOf(String(r"[a-z+]+://\S+", "the URL of a repository, or a glob"), least=1),
-                "The repository that it was built from: URLs, or globs.",
+                "The source repositories: URLs, or globs.",
             ),
             "branch": Key(
                 ListOf(String(r"\S+", "a branch, refs/tags/NAME, or a glob"), least=1),
-                "The branch that it was built at, or refs/tags/NAME; or globs.",
+                "The branches, or refs/tags/NAME; or globs.",
             ),
             **KEYS,
         },
@@ -144,6 +144,6 @@ class _Built:
 
 GATE: Gate = Gate(
     _Built(),
-    "By a verified provenance the image was built by, from and at what the policy names.",
+    "A verified provenance must name an allowed builder, source repository and branch or tag.",
     judge,
 )

@@ -1,4 +1,4 @@
-"""What a gate gets and what it answers."""
+"""Input and output of gates: a candidate with its facts, and the gate's result."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field
@@ -19,8 +19,9 @@ PASSED, WAITING, FAILED = "passed", "waiting", "failed"
 
 @value
 class GateResult:
-    """`reason` is for people; `facts` are plain JSON data that the verdict rests on; `until`: when time alone may
-    change a `waiting`; `held`: worth telling people (a soak), not just a fact that has not come in yet."""
+    """The verdict of one gate. `reason` is for people; `facts`: the JSON data that the verdict was made from; `until`:
+    when time alone may change the verdict; `held`: a notice is sent (as for a soak); False: a fact is just not there
+    yet."""
 
     name: str
     verdict: str
@@ -42,7 +43,8 @@ class Freeze:
 
 @value
 class Released:
-    """What an environment runs of a repository. `first_push`: of the digest, wherever; None: not known."""
+    """The release of a repository in an environment. `first_push`: the digest's first push to any environment; None:
+    not known."""
 
     digest: Digest
     tags: tuple[str, ...]
@@ -51,14 +53,14 @@ class Released:
 
 @value
 class ImageFacts:
-    """All that is known of an image: the facts of its digest, oldest first; those of each platform image beneath it
-    (`platforms`; empty where it is not an index) and of each index beneath it (`indexes`); what tags point to now
-    (`pointing`, None: to nothing).
+    """All that is known about an image. `facts`: those of its digest, oldest first; `platforms`, `indexes`: those of
+    each platform image and each index beneath it, by digest; `pointing`: the digest that each tag points to now, None:
+    none.
 
-    `freezes`: those in force, by environment; `released`: by (environment, canonical name), None: nothing yet. An
-    environment that is not among them was not asked, and a gate that needs the answer stays closed. `gone`: referrers
-    that were removed since, as (repository, digest). `findings`: whole lists of findings from the archive (rows, see
-    `domain/images/findings.py`), by the digest of their object, where a fact holds only a part.
+    `freezes`: those in force, by environment; `released`: by (environment, canonical name), None: nothing yet. Where an
+    environment is missing in them, its state was not read, and a gate that needs it stays closed. `gone`: removed
+    referrers, as (repository, digest). `findings`: complete lists of findings from the archive (rows, see
+    `domain/images/findings.py`), by the digest of their object, where a fact has only the first.
     """
 
     digest: Digest
@@ -76,12 +78,12 @@ class ImageFacts:
         return (fact for fact in self.facts if fact.kind in kinds)
 
     def still_refers(self, fact: Fact) -> bool:
-        """Whether the fact's referrer is still where it was."""
+        """Whether the referrer that the fact names was not removed."""
         return (Referred.parse(fact).repository, Referred.parse(fact).referrer) not in self.gone
 
     @property
     def is_index(self) -> bool | None:
-        """Whether the digest is an index; None where no fact says."""
+        """Whether the digest is an index; None: not known."""
         for fact in self.facts:
             if fact.kind in (Kind.PUSHED, Kind.REPLICATED) and (index := Change.parse(fact).index) is not None:
                 return index
@@ -89,15 +91,14 @@ class ImageFacts:
 
     @property
     def platform_names(self) -> dict[Digest, str]:
-        """`linux/arm64` of each platform image, by digest."""
+        """The platform (`linux/arm64`) of each platform image, by digest."""
         return {child.digest: child.platform for child in children_of(self.facts) if child.platform}
 
 
 @value
 class Case:
-    """One image that may be promoted to one environment. `repository`: the name in the policy's words, before renaming.
-
-    `promoted_at`: when all its tags were promoted there, None: they were not.
+    """One candidate: an image that may be promoted to one environment. `repository`: the canonical name; `tags`: those
+    to promote; `promoted_at`: when all of them were promoted, None: they are not.
     """
 
     policy: Policy
@@ -118,18 +119,17 @@ class Case:
 
     @property
     def source_repositories(self) -> tuple[Repository, ...]:
-        """Where the image may come from, in the policy's order."""
-        name = self.source.repository_name(self.repository)
-        return tuple(Repository(registry, name) for registry in self.source.registries)
+        """The repositories of the source environment, in the policy's order."""
+        return self.source.repositories(self.repository)
 
     def said_here(self, fact: Fact) -> bool:
-        """Whether a person said it about this candidate. A refused command never counts."""
+        """Whether the fact is a person's command about this candidate. A refused command never counts."""
         said = Said.parse(fact)
         return (said.target, said.name) == (self.destination.name, self.repository) and not said.refused
 
 
 class Gate(NamedTuple):
-    """A gate that a policy may name: how it is read, in one sentence what it asks for, how it judges.
+    """A gate that a policy may name: its parser, its description in one sentence, and its verdict.
 
     `overridable`: whether a promotion may list it under `overridable`.
     """

@@ -1,8 +1,8 @@
-"""The gate `check`: results that other systems of a team have posted for the image, or a function of theirs answered.
+"""The gate `check`: results of the team's own checks, which other systems post or Lambda functions return.
 
-A result is of a digest, of the environment that the image is in, and of one name; the newest by the time at which SQS
-took it, or the function was asked, counts. The policy is the present one: a result of a role that is taken out of
-`from`, or of another function, does not count any more.
+A result belongs to a digest, the environment that the image is in, and the name of a check. The newest one counts, by
+the time at which SQS received it or the function was invoked. The present policy decides: a result of a role that is no
+longer in `from`, or of another function, does not count.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,9 +26,8 @@ CHECK_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
 @value
 class Check:
-    """One check: a holder of one of `roles` (`role/NAME`) posts its result, or a sender of events
-    (`event/ACCOUNT/SOURCE`), or the Lambda function with the ARN `function` is asked for it. `max_age`: how old it may
-    be; None: any."""
+    """One check. Its result is posted by a principal in `roles` (`role/NAME`, or `event/ACCOUNT/SOURCE` for a sender of
+    events), or returned by the Lambda function with the ARN `function`. `max_age`: how old it may be; None: any age."""
 
     name: str
     roles: tuple[str, ...] = ()
@@ -37,14 +36,14 @@ class Check:
 
     @property
     def words(self) -> Mapping[str, Any]:
-        """As a policy writes it."""
+        """The check as a policy writes it."""
         age = {} if self.max_age is None else {"max_age": format_duration(self.max_age)}
         by = {"from": list(self.roles)} if self.function is None else {"lambda": self.function}
         return {"name": self.name, **by, **age}
 
     @property
     def by(self) -> str:
-        """Whose result counts, for people."""
+        """The sources whose result counts, for people."""
         return f"the function {_short(self.function)}" if self.function else ", ".join(self.roles)
 
     def __str__(self) -> str:
@@ -54,7 +53,7 @@ class Check:
 
 @value
 class CheckGate(GateConfig):
-    """Each of `checks` has passed; their names differ."""
+    """Requires each of `checks` to have passed; their names are different."""
 
     checks: tuple[Check, ...]
 
@@ -67,21 +66,21 @@ class CheckGate(GateConfig):
 
 
 def posters(promotions: Iterable[Promotion], name: str) -> tuple[str, ...]:
-    """The roles that may post a result of this name for one of these promotions; empty: none asks for such a check."""
+    """The principals that may post results of the check with this name for these promotions; empty: none."""
     gates = [promotion.gates.get("check") for promotion in promotions]
     checks = [check for gate in gates if isinstance(gate, CheckGate) for check in gate.checks if check.name == name]
     return tuple(dict.fromkeys(role for check in checks for role in check.roles))
 
 
 def functions_of(promotions: Iterable[Promotion]) -> dict[str, str]:
-    """The ARN of the function of each check that asks one for these promotions, by the check's name."""
+    """The ARN of the function of each check with a function in these promotions, by the check's name."""
     gates = [promotion.gates.get("check") for promotion in promotions]
     checks = [check for gate in gates if isinstance(gate, CheckGate) for check in gate.checks]
     return {check.name: check.function for check in checks if check.function}
 
 
 def judge(config: CheckGate, case: Case) -> GateResult:
-    """Failed where one failed, else waiting where one is missing or too old."""
+    """Failed where a check failed, else waiting where a result is missing or too old, else passed."""
     results = [_judge_one(check, case) for check in config.checks]
     for verdict in (FAILED, WAITING):
         bad = [result for result in results if result.verdict == verdict]
@@ -123,11 +122,11 @@ def _counts(fact: Fact, check: Check, case: Case) -> bool:
 
 
 def _order(fact: Fact) -> tuple[datetime, bool, str]:
-    return fact.at, Said.parse(fact).result != "passed", fact.id  # of two in one instant, what does not pass is later
+    return fact.at, Said.parse(fact).result != "passed", fact.id  # of two at one time, the one that did not pass wins
 
 
 def _short(arn: str | None) -> str:
-    """The name of a function, with its version or alias: what its ARN ends with."""
+    """The name of a function with its version or alias: the end of its ARN."""
     return (arn or "").partition(":function:")[2]
 
 
@@ -189,7 +188,7 @@ GATE: Gate = Gate(
                     "lambda": Record(
                         {
                             "name": Key(_NAME, "The name of the check; without it, the function's."),
-                            "lambda": Key(_FUNCTION, "The function that is asked for the result.", required=True),
+                            "lambda": Key(_FUNCTION, "The function that returns the result.", required=True),
                             "max_age": _AGE,
                         },
                         _asked,
@@ -203,6 +202,6 @@ GATE: Gate = Gate(
             build=_checks,
         )
     ),
-    "Results that other systems post, or functions answer: each check of the list has passed.",
+    "The checks that must have passed: results that other systems post, or functions return.",
     judge,
 )

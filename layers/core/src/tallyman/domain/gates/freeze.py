@@ -1,4 +1,4 @@
-"""The gate `freeze`, which is always asked: nothing goes into an environment, or a repository of it, that is frozen."""
+"""The gate `freeze`, which every promotion has: nothing is promoted to a frozen environment or repository."""
 
 from tallyman.domain.gates.case import PASSED, WAITING, Case, GateResult
 from tallyman.domain.times import format_time
@@ -7,7 +7,7 @@ NAME = "freeze"
 
 
 def judge(case: Case) -> GateResult:
-    """Waits for a person to thaw it. Whether there is a freeze must be known: not asked is not free."""
+    """Waiting until a person thaws the environment; also where it is not known whether it is frozen."""
     name = case.destination.name
     freezes = case.image.freezes.get(name)
     if freezes is None:

@@ -1,4 +1,4 @@
-"""Whom of Notation's signers a policy trusts: subjects of certificates, and profiles of AWS Signer."""
+"""Signers of Notation that a policy trusts: subjects of certificates, and signing profiles of AWS Signer."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -11,15 +11,16 @@ from tallyman.domain.times import parse_time
 from tallyman.values import value
 
 FORM = "notation"
-"""The form of a verdict about a signature of Notation."""
+"""`Origin.form` of a signature of Notation."""
 ROOTS = "notation:"
-"""Prefix of the digest of Notation's trust stores, in a verdict and among a policy's roots."""
+"""Prefix of the digest of Notation's trust stores, in `Origin.roots` and `Policy.roots`."""
 
 
 @value
 class NotationSigner:
-    """One of both. `subject`: parts of the subject that the certificate has to have; `profile`: the ARN of a signing
-    profile of AWS Signer, or of one version of it. `root`: `sha256:<hex>` of the trusted certificate; None: any."""
+    """A signer, by either `subject` or `profile`. `subject`: parts that the certificate's subject must have; `profile`:
+    the ARN of a signing profile of AWS Signer, or of one version of it. `root`: `sha256:<hex>` of the trusted
+    certificate; None: any."""
 
     subject: str | None = None
     profile: str | None = None
@@ -30,12 +31,12 @@ class NotationSigner:
 
     @property
     def words(self) -> Mapping[str, str]:
-        """What is given of it."""
+        """The keys that the policy gives."""
         pairs = (("subject", self.subject), ("profile", self.profile), ("root", self.root))
         return {key: text for key, text in pairs if text is not None}
 
     def is_of(self, identity: Mapping[str, str]) -> bool:
-        """Whether this is the identity of a verified signature, {subject, root} or {profile, root}."""
+        """Whether a verified signature with this identity, {subject, root} or {profile, root}, is by this signer."""
         if self.root not in (None, identity.get("root")):
             return False
         if self.profile is not None:
@@ -45,7 +46,7 @@ class NotationSigner:
 
 
 def split_roots(roots: str | None) -> tuple[str | None, str | None]:
-    """Of a policy's roots the digest of Sigstore's file, and that of Notation's trust stores; None: it is not there."""
+    """The two parts of `Policy.roots`: the digests of Sigstore's file and of Notation's trust stores; None: missing."""
     parts = (roots or "").split(",")
     notation = next((each for each in parts if each.startswith(ROOTS)), None)
     return next((each for each in parts if each and not each.startswith(ROOTS)), None), notation
@@ -57,35 +58,35 @@ def name_of(identity: Mapping[str, str]) -> str:
 
 
 def notation_signer(trusted: Iterable[NotationSigner], origin: Origin) -> str | None:
-    """Who of the policy made this verified signature; None: none of them."""
+    """The trusted signer of this verified signature, for people; None: none of them."""
     found = origin.identity or {}
     return name_of(found) if any(each.is_of(found) for each in trusted) else None
 
 
 def holds(origin: Origin, now: datetime) -> bool:
-    """Whether a verdict needs not to be reached anew: what it rests on ends later, if ever."""
+    """Whether the verdict about a signature is still valid, so that it need not be verified again."""
     return origin.until is None or now <= parse_time(origin.until)
 
 
 class _Signer:
-    """A subject or a profile, one of both."""
+    """A signer by either a subject or a profile."""
 
     _record = Record(
         {
             "subject": Key(
                 String(what="the subject of a certificate", build=lambda text: parse_trusted(text) and text),
-                "Parts that the certificate's subject has to have, with C, ST and O among them.",
+                "Parts that the certificate's subject must have, including C, ST and O.",
             ),
             "profile": Key(
                 String(
                     r"arn:[a-z-]+:signer:[a-z0-9-]+:[0-9]{12}:/signing-profiles/[A-Za-z0-9_]{2,64}(/[A-Za-z0-9]+)?",
                     "the ARN of a signing profile of AWS Signer, or of a version of it",
                 ),
-                "A signing profile of AWS Signer, by its ARN; with a version, only that.",
+                "The ARN of a signing profile of AWS Signer, or of one version of it.",
             ),
             "root": Key(
                 String(r"sha256:[0-9a-f]{64}", "sha256: and 64 digits"),
-                "The SHA-256 of the trusted certificate (DER) that has to vouch for it; without it, any of the store.",
+                "The SHA-256 of the trusted certificate (DER) that must vouch for it; without it, any in the store.",
             ),
         },
         NotationSigner,
@@ -104,5 +105,5 @@ class _Signer:
 
 NOTATION = Key(
     ListOf(_Signer(), least=1),
-    "Who signs with Notation: subjects of certificates, and signing profiles of AWS Signer.",
+    "The signers of Notation: subjects of certificates, and signing profiles of AWS Signer.",
 )

@@ -1,6 +1,6 @@
-"""The gate `order`: nothing older goes in than what the environment runs.
+"""The gate `order`: no image older than the release of the environment is promoted.
 
-Without it older versions go in as well, but by itself a release never moves to one: see `services.release`.
+Without this gate, older versions are promoted too, but the release does not move to them (see `services/releases`).
 """
 
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ from tallyman.values import value
 
 @value
 class OrderGate(GateConfig):
-    """`required` False: older versions may go in as well; no release moves to them."""
+    """`required` False: older versions may be promoted too; the release does not move to them."""
 
     required: bool = True
 
@@ -27,7 +27,8 @@ class OrderGate(GateConfig):
 
 
 def judge(config: OrderGate, case: Case) -> GateResult:
-    """By the highest version among the tags of each; versions that are equal, and tags that are none, by first push."""
+    """Compare the highest versions among the tags of both images; where they are equal, or there are none, the first
+    pushes."""
     if not config.required:
         return GateResult("order", PASSED, "the policy does not ask for it")
     name = case.destination.name
@@ -70,9 +71,9 @@ def _by_push(
 
 
 def highest_version(tags: Iterable[str]) -> Version | None:
-    """The highest semantic version among the tags; None where none is a version."""
+    """The highest version among the tags; None: no tag is a version."""
     versions = [version for tag in tags if (version := parse_version(tag))]
     return max(versions, key=lambda v: v.precedence, default=None)
 
 
-GATE: Gate = Gate(Boolean(OrderGate), "Nothing older goes in than what the environment runs.", judge)
+GATE: Gate = Gate(Boolean(OrderGate), "The image must not be older than the one that the environment runs.", judge)

@@ -1,4 +1,4 @@
-"""Overrides: a person opens one gate for one candidate, where the promotion allows that gate to be overridden."""
+"""Overrides: a person opens one gate for one candidate, if the promotion lists the gate under `overridable`."""
 
 from datetime import timedelta
 
@@ -9,13 +9,13 @@ from tallyman.domain.people import who
 from tallyman.domain.times import format_time
 
 HOLDS = timedelta(hours=24)
-"""How long an override counts: as long as a promotion is tried again. An exception does not become a rule."""
+"""How long an override counts; as long as a failing promotion is tried again by default."""
 
 
 def applied(result: GateResult, case: Case) -> GateResult:
-    """The gate's answer, or `passed` where an override that still holds was given for it; the facts keep what it said.
+    """The gate's result, or `passed` where an override of it is in force; its facts then contain the gate's own result.
 
-    Whether the gate may be overridden is the promotion's word of now, not of when the override was given.
+    The present promotion decides whether the gate may be overridden, not the one at the time of the override.
     """
     if result.verdict == PASSED or result.name not in case.promotion.overridable:
         return result

@@ -1,5 +1,5 @@
-"""The gate `recalled`, which is always asked: nobody has recalled the image, nor anything beneath it. Never overridden,
-never undone: what was recalled by mistake is built anew."""
+"""The gate `recalled`, which every promotion has: nobody has recalled the image or an image beneath it. A recall can't
+be overridden or undone: an image that was recalled by mistake has to be built again."""
 
 from tallyman.domain.gates.case import FAILED, PASSED, Case, GateResult
 from tallyman.domain.history.details.commands import Said
@@ -11,13 +11,13 @@ NAME = "recalled"
 
 
 def judge(case: Case) -> GateResult:
-    """A recalled digest blocks itself and every index above it, in every environment."""
+    """Failed where the image, or an image beneath it, was recalled. A recall counts in every environment."""
     image = case.image
-    family = {image.digest: image.facts, **image.platforms, **image.indexes}
+    members = {image.digest: image.facts, **image.platforms, **image.indexes}
     names = image.platform_names
     found = [
         (fact.at, fact.id, fact, "" if digest == image.digest else f"{names.get(digest, digest.short)} beneath it: ")
-        for digest, facts in family.items()
+        for digest, facts in members.items()
         for fact in facts
         if fact.kind is Kind.RECALLED
     ]

@@ -1,4 +1,4 @@
-"""The gate `scan`: what the vulnerability scanner found stays within the policy's maxima."""
+"""The gate `scan`: a complete scan has no more findings than the policy allows."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -25,19 +25,19 @@ from tallyman.domain.times import format_time, parse_time
 from tallyman.values import value
 
 _MOST_SHOWN = 3
-"""Reasons of VEX that do not count that a verdict names."""
+"""The most reasons why VEX does not count that a result lists."""
 _MOST_REASONS = 10
-"""Reasons why findings do not count that a verdict names: each VEX may have its own."""
+"""The most reasons why findings do not count that a result lists; each VEX statement may have its own."""
 _MOST_NAMED = 100
-"""Findings that VEX ignores of which a verdict's facts name the statement."""
+"""The most findings ignored by VEX whose statement the facts of a result list."""
 _WORST = {FAILED: 0, WAITING: 1, PASSED: 2}
 
 
-SEVERITIES = ("critical", "high", "medium", "low", "informational", "undefined")  # worst first, as ECR names them
+SEVERITIES = ("critical", "high", "medium", "low", "informational", "undefined")  # ECR's names, the worst first
 
 
 class Unscannable(StrEnum):
-    """What happens to an image that the scanner can't scan at all."""
+    """The verdict for an image that the scanner can't scan at all."""
 
     REFUSE = "refuse"
     APPROVE = "approve"
@@ -45,7 +45,7 @@ class Unscannable(StrEnum):
 
 
 class Fixable(StrEnum):
-    """Which findings count, by whether a fixed version exists."""
+    """Which findings count, by whether there is a fixed version."""
 
     ONLY = "only"
 
@@ -58,14 +58,14 @@ class Exploit(StrEnum):
 
 @value
 class Packages:
-    """Findings that concern only packages of these names (globs) do not count."""
+    """Findings in packages with these names (globs) only do not count."""
 
     ignore: tuple[str, ...] = ()
 
 
 @value
 class Ignore:
-    """A finding that does not count, through the day `until` (UTC)."""
+    """A finding that does not count until the end of the day `until` (UTC)."""
 
     id: str
     until: date
@@ -78,12 +78,12 @@ class Ignore:
 
 @value
 class ScanGate(GateConfig):
-    """A completed scan has at most `max` findings of each severity; one that is not named has no maximum.
+    """Requires a complete scan with at most `max` findings of each severity; a severity without a maximum is ignored.
 
-    `max_age`: how old a scan may be; None: any age. The others say which findings count at all: `fixable`: those with a
-    fix; `exploit`: those with a known exploit; `epss`: those at least so likely to be exploited; `packages`: not those
-    of these packages; `since`: those that have been known for so long. What the scanner does not say never excludes.
-    `vex`: whose VEX statements do; None: nobody's.
+    `max_age`: how old the scan may be; None: any age. The other fields limit the findings that count: `fixable` to
+    those with a fix, `exploit` to those with a known exploit, `epss` to those with at least this EPSS, `packages` to
+    those in other packages, `since` to those known for at least this long. Data that the scanner does not report never
+    excludes a finding. `vex`: the signers whose VEX statements exclude findings; None: nobody's.
     """
 
     max: Mapping[str, int] = field(default_factory=dict)
@@ -116,7 +116,7 @@ class ScanGate(GateConfig):
         return f"scan ({'; '.join(parts)})"
 
     def ignored(self, now: datetime) -> frozenset[str]:
-        """The ids of the findings that don't count now."""
+        """The ids of the findings that `ignore` excludes now."""
         return frozenset(entry.id for entry in self.ignore if entry.holds(now))
 
     @property
@@ -151,7 +151,7 @@ _SCAN = Record(
         ),
         "unscannable": Key(
             Choice(Unscannable),
-            "What happens to an image that can't be scanned at all (scratch, a new distribution): refuse (default), "
+            "The verdict for an image that can't be scanned at all (scratch, a new distribution): refuse (default), "
             "approve (wait for an approval), or pass.",
         ),
         "ignore": Key(
@@ -171,7 +171,7 @@ _SCAN = Record(
         "max_age": Key(Duration(), "How old the scan may be, such as 7d; without it, any age."),
         "fixable": Key(
             Choice(Fixable),
-            "only: findings without a fix do not count. A grace for those with one is `since`.",
+            "only: findings without a fix do not count. `since` gives time for those with one.",
         ),
         "exploit": Key(Choice(Exploit), "known: findings without a known exploit do not count."),
         "epss": Key(
@@ -190,12 +190,12 @@ _SCAN = Record(
                 Packages,
                 expected="{ignore: [linux-libc-dev]}",
             ),
-            "Packages whose findings do not count; a finding of several packages counts unless all of them are named.",
+            "Packages whose findings do not count; a finding in several packages counts unless all of them are named.",
         ),
         "since": Key(
             Duration(),
-            "New findings get time: one counts once it has been known for so long, such as 14d, by the vendor's "
-            "publication or Inspector's first observation, whichever is earlier.",
+            "A finding counts only once it has been known for this long, such as 14d, by the vendor's publication or "
+            "Inspector's first observation, whichever is earlier.",
         ),
         "vex": Key(
             _Vex(
@@ -203,7 +203,7 @@ _SCAN = Record(
                 signers_from,
                 expected='signers, as in {keys: ["-----BEGIN PUBLIC KEY-----…"]}',
             ),
-            "Whose VEX statements count: findings that they ignore do not. The signers are named as those of `signed`.",
+            "The signers whose VEX statements count: findings that these ignore do not. Same keys as in `signed`.",
         ),
     },
     ScanGate,
@@ -219,7 +219,7 @@ def asks_for_approvals(promotion: Promotion) -> bool:
 
 
 def judge(config: ScanGate, case: Case) -> GateResult:
-    """An index is judged by its platform images (ECR can't scan an index; attestations are no platform images)."""
+    """The verdict for the image; for an index, the worst of its platform images (ECR can't scan an index)."""
     if case.image.is_index is None:
         return GateResult("scan", WAITING, "the image's manifest is not known yet")
     if not case.image.is_index:
@@ -233,7 +233,7 @@ def judge(config: ScanGate, case: Case) -> GateResult:
     ]
     worst = min(results, key=lambda r: _WORST[r.verdict])
     reasons = [r.reason for r in results if r.verdict == worst.verdict]
-    if worst.verdict == PASSED:  # one stands for all that have nothing to say
+    if worst.verdict == PASSED:  # list those with findings, or else one of them
         reasons = [r.reason for r in results if any(r.facts.get("counts", {}).values())] or reasons[:1]
     reason = f"{len(results)} platform images: {'; '.join(reasons)}"
     facts: dict[str, Any] = {
@@ -294,9 +294,9 @@ def _unscannable(config: ScanGate, case: Case) -> tuple[str, str]:
 
 
 class _Tally:
-    """Which findings of a scan count now: by the same list, whatever its length, each as often as it occurs.
+    """Counts the findings of a scan that count now, each as often as it occurs.
 
-    What the scanner counts but does not name always counts. `until`: when time alone changes the counts.
+    Findings that the scanner counts but does not list always count. `until`: when time alone changes the counts.
     """
 
     def __init__(self, config: ScanGate, now: datetime, vex: VexOfImage | None) -> None:
@@ -310,13 +310,13 @@ class _Tally:
         self._left_out: Counter[str] = Counter()
 
     def unnamed(self, severity: str, number: int) -> None:
-        """Findings of which nothing but the severity is known."""
+        """Add `number` findings of which only the severity is known."""
         self.counts[severity] += number
         if number and self._config.asks_for_findings:
             self._unknown["which they are"] += number
 
     def add(self, row: Row) -> None:
-        """One finding."""
+        """Add one finding."""
         if row["id"] in self._ignored_now:
             self.ignored.add(row["id"])
             self._left_out["ignored"] += 1
@@ -338,18 +338,18 @@ class _Tally:
 
     @property
     def left_out(self) -> list[str]:
-        """How many findings do not count, and why, in words."""
+        """The numbers of findings that do not count, with the reasons, in words."""
         words = [f"{number} {why}" for why, number in self._left_out.items()]
         more = [f"{len(words) - _MOST_REASONS} more reasons"] if len(words) > _MOST_REASONS else []
         return [", ".join(words[:_MOST_REASONS] + more)] if words else []
 
     @property
     def doubts(self) -> list[str]:
-        """What the scanner does not say of findings that count, in words."""
+        """Data that the scanner does not report about findings that count, in words."""
         return [f"of {n} that count{'s' if n == 1 else ''} it is not known {what}" for what, n in self._unknown.items()]
 
     def _exclusion(self, row: Row, doubts: list[str]) -> str | None:
-        """Why the finding does not count, in words; None: it counts, with these doubts."""
+        """Why the finding does not count, in words; None: it counts. Adds missing data to `doubts`."""
         config = self._config
         if config.packages is not None and self._is_ignored(config.packages.ignore, row, doubts):
             return "in ignored packages"
@@ -404,7 +404,7 @@ def _tally(config: ScanGate, scan: Scanned, case: Case, vex: VexOfImage | None) 
 
 
 def _not_counting(vex: VexOfImage) -> str:
-    """What of VEX that is attached does not count (yet), in words."""
+    """The attached VEX that does not count, or not yet, in words."""
     number, flaws = len(vex.not_looked_at), sorted(set(vex.flaws))
     waiting = [f"; {number} VEX not verified yet"] if number else []
     more = [f"{len(flaws) - _MOST_SHOWN} more"] if len(flaws) > _MOST_SHOWN else []
@@ -419,4 +419,4 @@ def _summary(counts: Mapping[str, int]) -> str:
     return ", ".join(_findings(n, s) for s, n in counts.items() if n)
 
 
-GATE: Gate = Gate(_SCAN, "What the vulnerability scan may show.", judge)
+GATE: Gate = Gate(_SCAN, "The findings that a vulnerability scan may have.", judge)

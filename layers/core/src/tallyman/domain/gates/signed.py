@@ -1,7 +1,8 @@
-"""The gate `signed`: a signature of the image is there, or ECR's managed signing has signed it.
+"""The gate `signed`: the image has a signature, or ECR's managed signing has signed it.
 
-What is read is that a signature exists (a referrer of a signature's type), and AWS's word that managed signing
-completed and by which profile. With `keys`, `identities` or `notation`, verified signatures count (see `signers`).
+Without signers, the gate only reads that a signature exists (a referrer with the type of a signature), or AWS's status
+of managed signing and its profile. With `keys`, `identities` or `notation`, only verified signatures count (see
+`signers`).
 """
 
 from collections.abc import Mapping
@@ -23,7 +24,8 @@ _BY_WHOM = ("keys", "identities", "notation")
 
 @value
 class SignedGate(GateConfig):
-    """`profiles`: globs of signing profiles (ARN or name) of ECR's managed signing; empty: any signature counts."""
+    """`profiles`: globs of signing profiles (ARN or name) of ECR's managed signing; empty: any signature counts.
+    `required` False: the gate passes without a signature."""
 
     required: bool = True
     profiles: tuple[str, ...] = ()
@@ -68,8 +70,7 @@ class _Signed:
 
 
 def judge(config: SignedGate | signers.Signers, case: Case) -> GateResult:
-    """By keys and identities: see `signers`. Else: an index is signed where it is itself, or each of its platform
-    images is."""
+    """With signers: see `signers`. Else passed where the image, or each platform image of an index, is signed."""
     if isinstance(config, signers.Signers):
         return signers.judge(config, case)
     if not config.required:
@@ -129,6 +130,6 @@ def _name(profile: str) -> str:
 
 GATE: Gate = Gate(
     _Signed(),
-    "The image is signed: by a key or identity, by a profile of ECR's managed signing, or true: a signature is there.",
+    "The image must be signed: by a key or identity, by a profile of ECR's managed signing, or (true) by anybody.",
     judge,
 )

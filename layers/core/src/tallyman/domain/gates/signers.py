@@ -1,7 +1,8 @@
-"""The gate `signed` with `keys`, `identities` and `notation`: one of them has signed this very digest, verified.
+"""The gate `signed` with `keys`, `identities` or `notation`: one of them has signed this digest, and the signature was
+verified.
 
-It is judged from the facts that `verify_origin` records, one a signature, and from the present policy: a key that was
-taken out of it does not count any more, whatever was verified with it.
+The verdict uses the facts that `verify_origin` records, one for each signature, and the present policy: a key that was
+removed from the policy no longer counts, whatever was verified with it.
 """
 
 import base64
@@ -37,9 +38,9 @@ from tallyman.values import value
 _PEM = re.compile(r"-----BEGIN PUBLIC KEY-----\s+([A-Za-z0-9+/=\s]+)-----END PUBLIC KEY-----\s*")
 _KMS = re.compile(r"arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]{1,64}")
 NO_ROOTS = "none"
-"""Of signers whose policy has no trust roots beside it: no file has this SHA-256."""
+"""The roots of signers whose policy has none beside it: equal to no SHA-256."""
 _SHOWN = 19
-"""Characters of a fingerprint in a reason."""
+"""The number of characters of a fingerprint in a reason."""
 
 
 def shown(name: str) -> str:
@@ -48,7 +49,7 @@ def shown(name: str) -> str:
 
 
 class On(StrEnum):
-    """What has to be signed of an index: the index itself, or each of its platform images."""
+    """What must be signed of an index: the index itself, or each of its platform images."""
 
     INDEX = "index"
     PLATFORMS = "platforms"
@@ -56,15 +57,16 @@ class On(StrEnum):
 
 @value
 class SignerKey:
-    """A public key, as PEM. `name`: `SHA256:<hex>` of its SubjectPublicKeyInfo; of a key of KMS its ARN, and `pem` is
-    None: `verify_origin` reads it there."""
+    """A public key, as PEM. `name`: `SHA256:<hex>` of its SubjectPublicKeyInfo. For a KMS key: its ARN, and `pem` is
+    None, as `verify_origin` reads it from KMS."""
 
     name: str
     pem: str | None
 
     @classmethod
     def parse(cls, text: str) -> "SignerKey":
-        """Raises ValueError. Whether the key is of an allowed kind `verify_origin` says, which can read it."""
+        """Parse PEM, or the ARN of a KMS key. Raises ValueError. Whether the key has an allowed type is checked by
+        `verify_origin`, which has the cryptography to read it."""
         if _KMS.fullmatch(text):
             return cls(text, None)
         found = _PEM.fullmatch(text.strip())
@@ -79,7 +81,7 @@ class SignerKey:
 
 @value
 class SignerIdentity:
-    """Who signs without a key of their own, as the certificate says: `subject` may be a glob."""
+    """A keyless signer, by the issuer and subject in the certificate; `subject` may be a glob."""
 
     issuer: str
     subject: str
@@ -90,8 +92,9 @@ class SignerIdentity:
 
 @value
 class Signers(GateConfig):
-    """Any of these may sign. `roots`: SHA-256 of the `trusted_root.json` that vouches for identities; None: the one
-    that lies beside the policy. `stores`: digest of Notation's trust stores; None: any."""
+    """The signers that a gate trusts; a signature by any of them is enough. `roots`: SHA-256 of the `trusted_root.json`
+    that vouches for identities; None: the one beside the policy. `stores`: digest of Notation's trust stores; None:
+    any."""
 
     keys: tuple[SignerKey, ...] = ()
     identities: tuple[SignerIdentity, ...] = ()
@@ -105,7 +108,8 @@ class Signers(GateConfig):
         return self
 
     def beside(self, policy: Policy) -> "Signers":
-        """With the trust roots by which the present policy judges: what another file vouched for is asked anew."""
+        """These signers with the trust roots of the present policy, so that signatures that were verified with other
+        roots count as not verified."""
         if policy.roots == ANY_ROOTS:
             return self
         roots, stores = split_roots(policy.roots)
@@ -113,7 +117,7 @@ class Signers(GateConfig):
 
     @property
     def by(self) -> str:
-        """Who, for people."""
+        """The signers, for people."""
         return ", ".join([*(shown(key.name) for key in self.keys), *map(str, (*self.identities, *self.notation))])
 
     @property
@@ -133,7 +137,7 @@ class Signers(GateConfig):
 
 @value
 class HasSigners(GateConfig):
-    """A gate that asks for signers of something else than the image. None: those of `signed`, in the same promotion."""
+    """A gate that needs signers of statements about the image; None: those of `signed` in the same promotion."""
 
     signers: Signers | None = None
 
@@ -143,15 +147,16 @@ class HasSigners(GateConfig):
 
 
 def signers_of(promotions: Iterable[Promotion]) -> tuple[Signers, ...]:
-    """What these promotions ask for; empty: none asks for signers."""
+    """The signers of all gates of these promotions; empty: none has signers."""
     gates = (gate for promotion in promotions for gate in promotion.gates.values())
     return tuple(signers for gate in gates if (signers := gate.trusted) is not None)
 
 
 @value
 class Attached:
-    """What a gate counts of all that is attached to an image, and how it says so. `is_meant`: whether a verdict of
-    `verify_origin` is about it; `may_hold`: whether a referrer that was not looked at may hold one."""
+    """The kind of attached signatures or statements that a gate counts, and the words for its results. `one`: a noun;
+    `evidence`: the key of its facts; `is_meant`: whether a verdict of `verify_origin` is about this kind; `may_hold`:
+    whether a referrer without a verdict may hold one."""
 
     gate: str
     one: str
@@ -174,8 +179,8 @@ _SIGNATURES = Attached(
 
 
 def judge(config: Signers, case: Case) -> GateResult:
-    """Passed where the image (with `on: platforms` each platform image of an index) has one good signature, whatever
-    else is attached to it; waiting where none is there or one was not looked at yet; else failed."""
+    """Passed where the image (with `on: platforms`, each platform image of an index) has one valid signature, whatever
+    else is attached to it; waiting where there is none, or one is not verified yet; else failed."""
     keys = {"keys": [key.name for key in config.keys]}
 
     def judge_one(digest: Digest, facts: tuple[Fact, ...]) -> GateResult:
@@ -188,7 +193,7 @@ def judge(config: Signers, case: Case) -> GateResult:
 def judge_images(
     gate: str, on: On, case: Case, judge_one: Callable[[Digest, tuple[Fact, ...]], GateResult]
 ) -> GateResult:
-    """The image itself, or of an index each of its platform images: the worst verdict of them."""
+    """The result for the image itself, or with `on: platforms` the worst result of an index's platform images."""
     if on is On.INDEX or case.image.is_index is False:
         return judge_one(case.image.digest, case.image.facts)
     if not case.image.platforms:
@@ -212,8 +217,9 @@ def judge_attached(
     image: tuple[Digest, tuple[Fact, ...]],
     accept: Callable[[Origin, str], tuple[bool, str]],
 ) -> GateResult:
-    """Judges what a signer of the policy has signed of one image. `accept` gets a verdict and who signed, and says
-    whether it counts, and the words for that. One that counts is enough, whatever else is attached."""
+    """The result for what is attached to one `image` (its digest and facts). `accept` gets the verdict about a
+    signature of a trusted signer, and the signer's name; it returns whether it counts, and why in words. One that
+    counts is enough, whatever else is attached."""
     digest, facts = image
     signers = signers.beside(case.policy)
     looked = [origin for origin in _origins(case, facts) if what.is_meant(origin)]
@@ -248,7 +254,7 @@ def judge_attached(
 
 
 def unseen_in(what: Attached, case: Case, facts: tuple[Fact, ...]) -> list[str]:
-    """The referrers there that may hold one, and about which no verdict is."""
+    """The digests of the referrers in the source environment that may hold one, and have no verdict yet."""
     places = {str(place) for place in case.source_repositories}
     known = {origin.referrer for origin in _origins(case, facts)}
     attached = Referred.of(f for f in facts if f.kind is Kind.REFERRED and case.image.still_refers(f))
@@ -256,7 +262,7 @@ def unseen_in(what: Attached, case: Case, facts: tuple[Fact, ...]) -> list[str]:
 
 
 def _origins(case: Case, facts: tuple[Fact, ...]) -> list[Origin]:
-    """Every verdict about what is still attached to the image in the source environment, oldest first."""
+    """The verdicts about referrers that are still in the source environment, oldest first."""
     places = {str(place) for place in case.source_repositories}
     there = [f for f in facts if f.kind is Kind.ORIGIN and case.image.still_refers(f)]
     found = Origin.of(sorted(there, key=lambda f: (f.seen, f.id)))
@@ -264,7 +270,7 @@ def _origins(case: Case, facts: tuple[Fact, ...]) -> list[Origin]:
 
 
 def _by_signature(found: Iterable[Origin]) -> Iterable[list[Origin]]:
-    """The verdicts about each signature, in their order."""
+    """The verdicts grouped by signature, in their order."""
     grouped: dict[str, list[Origin]] = {}
     for origin in found:
         grouped.setdefault(origin.signature, []).append(origin)
@@ -272,7 +278,7 @@ def _by_signature(found: Iterable[Origin]) -> Iterable[list[Origin]]:
 
 
 def signer_of(config: Signers, origin: Origin) -> str | None:
-    """Who of the policy made this signature; None: none of them, or it is no good."""
+    """The trusted signer of this signature, for people; None: none of them, or the signature was refused."""
     if not origin.is_verified:
         return None
     if origin.form == FORM:
@@ -289,7 +295,7 @@ def signer_of(config: Signers, origin: Origin) -> str | None:
 
 
 def _covers(config: Signers, origin: Origin) -> bool:
-    """Whether the signature was verified with every key of the policy, and where identities count, with its roots."""
+    """Whether the signature was verified with every key of the policy and, for identities, with its roots."""
     if origin.form == FORM:
         current = (origin.roots or "").startswith(ROOTS) and config.stores in (None, origin.roots)
         return not config.notation or (current and {str(each) for each in config.notation} <= set(origin.looked))
@@ -301,7 +307,7 @@ def _covers(config: Signers, origin: Origin) -> bool:
 
 
 def _flaw(origin: Origin) -> str:
-    """Why a signature that was verified with all that the policy names does not count."""
+    """Why a signature does not count that was verified with all keys and roots of the policy."""
     name = Digest(origin.referrer).short
     if not origin.is_verified:
         return f"{name}: {origin.reason}"
@@ -319,7 +325,7 @@ def signers_from(
     roots: str | None = None,
     notation: Iterable[NotationSigner] = (),
 ) -> Signers:
-    """As the keys of a policy say."""
+    """Make `Signers` from the keys of a policy."""
     return Signers(tuple(keys), tuple(identities), on, roots, tuple(notation))
 
 
@@ -340,11 +346,11 @@ KEYS: Mapping[str, Key] = {
         ListOf(String(what="a public key as PEM, or the ARN of a key of KMS", build=SignerKey.parse), least=1),
         "Public keys (PEM, or the ARN of a key of KMS): ECDSA on P-256 or P-384, RSA from 2048 bits, Ed25519.",
     ),
-    "identities": Key(ListOf(_IDENTITY, least=1), "Who signs by a certificate, as Sigstore's keyless signing has it."),
-    "on": Key(Choice(On), "What has to be signed of an index: index (default), or platforms: each platform image."),
+    "identities": Key(ListOf(_IDENTITY, least=1), "The identities in certificates of Sigstore's keyless signing."),
+    "on": Key(Choice(On), "What must be signed of an index: index (default), or platforms: each platform image."),
     "roots": Key(
         String(r"sha256:[0-9a-f]{64}", "sha256: and 64 digits"),
-        "The SHA-256 of the trusted_root.json that counts; without it, the one that lies beside the policy now.",
+        "The SHA-256 of the trusted_root.json that counts; without it, the present one beside the policy.",
     ),
 }
 SHAPE = Record(

@@ -13,7 +13,7 @@ from tallyman.values import value
 
 @value
 class SoakGate(GateConfig):
-    """The digest has been in the source environment for `duration`."""
+    """Requires the digest to have been in the source environment for `duration`."""
 
     duration: timedelta
 
@@ -22,7 +22,7 @@ class SoakGate(GateConfig):
 
 
 def judge(config: SoakGate, case: Case) -> GateResult:
-    """Counts from the digest's first push to the source environment; ends by time alone, which `until` gives."""
+    """Waiting until `duration` after the digest's first push to the source environment, the result's `until`."""
     pushes = [f.at for f in case.image.facts if f.kind in PUSHES and f.repository in case.source_repositories]
     length = format_duration(config.duration)
     if not pushes:
@@ -36,4 +36,4 @@ def judge(config: SoakGate, case: Case) -> GateResult:
     return GateResult("soak", WAITING, reason, facts, until, held=True)
 
 
-GATE: Gate = Gate(Duration(SoakGate), "How long the image has been in the source environment, such as 24h.", judge)
+GATE: Gate = Gate(Duration(SoakGate), "How long the image must stay in the source environment, such as 24h.", judge)

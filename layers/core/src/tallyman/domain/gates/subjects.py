@@ -1,4 +1,4 @@
-"""Subjects of certificates, as RFC 4514 writes them, and which of them a trust policy of Notation means."""
+"""Subjects of certificates (RFC 4514), and which of them a trust policy of Notation matches."""
 
 import re
 
@@ -8,7 +8,8 @@ _REQUIRED = ("C", "ST", "O")
 
 
 def parse_subject(text: str) -> dict[str, str]:
-    """The values by type; `S` is `ST`. Raises ValueError where a part is no `TYPE=value`, or a type is there twice."""
+    """Parse a subject; returns its values by type, with `S` as `ST`. Raises ValueError for a part that is not
+    `TYPE=value`, and for a repeated type."""
     found: dict[str, str] = {}
     for part in re.findall(r"(?:\\.|[^,\\])+", text, re.DOTALL):
         kind, equals, value = part.partition("=")
@@ -17,22 +18,20 @@ def parse_subject(text: str) -> dict[str, str]:
         if not equals or not _TYPE.fullmatch(kind) or re.search(r"(?<!\\)\+", value):
             raise ValueError(f"{part.strip()!r} is not one TYPE=value of a subject")
         if kind in found:
-            raise ValueError(f"{kind} is there twice")
+            raise ValueError(f"the subject has {kind} twice")
         found[kind] = _unescaped(value.strip())
     return found
 
 
 def parse_trusted(text: str) -> dict[str, str]:
-    """As a policy writes whom it trusts: country, state and organization have to be there, with something in them.
-
-    Raises ValueError.
-    """
+    """Parse the subject that a policy trusts. Raises ValueError unless it has a country, a state and an
+    organization."""
     try:
         found = parse_subject(text)
     except ValueError as error:
         raise ValueError(f"expected the subject of a certificate, as in C=US, ST=WA, O=Rocketseat: {error}") from None
     if missing := [kind for kind in _REQUIRED if not found.get(kind)]:
-        raise ValueError(f"the subject has to name {', '.join(_REQUIRED)}; {', '.join(missing)} is missing")
+        raise ValueError(f"the subject must name {', '.join(_REQUIRED)}; {', '.join(missing)} is missing")
     return found
 
 
@@ -45,7 +44,7 @@ def is_meant(trusted: str, subject: str) -> bool:
 
 
 def _unescaped(value: str) -> str:
-    """Escaped bytes are UTF-8."""
+    """The value without escapes; escaped bytes are UTF-8."""
     raw = b""
     at = 0
     for found in _PAIR.finditer(value):

@@ -1,11 +1,11 @@
-"""The gate `tags`: the image carries at least one tag that may go."""
+"""The gate `tags`, which every promotion has: the image has at least one tag that may be promoted."""
 
 from tallyman.domain.gates.case import FAILED, PASSED, Case, GateResult
 from tallyman.domain.policy import TagRule
 
 
 def judge(rule: TagRule, case: Case) -> GateResult:
-    """Passed when `case.tags`, the tags that go, is not empty. A tag that comes later is a new fact."""
+    """Passed where `case.tags`, the tags to promote, is not empty; else failed, until a new fact adds a tag."""
     here = sorted(
         tag
         for (repository, tag), digest in case.image.pointing.items()

@@ -1,4 +1,4 @@
-"""The gate `target`, which is always asked: every registry of the environment can take the tags without a conflict."""
+"""The gate `target`, which every promotion has: each registry of the environment can take the tags without conflict."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -18,8 +18,8 @@ _OF_TARGETS = (Kind.TARGET_SEEN, Kind.DELAYED, Kind.PARKED, Kind.REQUESTED)
 
 
 def judge(_: object, case: Case) -> GateResult:
-    """Judges by the last look at the targets. Before the first look it is `waiting`: a promotion stages content
-    meanwhile, but sets no tag (docs/promotion.md). `facts["conflicts"]` names the tags that are taken."""
+    """The verdict by the last read of the targets. Waiting before the first read: a promotion then stages content, but
+    sets no tag (docs/promotion.md). `facts["conflicts"]` lists the conflicts."""
     name = case.destination.name
     seen, trouble = _last(case)
     if case.promoted_at is not None:
@@ -47,8 +47,8 @@ def judge(_: object, case: Case) -> GateResult:
             return GateResult(NAME, PASSED, f"{len(registries)} of {len(registries)} registries can take it", facts)
         if delayed is None:
             return GateResult(NAME, WAITING, "; ".join(silent), facts, held=True)
-    assert delayed is not None  # every way to here has one
-    # the reason names no time and no count, so that a try that fails like the one before is no new decision
+    assert delayed is not None  # every path to here has one
+    # the reason has no time and no count, so that an attempt that fails like the last one is no new decision
     delay = Delayed.parse(delayed)
     waits = {"attempt": delay.attempt, "next_at": delay.next_at}
     if delay.expected:
@@ -58,21 +58,22 @@ def judge(_: object, case: Case) -> GateResult:
 
 
 def _last(case: Case) -> tuple[Fact | None, Fact | None]:
-    """The last look at the targets, None where it has to be repeated, and what went wrong last (DELAYED, PARKED)."""
+    """The last read of the targets (None: they have to be read again), and the last failure (DELAYED or PARKED) or
+    request."""
     name = case.destination.name
     mine = [f for f in case.image.of(*_OF_TARGETS) if Destination.parse(f).target == name and _here(f, case)]
     asked = max((f for f in mine if f.kind is Kind.REQUESTED), key=_order, default=None)
     trouble = max((f for f in mine if f.kind is not Kind.TARGET_SEEN), key=_order, default=None)
     seen = max((f for f in mine if f.kind is Kind.TARGET_SEEN), key=_order, default=None)
     if trouble is not None and trouble.kind is Kind.PARKED and (push := _pushed_since(trouble, case)):
-        trouble, asked = None, push  # what was given up is begun anew: the source may have lacked the image
+        trouble, asked = None, push  # a new push starts the promotion again: the source may have lacked the image
     if case.promoted_at is None and seen is not None and asked is not None and _order(asked) > _order(seen):
-        seen = None  # a person asked to look again, or it was pushed again
+        seen = None  # a person requested the promotion again, or the image was pushed again
     return seen, trouble
 
 
 def _once_in(case: Case, seen: Fact | None, promoted_at: datetime) -> GateResult:
-    """Of an image that was promoted: passed, unless a later look found a tag that names another image now."""
+    """The result for a promoted image: passed, unless a later read found a tag that points to another image."""
     name, facts = case.destination.name, {"promoted": format_time(promoted_at)}
     later = TargetSeen.parse(seen).registries if seen is not None and seen.seen > promoted_at else {}
     if seen is not None and (conflicts := _conflicts(case, later)):
@@ -83,7 +84,7 @@ def _once_in(case: Case, seen: Fact | None, promoted_at: datetime) -> GateResult
 
 def _here(fact: Fact, case: Case) -> bool:
     if Said.parse(fact).refused:
-        return False  # somebody asked who may not
+        return False  # the sender of the request had no permission
     return Destination.parse(fact).name in (None, case.repository)
 
 
@@ -98,7 +99,7 @@ def _order(fact: Fact) -> tuple[Any, ...]:
 
 
 def _conflicts(case: Case, registries: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Tags that can't be set: they name another digest and may not move, or nothing keeps them from moving."""
+    """Tags that can't be set: they point to another digest and may not move, or nothing prevents them from moving."""
     create = case.policy.repository(case.repository).create
     found = []
     for registry, answer in registries.items():

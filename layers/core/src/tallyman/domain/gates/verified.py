@@ -1,7 +1,7 @@
-"""The gate `verified`: the source's bytes were checked against their digests, as the policy asks.
+"""The gate `verified`: the image in the source environment was verified as the policy's `verify` requires.
 
-Where a promotion of ours brought the image to the source environment, it counts as `content`: every layer was hashed
-while it was copied, the registry checked each digest on arrival, and the manifests were read back (docs/promotion.md).
+Where a promotion brought the image to the source environment, that counts as `content`: every layer was hashed while it
+was copied, the registry checked each digest on arrival, and the manifests were read back (docs/promotion.md).
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ from tallyman.values import value
 
 @value
 class VerifiedGate(GateConfig):
-    """The image was verified and passed. `required` False: the gate passes whatever verification said."""
+    """Requires that the image passed verification. `required` False: the gate always passes."""
 
     required: bool = True
 
@@ -32,9 +32,9 @@ class VerifiedGate(GateConfig):
 
 
 def judge(config: VerifiedGate, case: Case) -> GateResult:
-    """Judges by the newest verification in the source environment that went as far as the policy asks.
+    """The verdict of the newest verification in the source environment at the level that the policy requires.
 
-    What a verification found about one tag counts only if that tag is among those that go.
+    Checks of one tag count only if that tag is to be promoted.
     """
     if not config.required:
         return GateResult("verified", PASSED, "the policy does not ask for it")
@@ -56,9 +56,9 @@ def judge(config: VerifiedGate, case: Case) -> GateResult:
     newest = max(found, key=_order)
     verified_as = Verified.parse(newest)
     checks = [c for c in verified_as.checks if c.get("tag") is None]
-    for tag in case.tags:  # each verification checks one tag: an image's other tags have theirs
+    for tag in case.tags:  # each verification checks one tag; an image's other tags have their own verifications
         if of_tag := [fact for fact in found if fact.tag == tag]:
-            # that a target has the tag already is the gate `target`'s to say: it asks the targets themselves
+            # the gate `target` decides about tags that exist in the target: it reads the targets themselves
             checks += [c for c in _newest_checks(of_tag) if c.get("tag") == tag and c["name"] != "same_everywhere"]
     bad = [c for c in checks if c["verdict"] == "failed"] or [c for c in checks if c["verdict"] != "passed"]
     facts: dict[str, Any] = {
@@ -80,9 +80,9 @@ def judge(config: VerifiedGate, case: Case) -> GateResult:
 
 
 def _brought(case: Case) -> dict[Repository, Fact]:
-    """The repositories of the source environment that a promotion brought the whole image to, each with that promotion.
+    """The repositories of the source environment to which a promotion brought the whole image, with that promotion.
 
-    Not those that it was removed from at any time: what came there later may have come another way.
+    Without those from which the image was ever removed: it may have come back another way.
     """
     found = {}
     for fact in case.image.of(Kind.PROMOTED):
@@ -103,4 +103,4 @@ def _order(fact: Fact) -> tuple[datetime, str]:
     return fact.seen, fact.id
 
 
-GATE: Gate = Gate(Boolean(VerifiedGate), "The image was verified (see `verify`) and passed.", judge, overridable=False)
+GATE: Gate = Gate(Boolean(VerifiedGate), "The image must pass verification (see `verify`).", judge, overridable=False)

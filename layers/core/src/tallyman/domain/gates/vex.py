@@ -1,8 +1,8 @@
-"""VEX of an image: which findings the gate `scan` ignores by statements that a signer of the policy has signed.
+"""VEX of an image: the findings that the gate `scan` ignores by statements that a trusted signer has signed.
 
-Of the statements about one vulnerability in one package, the newest counts, by its own time. What ignores has to be
-certain: signed by a signer of now, attached to the image in the source environment, in force. What ends an earlier
-statement does not: it counts wherever it was attached, and after it was removed too.
+Of the statements about one vulnerability in one package, the newest by its own time counts. A statement that ignores a
+finding counts only if it is signed by a signer of the present policy, attached to the image in the source environment,
+and in force. A statement that ends an earlier one counts wherever it was attached, and even after it was removed.
 """
 
 from collections.abc import Iterable, Iterator
@@ -37,7 +37,8 @@ _ATTACHED = Attached(
 
 @value
 class Assertion:
-    """A statement, and who says it: `by` has signed it, `author` is who the document names, `referrer` holds it."""
+    """A signed statement. `by`: its signer; `author`: the one that the document names; `referrer`: the digest of the
+    manifest that holds it."""
 
     statement: VexStatement
     by: str
@@ -45,21 +46,21 @@ class Assertion:
     referrer: str
 
     def as_json(self) -> dict[str, Any]:
-        """For the facts of a verdict."""
+        """The form in the facts of a gate's result."""
         at = format_time(self.statement.at) if self.statement.at else None
         said = {"status": self.statement.status, "because": self.statement.because, "at": at}
         return {**said, "by": self.by, "author": self.author, "referrer": self.referrer}
 
     @property
     def words(self) -> str:
-        """For people."""
+        """The statement for people."""
         by = f"{self.author} ({self.by})" if self.author else self.by
         return f"ignored by VEX of {by}: {self.statement.because}"
 
 
 class VexOfImage:
-    """What was said of one image. `flaws`: what is attached and does not count, and why. `not_looked_at`: referrers
-    that may hold a VEX, and that no verdict is about yet."""
+    """The statements about one image. `flaws`: attached VEX that does not count, and why; `not_looked_at`: digests of
+    referrers that may hold VEX and are not verified yet."""
 
     def __init__(self, signers: Signers, case: Case, digest: Digest, facts: tuple[Fact, ...]) -> None:
         self._signers, self._case = signers.beside(case.policy), case
@@ -68,12 +69,12 @@ class VexOfImage:
         self.flaws: list[str] = []
         self.not_looked_at: list[str] = []
         self._read(facts)
-        if digest != case.image.digest:  # what is said of the index counts for its images
+        if digest != case.image.digest:  # statements about the index count for its platform images
             self._read(case.image.facts, (case.image.platform_names.get(digest) or "").split("/")[1:2])
 
     def ignoring(self, row: Row) -> Assertion | None:
-        """The statement by which a finding is ignored; None: it is not. Of a finding in several packages, all have to
-        be; one of their statements then stands for all."""
+        """The statement by which a finding is ignored; None: it is not. A finding in several packages must be ignored
+        in each of them; then one of the statements is returned."""
         said = self._by_id.get(str(row["id"]), [])
         packages: list[Package] | list[None] = installed_of(row) or [None]
         newest = [self._newest(said, package) for package in packages]
@@ -81,7 +82,7 @@ class VexOfImage:
         return found[0] if len(found) == len(packages) else None
 
     def begins(self) -> Iterator[datetime]:
-        """When statements come into force that are not yet."""
+        """The times at which statements that are not in force yet come into force."""
         times = (said.statement.at for each in self._by_id.values() for said in each)
         return (at for at in times if at is not None and at > self._case.now)
 
@@ -96,8 +97,8 @@ class VexOfImage:
         return max(about, key=_order, default=None)
 
     def _read(self, facts: tuple[Fact, ...], arch: list[str] | None = None) -> None:
-        """What these facts say of the image. `arch`: the architecture by which statements about an index are meant,
-        empty: it is not known; None: every statement is meant."""
+        """Read the statements in these facts. `arch`: the architecture of the platform image, for statements about its
+        index; empty: not known; None: the facts are of the image itself."""
         self.not_looked_at += unseen_in(_ATTACHED, self._case, facts)
         for origin, attached in self._origins(facts):
             for said in self._assertions(origin):
@@ -108,7 +109,7 @@ class VexOfImage:
                         self._by_id.setdefault(id, []).append(said)
 
     def _origins(self, facts: tuple[Fact, ...]) -> Iterator[tuple[Origin, bool]]:
-        """Each verdict about a VEX, and whether that is still attached to the image in the source environment."""
+        """The verdicts about VEX, each with whether it is still attached to the image in the source environment."""
         for fact in sorted((f for f in facts if f.kind is Kind.ORIGIN), key=lambda f: (f.seen, f.id)):
             origin = Origin.parse(fact)
             if is_vex(origin.statement):
@@ -127,6 +128,7 @@ class VexOfImage:
 
 
 def _order(said: Assertion) -> tuple[bool, datetime, bool]:
-    """The newest is last; of two of one time, what does not ignore. What has no time ends whatever was said."""
+    """The sort key by which the newest is last; of two at one time, the one that does not ignore. A statement without a
+    time comes last: it ends all others."""
     at = said.statement.at
     return at is None, _END if at is None else at.replace(tzinfo=None), not said.statement.ignores

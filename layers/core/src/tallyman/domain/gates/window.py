@@ -1,4 +1,4 @@
-"""The gate `window`: promotions happen on these days, between these hours, by the clock of a place."""
+"""The gate `window`: promotions happen only on these days, between these times, in a time zone."""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
@@ -16,15 +16,15 @@ DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAY = f"(?:{'|'.join(DAYS)})"
 _TIME = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]"
 _AHEAD = 400
-"""Days that are looked through for the next opening, besides the holidays."""
+"""The number of days that are searched for the next opening, besides the holidays."""
 _DAY_LONG = timedelta(days=1)
 
 
 @value
 class WindowGate(GateConfig):
-    """Open from `start` to `end` by the clock of `timezone` on `days` (0: Monday), except on `holidays`.
+    """Open from `start` to `end` in `timezone` on `days` (0: Monday), except on `holidays`.
 
-    An end that is not after the start is on the next day; the window then belongs to the day it starts on.
+    An end that is not after the start is on the next day; the window then belongs to the day on which it starts.
     """
 
     days: frozenset[int]
@@ -49,8 +49,8 @@ class WindowGate(GateConfig):
         return f"window ({days} {self.start:%H:%M}-{self.end:%H:%M} {self.timezone}{but})"
 
     def is_open(self, moment: datetime, zone: tzinfo) -> bool:
-        """Whether a clock there shows an open hour at this moment. An hour that is skipped in spring is never shown,
-        one that comes twice in autumn is shown twice."""
+        """Whether the window is open at this moment, by the local clock: an hour that is skipped in spring never comes,
+        one that is repeated in autumn comes twice."""
         local = moment.astimezone(zone)
         today, clock = local.date(), local.time()
         if self.start < self.end:
@@ -58,13 +58,13 @@ class WindowGate(GateConfig):
         return (self._counts(today) and clock >= self.start) or (self._counts(today - _DAY_LONG) and clock < self.end)
 
     def next_opening(self, moment: datetime, zone: tzinfo) -> datetime | None:
-        """The first moment from this one on at which it is open; None: not within about a year."""
+        """The first moment from this one on at which the window is open; None: not within about a year."""
         if self.is_open(moment, zone):
             return moment
         return next((at for at in self._openings(moment, zone) if at > moment and self.is_open(at, zone)), None)
 
     def next_closing(self, moment: datetime, zone: tzinfo) -> datetime | None:
-        """The first moment from this one on at which it is not open, to the minute; None: not within two days."""
+        """The first whole minute after this moment at which the window is closed; None: not within two days."""
         at = moment.replace(second=0, microsecond=0)
         for _ in range(2 * 24 * 60):
             at += timedelta(minutes=1)
@@ -76,8 +76,8 @@ class WindowGate(GateConfig):
         return day.weekday() in self.days and day not in self.holidays
 
     def _openings(self, moment: datetime, zone: tzinfo) -> Iterator[datetime]:
-        """Moments at which it may open, in order: the start of each day that counts, and where the clock is put
-        forward over the start, the first moment after that."""
+        """The moments at which the window may open, in order: the start on each day that counts; where the clock skips
+        the start, the first moment after the gap."""
         first = moment.astimezone(zone).date() - _DAY_LONG
         for ahead in range(_AHEAD + len(self.holidays)):
             day = first + ahead * _DAY_LONG
@@ -92,7 +92,7 @@ class WindowGate(GateConfig):
 
 
 def _after_gap(before: datetime, after: datetime, zone: tzinfo) -> Iterator[datetime]:
-    """The moment between these two at which the clock is put forward, to the second; then `after`."""
+    """The moment between these two at which the clock is set forward, to the second; then `after`."""
     low, high, offset = before, after, before.astimezone(zone).utcoffset()
     while high - low > timedelta(seconds=1):
         middle = (low + (high - low) / 2).replace(microsecond=0)
@@ -102,7 +102,8 @@ def _after_gap(before: datetime, after: datetime, zone: tzinfo) -> Iterator[date
 
 
 def judge(config: WindowGate, case: Case) -> GateResult:
-    """`until` is the next opening. Without data for the time zone the window stays closed: it is not known."""
+    """Passed where the window is open; else waiting until the next opening. Also waiting where this machine has no data
+    for the time zone."""
     evidence = config.words
     zone = zone_of(config.timezone)
     if zone is None:
@@ -119,7 +120,7 @@ def judge(config: WindowGate, case: Case) -> GateResult:
     facts = {**evidence, "opens": format_time(opens) if opens else None}
     when = f"it opens at {format_time(opens)}" if opens else "it does not open within a year"
     why = ", a holiday" if local.date() in config.holidays else ""
-    # the reason names no moment but the opening, so that waiting longer is no new decision
+    # the reason names no time but the opening, so that a longer wait is no new decision
     return GateResult("window", WAITING, f"the window is closed{why}: {when}", facts, opens, held=True)
 
 
@@ -127,12 +128,12 @@ def zone_of(name: str) -> ZoneInfo | None:
     """The time zone, from the system's data or from the package tzdata; None where neither has it."""
     try:
         return ZoneInfo(name)
-    except (KeyError, OSError, ValueError):  # not there (a KeyError), a folder of zones, no name of one
+    except (KeyError, OSError, ValueError):  # in turn: no such zone, a folder of zones, not a possible name
         return None
 
 
 def _days(text: str) -> frozenset[int]:
-    """`mon-fri,sun` as numbers; `fri-mon` goes over the weekend."""
+    """Parse `mon-fri,sun` to numbers; `fri-mon` includes the weekend."""
     found: set[int] = set()
     for part in text.split(","):
         first, _, last = part.partition("-")
@@ -156,7 +157,7 @@ def _window(
 
 
 class _Zone:
-    """The name of a time zone; one that the data here do not have is allowed, with a warning."""
+    """The name of a time zone; one that is unknown on this machine is allowed, with a warning."""
 
     _text = String(r"[A-Za-z_+-]+(?:/[A-Za-z0-9_+-]+)*", "a time zone such as America/Sao_Paulo")
 
@@ -181,10 +182,10 @@ GATE: Gate = Gate(
             ),
             "between": Key(
                 String(rf"{_TIME}-{_TIME}", "times such as 09:00-17:00", _between),
-                "From when to when; an end that is not after the start is on the next day.",
+                "The start and end of the window; an end that is not after the start is on the next day.",
                 required=True,
             ),
-            "timezone": Key(_Zone(), "Whose clock it is.", required=True),
+            "timezone": Key(_Zone(), "The time zone of these times.", required=True),
             "holidays": Key(ListOf(Day(), build=frozenset), "Dates on which the window stays closed."),
         },
         _window,
