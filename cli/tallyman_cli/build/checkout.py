@@ -175,5 +175,8 @@ def _newest(references: list[str]) -> Version | None:
 def _without_credentials(url: str | None) -> str | None:
     if not url or "://" not in url:
         return url or None
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # such as `https://[`
+        return None
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

@@ -4,11 +4,11 @@ import hashlib
 import os
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import typer
 
 from tallyman.adapters.files.policy_file import TRUST_ROOTS
+from tallyman.adapters.http.client import origin
 from tallyman.errors import BadInput, Refused, Unreachable
 from tallyman_cli.shared import output
 
@@ -57,7 +57,7 @@ def fetch(mirror: str, root: Path, cache: Path) -> bytes:
     `cache`: where the metadata that was seen last is kept. Raises Refused for what is not signed, expired or older than
     what was seen, Unreachable, and BadInput.
     """
-    if urlsplit(mirror).scheme not in ("https", "http"):
+    if not origin(mirror)[2]:
         raise BadInput(f"--mirror {mirror}: expected a URL such as {SIGSTORE}")
     try:
         with root.open("rb") as file:

@@ -214,6 +214,15 @@ def test_a_redirect_to_another_host_sees_no_credentials(world: Registries) -> No
     assert world.holds(BUILT)
 
 
+@pytest.mark.parametrize("nowhere", ["http://[x", "//[", "http://h:port/"])
+def test_a_redirect_to_an_address_that_is_none_fails_that_copy_alone(world: Registries, nowhere: str) -> None:
+    world.source.push(NAME, BUILT, "v1")
+    blob = max(BUILT.blobs, key=lambda d: len(BUILT.blobs[d]))
+    world.source.on("GET", f"/blobs/{blob}", Trouble(status=307, headers=(("Location", nowhere),)), times=99)
+    [outcome] = world.copy(BUILT)
+    assert isinstance(outcome, Unreachable)
+
+
 def test_an_upload_goes_to_no_other_host(world: Registries) -> None:
     world.source.push(NAME, BUILT, "v1")
     elsewhere = (("Location", f"http://{world.other.host}/v2/{NAME}/blobs/uploads/1"),)

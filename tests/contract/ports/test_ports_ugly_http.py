@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from email.message import Message
 from typing import Any
 
 import pytest
@@ -16,7 +17,10 @@ from tallyman.adapters.ecr.source import EcrSource
 from tallyman.adapters.ecr.target import EcrTarget
 from tallyman.adapters.http.client import HttpClient
 from tallyman.adapters.http.pacing import Pace
+from tallyman.adapters.oci.answers import Answer
+from tallyman.adapters.oci.auth import OciAuth
 from tallyman.adapters.oci.client import RegistryClient
+from tallyman.domain.locations import repository_at
 from tallyman.domain.names import EcrRegistry
 from tallyman.errors import (
     BadManifest,
@@ -302,6 +306,23 @@ def test_an_upload_goes_to_no_other_host(world: ScriptedRegistry) -> None:
         with pytest.raises(Unreachable, match="redirect"):
             world.target().upload(DEV, RIGHT, 5, [b"right"])
         assert elsewhere.asked == []
+
+
+@pytest.mark.parametrize("location", ["http://[x", "//[", "http://localhost:99999/v2/up/1"])
+def test_an_upload_to_an_address_that_is_none_is_refused(world: ScriptedRegistry, location: str) -> None:
+    world.script.replies += [Reply(202, headers={"Location": location})]
+    with pytest.raises(Unreachable, match="not at the registry"):
+        world.target().upload(DEV, RIGHT, 5, [b"right"])
+
+
+def test_a_location_without_tls_and_without_a_path_is_one_of_the_registry() -> None:
+    """Behind a proxy that ends TLS; the path was looked for by its slash."""
+    client = RegistryClient(HttpClient(), OciAuth(HttpClient(), lambda place: None, power="pull,push"))
+    place = repository_at("registry.test", "app")
+    headers = Message()
+    headers["Location"] = "http://registry.test"
+    answer = Answer(202, headers, b"", "https://registry.test/v2/app/blobs/uploads/")
+    assert client.location(place, answer, "upload") == "https://registry.test/"
 
 
 def test_a_relative_location_belongs_to_the_registry(world: ScriptedRegistry) -> None:

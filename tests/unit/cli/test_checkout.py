@@ -373,3 +373,9 @@ def test_an_author_in_another_encoding_is_read(folder: Path, environment: Mappin
     ).stdout.decode().strip()  # fmt: skip
     git(folder, "update-ref", "refs/heads/main", made, **environment)
     assert checkout.read(folder).author == "Aña <ana@example.com>"
+
+
+def test_a_remote_whose_address_is_none_gives_no_source(folder: Path) -> None:
+    """Whatever it holds, a password among it, is shown nowhere."""
+    git(folder, "config", "remote.origin.url", "https://ana:secret@[example/app.git")
+    assert checkout.read(folder).source is None

@@ -179,3 +179,10 @@ def test_another_root_than_the_repositorys_is_refused(served: Served, tmp_path: 
     for root in (tmp_path / "nowhere.json", served.repository.folder / "timestamp.json"):
         assert served.ask(root).exit_code != 0
     assert not served.file.exists()
+
+
+@pytest.mark.parametrize("mirror", ["http://[x", "https://", "ftp://mirror.test", "mirror.test"])
+def test_a_mirror_that_is_no_address_is_refused(served: Served, mirror: str) -> None:
+    served.url = mirror
+    done = served.ask()
+    assert (done.exit_code, "expected a URL such as" in done.output) == (2, True)

@@ -83,7 +83,7 @@ class HttpClient:
         sent = {"User-Agent": f"tallyman/{__version__}", **headers}
         written = "".join(sent.values())
         if not (key[2] and url.isascii() and written.isascii() and (url + written).isprintable() and " " not in url):
-            raise Unreachable(f"{what}: a header or the URL contains characters that HTTP does not allow")
+            raise Unreachable(f"{what}: the URL or a header is not valid in HTTP")
         parts = urlsplit(url)
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         proxy = self._proxy(*key)

@@ -174,7 +174,7 @@ class RegistryClient:
             return url
         plain = (there[0], ours[0]) == ("http", "https") and there[1] == ours[1]
         if plain and (ours[2] == there[2] or (ours[2], there[2]) == (443, 80)):
-            return f"{base}{url[url.index('/', 8) :]}"  # the registry is behind a proxy that ends TLS
+            return f"{base}/{url.partition('://')[2].partition('/')[2]}"  # the registry is behind a proxy that ends TLS
         raise Unreachable(
             f"{what}: the upload would continue at {_named(there) or url}, not at the registry {_named(ours)}: refused"
         )

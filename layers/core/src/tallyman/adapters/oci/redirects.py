@@ -13,7 +13,11 @@ _URL = "!#$%&'()*+,/:;=?@[]~"
 
 def resolved(base: str, reference: str) -> str:
     """The absolute URL of a header's address in an answer from `base`. `http.client` decodes headers as Latin-1."""
-    return urljoin(base, quote(reference, safe=_URL, encoding="latin-1", errors="replace"))
+    quoted = quote(reference, safe=_URL, encoding="latin-1", errors="replace")
+    try:
+        return urljoin(base, quoted)
+    except ValueError:  # such as `http://[`: callers refuse it, since it has no origin
+        return quoted
 
 
 def redirected(response: Response, url: str) -> str:
