@@ -27,8 +27,8 @@ _DAYS = {name: n for n, name in enumerate(["SUN", "MON", "TUE", "WED", "THU", "F
 
 
 def is_due(expression: str, minute: int) -> bool:
-    """Whether a schedule fires in this minute (whole minutes since the epoch). Raises ValueError or KeyError for an
-    expression that is not supported: in `cron`, `L`, `W` and `#` are not.
+    """Whether a schedule fires in this minute (whole minutes since the epoch). Raises ValueError, KeyError
+    or ZeroDivisionError for an expression that is invalid or not supported: in `cron`, `L`, `W` and `#` are not.
     """
     if rate := _RATE.fullmatch(expression):
         return minute * 60 % (int(rate[1]) * _UNITS[rate[2]]) == 0
@@ -90,7 +90,7 @@ class Schedules:
                     continue
                 try:
                     due = is_due(rule.scheduled_expression, minute)
-                except (ValueError, KeyError) as error:
+                except (ValueError, KeyError, ZeroDivisionError) as error:
                     log.warning("rule %s does not fire: %s", rule.name, error)
                     continue
                 for target in rule.targets if due else []:

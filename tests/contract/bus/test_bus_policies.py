@@ -1,10 +1,12 @@
 """Resource policies are read as IAM reads them."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tallyman_local.ecr.policies import allows
+from tallyman_local.events import schedules
 from tallyman_local.events.schedules import is_due
 
 ALLOW = {"Effect": "Allow", "Principal": {"AWS": "222222222222"}, "Action": "events:PutEvents", "Resource": "arn:bus"}
@@ -65,3 +67,16 @@ def test_a_schedule_is_due(expression: str, minute: int, due: bool) -> None:
 def test_a_schedule_that_is_none_says_so() -> None:
     with pytest.raises(ValueError, match="every day"):
         is_due("every day", 0)
+
+
+@pytest.mark.parametrize("expression", ["rate(0 minutes)", "cron(0/0 * * * ? *)", "every day"])
+def test_a_rule_with_an_impossible_schedule_keeps_no_other_from_firing(
+    monkeypatch: pytest.MonkeyPatch, expression: str
+) -> None:
+    bad, good = (SimpleNamespace(name=n, scheduled_expression=e, state="ENABLED", targets=[{"Arn": n, "Input": "{}"}])
+                 for n, e in (("bad", expression), ("good", "rate(1 minute)")))  # fmt: skip
+    buses = {"default": SimpleNamespace(rules={"bad": bad, "good": good})}
+    monkeypatch.setattr(schedules, "events_backends", {"1": {"r": SimpleNamespace(event_buses=buses)}})
+    invoked: list[str] = []
+    fired = schedules.Schedules("1", "r", lambda arn, body: invoked.append(arn)).fire(5)
+    assert (fired, invoked) == (1, ["good"])
