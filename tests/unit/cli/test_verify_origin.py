@@ -316,7 +316,7 @@ def test_a_verified_provenance_of_the_branch_opens_built_and_no_other(origin: Or
         "by none of the keys",
         "of another digest",
         "built at refs/heads/main/try, not refs/heads/main",
-        "built at nothing that it names",
+        "built at (not stated)",
         "built from https://github.com/evil/widget-server, not",
     ):
         assert part in reason

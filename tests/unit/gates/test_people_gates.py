@@ -144,7 +144,7 @@ def test_a_freeze_of_another_repository_or_environment_holds_nothing() -> None:
 
 def test_whether_it_is_frozen_must_be_known() -> None:
     result = judged("freeze", case_of(image=image_of(freezes={})))
-    assert (result.verdict, result.reason) == (WAITING, "whether prod is frozen is not known")
+    assert (result.verdict, result.reason) == (WAITING, "it is not known whether prod is frozen")
 
 
 def recall(digest: str = APP) -> Fact:

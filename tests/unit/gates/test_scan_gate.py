@@ -43,7 +43,9 @@ def test_an_ignored_finding_counts_not_once_however_often_it_occurs() -> None:
 def test_what_is_counted_but_not_named_is_never_ignored() -> None:
     result = asked([row()], {"critical": 2}, **ignoring("CVE-2026-1"))
     assert result.verdict == FAILED
-    assert result.reason == "1 critical finding (at most 0); 1 ignored; of 1 that counts it is not known which they are"
+    assert (
+        result.reason == "1 critical finding (at most 0); 1 ignored; for 1 that counts it is not known which they are"
+    )
 
 
 def test_a_list_that_its_fact_holds_in_part_is_judged_whole_from_the_archive() -> None:
@@ -91,7 +93,7 @@ def test_findings_that_the_policy_does_not_ask_for_do_not_count_and_unknown_ones
     if unknown is not None:
         told = asked([row()], **scan)
         assert told.verdict == FAILED
-        assert told.reason.endswith(f"; of 1 that counts it is not known {unknown}")
+        assert told.reason.endswith(f"; for 1 that counts it is not known {unknown}")
 
 
 def test_a_finding_of_several_packages_counts_unless_all_of_them_are_ignored() -> None:

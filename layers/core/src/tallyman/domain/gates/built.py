@@ -90,7 +90,7 @@ def _wrong(config: BuiltGate, origin: Origin) -> str | None:
     ):
         found = said.get(key)
         if globs and not any(found is not None and glob_matches(glob, found) for glob in globs):
-            return f"{name}: {what} {found or 'nothing that it names'}, not {', '.join(globs)}"
+            return f"{name}: {what} {found or '(not stated)'}, not {', '.join(globs)}"
     return None
 
 

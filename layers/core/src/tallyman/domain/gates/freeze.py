@@ -11,7 +11,7 @@ def judge(case: Case) -> GateResult:
     name = case.destination.name
     freezes = case.image.freezes.get(name)
     if freezes is None:
-        return GateResult(NAME, WAITING, f"whether {name} is frozen is not known")
+        return GateResult(NAME, WAITING, f"it is not known whether {name} is frozen")
     mine = sorted(
         (f for f in freezes if f.repository in (None, case.repository)), key=lambda f: (f.at, f.repository or "")
     )

@@ -30,13 +30,13 @@ def judge(config: OrderGate, case: Case) -> GateResult:
     """Compare the highest versions among the tags of both images; where they are equal, or there are none, the first
     pushes."""
     if not config.required:
-        return GateResult("order", PASSED, "the policy does not ask for it")
+        return GateResult("order", PASSED, "the policy does not require it")
     name = case.destination.name
     if case.promoted_at is not None:
         return GateResult("order", PASSED, f"it is in {name} already")
     key = (name, case.repository)
     if key not in case.image.released:
-        return GateResult("order", WAITING, f"what {name} runs is not known")
+        return GateResult("order", WAITING, f"it is not known what {name} runs")
     released = case.image.released[key]
     if released is None:
         return GateResult("order", PASSED, f"{name} runs nothing of {case.repository} yet", {"released": None})
@@ -48,7 +48,7 @@ def judge(config: OrderGate, case: Case) -> GateResult:
     if released.digest == case.image.digest:
         return GateResult("order", PASSED, f"{name} runs it", facts)
     if not case.tags:
-        return GateResult("order", WAITING, "no tag of it may go", facts)
+        return GateResult("order", WAITING, "none of its tags may go", facts)
     mine, theirs = highest_version(case.tags), highest_version(released.tags)
     if mine and theirs and mine.precedence != theirs.precedence:
         if mine > theirs:
@@ -63,7 +63,9 @@ def _by_push(
 ) -> GateResult:
     name = case.destination.name
     if mine is None or theirs is None:
-        return GateResult("order", WAITING, f"whether it is older than {runs}, which {name} runs, is not known", facts)
+        return GateResult(
+            "order", WAITING, f"it is not known whether it is older than {runs}, which {name} runs", facts
+        )
     facts = {**facts, "pushed": format_time(mine), "released_pushed": format_time(theirs)}
     if mine < theirs:
         return GateResult("order", FAILED, f"it was first pushed before {runs}, which {name} runs", facts)

@@ -286,7 +286,7 @@ def _unscannable(config: ScanGate, case: Case) -> tuple[str, str]:
     if config.unscannable is Unscannable.REFUSE:
         return FAILED, "the policy refuses that"
     if config.unscannable is Unscannable.PASS:
-        return PASSED, "the policy lets it"
+        return PASSED, "the policy allows that"
     tally = approvals.count(case, approvals.approvers(case.policy, case.promotion))
     if tally.people:
         return PASSED, f"approved by {', '.join(tally.people.values())}"
@@ -346,7 +346,9 @@ class _Tally:
     @property
     def doubts(self) -> list[str]:
         """Data that the scanner does not report about findings that count, in words."""
-        return [f"of {n} that count{'s' if n == 1 else ''} it is not known {what}" for what, n in self._unknown.items()]
+        return [
+            f"for {n} that count{'s' if n == 1 else ''} it is not known {what}" for what, n in self._unknown.items()
+        ]
 
     def _exclusion(self, row: Row, doubts: list[str]) -> str | None:
         """Why the finding does not count, in words; None: it counts. Adds missing data to `doubts`."""

@@ -74,7 +74,7 @@ def judge(config: SignedGate | signers.Signers, case: Case) -> GateResult:
     if isinstance(config, signers.Signers):
         return signers.judge(config, case)
     if not config.required:
-        return GateResult("signed", PASSED, "the policy does not ask for it")
+        return GateResult("signed", PASSED, "the policy does not require it")
     itself = _judge_one(config, case, case.image.digest, case.image.facts)
     if itself.verdict == PASSED or not case.image.platforms:
         return itself

@@ -14,7 +14,7 @@ def judge(rule: TagRule, case: Case) -> GateResult:
     facts = {"tags": here, "going": list(case.tags), "rule": str(rule)}
     if case.tags:
         gone = [tag for tag in case.tags if tag not in here]
-        begun = f"; {case.destination.name} has {', '.join(gone)} in part, which is finished" if gone else ""
+        begun = f"; the promotion of {', '.join(gone)} has begun, and will be finished" if gone else ""
         return GateResult("tags", PASSED, f"{', '.join(case.tags)} may go{begun}", facts)
     if not here:
         return GateResult("tags", FAILED, f"no tag of {case.source.name} points to it", facts)

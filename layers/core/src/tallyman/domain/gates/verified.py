@@ -37,7 +37,7 @@ def judge(config: VerifiedGate, case: Case) -> GateResult:
     Checks of one tag count only if that tag is to be promoted.
     """
     if not config.required:
-        return GateResult("verified", PASSED, "the policy does not ask for it")
+        return GateResult("verified", PASSED, "the policy does not require it")
     wanted = case.policy.repository(case.repository).verify.layers
     brought = {} if wanted is Layers.PRESENCE else _brought(case)
     found = [
@@ -52,7 +52,9 @@ def judge(config: VerifiedGate, case: Case) -> GateResult:
         at = {"at": format_time(flaw.at), "repository": str(flaw.repository)}
         return GateResult("verified", FAILED, f"its manifest can't be read: {Unreadable.parse(flaw).reason}", at)
     if not found:
-        return GateResult("verified", WAITING, f"not verified yet ({wanted} asked for)", {"level": str(wanted)})
+        return GateResult(
+            "verified", WAITING, f"not verified yet (the policy requires {wanted})", {"level": str(wanted)}
+        )
     newest = max(found, key=_order)
     verified_as = Verified.parse(newest)
     checks = [c for c in verified_as.checks if c.get("tag") is None]

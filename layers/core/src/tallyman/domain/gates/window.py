@@ -108,7 +108,7 @@ def judge(config: WindowGate, case: Case) -> GateResult:
     zone = zone_of(config.timezone)
     if zone is None:
         reason = (
-            f"this machine has no data for the time zone {config.timezone}: whether the window is open is not known"
+            f"this machine has no data for the time zone {config.timezone}: it is not known whether the window is open"
         )
         return GateResult("window", WAITING, reason, evidence, held=True)
     local = case.now.astimezone(zone)
