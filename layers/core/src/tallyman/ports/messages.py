@@ -38,7 +38,8 @@ class Letters(LetterReader, Protocol):
 class Notices(Protocol):
     """Notices for people, on the stack's SNS topic."""
 
-    def publish(self, subject: str, text: str, attributes: Mapping[str, str]) -> None: ...
+    def publish(self, subject: str, text: str, attributes: Mapping[str, str]) -> None:
+        """Publish a notice. `attributes`: those of the SNS message, on which subscriptions can filter."""
 
 
 class Channels(Notices, Protocol):
@@ -51,7 +52,8 @@ class Channels(Notices, Protocol):
 class Announcements(Protocol):
     """Events for programs, on the stack's bus."""
 
-    def emit(self, detail_type: str, detail: Mapping[str, Any]) -> None: ...
+    def emit(self, detail_type: str, detail: Mapping[str, Any]) -> None:
+        """Put an event with this detail-type on the bus."""
 
 
 @value
@@ -70,7 +72,8 @@ class RegistryBuses(Protocol):
     def send(self, registry: EcrRegistry, nonce: str) -> None:
         """Put a test event on the bus of the registry's account and region."""
 
-    def way(self, registry: EcrRegistry) -> Way: ...
+    def way(self, registry: EcrRegistry) -> Way:
+        """The state of the rule that forwards the registry's events."""
 
 
 class People(Protocol):

@@ -57,7 +57,8 @@ class State(Protocol):
     """The state table: small mutable items; every read is consistent. `tallyman.state` has the kinds of items; no other
     module reads or writes their data."""
 
-    def get(self, pk: str, sk: str) -> StateItem | None: ...
+    def get(self, pk: str, sk: str) -> StateItem | None:
+        """The item under the key; None: there is none."""
 
     def get_many(self, keys: Sequence[Key]) -> dict[Key, StateItem]:
         """The items of the keys that exist. One call per 100."""
@@ -101,7 +102,8 @@ class AllEntries(Entries, Protocol):
 class Seals(Protocol):
     """The segments of the seal, by their number."""
 
-    def read(self, number: int) -> bytes | None: ...
+    def read(self, number: int) -> bytes | None:
+        """The bytes of the segment; None: there is none."""
 
     def write(self, number: int, raw: bytes) -> bool:
         """Write the segment unless there is one of this number; returns whether it was written."""

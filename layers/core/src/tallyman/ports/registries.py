@@ -53,12 +53,14 @@ class ImageTarget(Destination, Protocol):
 class RegistryView(Protocol):
     """Reading of repositories, their settings and scans."""
 
-    def repositories(self, registry: EcrRegistry) -> Iterator[RepositorySettings]: ...
+    def repositories(self, registry: EcrRegistry) -> Iterator[RepositorySettings]:
+        """The settings of every repository, page by page."""
 
     def settings(self, repository: Repository) -> RepositorySettings | None:
-        """None: there is no such repository."""
+        """The repository's settings; None: there is no such repository."""
 
-    def scan(self, repository: Repository, digest: Digest) -> ScanReport: ...
+    def scan(self, repository: Repository, digest: Digest) -> ScanReport:
+        """The result of the image's last scan."""
 
     def epss(self, repository: Repository, digest: Digest) -> dict[str, float]:
         """The EPSS (0 to 1) of the image's vulnerabilities by their ids; those without one are left out."""

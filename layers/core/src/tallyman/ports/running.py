@@ -49,7 +49,8 @@ class RollOuts(Protocol):
     def move(self, registry: EcrRegistry, service: Service, image: str) -> str:
         """Make the service run the image, an address with a digest; returns what `settled` takes as `moved`."""
 
-    def settled(self, registry: EcrRegistry, service: Service, moved: str) -> Moving: ...
+    def settled(self, registry: EcrRegistry, service: Service, moved: str) -> Moving:
+        """The state of the service after `move` returned `moved`."""
 
     def back(self, registry: EcrRegistry, service: Service, before: str) -> None:
         """Make the service run again what `current` returned."""

@@ -27,9 +27,10 @@ class CheckedSignature:
     """The result of verifying a signature. `reason` None: it is valid, made by `keys` (their names) or by `identity`
     (in the form of the details of `origin`); else why it is refused.
 
-    `at`: the proven time of signing, as text; `until`: when it has to be verified again, None: never; `job`: whether
-    AWS Signer revoked it has to be asked with this. `statement`: the predicate type of a signed statement about the
-    image; None: the image itself is signed. `claims`, `vex`: those of a valid provenance or VEX.
+    `at`: the proven time of signing, as text; `until`: when it has to be verified again, None: never; `job`: for the
+    question to AWS Signer whether it revoked the signature; None: AWS Signer did not make it. `statement`: the
+    predicate type of a signed statement about the image; None: the image itself is signed. `claims`, `vex`: those of a
+    valid provenance or VEX.
     """
 
     keys: tuple[str, ...] = ()
