@@ -17,25 +17,28 @@ from tallyman.values import value
 
 @value
 class Known:
-    """What the state says of a repository, read before the registry was asked."""
+    """The items of a repository in the state table, read before the registry was listed."""
 
     tags: Mapping[str, Entry[Tag]]
     images: Mapping[str, Entry[HeldImage]]
 
     def holds(self, digest: Digest) -> bool:
+        """Whether the registry was last known to hold the image."""
         return digest in self.images and self.images[digest].value.present
 
     def since(self) -> datetime | None:
-        """The earliest time that is known of a tag: from about then on events have reported this repository."""
+        """The earliest time known of a tag: since about then, events have reported this repository. None: no tag is
+        known."""
         return min((tag.value.reported_at for tag in self.tags.values() if tag.value.reported_at), default=None)
 
 
 def differences(
     repository: Repository, known: Known, listed: Mapping[Digest, ImageDetail], now: datetime
 ) -> Iterator[Observation]:
-    """What the ledger lacks, as what is to be written: pushes oldest first, then what was removed. Pure.
+    """Yields an observation for each difference that the ledger lacks: pushes oldest first, then removals. Pure.
 
-    A push carries the image's own time if the image is new to us and nothing later is known of the tag, else `now`.
+    A push has the registry's push time of the image if the image is new to the ledger and nothing later is known of the
+    tag; else it has `now`.
     """
     pointing = {tag: digest for digest, detail in listed.items() for tag in detail.tags}
     base = Observation(Kind.PUSHED, repository, Digest(""), None, second_of(now), Via.RECONCILED, None)
@@ -69,7 +72,8 @@ def differences(
 
 
 def _time(entry: Entry[Tag] | None, own: datetime | None, now: datetime) -> datetime:
-    """The time of a find about a tag: later than what is known of the tag, or history would place it before that."""
+    """The time of an observation of a tag. It is later than the last known one, or history would sort it before
+    that."""
     last = entry.value.reported_at if entry else None
     if last is None:
         return second_of(own or now)

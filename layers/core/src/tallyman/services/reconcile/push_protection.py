@@ -1,4 +1,4 @@
-"""Repositories that only promotions may fill: found where their policy is missing or was changed."""
+"""Finds repositories that only promotions may push to, but whose repository policy is missing or was changed."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from tallyman.values import value
 
 @value
 class PushProtection:
-    """Asks for the policies of all repositories that are known and that `create.push: tallyman-only` holds for."""
+    """Reads the repository policies of all known repositories to which `create.push: tallyman-only` applies."""
 
     policy: Policy
     guards: Guards
@@ -32,8 +32,9 @@ class PushProtection:
     def all(
         self, takes: Callable[[Repository], bool], found: Counter[str], problems: list[str], left: Deadline
     ) -> None:
-        """`found`: repositories that others could push to, by environment; of those that this run does not come to,
-        what was found last. One call for each that is guarded, none for the others; a change is announced once."""
+        """Checks the repositories that `takes` accepts, and counts by environment in `found` those that others could
+        push to; a repository that this run does not reach counts as it was found last. A change is announced once.
+        Cost: one call for each protected repository. Raises OutOfTime."""
         guarded = []
         for place in sweeps.repositories(self.state):
             for environment, name in self.policy.environments_of(place.registry, place.name) if takes(place) else ():
@@ -46,15 +47,15 @@ class PushProtection:
             try:
                 problem = self.guards.problem(place, others)
             except NotFound:
-                problem = None  # it is gone
+                problem = None  # the repository is gone
             except TallymanError as error:
                 problems.append(f"the policy of {place}: {error}")
                 return
-            with suppress(RevisionConflict):  # another run looks after the same just now, and sends the notice
+            with suppress(RevisionConflict):  # another run has just recorded the same, and sends the notice
                 self._note(place, environment, problem)
 
         try:
-            what = "the repositories that only promotions fill"
+            what = "the repositories that only promotions may push to"
             Turns(self.state, self.clock).each(positions.GUARDED, guarded, step, left, what)
         finally:
             asked = {place: environment for _, (place, environment, _) in guarded}

@@ -1,4 +1,4 @@
-"""CloudTrail's event history of a registry: who did it, and the states of tags in between two sweeps."""
+"""Reads CloudTrail's event history of a registry: who made each change, and changes of tags between two sweeps."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -21,18 +21,19 @@ from tallyman.state.trails import TRAILS, TrailPart, TrailRead, key
 from tallyman.values import value
 
 WINDOW = timedelta(hours=1)
-"""What is read at once: one request for each kind of change, and more for each 50 changes."""
+"""The span of time that is read at once: one request for each kind of change, and one more for each 50 changes."""
 OVERLAP = timedelta(minutes=20)
-"""CloudTrail shows a call up to some 15 minutes late."""
+"""The time that is read again: CloudTrail shows a call up to about 15 minutes late."""
 KEPT = timedelta(days=90)
+"""How long CloudTrail keeps its event history."""
 BACK = timedelta(hours=12)
 BACK_AT_ONCE = 2
-"""Windows of the past, and how many of them one run reads: 90 days take as many runs, about a day."""
+"""The span of a step into the past, and the steps of one run: 90 days take 90 runs, about a day."""
 
 
 @value
 class ReadTrail:
-    """Reads on where it stopped, be it within a window. Repeating a page writes nothing twice."""
+    """Reads the history from where the last run stopped, even within a window. A repeated page writes nothing twice."""
 
     trail: Trail
     ledger: Ledger
@@ -41,11 +42,12 @@ class ReadTrail:
     clock: Clock
 
     def forward(self, registry: EcrRegistry, left: Deadline) -> list[str]:
-        """Records the calls since the last reading (at first: of the last hour). What was wrong with some of them.
+        """Records the calls since the last reading (the first time: of the last hour). Returns the problems with calls
+        that could not be recorded.
 
-        Raises what the trail raises (NotAllowed where the role may not read it), and OutOfTime, after which the next
-        run goes on with the page that was next. Cost: 13 requests a window, and one for each 50 changes; a Query
-        a change. What is younger than OVERLAP is read again by the next run, for late calls.
+        Raises the errors of the trail (NotAllowed where the role may not read it), and OutOfTime, after which the next
+        run continues with the next page. Cost: 13 requests a window, and one for each 50 changes; a Query for each
+        change. The next run reads the last OVERLAP again, for late calls.
         """
         now = whole_millis(self.clock())
         settled = now - OVERLAP
@@ -68,7 +70,7 @@ class ReadTrail:
         return problems
 
     def backward(self, registry: EcrRegistry, left: Deadline) -> list[str]:
-        """Goes some hours further into the past, at most 90 days; nothing where it has been there."""
+        """Records the calls of some hours further in the past, down to 90 days. Returns problems as `forward`."""
         problems: list[str] = []
         entry = TRAILS.read(self.state, key(registry))
         read = entry.found
@@ -86,7 +88,8 @@ class ReadTrail:
     def _pages(
         self, registry: EcrRegistry, part: TrailPart, left: Deadline
     ) -> Iterator[tuple[TrailPart | None, list[str]]]:
-        """Records the calls of one page after the other; after each what is left of the window, and problems."""
+        """Records the calls page by page; yields after each page the rest of the window (None: none) and the
+        problems."""
 
         def waiting() -> None:
             enough_time(left, f"CloudTrail's events of {registry}")
@@ -106,7 +109,7 @@ class ReadTrail:
             try:
                 self._write(call)
             except (BadInput, Refused) as error:
-                problems.append(f"{call.name} {call.id}: {error}")  # one that can't be written keeps no other waiting
+                problems.append(f"{call.name} {call.id}: {error}")  # the others are recorded all the same
         return problems
 
     def _write(self, call: ApiCall) -> None:
@@ -117,7 +120,7 @@ class ReadTrail:
             self.calls.record(call, Via.RECONCILED)
             return
         images = self.calls.images
-        for fact in known:  # who wrote it may have died before the rest was done
+        for fact in known:  # the worker that wrote it may have died before it finished
             seen_now = replace(fact, seen=whole_millis(self.clock()))
             report_stowaway(images.policy, self.ledger, images.notices, seen_now)
         images.evaluator.digest(call.digest)
@@ -125,6 +128,6 @@ class ReadTrail:
     def _save(self, registry: EcrRegistry, entry: Entry[TrailRead], read: TrailRead) -> Entry[TrailRead]:
         try:
             self.state.put(entry.write(read))
-        except RevisionConflict:  # another run reads the same; each has read what it writes here
+        except RevisionConflict:  # another run reads the same window
             return TRAILS.read(self.state, key(registry))
         return entry.written(read)

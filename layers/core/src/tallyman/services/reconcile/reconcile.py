@@ -1,7 +1,8 @@
-"""Looks at the registries and finds what no event reported; takes up what waits. Run by the clock and by people.
+"""Compares the registries with the ledger, records what no event reported, and retries what waits.
 
-By the clock it has two speeds: repositories with recent events, pending or released images every time, of all others
-the SLOW that were longest not looked at. A person's run sweeps all that were asked for, over several runs if need be.
+It runs on a schedule and when people ask. A scheduled run sweeps all repositories with recent events, pending or
+released images, and of all others the SLOW whose last sweep was the longest ago. A person's run sweeps all that were
+asked for, over several runs if need be.
 """
 
 from collections import Counter, deque
@@ -39,14 +40,14 @@ if TYPE_CHECKING:
     from tallyman.services.sealing.seal_ledger import SealLedger
 
 SLOW = 50
-"""How many of the repositories where nothing happens one run by the clock looks at."""
+"""The most quiet repositories that one scheduled run sweeps."""
 TRAIL_SHARE = 0.5
-"""Of what its part of a run has left, what reading one registry's trail may take: it never keeps a sweep waiting."""
+"""The share of the time left in its part of a run that reading one registry's trail may take, so that sweeps go on."""
 
 
 @dataclass(slots=True)
 class _Run:
-    """One run while it goes on."""
+    """The state of one run."""
 
     scope: Scope
     request: str
@@ -84,7 +85,7 @@ class Parts(Protocol):
 
 @value
 class Reconcile:
-    """The reaction to time, and to people who ask."""
+    """The reaction to the schedule, and to people's requests."""
 
     policy: Policy
     registries: RegistryView
@@ -93,16 +94,17 @@ class Reconcile:
     parts: Parts
 
     def run(self, event: Mapping[str, Any], request: str, left: Deadline) -> dict[str, Any]:
-        """One run; `request` is unlike that of any other. What it found:
+        """Carries out one run. `request`: an id that no other run has. Returns the report:
 
-        {registries: [{registry, repositories, images, missed, error}], found: {kind: number}, retried,
-        missed: {environment: number}, trail: {registry: a word}, storage: {environment: bytes}, watched, recalled,
-        trips, ways (see `RoundTrips.answer`), sealed: {entries, segments} or None, problems, more, token}.
-        `watched`: {parked, stuck, would_not_pass, unguarded}, each {environment: number}
-        (None: a run that only goes on); `recalled`: see `RecallImpact.of` (None: not asked for).
+        {registries: [{registry, repositories, images, missed, error}], found: {kind: number}, retried, missed:
+        {environment: number}, trail: {registry: `read` or the error}, storage: {environment: bytes}, watched, recalled,
+        trips, ways (see `RoundTrips.answer`), sealed: {entries, segments} or None, problems, more, token}. `watched`:
+        {parked, stuck, would_not_pass, unguarded}, each {environment: number} (None: a run that continues another);
+        `recalled`: see `RecallImpact.of` (None: not requested).
 
-        One registry that can't be read keeps no other waiting. `more`: what was asked for did not fit; invoke it
-        again with `token`. `storage`: the sum of the images' sizes, shared layers counted each time.
+        A registry that can't be read does not stop the others. `more`: the request did not fit one run; invoke the
+        function again with `token`. `storage`: the sum of the images' sizes in bytes, shared layers counted each time.
+        Raises BadInput for a wrong event.
         """
         scope = Scope.parse(event, request)
         if scope.environment is not None:
@@ -132,16 +134,16 @@ class Reconcile:
         }
 
     def _recalled(self, event: Mapping[str, Any]) -> dict[str, Any] | None:
-        """What the recall of the digest that the event names means."""
+        """The impact of recalling the digest that the event names; None: it names none."""
         if event.get("recalled") is None or (released := self.parts.released) is None:
             return None
         return released.recall_impact.of(Digest.parse(event["recalled"]))
 
     def _do(self, run: _Run) -> None:
-        """Each part has a share of the time that is left when it begins, and goes on in the next run where this one
-        stopped, so that none keeps another from ever being done."""
+        """Carries out the parts of a run. Each may use a share of the time that is left when it begins, and the next
+        run continues where it stopped, so that no part starves another."""
         parts = ((1 / 4, self._look_after), (1 / 3, self._take_up), (3 / 4, self._look), (1 / 2, self._guard))
-        for part, do in (*parts, (3 / 4, self._follow_trails), (1.0, self._seal)):  # what they write is sealed at once
+        for part, do in (*parts, (3 / 4, self._follow_trails), (1.0, self._seal)):  # last: seals what the others wrote
             try:
                 do(run, share(run.left, part))
             except OutOfTime:
@@ -168,8 +170,8 @@ class Reconcile:
         )
 
     def _look(self, run: _Run, left: Deadline) -> None:
-        """A repository may use half of the time that is left; one that needs more is gone on with when the others had
-        their turn."""
+        """Sweeps the repositories. Each may use half of the time that is left; one that needs more is continued after
+        the others."""
         queue = deque(self._order(run))
         again: set[Repository] = set()
         try:
@@ -198,7 +200,7 @@ class Reconcile:
                 run.counts["unguarded"] = open_to_pushes
 
     def _follow_trails(self, run: _Run, left: Deadline) -> None:
-        """The registry whose history was read the longest ago comes first."""
+        """Reads the trails; the registry whose trail was read the longest ago comes first."""
         lively = {r.registry for r in active(self.state, self.clock()) if r in run.swept}
         read = {registry: TRAILS.get(self.state, trails.key(registry)) for registry in run.registries}
         order = sorted(
@@ -225,14 +227,14 @@ class Reconcile:
             run.sealed = {"entries": entries, "segments": segments}
 
     def _count_failing(self, run: _Run) -> None:
-        """Repositories whose sweeps keep failing, by environment: all that are known, for the alarm."""
+        """Counts all known repositories whose sweeps keep failing, by environment, for the alarm."""
         for repository, sweep in run.swept.items():
             if sweep.failures >= FAILING and run.watched is not None:
                 for environment, _ in self.policy.environments_of(repository.registry, repository.name):
                     run.watched.failing[environment.name] += 1
 
     def _is_wanted(self, run: _Run, waits: Pending) -> bool:
-        """A pending image is wanted if a repository that it comes from or goes to is."""
+        """Whether the run's scope has a repository from which or to which the pending image is promoted."""
         return any(run.scope.takes(self.policy, repository) for repository in self._places(waits))
 
     def _places(self, waits: Pending) -> Iterator[Repository]:
@@ -241,7 +243,8 @@ class Reconcile:
                 yield from environment.repositories(waits.name)
 
     def _order(self, run: _Run) -> list[Repository]:
-        """What this run looks at: by the clock three lively ones, then a quiet one, so that neither starves."""
+        """The repositories that this run sweeps, in order. A scheduled run takes three lively ones, then a quiet one,
+        and so on, so that neither kind starves."""
         positions = {Repository.parse(e.sk): e.value for e in SWEEPS.list(self.state, sweeps.PARTITION)}
         run.swept.update(positions)
         marked = active(self.state, self.clock())
@@ -295,7 +298,7 @@ class Reconcile:
         except TallymanError as error:
             answer["error"] = answer["error"] or f"{repository.name}: {error}"
             if isinstance(error, Unreachable | Throttled):
-                run.silent.add(repository.registry)  # what does not answer now is left for the next run
+                run.silent.add(repository.registry)  # a registry that does not answer is left for the next run
             run.swept[repository] = sweep.failed(repository, token, str(error))
             return
         run.problems += swept.problems
@@ -313,8 +316,8 @@ class Reconcile:
     def _read_trail(
         self, run: _Run, registry: EcrRegistry, read: Callable[[EcrRegistry, Deadline], list[str]], left: Deadline
     ) -> bool:
-        """Whether it could be read; where not, or not within its share of what is left, the reason stands in the
-        outcome, and sweeps go on without. What was read stays read: the next run goes on there."""
+        """Reads a registry's trail; returns whether it was read within its share of the time. Else the report has the
+        reason, and sweeps go on without the trail; the next run continues where this one stopped."""
         try:
             run.problems += read(registry, share(left, TRAIL_SHARE))
         except TallymanError as error:

@@ -1,7 +1,7 @@
-"""What environments run, judged again; promotions that stand half-done; what was recalled and still runs.
+"""Evaluates released images again on a schedule, and finds stuck promotions and recalled images that still run.
 
-By the clock. Facts of an image decide it anew at once wherever they come in; here is what no fact reports: a policy
-that changed, a scan that grew old, a promotion or a roll-out that does not get on, an announcement that was not made.
+A new fact evaluates its image at once. This part finds what no fact reports: a changed policy, a scan that became too
+old, a promotion or roll-out that makes no progress, a release that was not announced.
 """
 
 from collections import Counter
@@ -38,14 +38,15 @@ from tallyman.state.releases import RELEASES, ReleaseState
 from tallyman.values import value
 
 RUNS_AGAIN = timedelta(hours=1)
-"""How often it is asked what runs, where something that is not released would not get in today."""
+"""How often usage is read to find running images that are not released and that today's gates would refuse."""
 STUCK = timedelta(minutes=15)
-"""How long after its first tag may be set a promotion is to be finished; after that people are notified."""
+"""How long after tagging began a promotion may take before people are notified."""
 
 
 @dataclass(slots=True)
 class Watched:
-    """What a run found, by environment."""
+    """The counts of a run, by environment: parked and stuck promotions, noncompliant and unprotected, failing
+    sweeps."""
 
     parked: Counter[str] = field(default_factory=Counter)
     stuck: Counter[str] = field(default_factory=Counter)
@@ -54,7 +55,8 @@ class Watched:
     failing: Counter[str] = field(default_factory=Counter)
 
     def as_json(self, environments: tuple[str, ...]) -> dict[str, dict[str, int]]:
-        """Each with a number for every environment, so that an alarm ends when there is nothing any more."""
+        """Each counter with a number for every environment, zeros included, so that an alarm ends when nothing is
+        left."""
         counters = {
             "parked": self.parked,
             "stuck": self.stuck,
@@ -67,7 +69,7 @@ class Watched:
 
 @value
 class Released:
-    """Looks after what is in environments."""
+    """Watches what is in the environments."""
 
     policy: Policy
     state: State
@@ -89,9 +91,9 @@ class Released:
         asked: bool = False,
         watched: Callable[[Watched], None] = lambda found: None,
     ) -> None:
-        """What is in the repositories that `takes` wants. One that fails never stops the others: its reason goes to
-        problems. `asked`: by a person, for whom roll-outs are taken up at once. `watched` gets the counts, which are
-        complete in each run. Raises OutOfTime: the next run goes on with what this one did not come to.
+        """Watches the repositories that `takes` accepts. A failure does not stop the others: its reason is added to
+        `problems`. `asked`: a person asks, so unfinished roll-outs are retried at once. `watched` is called with the
+        counts, which are complete in each run. Raises OutOfTime: the next run continues where this one stopped.
 
         Cost: a Query an environment for each of three partitions; for each release the facts of its image, and once
         a day a call for each platform of it.
@@ -146,7 +148,7 @@ class Released:
                 self._guard(problems, f"{environment}/{waits.value.name}", lambda w=waits: self._tell_stuck(w))
 
     def _look_for_users(self, entries: list[Entry[NoncompliantImage]], problems: list[str]) -> None:
-        """Of images that would not get in today and are not released: announces what still runs them."""
+        """Announces noncompliant images that still run although they are not released."""
         users, unread = self.recall_impact.users([entry.value.digest for entry in entries])
         problems += [f"what runs in {where} could not be read: {why}" for where, why in unread.items()]
         for entry in entries:
@@ -166,7 +168,7 @@ class Released:
         except OutOfTime:
             raise
         except RevisionConflict:
-            return  # another operation is in progress: the next run looks again
+            return  # another operation is in progress: the next run tries again
         except TallymanError as error:
             problems.append(f"{what}: {error}")
 
@@ -208,7 +210,7 @@ class Released:
         self.state.put(entry.write(replace(waits, stuck_notified=True)))
 
     def _notify_uses(self, entry: Entry[NoncompliantImage]) -> None:
-        """At least once: which releases point at what was recalled, and what runs it."""
+        """Announces, at least once, the releases and workloads that use a recalled image."""
         image = entry.value
         found = self.recall_impact.of(image.digest)
         lines = [f"{r['environment']} releases it as {r['repository']}" for r in found["releases"]]

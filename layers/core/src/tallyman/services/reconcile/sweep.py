@@ -1,8 +1,8 @@
-"""One repository: what its registry holds is compared with what the ledger says, and the difference written down.
+"""Compares one repository of a registry with the ledger, and records the differences.
 
 Cost of a repository without a difference: a listing (a call for 1,000 images), and a Query for a MiB of the state of
 its tags and of its images (about 100 bytes each). A difference costs what its event would have cost, without the
-question to the registry for the image's details.
+request for the image's details.
 """
 
 from collections import Counter
@@ -41,25 +41,26 @@ from tallyman.state.tags import TAGS
 from tallyman.values import value
 
 _FIRST_RUN = timedelta(minutes=15)
-"""From a deployment, when events begin to come, until some function first runs and names the policy: the schedule."""
+"""The longest time between a deployment, when events begin, and the first run of a function, which records the
+policy: the interval of the schedule."""
 _CHUNK = 25
-"""Images that are worked on between two writes of the position: as many as it names."""
+"""Images that are recorded between two writes of the position, which names them."""
 _TRAILED = 200
-"""Digests with a difference up to which CloudTrail's history is read first: more are a repository that is new to us,
-or a long outage, and the position can't name them all. The history is read afterwards then."""
+"""The most differing digests for which CloudTrail's history is read first. More mean a new repository or a long outage,
+and the position can't name them all: the history is then read afterwards."""
 PAGE = 100
-"""Images of a first sweep that one run asks to verify and decides about; it records all of them."""
+"""The most images of a first sweep that one run has verified and evaluated; it records all of them."""
 _MOST_GONE = 500
-"""Items of tags that are gone that one sweep gives an end."""
+"""The most items of removed tags to which one sweep adds an expiry."""
 _TRIES = 8
 _LONGEST = 500
-"""Characters of a problem that the position keeps."""
+"""The most characters of a problem that the position keeps."""
 
 
 @dataclass(slots=True)
 class Swept:
-    """What one sweep of a repository found. `missed`: differences that an event should have reported (at first sight of
-    a repository only those since its first event: images from before are not lost events)."""
+    """The result of one sweep. `missed`: differences that an event should have reported (in the first sweep of a
+    repository only those since its first event: older images are not lost events)."""
 
     state: SweepState
     missed: int
@@ -82,11 +83,12 @@ class Sweep:
     def repository(  # noqa: C901 - steps in one order; each save holds what the steps before it found
         self, repository: Repository, run: str, left: Deadline, read_trail: Callable[[], bool], found: Counter[str]
     ) -> Swept:
-        """Records what is missing; may be repeated after a crash at any point, and changes nothing twice.
+        """Records what the ledger lacks. May be repeated after a crash at any point; changes nothing twice.
 
-        `read_trail` is asked once there is a difference; True: calls were recorded, look again. Raises OutOfTime
-        where the run ends first: the next sweep skips what is written. `found` counts along, by kind. An image that
-        can't be recorded ends no sweep: it is among the `problems`, and the next sweep tries again.
+        `read_trail` is called where there is a difference; True: it recorded calls, and the registry is compared again.
+        `found` counts the differences by kind. Raises OutOfTime where the run ends first: the next sweep skips what was
+        recorded. An image that can't be recorded does not end the sweep: it is in the `problems`, and the next sweep
+        tries it again.
         """
         sweep = self._state(repository)
         first = sweep.swept is None
@@ -101,7 +103,7 @@ class Sweep:
             mark_active(self.state, repository, now)  # CloudTrail may report it only in some minutes
         found_out = list(dict.fromkeys(seen.digest for seen in work))
         if found_out and len(found_out) + len(sweep.open) <= _TRAILED:
-            # what the trail reports is recorded by its call, but what the lost event would have set off is not
+            # the trail records the changes, but does not start what the lost events would have started
             sweep = replace(sweep, missed=missed, open=tuple(dict.fromkeys([*sweep.open, *found_out])))
             self._save(repository, sweep)
             if read_trail():
@@ -136,7 +138,7 @@ class Sweep:
                             self._after(repository, digest, listed.get(digest), first, found)
                     open_digests = [each for each in open_digests if each != digest]
         except OutOfTime:
-            # the next run begins with another repository, and goes on here with what is left
+            # the next run begins with another repository, and continues here with the rest
             self._save(repository, replace(sweep, open=tuple(open_digests), missed=missed, tried=self.clock()))
             raise
         if sweep.untold:
@@ -162,14 +164,14 @@ class Sweep:
         problems: list[str],
         left: Deadline,
     ) -> SweepState:
-        """Sets off what the events of the images that the first sweep found would have, for a page of them: there may
-        be any number. The next sweep goes on behind it."""
+        """Starts, for a page of the images that the first sweep found, what their events would have started. The next
+        sweep continues after the page."""
         position, done = sweep.backlog, 0
         try:
             for digest in sorted(d for d, detail in listed.items() if detail.tags and d >= (sweep.backlog or "")):
                 position = digest
                 if done == PAGE:
-                    mark_active(self.state, repository, self.clock())  # the next run looks at it again
+                    mark_active(self.state, repository, self.clock())  # so that the next run sweeps it again
                     break
                 enough_time(left, f"the sweep of {repository}")
                 with _apart(repository, digest, problems):
@@ -189,8 +191,8 @@ class Sweep:
         return all(last.get(tag, Via.RECONCILED) is not Via.RECONCILED for tag in detail.tags)
 
     def failed(self, repository: Repository, run: str, reason: str) -> SweepState:
-        """Notes that the repository was tried, so that one that can't be read doesn't keep the others waiting. The
-        second failure in a row is announced."""
+        """Records a failed sweep, so that a repository that can't be read does not delay the others. The second failure
+        in a row is announced."""
         sweep = self._state(repository)
         sweep = replace(sweep, tried=self.clock(), run=run, failures=sweep.failures + 1, problem=reason[:_LONGEST])
         self._notify(repository, sweep)
@@ -198,7 +200,7 @@ class Sweep:
         return sweep
 
     def _notify(self, repository: Repository, sweep: SweepState) -> None:
-        """Notifies once for each row of failures, before it is saved: after a crash in between it notifies twice."""
+        """Sends one notice for each series of failures, before it is saved: after a crash in between, two."""
         if sweep.failures != FAILING:
             return
         found = self.policy.environments_of(repository.registry, repository.name)
@@ -211,13 +213,14 @@ class Sweep:
         )
 
     def forget(self, repository: Repository) -> None:
-        """The repository is gone, and all of it written down as removed."""
+        """Removes the position of a repository that is gone and whose images are recorded as removed."""
         entry = SWEEPS.read(self.state, sweeps.key(repository))
         if entry.found is not None:
             self.state.put(entry.remove(self.clock()))
 
     def _look(self, repository: Repository, left: Deadline) -> tuple[Known, dict[Digest, ImageDetail]]:
-        """The state first: an item that is unchanged when it is written to is then not newer than the listing."""
+        """Reads the state, then lists the registry. In this order an item that is still unchanged when it is written is
+        not newer than the listing."""
         known_tags = {entry.sk: entry for entry in TAGS.list(self.state, tags.partition(repository))}
         known_images = {entry.sk: entry for entry in IMAGES.list(self.state, images.partition(repository))}
         listed: dict[Digest, ImageDetail] = {}
@@ -227,15 +230,15 @@ class Sweep:
                     enough_time(left, f"the sweep of {repository}")
                 listed[detail.digest] = detail
         except NotFound:
-            listed = {}  # the repository was removed
+            listed = {}  # the repository is gone
         except OutOfTime:
-            self._save(repository, replace(self._state(repository), tried=self.clock()))  # others come first then
+            self._save(repository, replace(self._state(repository), tried=self.clock()))  # so that others come first
             raise
         return Known(known_tags, known_images), listed
 
     def _as_listed(self, seen: Observation, known: Known, fresh: bool) -> Observation:
-        """With the items of tag and image as they were listed, so that they need not be read again. Of several tags of
-        an image the first one's fact has written the image's."""
+        """The observation with the listed items of its tag and image, so that they need not be read again. `fresh`: it
+        is the first of its image; with later ones the item of the image was written already."""
         at = seen.repository
         if seen.tag is not None and seen.kind in PUSHES:
             tag = known.tags.get(seen.tag) or TAGS.entry(tags.key(at, seen.tag), None)
@@ -246,8 +249,8 @@ class Sweep:
         return seen
 
     def _manifests(self, repository: Repository, chunk: Sequence[Observation]) -> Mapping[str, Manifest]:
-        """The manifests of all that is there, in one call; of none where one of them can't be had: each is asked for
-        by itself then."""
+        """The manifests of the images that are there, in one call. Empty where one of them can't be read: each is then
+        read by itself."""
         wanted = list(dict.fromkeys(seen.digest for seen in chunk if seen.detail is not None))
         try:
             return self.source.manifests(repository, wanted) if wanted else {}
@@ -261,7 +264,7 @@ class Sweep:
     ) -> list[Observation]:
         work = []
         for seen in differences(repository, known, listed, now):
-            if not self._is_told(seen, known):
+            if not self._is_deletion_known(seen, known):
                 work.append(seen)
             elif change := lost_change(known.tags[str(seen.tag)], None, seen.digest, now, now):
                 with suppress(RevisionConflict):
@@ -284,8 +287,8 @@ class Sweep:
             ):
                 found["stowaways"] += 1
 
-    def _is_told(self, seen: Observation, known: Known) -> bool:
-        """Whether the ledger says that the image of a vanished tag was deleted, and said so before of its push."""
+    def _is_deletion_known(self, seen: Observation, known: Known) -> bool:
+        """Whether the ledger already says that the image of a vanished tag was deleted after its last push."""
         tag = known.tags[seen.tag].value if seen.kind is Kind.UNTAGGED and seen.tag else None
         if tag is None or tag.reported != seen.digest or tag.unsure:
             return False
@@ -297,13 +300,13 @@ class Sweep:
     def _after(
         self, repository: Repository, digest: Digest, detail: ImageDetail | None, first: bool, found: Counter[str]
     ) -> bool:
-        """What the lost event would have set off: verification, the scan's outcome, a decision. Whether there was
-        anything to do."""
+        """Starts what the lost event would have started: verification, reading the scan, an evaluation. Returns whether
+        there was anything to do."""
         asked = False
         if detail is None:
             self.images.evaluator.digest(digest)
         elif detail.tags:
-            waits = False  # what no promotion takes, or brought, nothing is decided about
+            waits = False  # an image that no promotion takes or brought needs no evaluation
             for environment, name in self.policy.environments_of(repository.registry, repository.name):
                 promotions = self.policy.promotions_from(environment.name, name)
                 leads_on = any(p.tags.allows(tag) for p in promotions for tag in detail.tags)
@@ -317,7 +320,8 @@ class Sweep:
         return asked
 
     def _since_known(self, work: Sequence[Observation], known: Known) -> list[Observation]:
-        """Of a first sweep: what happened since events reported the repository, or since the policy is in force."""
+        """The observations of a first sweep since events began to report the repository, or since the policy is in
+        force."""
         policy = POLICY.get(self.state, POLICY_KEY)
         times = [t for t in (known.since(), policy.at - _FIRST_RUN if policy else None) if t]
         since = min(times, default=None)
@@ -329,9 +333,9 @@ class Sweep:
         return [seen for seen in work if is_later(seen)]
 
     def _tidy(self, repository: Repository, known: Known, listed: Mapping[Digest, ImageDetail]) -> None:
-        """Corrects state that is behind although no fact is missing (a crash in between, an event that came late).
+        """Corrects items that are out of date although no fact is missing (after a crash, or a late event).
 
-        That somebody else changes it meanwhile is no matter: they have read the registry later than we did.
+        A concurrent change of an item is left as it is: its writer has read the registry later than this sweep.
         """
         pointing = {tag: digest for digest, detail in listed.items() for tag in detail.tags}
         for tag, entry in known.tags.items():
@@ -341,7 +345,7 @@ class Sweep:
                 with suppress(RevisionConflict):
                     self.state.put(entry.write(corrected, tags.expiry(corrected, self.clock())))
         gone = [e for e in known.tags.values() if e.expires is None and tags.expiry(e.value, self.clock())]
-        for entry in gone[:_MOST_GONE]:  # as earlier versions wrote them: without an end
+        for entry in gone[:_MOST_GONE]:  # earlier versions wrote them without an expiry
             with suppress(RevisionConflict):
                 self.state.put(entry.write(entry.value, tags.expiry(entry.value, self.clock())))
         reported = {entry.value.reported for entry in known.tags.values()}
@@ -358,7 +362,7 @@ class Sweep:
         return SWEEPS.get(self.state, sweeps.key(repository)) or SweepState()
 
     def _save(self, repository: Repository, sweep: SweepState, missed: int = 0, now: datetime | None = None) -> None:
-        """Writes the position, and with it how many events were missed; of two sweeps at once the last one's stays."""
+        """Writes the position, and with it the number of missed events. Of two sweeps at once the later write wins."""
         for _ in range(_TRIES):
             change = SWEEPS.read(self.state, sweeps.key(repository)).write(sweep)
             try:
@@ -389,7 +393,8 @@ class Sweep:
 
 @contextmanager
 def _apart(repository: Repository, digest: Digest, problems: list[str]) -> Iterator[None]:
-    """What goes wrong with one image stops no other; a registry or table that does not answer ends the sweep."""
+    """Records an error of one image in `problems`. Unreachable, Throttled and OutOfTime are raised: they end the
+    sweep."""
     try:
         yield
     except (Unreachable, Throttled, OutOfTime):

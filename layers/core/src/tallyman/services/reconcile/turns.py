@@ -1,4 +1,4 @@
-"""Goes through long lists over several runs: where the time of one run ends, the next goes on behind it."""
+"""Works through long lists over several runs: each run continues where the last one ran out of time."""
 
 from collections.abc import Callable, Iterable
 from typing import TypeVar
@@ -15,14 +15,14 @@ T = TypeVar("T")
 
 
 def share(left: Deadline, part: float) -> Deadline:
-    """The deadline of one part of a run, which may use this part (0 to 1) of the time that is left now."""
+    """The deadline of one part of a run: `part` (0 to 1) of the time that is left now."""
     kept = left() * (1 - part)
     return lambda: left() - kept
 
 
 @value
 class Turns:
-    """The position of each list lies in the state table."""
+    """Works through lists; the position in each is an item of the state table."""
 
     state: State
     clock: Clock
@@ -35,9 +35,9 @@ class Turns:
         left: Deadline,
         what: str,
     ) -> None:
-        """Does the step for each item, in the order of their keys, from where the last run stopped to the end of the
-        list. Raises OutOfTime, which `step` may raise too, after the position is written. Cost: a read; a write where
-        the list does not fit, and one when its end is reached."""
+        """Calls `step` for each item in the order of the keys, from where the last run stopped to the end of the list.
+        Raises OutOfTime (which `step` may raise too) after writing the position. Cost: a read; a write where the time
+        runs out, and one at the end of the list."""
         found = POSITIONS.get(self.state, position)
         last = found.after if found else ()
         begun = last
@@ -61,4 +61,4 @@ class Turns:
             elif entry.found is not None:
                 self.state.put(entry.remove(self.clock()))
         except RevisionConflict:
-            return  # another run goes through the same list
+            return  # another run works through the same list

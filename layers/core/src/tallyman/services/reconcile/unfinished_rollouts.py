@@ -1,4 +1,4 @@
-"""Abandoned roll-outs: their message, or the event that starts them, was lost."""
+"""Restarts abandoned roll-outs, whose message or start event was lost."""
 
 from datetime import timedelta
 
@@ -15,15 +15,15 @@ from tallyman.state.rollouts import ROLLOUTS
 from tallyman.values import value
 
 OVERDUE = timedelta(minutes=15)
-"""How long after a look was due, or the release was set, nobody is expected any more. The queue offers the message of
-a worker that was killed again by itself after 12 minutes (its visibility timeout)."""
+"""How long after a look was due, or the release was set, a roll-out counts as abandoned. The queue delivers the message
+of a killed worker again by itself after 12 minutes (its visibility timeout)."""
 AGAIN = timedelta(hours=1)
-"""How soon after one hint of ours the next may follow: so long a message that keeps failing lives (five receives)."""
+"""The pause between two of these hints: about the life of a message that keeps failing (five receives)."""
 
 
 @value
 class Unfinished:
-    """Takes them up again. What failed for good waits for a person or the next release."""
+    """Hints `roll_out` of abandoned roll-outs. One that failed permanently waits for a person or the next release."""
 
     policy: Policy
     state: State
@@ -32,10 +32,11 @@ class Unfinished:
     clock: Clock
 
     def take_up(self, environment: str, repository: str, release: ReleaseState, at_once: bool = False) -> bool:
-        """Sends a hint for the roll-out of this release, which is in force, if that is unfinished or was never begun
-        and no worker holds it; returns whether it did. `at_once`: a person asks: what is due later is not waited for.
+        """Sends a hint for the roll-out of this release, which is in force, if the roll-out is unfinished or was never
+        begun and no worker holds its lease; returns whether it did. `at_once`: a person asks, so the pauses don't
+        apply.
 
-        One more hint does no harm: of two that look at a roll-out one goes on. Cost: at most three GetItems.
+        An extra hint does no harm: of two chains of hints only one continues. Cost: at most three GetItems.
         """
         if not steps_of(self.policy.environment(environment), repository):
             return False
@@ -56,6 +57,6 @@ class Unfinished:
         return True
 
     def _is_held(self, environment: str, repository: str) -> bool:
-        """Whether a worker is at it this very moment."""
+        """Whether a worker holds the lease of the roll-out now."""
         lease = LEASES.get(self.state, leases.key(environment, leases.of_rollout(repository)))
         return lease is not None and lease.until > self.clock()

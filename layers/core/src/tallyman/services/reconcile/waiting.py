@@ -1,4 +1,4 @@
-"""Pending promotions: evaluated again, because time has passed or an event was lost."""
+"""Evaluates pending promotions again, because time has passed or an event was lost."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -32,15 +32,16 @@ from tallyman.values import value
 SCAN_AGAIN = timedelta(hours=24)
 VERIFY_AGAIN = timedelta(hours=1)
 CREATE_AGAIN = timedelta(hours=6)
+"""The pauses before a scan, a verification or a creation is requested again."""
 CREATE_OVERDUE = timedelta(minutes=5)
-"""How long after its beginning a repository's creation counts as abandoned: it takes two calls."""
+"""How long after its begin the creation of a repository counts as abandoned: it takes two calls."""
 MOST_VERIFIED = 100
-"""Verifications that one run asks for: each may read gigabytes. What is left out waits, and the next run asks."""
+"""The most verifications that one run requests: each may read gigabytes. The next run requests the others."""
 
 
 @value
 class Waiting:
-    """Takes up pending images. Its counts: `retried` (promotions hinted), `scanned`, `scans_started`, `verified`."""
+    """Retries pending promotions. Its counts: `retried` (promotions hinted), `scanned`, `scans_started`, `verified`."""
 
     policy: Policy
     registries: RegistryView
@@ -60,11 +61,11 @@ class Waiting:
         left: Deadline,
         by_person: bool = False,
     ) -> None:
-        """Every pending image that is wanted. One that fails never stops the others: its reason goes to problems.
-        `by_person`: asked for by a person, for whom what may be lost is asked for at once.
+        """Retries every pending promotion that `wanted` accepts. A failure does not stop the others: its reason is
+        added to `problems`. `by_person`: a person asks, so the pauses between requests don't apply.
 
-        Raises OutOfTime where not all fit; the next call takes up the rest. Cost: an image's facts; one call an image
-        beneath it for scans.
+        Raises OutOfTime where not all fit; the next call continues with the rest. Cost: an image's facts; one call for
+        scans for each image beneath it.
         """
         items = [
             ((environment, format_time(entry.value.since), entry.sk), (environment, entry.value))
@@ -84,23 +85,20 @@ class Waiting:
 
         Turns(self.state, self.clock).each(positions.WAITING, items, step, left, "what waits")
 
-    def creations(self, takes: Callable[[Repository], bool]) -> int:
-        """Hints `promote_image`, which alone may, of repositories of targets whose creation nobody ended; how many."""
-        hinted = 0
+    def creations(self, takes: Callable[[Repository], bool]) -> None:
+        """Hints `promote_image`, the only function that may create repositories, of creations that were abandoned."""
         for entry in CREATIONS.list(self.state, creations.PARTITION):
             overdue = self.clock() - entry.value.at >= CREATE_OVERDUE
             key = f"create {entry.sk}"
             if overdue and takes(Repository.parse(entry.sk)) and self.is_due(key, CREATE_AGAIN):
                 self.hints.send("promote", FinishCreation(Repository.parse(entry.sk)).as_json())
                 self.note(key, CREATE_AGAIN)
-                hinted += 1
-        return hinted
 
     def look(
         self, digest: Digest, counts: Counter[str], since: datetime | None = None, by_person: bool = False
     ) -> None:
-        """One image: reads the scans that its gate waits for, decides, and hints what may go. `since`: it has been
-        waiting from then on, so that a verification that nobody carries out is asked for again; `by_person`: now."""
+        """Retries one image: reads the scans that its gate waits for, evaluates it, and hints `promote_image`. `since`:
+        when it began to wait; after an hour its verification is requested again (`by_person`: at once)."""
         fresh: list[Digest] = []
         for decision in self.evaluator.image(digest):
             waits = {g.name for g in decision.gates if g.verdict == WAITING} if decision.is_candidate else set()
@@ -117,20 +115,21 @@ class Waiting:
         self.decide_others(digest, fresh)
 
     def decide_others(self, digest: Digest, scanned: Sequence[Digest]) -> None:
-        """Decides about the other indexes above the parts of an image, of which new scans were recorded."""
+        """Evaluates the indexes above the parts of an image for which new scans were recorded."""
         for part in scanned:
             if part != digest:
                 self.evaluator.digest(part)
 
     def verify_again(self, decision: Decision) -> None:
-        """Of what is in: asks for what was not verified yet with the present keys and trust roots."""
+        """Requests the verification of signatures of a promoted image that the present keys and roots have not
+        verified."""
         facts = [gate.facts for gate in decision.gates if gate.verdict != PASSED]
         facts += [image for each in facts for image in each.get("images", ())]
         if decision.is_candidate and (any(f.get("not_looked_at") for f in facts) or self._waits_for_vex(decision)):
             self.verify_origin(self._place(decision), decision.digest)
 
     def _waits_for_vex(self, decision: Decision) -> bool:
-        """Whether a statement by which findings would be ignored may not have been verified yet."""
+        """Whether a VEX statement that could make the scan pass may not have been verified yet."""
         scan = [gate for gate in decision.gates if gate.name == "scan" and gate.verdict != PASSED]
         if not scan or not decision.is_candidate:
             return False
@@ -138,7 +137,7 @@ class Waiting:
         return asked is not None and asked.gates["scan"].trusted is not None
 
     def _place(self, decision: Decision) -> Repository:
-        """Where the source has the image by the first of its tags."""
+        """The source repository in which the first tag names the image; else the first repository."""
         places = self.policy.environment(decision.source).repositories(decision.repository)
         there = TAGS.get_many(self.state, [tags.key(place, decision.tags[0]) for place in places])
         found = (p for p in places if (t := there.get(tags.key(p, decision.tags[0]))) and t.digest == decision.digest)
@@ -147,7 +146,7 @@ class Waiting:
     def verify(
         self, repository: Repository, digest: Digest, tag: str, counts: Counter[str], by_person: bool = False
     ) -> None:
-        """Asks for a verification, unless that was done within the hour; `by_person`: all the same."""
+        """Requests a verification, unless one was requested within the hour; `by_person`: always."""
         key = f"verify {repository}@{digest}:{tag}"
         if counts["verified"] >= MOST_VERIFIED or not (by_person or self.is_due(key, VERIFY_AGAIN)):
             return
@@ -157,15 +156,15 @@ class Waiting:
         self.note(key, VERIFY_AGAIN)
 
     def verify_origin(self, repository: Repository, digest: Digest, by_person: bool = False) -> None:
-        """Asks for the signatures to be verified, unless that was done within the hour; `by_person`: all the same."""
+        """Requests the verification of signatures, unless it was requested within the hour; `by_person`: always."""
         key = f"origin {repository}@{digest}"
         if by_person or self.is_due(key, VERIFY_AGAIN):
             hint_origin(self.policy, self.hints, repository, digest)
             self.note(key, VERIFY_AGAIN)
 
     def read_scans(self, decision: Decision, counts: Counter[str]) -> list[Digest]:
-        """Records what the registries say now; asks for a scan where there is none, or its last is a day old. The
-        digests of which something new was recorded."""
+        """Records the present scans in the registries, and starts a scan where there is none or the last is a day old.
+        Returns the digests with a new result."""
         news = []
         image = load_image_facts(self.ledger, self.state, decision.digest)
         digests = sorted(image.platforms) if image.is_index else [decision.digest]
@@ -175,7 +174,7 @@ class Waiting:
                     if self._read_scan(place, digest, counts) is News.NEW:
                         news.append(digest)
                 except NotFound:
-                    continue  # this registry does not have it
+                    continue  # this registry does not have the image
         return news
 
     def _read_scan(self, place: Repository, digest: Digest, counts: Counter[str]) -> News:
@@ -192,19 +191,19 @@ class Waiting:
                 self.registries.start_scan(place, digest)
                 counts["scans_started"] += 1
             except Unsupported:
-                pass  # the registry scans by itself, or can't scan it: its report says which
+                pass  # the registry scans by itself, or can't scan the image: the report says which
             self.note(key, SCAN_AGAIN)
         return news
 
     def is_due(self, key: str, pause: timedelta) -> bool:
-        """Whether this was last noted longer ago than the pause."""
+        """Whether `note` was last called for this key longer ago than the pause."""
         last = ASKED.get(self.state, asked.key(key))
         return last is None or self.clock() - last.at >= pause
 
     def note(self, key: str, pause: timedelta) -> None:
-        """After the asking, not before: a crash in between asks twice, never not at all."""
+        """Records that something was requested now. Called after the request: a crash in between requests it twice."""
         entry, now = ASKED.read(self.state, asked.key(key)), self.clock()
         try:
             self.state.put(entry.write(Asked(now), now + 2 * pause))
         except RevisionConflict:
-            return  # another run has just asked
+            return  # another run has just requested it
