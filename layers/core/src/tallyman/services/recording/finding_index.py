@@ -1,7 +1,7 @@
-"""The index of findings: which images the newest scans found a vulnerability or a package in.
+"""The index of findings: the images in which the newest scans found a vulnerability or a package.
 
-It is for showing: the facts decide. It is written before the fact of a scan, so that a repeated message completes it;
-an entry names the time of its scan, and an older scan never replaces a newer one's.
+It is for display only; decisions use the facts. It is written before the fact of a scan, so that a repeated message
+completes it. An entry has the time of its scan, and an older scan never replaces a newer one.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,10 +23,10 @@ from tallyman.state.items import Key
 from tallyman.values import value
 
 MOST_NAMES = 20
-"""Packages of a vulnerability, and vulnerabilities of a package, that an entry names."""
+"""The most packages of a vulnerability, or vulnerabilities of a package, that an entry names."""
 MOST_FACTS = 2000
-"""Facts of a repository that are read to bring its older scans into the index; one with more is read whenever somebody
-asks, until its images are scanned anew."""
+"""The most facts of a repository that are read to add its older scans to the index. A repository with more is not
+indexed completely: its facts are read at each request, until its images are scanned again."""
 
 
 @value
@@ -41,8 +41,8 @@ class FindingIndex:
     def update(
         self, repository: Repository, digest: Digest, rows: Sequence[Row], at: datetime, last: Fact | None
     ) -> None:
-        """What a scan that ended at `at` found; `last`: the scan before it, whose findings are gone where this one
-        does not name them.
+        """Indexes the findings of a scan that ended at `at`. `last`: the scan before; its findings that this one lacks
+        are removed.
 
         Cost: a read for a hundred vulnerabilities and packages, and a write for each that is new, changed or gone.
         """
@@ -52,7 +52,7 @@ class FindingIndex:
         self._write(repository, digest, now, at, before)
 
     def rows(self, scan: Fact) -> Sequence[Row]:
-        """All rows of a scan's fact."""
+        """All findings of a scan's fact, from the archive where the fact holds only a part."""
         scanned = Scanned.parse(scan)
         rows = scanned.inline
         if rows is None:
@@ -61,7 +61,7 @@ class FindingIndex:
         return rows
 
     def _complete(self, repository: Repository, digest: Digest) -> None:
-        """Brings the scans of a repository that are older than the index into it, once."""
+        """Adds the scans of a repository that are older than the index, once."""
         entry = INDEXED.read(self.state, findings.indexed_key(repository))
         if entry.found is not None:
             return
@@ -91,24 +91,19 @@ class FindingIndex:
             entry = FINDINGS.entry(key, items.get(key))
             there, wanted = entry.found, now.get(key[0])
             if there is not None and there.at > at:
-                continue  # a newer scan says otherwise
-            same = (
-                there is not None
-                and wanted is not None
-                and (there.severity, there.names)
-                == (
-                    wanted.severity,
-                    wanted.names,
-                )
-            )
-            if same or (there is None and wanted is None):
+                continue  # a newer scan has written it
+            if there is None or wanted is None:
+                same = there is wanted
+            else:
+                same = (there.severity, there.names) == (wanted.severity, wanted.names)
+            if same:
                 continue
             with suppress(RevisionConflict):  # another scan of the image is recorded just now
                 self.state.put(entry.write(wanted) if wanted is not None else entry.remove(self.clock()))
 
 
 def entries_of(rows: Iterable[Row], at: datetime) -> dict[str, Found]:
-    """By partition what these rows say."""
+    """The entries of these findings, by partition of the index."""
     names: dict[str, dict[str, None]] = {}
     worst: dict[str, int] = {}
     for row in rows:
@@ -135,6 +130,6 @@ def where(state: State, name: str) -> dict[tuple[Digest, Repository], Found]:
 
 
 def not_indexed(state: State, repositories: Sequence[Repository]) -> list[Repository]:
-    """Those of the repositories of which not all scans are in the index. A read for a hundred."""
+    """The repositories whose scans are not all in the index. A read for a hundred."""
     there = INDEXED.get_many(state, [findings.indexed_key(repository) for repository in repositories])
     return [repository for repository in repositories if findings.indexed_key(repository) not in there]

@@ -1,4 +1,4 @@
-"""A person wants dead letters sent to their queues again, or removed: done letter by letter, each written down."""
+"""Sends dead letters to their queues again, or removes them, at a person's request; each letter is recorded."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -16,15 +16,15 @@ from tallyman.ports.records import Archive, Ledger
 from tallyman.values import value
 
 FOLDER = "letters"
-"""The folder of the archive that keeps the bodies of letters that were moved."""
+"""The folder of the archive with the bodies of moved letters."""
 
 
 @value
 class MoveLetters:
-    """Carries out `replay` and `discard`, for senders who may.
+    """Carries out the commands `replay` and `discard`, whose sender was checked.
 
-    A letter leaves its queue last, after its body is archived, it was sent again, and the fact is written: a crash
-    between repeats it, and what a letter starts may be repeated.
+    A letter is removed from its queue last, after its body was archived, it was sent again, and its fact was written. A
+    crash in between repeats these steps; what a letter starts may be repeated.
     """
 
     letters: Letters
@@ -33,7 +33,7 @@ class MoveLetters:
     clock: Clock
 
     def handle(self, command: Command, sender: str, principal: str | None, sent: datetime) -> Outcome:
-        """Moves the letters that the command names; each that can't be moved is recorded with the reason.
+        """Moves the letters that the command names; one that can't be moved is recorded with the reason.
 
         Cost: a call for ten letters of the queue until all are found; an object, a message, a write and a removal each.
         """
@@ -51,7 +51,7 @@ class MoveLetters:
                 if not wanted:
                     break
         for name in sorted(wanted - done):
-            why = "it is not there any more, or somebody else looks at it: ask again in a minute"
+            why = "it is not there any more, or somebody else is reading it: ask again in a minute"
             self._write(command, sender, sent, LetterAnswer(principal=principal, refused=why, letter=name))
         return Outcome.handled(f"{command.name} of {moved} letters recorded, of {len(command.letters)} asked for")
 
@@ -83,7 +83,7 @@ class MoveLetters:
         return True
 
     def _write(self, command: Command, sender: str, sent: datetime, answer: LetterAnswer) -> None:
-        """What was refused is a request that was not granted."""
+        """Records a moved letter; a refused one is recorded as a request that was not granted."""
         kind = Kind.REQUESTED if answer.refused else Kind.LETTER
         asked = replace(
             answer, command=command.name, request=command.request, because=command.because, queue=command.queue
@@ -101,7 +101,7 @@ class MoveLetters:
         )
 
     def _done(self, request: str, sent: datetime) -> set[str]:
-        """The letters that an earlier try of the same command wrote down; it may have died before it removed them."""
+        """The letters that an earlier try of the same command recorded; it may have died before it removed them."""
         at = whole_millis(sent)
         since = takewhile(lambda fact: fact.at >= at, self.ledger.of_environment("*"))
         answers = LetterAnswer.of(fact for fact in since if fact.kind is Kind.LETTER)

@@ -1,4 +1,4 @@
-"""Who did it: a call that CloudTrail recorded, as an event or in its trail, is recorded with its actor."""
+"""Records API calls that CloudTrail reported, by event or in its history, with their actor."""
 
 from tallyman.domain.events.eventbridge import REMOVING_CALLS, SETTINGS_CALLS
 from tallyman.domain.history.details.changes import Change, Settings
@@ -15,7 +15,7 @@ from tallyman.values import value
 
 @value
 class RecordCall:
-    """The reaction to a call, of an event or found by `reconcile`."""
+    """The reaction to a call, from an event or found by `reconcile`."""
 
     policy: Policy
     ledger: Ledger
@@ -23,7 +23,8 @@ class RecordCall:
     clock: Clock
 
     def record(self, call: ApiCall, via: Via) -> str:
-        """Records who did it: a push or removal with its actor, or a change of a repository's settings.
+        """Records a push or removal with its actor, or a change of a repository's settings; returns the line for the
+        log.
 
         An event names all images of a call (`parameters`), the trail names each separately; both give equal facts.
         """
@@ -52,7 +53,7 @@ class RecordCall:
         elif call.name in SETTINGS_CALLS:
             self._settings(call, via, origin)
         else:
-            return f"ignored: {call.name} says nothing that an event of the image does not"
+            return f"ignored: {call.name} adds nothing to the events of the image"
         return f"{call.name} recorded"
 
     def _settings(self, call: ApiCall, via: Via, origin: str) -> None:

@@ -1,7 +1,7 @@
-"""Another system put the result of a check on the stack's bus: record it, if the policy names that account and source.
+"""Records the result of a check that another system put on the stack's bus, if the policy names its account and source.
 
-EventBridge records the account whose credentials sent an event, and nobody can send one as another's; the source is
-the sender's word, which IAM can hold them to (the condition key `events:source`). So a check names both.
+EventBridge records the account whose credentials sent an event, which nobody can forge. The sender chooses the source,
+which IAM can restrict (the condition key `events:source`). So a check names both.
 """
 
 import json
@@ -22,16 +22,16 @@ from tallyman.values import value
 
 @value
 class RecordCheck:
-    """Writes the result as one that a person posts: the same kind of fact, judged by the same gate."""
+    """Records the result like one that a person posts: the same kind of fact, for the same gate."""
 
     policy: Policy
     evaluator: Evaluator
     clock: Clock
 
     def record(self, event: CheckPosted, sent: datetime) -> str:
-        """Returns the line for the log. `sent`: when SQS took the event, which says which result is the latest:
-        the time in an event is its sender's word. Raises BadMessage for what a sender of the policy wrote in another
-        form.
+        """Records one result; returns the line for the log. `sent`: when SQS received the event, which decides which
+        result is the latest, because the sender chooses the time in the event. Raises BadMessage where a sender that
+        the policy names used another form.
 
         Cost: nothing where the policy does not name the sender; else a Query, a write, and a decision about the image.
         """
@@ -40,7 +40,7 @@ class RecordCheck:
         command = parse_command(json.dumps({**event.said, "command": "check", "request": event.id}))
         if refusal := self._refusal(command, event.sender):
             return f"ignored: {refusal}"
-        assert command.digest is not None  # of every check
+        assert command.digest is not None  # every check has one
         fact = self._fact(command, event, sent)
         if all(known.id != fact.id for known in self.evaluator.ledger.of_digest(command.digest)):
             self.evaluator.ledger.append(fact)
@@ -53,8 +53,8 @@ class RecordCheck:
         return {name for gate in gates if isinstance(gate, CheckGate) for each in gate.checks for name in each.roles}
 
     def _refusal(self, command: Command, sender: str) -> str | None:
-        """Why the result does not count; None: it does."""
-        assert command.digest is not None  # of every check, as are the others
+        """Why the result is ignored; None: it counts."""
+        assert command.digest is not None  # every check has these four
         assert command.repository is not None
         assert command.target is not None
         assert command.check is not None

@@ -1,4 +1,4 @@
-"""A person asked for something: who it was is SQS's word, not the message's; check it, write it down, decide."""
+"""Records a person's command after checking the sender, whom SQS names (not the message), and evaluates the image."""
 
 from datetime import datetime
 
@@ -45,7 +45,7 @@ _TRIES = 8
 
 @value
 class RecordCommand:
-    """The reaction to the commands queue; what a message holds is `domain.commands`."""
+    """The reaction to the commands queue; `domain/events/commands.py` has the form of a message."""
 
     policy: Policy
     ledger: Ledger
@@ -58,11 +58,11 @@ class RecordCommand:
     letters: MoveLetters
 
     def handle(self, body: str, sender_id: str, sent: datetime) -> Outcome:
-        """Record what was asked under the sender's name, and decide. `sent`: when SQS took the message.
+        """Record the command under its sender's name, and evaluate the image. `sent`: when SQS received the message.
 
-        Raises BadMessage for what is not a command, NotAllowed where the policy does not let this sender ask; what was
-        refused is recorded too, with its reason. Cost: at most a call to IAM for each role that may ask, one
-        write, and a decision about the image; for a freeze or thaw a hint for each image that waits there; for letters
+        Raises BadMessage for what is not a command, and NotAllowed where the policy does not allow it to this sender; a
+        refused command is recorded too, with the reason. Cost: at most a call to IAM for each role that is allowed, one
+        write, and an evaluation of the image; for a freeze or thaw a hint for each image that waits there; for letters
         see `MoveLetters`.
         """
         command = parse_command(body)
@@ -92,7 +92,8 @@ class RecordCommand:
         return Outcome(kind, f"{command.name} recorded")
 
     def _check(self, command: Command, sender_id: str) -> tuple[str | None, str | None]:
-        """The role that lets this sender ask (None: the policy names none), and why it is refused (None: it is not)."""
+        """The role by which the sender is allowed (None: the policy names no roles), and why it is refused (None: it is
+        not)."""
         allowed = self.policy.people.allowed(command.name)
         principal = self.people.principal(sender_id, allowed) if allowed is not None else None
         if allowed is not None and principal is None:
@@ -122,7 +123,7 @@ class RecordCommand:
     def _check_approver(
         self, command: Command, promotions: list[Promotion], sender_id: str
     ) -> tuple[str | None, str | None]:
-        """Approvals count only of the gate's own roles, whatever else `people` says."""
+        """Checks an approver: only the roles that the gate names count, whatever else `people` says."""
         asking = [p for p in promotions if asks_for_approvals(p)]
         if not asking:
             return None, (
@@ -135,14 +136,14 @@ class RecordCommand:
         return principal, None
 
     def _check_poster(self, command: Command, sender_id: str) -> tuple[str | None, str | None]:
-        """A result counts only of the roles that the check itself names."""
+        """Checks a poster: a result counts only from the roles that the check itself names."""
         assert command.digest is not None  # of every check
         assert command.repository is not None
         assert command.target is not None
         assert command.check is not None
         name, environment = command.repository, command.target
         named = check.posters(self.policy.promotions_from(environment, name), command.check)
-        roles = tuple(each for each in named if each.startswith("role/"))  # the others send events
+        roles = tuple(each for each in named if each.startswith("role/"))  # the others are senders of events
         if not roles:
             return None, f"no promotion of {name} from {environment} asks for the check {command.check}"
         principal = self.people.principal(sender_id, roles)
@@ -151,7 +152,7 @@ class RecordCommand:
         return principal, self._unknown(environment, name, command.digest)
 
     def _unknown(self, environment: str, name: str, digest: Digest) -> str | None:
-        """Why nothing can be said of the image there: no push of it is known; None: one is."""
+        """Why the command about this image is refused: no push of it to the environment is known. None: one is."""
         places = self.policy.environment(environment).repositories(name)
         if any(f.kind in PUSHES and f.repository in places for f in self.ledger.of_digest(digest)):
             return None
@@ -163,7 +164,7 @@ class RecordCommand:
     def _fact(
         self, command: Command, sender_id: str, principal: str | None, refusal: str | None, sent: datetime
     ) -> Fact:
-        """What was refused is a request that was not granted, whatever was asked: no gate takes it for an answer."""
+        """The fact of the command. A refused command becomes a request that was not granted, which no gate counts."""
         kind = Kind.REQUESTED if refusal else _KINDS[command.name]
         candidate, concerns = command.source is not None, command.name in ("roll-back", "check")
         said = Said(
@@ -194,8 +195,8 @@ class RecordCommand:
         )
 
     def _write(self, fact: Fact) -> None:
-        """Writes the fact, and in one transaction what it changes: what is frozen, and what stops a release that is
-        being set at this moment."""
+        """Writes the fact, and in the same transaction the state that it changes: a freeze, or the recall that stops a
+        release that is being written now."""
         for _ in range(_TRIES):
             change = None
             if fact.kind in (Kind.FROZEN, Kind.THAWED):
@@ -206,11 +207,11 @@ class RecordCommand:
                 self.ledger.append(fact, change)
                 return
             except RevisionConflict:
-                continue  # another person said something about the same: see what
+                continue  # another command changed the same item: read it again
         raise RevisionConflict(f"others keep freezing, thawing and recalling in {fact.environment or 'all'}: try again")
 
     def _hint_waiting(self, command: Command) -> None:
-        """Whatever waits there is decided anew by promote_image: held where it is frozen now, else let go."""
+        """Hints `promote_image` of every image that waits there, so that a freeze or thaw takes effect."""
         assert command.target is not None  # checked by handle
         for entry in PENDING.list(self.state, pending.partition(command.target)):
             waits = entry.value
@@ -219,7 +220,7 @@ class RecordCommand:
                 self.hints.send("promote", {**hint, "correlation": command.request})
 
     def _notify(self, command: Command, fact: Fact) -> None:
-        """At least once: an exception to the rules, and an image that may run somewhere, are for everybody to know."""
+        """Sends the notice of an override or a recall, at least once."""
         assert command.digest is not None  # of the commands that are announced
         if command.name == "override":
             what = f"{command.gate} is overridden for {command.repository} to {command.target}"

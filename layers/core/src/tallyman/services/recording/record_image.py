@@ -1,6 +1,6 @@
-"""Records what is so of one image in one registry: that it is there, stored away or gone, and what its tag says.
+"""Records the state of one image in one registry: there, archived or gone, and what its tag points to.
 
-Events, CloudTrail's calls and sweeps all write through here: sources of the same change give equal facts.
+Events, CloudTrail's calls and sweeps all use it: every source of the same change gives the same fact.
 """
 
 from collections.abc import Sequence
@@ -36,24 +36,24 @@ from tallyman.state.tags import TAGS, Tag
 from tallyman.values import value
 
 _TRIES = 8
-_RETOLD = timedelta(seconds=1)
-"""An event's time is the push's, cut to whole seconds."""
+_WHOLE_SECONDS = timedelta(seconds=1)
+"""The precision of an event's time: that of the push, cut to whole seconds."""
 _LONGEST_REASON = 500
-"""Characters of the reason why a manifest can't be read: it may quote the manifest."""
+"""The most characters of the reason why a manifest can't be read: it may quote the manifest."""
 _STORAGE = (Kind.ARCHIVED, Kind.RESTORED)
 
 _UNREPORTED = Change()
-"""Found by a sweep: no event or call reported it."""
+"""The change of an observation by a sweep: no event or call reported it."""
 
 
 @value
 class Observation:
-    """What was observed of one image, to be recorded. `at`: the registry's time; `key`: what tells one happening from
-    another (an event's time, the revision that a sweep corrects), part of the fact's id.
+    """An observation of one image, to be recorded. `at`: the registry's time; `key`: distinguishes this change from
+    others (an event's time, the revision that a sweep corrects), and is a part of the fact's id.
 
-    `detail`: the image as a sweep has just listed it, after it had read `revision` of the tag's item: saves asking
-    the registry once more, and is not believed if the item has changed since. `manifest`: as it was read with others;
-    `pointing`, `held`: the items of tag and image, as they were listed. `facts`: those of the image, read for this.
+    To save requests: `detail`: the image as a sweep has just listed it, after it read `revision` of the tag's item; it
+    is not used if the item has changed since. `manifest`: read with others; `pointing`, `held`: the items of tag and
+    image, as they were listed; `facts`: the facts of the image.
     """
 
     kind: Kind
@@ -75,8 +75,8 @@ class Observation:
 
 @value
 class RecordImage:
-    """Asks the registry, and writes facts and state. That the image is decided about anew is the caller's matter, about
-    others that it concerns is done here."""
+    """Asks the registry, and writes facts and state. The caller evaluates this image; related images are evaluated
+    here."""
 
     policy: Policy
     source: ImageSource
@@ -90,13 +90,14 @@ class RecordImage:
 
     @property
     def relations(self) -> Relations:
-        """How images hang together."""
+        """Records how images are related."""
         return Relations(self.source, self.ledger, self.archive, self.evaluator, self.clock, self.signing)
 
     def pushed(self, seen: Observation, *, notify: bool = True) -> bool:
-        """Records that an image is there, what its tag points to now, and how it hangs together with others.
+        """Records that an image is there, what its tag points to now, and how it is related to others.
 
-        True: it is a stowaway that was not known. Without `notify` the caller sends the notice.
+        Returns True for a stowaway that was not known. Without `notify` the caller sends the notice. Raises
+        RevisionConflict where the tag keeps changing.
         """
         self._hint_origin(seen, before=True)
         listed, pointing, known = seen.detail, seen.pointing, seen.held
@@ -105,9 +106,9 @@ class RecordImage:
             entry = pointing
             if entry is None and seen.tag:
                 entry = TAGS.read(self.state, tags.key(seen.repository, seen.tag))
-            known = pointing = None  # as they were listed: read anew if somebody was faster
+            known = pointing = None  # the listed items: after a conflict they are read again
             if listed is not None and entry and entry.revision != seen.revision:
-                listed = None  # an event was recorded since the sweep's look
+                listed = None  # an event was recorded since the sweep listed it
             details = [listed] if listed else self._look(seen.repository, seen.digest, seen.tag)
             listed = None
             detail = next((d for d in details if d.digest == seen.digest), None)
@@ -119,9 +120,9 @@ class RecordImage:
             if flaw is not None:
                 self.ledger.append(_unreadable(fact, flaw))
             reported = seen.digest if seen.kind in PUSHES else current
-            if detail and current == seen.digest and detail.pushed_at > seen.at + _RETOLD:
-                reported = None  # it was removed since, and pushed again: this push's time is past
-            # what was reported, not what is: so that a sweep sees where a fact is missing
+            if detail and current == seen.digest and detail.pushed_at > seen.at + _WHOLE_SECONDS:
+                reported = None  # it was removed since and pushed again: a later push counts
+            # what was reported, not what is there: so that a sweep sees where a fact is missing
             archived = seen.kind is Kind.ARCHIVED if seen.kind in _STORAGE else None
             changes = [
                 change
@@ -143,8 +144,8 @@ class RecordImage:
         raise RevisionConflict(f"{seen.repository}:{seen.tag} keeps changing: try again")
 
     def removed(self, seen: Observation) -> None:
-        """Records that a tag (UNTAGGED), or an image with all its tags (DELETED), was removed. What remains is read
-        from the registry. An image that is gone took its tags along.
+        """Records that a tag (UNTAGGED), or an image with all its tags (DELETED), was removed. The registry is asked
+        what remains; a deleted image has no tags any more. Raises RevisionConflict where the image keeps changing.
         """
         repository, digest, tag = seen.repository, seen.digest, seen.tag
         for _ in range(_TRIES):
@@ -158,38 +159,38 @@ class RecordImage:
                             deleted = seen.at if tag is None else None
                             if lost := lost_change(entry, current, digest, deleted, self.clock()):
                                 self.state.put(lost)
-                if there is None:  # that it is there again is for the push's fact to say
+                if there is None:  # if it is there again, the fact of that push says so
                     hold(self.state, repository, digest, False, None, self.clock())
             except RevisionConflict:
                 continue
             if there is None:
-                self.relations.judge_bereft(digest)
+                self.relations.judge_subject_of_removed(digest)
             return
         raise RevisionConflict(f"{repository}@{digest} keeps changing: try again")
 
     def _hint_origin(self, seen: Observation, *, before: bool) -> None:
-        """Of what a sweep finds before its fact: one that dies between the two would not find it again. Of an event,
-        which comes again then, after it, so that the facts are there."""
+        """Hints verify_origin of a push. For a sweep before the fact is written: after a crash in between it would not
+        find the push again. For an event after it, so that the facts are there: a crash repeats the event."""
         if seen.kind in PUSHES and (seen.via is Via.RECONCILED) is before:
             hint_origin(self.policy, self.evaluator.hints, seen.repository, seen.digest, seen.tag)
 
     def _tags_of(self, repository: Repository, digest: Digest) -> list[str]:
-        """The tags that the image ever had there, by its own facts: a repository may have had any number of others."""
+        """The tags that the image ever had there, from its own facts (a repository may have any number of others)."""
         facts = self.ledger.of_digest(digest)
         return sorted({f.tag for f in facts if f.kind in PUSHES and f.tag and f.repository == repository})
 
     def _is_related(self, seen: Observation, manifest: Manifest) -> bool:
-        """Whether it was recorded before how the image hangs together with others: that comes before its push."""
+        """Whether the relations of the image were recorded before; they are written before its push."""
         if not manifest.children and manifest.subject is None:
-            return True  # it does not
+            return True  # it has none
         facts = self.ledger.of_digest(seen.digest) if seen.facts is None else seen.facts
         return any(
             f.kind in PUSHES and f.repository == seen.repository and Change.parse(f).index is not None for f in facts
         )
 
     def _read(self, seen: Observation, detail: ImageDetail | None) -> tuple[Manifest | None, str | None]:
-        """The image's manifest, archived, or why it can't be read: an image is recorded by what its registry says of
-        it, whatever its bytes are. Neither, where it is gone."""
+        """Archives the image's manifest; returns it parsed, or why it can't be read (the image is recorded all the
+        same, with what the registry says about it). Both None: the image is gone."""
         try:
             found = seen.manifest or (self.source.manifest(seen.repository, seen.digest) if detail else None)
             if found is None:
@@ -200,9 +201,9 @@ class RecordImage:
             return None, str(error)
 
     def _vanished(self, seen: Observation) -> ImageDetail | None:
-        """One removal: the fact, and with it where the tag points now. The image, if it is still there. Raises
+        """Records one removal, and what the tag points to now; returns the image if it is still there. Raises
         RevisionConflict. The state is read before the registry is asked, so that an older answer never replaces a
-        newer."""
+        newer one."""
         entry = TAGS.read(self.state, tags.key(seen.repository, seen.tag)) if seen.tag else None
         details = self._look(seen.repository, seen.digest, seen.tag)
         current = _current(details, seen.tag)
@@ -217,7 +218,7 @@ class RecordImage:
         try:
             return self.source.describe(repository, [digest, *([tag] if tag else [])])
         except NotFound:
-            return []  # the repository was removed since
+            return []  # the repository is gone
 
     def _fact(
         self, seen: Observation, detail: ImageDetail | None, manifest: Manifest | None, current: Digest | None
@@ -225,7 +226,7 @@ class RecordImage:
         change = replace(
             seen.reported_by,
             current=current if seen.tag else NOT_ASKED,
-            absent=bool(seen.tag) and seen.kind is Kind.UNTAGGED and detail is None,  # its last tag took it along
+            absent=bool(seen.tag) and seen.kind is Kind.UNTAGGED and detail is None,  # with its last tag
             gone=detail is None if seen.kind is Kind.DELETED and not seen.tag else None,
         )
         if manifest is not None:
@@ -265,7 +266,7 @@ def _platforms(index: Manifest) -> list[dict[str, Any]]:
 
 
 def _unreadable(push: Fact, flaw: str) -> Fact:
-    """That the image of a push can't be read, once for each repository and reason."""
+    """The fact that the image of a push can't be read; one for each repository and reason."""
     return replace(
         push,
         kind=Kind.UNREADABLE,
@@ -276,5 +277,5 @@ def _unreadable(push: Fact, flaw: str) -> Fact:
 
 
 def _current(details: Sequence[ImageDetail], tag: str | None) -> Digest | None:
-    """What the tag points to, of what was just listed."""
+    """The digest that the tag points to among the listed images; None: it is not among them."""
     return next((d.digest for d in details if tag in d.tags), None) if tag else None

@@ -1,4 +1,4 @@
-"""A registry reported that an image was pushed, removed, replicated or stored away: record what is so.
+"""Records what a registry reported: that an image was pushed, removed, replicated, archived or restored.
 
 Observe (parse the hint, ask the registry), write facts (conditionally), decide, enqueue; each may be repeated.
 """
@@ -33,7 +33,7 @@ _KINDS = {
 
 @value
 class RecordPush:
-    """The reaction to ECR's image events, and to CloudTrail's of calls that concern images."""
+    """The reaction to ECR's image events, and to CloudTrail's events of calls about images."""
 
     policy: Policy
     state: State
@@ -44,8 +44,8 @@ class RecordPush:
     clock: Clock
 
     def handle(self, body: str, sent: datetime | None = None) -> str:
-        """Handles one event, which SQS took at `sent` (None: now); returns the line for the log. Raises BadMessage
-        where it can't be handled, TransientError where it can be retried.
+        """Handles one event, which SQS received at `sent` (None: now); returns the line for the log. Raises BadMessage
+        for another event, TransientError where it can be retried.
 
         Cost for a push: BatchGetImage, DescribeImages, one archive object, and about seven writes.
         """
@@ -64,7 +64,7 @@ class RecordPush:
         return self._action(event)
 
     def _action(self, event: ImageAction) -> str:
-        """Records one image action and decides."""
+        """Records one image action and evaluates the image."""
         reported_by = Change(event=event.id, replicated_from=str(event.source) if event.source else None)
         removed = event.action == "delete"
         kind = (Kind.UNTAGGED if event.tag else Kind.DELETED) if removed else _KINDS[event.action]
@@ -86,6 +86,6 @@ class RecordPush:
         return f"{event.action} recorded"
 
     def _may_be_ours(self, event: ImageAction) -> bool:
-        """Whether it may be our own push to where nothing leads on from, which decides nothing: most pushes of a
-        promotion are. Then the image's facts are read once, for all that asks of them."""
+        """Whether it may be our own push to an environment that no promotion leads out of, which changes no decision.
+        Most pushes of a promotion are; the image's facts are then read once, for everything that needs them."""
         return event.action == "push" and is_last(self.policy, event.repository)

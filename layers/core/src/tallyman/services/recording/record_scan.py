@@ -1,4 +1,4 @@
-"""A scan ended, or found something new: record what the registry says of it now, and decide."""
+"""Records the present result of a scan in the registry after its event, and evaluates the image."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,16 +24,16 @@ _ENDED = frozenset({"complete", "failed", "unsupported"})
 
 
 class News(Enum):
-    """What a scan adds to what was recorded of an image."""
+    """What a scan adds to the recorded scans of an image."""
 
-    NONE = "none"  # it has not ended, or was written before
+    NONE = "none"  # it has not ended, or was recorded before
     SAME = "same"  # another scan with the same result, which changes no decision about an index above
     NEW = "new"
 
 
 @value
 class RecordScan:
-    """The reaction to scan events. A platform image's scan decides the indexes above it anew, if its result is new."""
+    """The reaction to scan events. A new result of a platform image also evaluates the indexes above it."""
 
     registries: RegistryView
     ledger: Ledger
@@ -55,12 +55,12 @@ class RecordScan:
         news = self.record(event.repository, event.digest, report, Via.EVENT)
         if news is News.SAME:
             self.evaluator.hint(self.evaluator.image(event.digest), event.id)
-        else:  # a known one too: the reaction that wrote it may have died before it decided
+        else:  # also a known result: the reaction that wrote it may have died before the evaluation
             self.evaluator.digest(event.digest, event.id)
         return f"scan {report.status}" + (" (known)" if report.status in _ENDED and news is News.NONE else "")
 
     def record(self, repository: Repository, digest: Digest, report: ScanReport, via: Via) -> News:
-        """Writes the scan down if it ended and was not written yet."""
+        """Records the scan if it has ended and was not recorded yet; returns what it adds."""
         if report.status not in _ENDED:
             return News.NONE
         now = whole_millis(self.clock())
@@ -70,7 +70,7 @@ class RecordScan:
         said = to_object(report.status, counts, rows)
         last = [f for f in self.ledger.of_digest(digest) if f.kind is Kind.SCANNED and f.repository == repository]
         if report.completed_at is None and last and Scanned.parse(last[-1]).said == Digest.of(said):
-            return News.NONE  # without a time of its own only a change is news
+            return News.NONE  # without a completion time only a changed result is new
         archived = self.archive.put(FOLDER, said) if rows else None
         if report.status == "complete":
             found = [fact for fact in last if Scanned.parse(fact).status == "complete"]
@@ -99,9 +99,9 @@ class RecordScan:
         return News.SAME if last and not self._asks_for_age and self._is_same(fact) else News.NEW
 
     def _is_same(self, scan: Fact) -> bool:
-        """Whether the newest scan of each repository says the same as this one, without it: then no gate that does not
-        ask for the age of a scan judges otherwise by it. Read after it was written: of two scans that are recorded at
-        the same time one sees the other."""
+        """Whether the newest other scan in each repository has the same result: then this scan changes no gate, except
+        one that depends on the age of a scan. Called after this scan was written: of two scans that are recorded at the
+        same time at least one sees the other."""
         scans = [
             f for f in self.ledger.of_digest(Digest(str(scan.digest))) if f.kind is Kind.SCANNED and f.id != scan.id
         ]
@@ -116,7 +116,7 @@ class RecordScan:
         return any(isinstance(gate, ScanGate) and gate.max_age is not None for gate in gates)
 
     def _findings(self, repository: Repository, digest: Digest, report: ScanReport) -> Sequence[Finding]:
-        """The findings, with their EPSS where a gate asks for it: another call, for another service."""
+        """The findings, with EPSS scores where a gate needs them: one more call, to another service."""
         if report.status != "complete" or not report.findings or not self._asks_for_epss(repository):
             return report.findings
         scores = self.registries.epss(repository, digest)

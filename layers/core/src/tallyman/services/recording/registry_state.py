@@ -1,7 +1,7 @@
-"""What the registries hold, as we last knew it: small projections, so that a sweep asks only what changed.
+"""The last known content of the registries: projections of tags, images and lively repositories, so that a sweep
+reads only what changed.
 
-Tags, images, and repositories where something happened of late (`tallyman.state`). The ledger is the truth; all of this
-can be rebuilt by a sweep.
+Their items are in `tallyman.state`. The ledger is authoritative; a sweep can rebuild all of them.
 """
 
 from dataclasses import replace
@@ -25,8 +25,8 @@ _ACTIVE_FOR = timedelta(hours=6)
 def tag_change(
     entry: Entry[Tag], current: Digest | None, reported: Digest | None, at: datetime, now: datetime
 ) -> StateChange | None:
-    """The tag's item after a fact that says that it pointed to `reported` from `at` on, while the registry says
-    `current`; None if that is not news. Of two facts within one second the registry knows which came last."""
+    """The change of a tag's item by a fact that the tag pointed to `reported` from `at` on, while the registry now says
+    `current`; None: no change. Of two facts within one second, the registry's answer decides which came last."""
     old = entry.found
     pointed = old.digest if old else None
     newest = old.reported_at if old else None
@@ -35,9 +35,9 @@ def tag_change(
     if newest is None or (at > newest and not same) or (same and reported == current):
         newest, latest, unsure, lost = max(at, newest or at), reported, None, None
     elif same and current is None and reported not in (latest, lost):
-        # within one second the registry knows what came last, but it holds neither any more
+        # both facts within one second, and the registry has neither digest any more: which came last is not known
         unsure = reported or latest
-    # verification asks whether an immutable tag ever moved
+    # verification checks whether an immutable tag ever moved
     moved_from = pointed if pointed and pointed != current else old.moved_from if old else None
     tag = Tag(
         digest=current,
@@ -54,8 +54,8 @@ def tag_change(
 def lost_change(
     entry: Entry[Tag], current: Digest | None, digest: Digest, deleted: datetime | None, now: datetime
 ) -> StateChange | None:
-    """A tag's item once the registry was seen to say `current`; None if that is not news. `deleted`: the time of a fact
-    that says that the image `digest` was deleted, which ends what was reported of the tag before."""
+    """The change of a tag's item after the registry said `current`; None: no change. `deleted`: the time of a fact that
+    the image `digest` was deleted, which replaces what was reported of the tag before."""
     old = entry.value
     moved_from = old.digest or old.moved_from
     tag = replace(old, digest=current, moved_from=moved_from if moved_from != current else None)
@@ -68,15 +68,15 @@ def lost_change(
 def hold(
     state: State, repository: Repository, digest: Digest, present: bool, archived: bool | None, now: datetime
 ) -> None:
-    """Notes whether the registry holds the image; `archived` None: as before. Raises RevisionConflict. Cost: a read,
-    and a write if it is news."""
+    """Records whether the registry holds the image; `archived` None: as before. Raises RevisionConflict. Cost: a read,
+    and a write if it changed."""
     change = held_change(IMAGES.read(state, images.key(repository, digest)), present, archived, now)
     if change is not None:
         state.put(change)
 
 
 def held_change(entry: Entry[HeldImage], present: bool, archived: bool | None, now: datetime) -> StateChange | None:
-    """The image's item after it was seen, or not; None if that is not news."""
+    """The change of the image's item; `archived` None: as before. None: no change."""
     if archived is None:
         archived = present and bool(entry.found and entry.found.archived)
     image = HeldImage(present, archived)
@@ -86,17 +86,18 @@ def held_change(entry: Entry[HeldImage], present: bool, archived: bool | None, n
 
 
 def mark_active(state: State, repository: Repository, now: datetime) -> None:
-    """Lets the next sweeps look at the repository each time, for six hours. A read, and a write every ten minutes."""
+    """Marks the repository so that every sweep of the next six hours takes it. A read, and a write every ten
+    minutes."""
     entry = ACTIVE.read(state, active_items.key(repository))
     if entry.found is not None and now - entry.found.at < _MARK_AGAIN:
         return
     try:
         state.put(entry.write(Active(now), now + _ACTIVE_FOR))
     except RevisionConflict:
-        return  # somebody else has just marked it
+        return  # another reaction has just marked it
 
 
 def active(state: State, now: datetime) -> set[Repository]:
-    """Repositories that were marked in the last six hours (DynamoDB removes expired items only within days)."""
+    """The repositories marked in the last six hours (DynamoDB removes expired items only within days). One Query."""
     marked = ACTIVE.list(state, active_items.PARTITION)
     return {Repository.parse(entry.sk) for entry in marked if now - entry.value.at < _ACTIVE_FOR}

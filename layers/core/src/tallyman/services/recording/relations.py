@@ -1,4 +1,5 @@
-"""How images hang together: the index of each child, what refers to each subject; and who is decided about anew."""
+"""Records how images are related (the index of each child, the referrers of each subject), and evaluates the
+related."""
 
 from tallyman.domain.history.details.referrers import ChildOf, Referred
 from tallyman.domain.history.facts import BEFORE_ALL, NO_TIME, Fact, Kind, Via, fact_id
@@ -18,7 +19,7 @@ from tallyman.values import value
 
 @value
 class Relations:
-    """Writes them down in the partitions of the others, when an image comes."""
+    """Records the relations of a new image in the partitions of the images that it is related to."""
 
     source: ImageSource
     ledger: Ledger
@@ -28,9 +29,10 @@ class Relations:
     signing: ReadSigning | None = None
 
     def write(self, repository: Repository, digest: Digest, manifest: Manifest, via: Via) -> None:
-        """In each child's partition its index, in a subject's its referrer: so that one read of those finds them.
+        """Records the index in each child's partition, and the referrer in its subject's, so that one read of those
+        partitions finds them.
 
-        What buildx puts into an index about one of its images (`unknown/unknown`) refers to that image.
+        An attestation that buildx puts into an index (platform `unknown/unknown`) is a referrer of the image it names.
         """
         children = {child.digest: child for child in manifest.children}
         for child in children:
@@ -46,7 +48,7 @@ class Relations:
             self._refer(manifest.subject.digest, repository, manifest, via)
 
     def _refer(self, subject: Digest, repository: Repository, referrer: Manifest, via: Via) -> None:
-        """Once for each repository that holds the referrer: what lies elsewhere says nothing about what is here."""
+        """Records a referrer, once for each repository that holds it: a referrer elsewhere does not count here."""
         relation = Referred(
             referrer=str(referrer.digest),
             artifact_type=referrer.artifact_type or "",
@@ -58,9 +60,9 @@ class Relations:
         self._append(Kind.REFERRED, subject, via, referrer.digest, relation)
 
     def _packages(self, repository: Repository, referrer: Manifest) -> int | None:
-        """How many packages the SBOMs in a referrer name; None: it holds none, or that can't be said.
+        """The number of packages in a referrer's SBOMs; None: it has no SBOM, or one that is too large or unreadable.
 
-        Cost: a read of each SBOM that is small enough to be without one.
+        Cost: a read of each SBOM, none where one is larger than `sboms.MAX_BYTES` (too large to name no package).
         """
         documents = sboms.documents(referrer)
         if not documents or any(document.size > sboms.MAX_BYTES for document in documents):
@@ -76,7 +78,7 @@ class Relations:
         return sum(known) if len(known) == len(found) else None
 
     def _append(self, kind: Kind, digest: Digest, via: Via, other: Digest, relation: Referred | ChildOf) -> None:
-        # no time of its own: bytes that name other bytes have always done so; a fixed key makes it one fact, always
+        # without a time of its own: the relation follows from the bytes alone, and a fixed key makes it one fact
         at = BEFORE_ALL if kind is Kind.CHILD_OF else NO_TIME
         fact = Fact(
             kind=kind,
@@ -90,18 +92,18 @@ class Relations:
         self.ledger.append(fact)
 
     def judge_subject(self, digest: Digest, manifest: Manifest | None) -> None:
-        """What refers to another image (a signature) decides that one anew; about the image itself the caller does."""
+        """Evaluates the subject of a new referrer (the image of a signature). The caller evaluates the image itself."""
         subject = manifest.subject.digest if manifest is not None and manifest.subject is not None else None
         if self.signing is not None:
             self.signing.refresh(subject or digest)
         if subject is not None:
             self.evaluator.digest(subject)
 
-    def judge_bereft(self, digest: Digest) -> None:
-        """What it referred to (a signature, its image) is decided anew: by the manifest that was kept when it came."""
+    def judge_subject_of_removed(self, digest: Digest) -> None:
+        """Evaluates the subject of a removed referrer, which the archived manifest names."""
         raw = self.archive.get("manifests", digest)
         if raw is None:
-            return  # it was never read: no fact says that it refers to anything
+            return  # its manifest was never read, so no fact of a relation exists
         manifest = readable(Manifest(raw, ""))
         if manifest is not None and manifest.subject is not None:
             if self.signing is not None:

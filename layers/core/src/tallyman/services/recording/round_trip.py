@@ -1,7 +1,7 @@
-"""A test event from a registry's own bus to the function that records its events: `tallyman doctor` asks for it.
+"""Sends a test event from a registry's own bus to the function that records events, at `tallyman doctor`'s request.
 
-It takes the way of ECR's events (rule, role, bus, queue, function) under a source of its own. What it writes is no
-fact: an item of the state table that expires.
+It goes through the same rule, role, bus, queue and function as ECR's events, under a source of its own. It is recorded
+as an item of the state table that expires, not as a fact.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,16 +23,16 @@ from tallyman.values import value
 
 @value
 class RoundTrips:
-    """What `reconcile` does for the doctor: only functions hold the roles that reach the spokes' buses."""
+    """The part of `reconcile` that serves the doctor: only functions hold the roles that reach the spokes' buses."""
 
     state: State
     buses: RegistryBuses
     clock: Clock
 
     def answer(self, asked: Mapping[str, Any], registries: Iterable[EcrRegistry], nonce: str) -> dict[str, Any]:
-        """`trips`, where the event asks for {round_trip: true}: [{registry, nonce, error}], one sent from each
-        registry; `ways`, where it asks for {ways: true}: [{registry, rule, enabled, undelivered, error}]. None where
-        it does not ask. Cost: a write and a PutEvents, or four reads, for each registry."""
+        """Answers {trips, ways}. `trips`, for {round_trip: true}: [{registry, nonce, error}], a test event sent from
+        each registry; `ways`, for {ways: true}: [{registry, rule, enabled, undelivered, error}]; each None where it was
+        not requested. Raises BadInput. Cost: a write and a PutEvents, or four reads, for each registry."""
         places = list(registries)
         for key in ("round_trip", "ways"):
             if not isinstance(asked.get(key, False), bool):
@@ -45,7 +45,7 @@ class RoundTrips:
     def _send(self, registry: EcrRegistry, nonce: str) -> dict[str, Any]:
         report: dict[str, Any] = {"registry": str(registry), "nonce": nonce, "error": None}
         now = self.clock()
-        with suppress(RevisionConflict):  # its answer got lost, and it was sent again
+        with suppress(RevisionConflict):  # the answer of an earlier try was lost
             self.state.put(TRIPS.entry(trip_key(nonce, registry), None).write(Trip(now), now + KEPT))
         try:
             self.buses.send(registry, nonce)
@@ -69,8 +69,8 @@ class RoundTrips:
 
 
 def arrived(state: State, event: RoundTrip, now: datetime) -> str:
-    """Notes that a test event arrived, if one is awaited under its nonce from the registry that it comes from; the line
-    for the log. Whoever forges one can, with the nonce, say that their own arrived, and nothing else.
+    """Records that a test event arrived, if one with its nonce is awaited from its registry; returns the line for the
+    log. Somebody who knows the nonce could forge the arrival of the event, and nothing else.
 
     Cost: a read, and a write if it is news. Raises RevisionConflict where another was faster.
     """

@@ -1,4 +1,4 @@
-"""Stowaways: images in an environment that only promotions fill, which no promotion meant to bring there."""
+"""Reports stowaways: images in the target of promotions that no promotion brought there."""
 
 from collections.abc import Sequence
 
@@ -21,12 +21,12 @@ def report_stowaway(
     notify: bool = True,
     known: Sequence[Fact] | None = None,
 ) -> bool:
-    """Records that the image of this push is a stowaway, and sends its notice once. True: it is one, and that is news.
+    """Records that the image of this push is a stowaway if it is one, and sends its notice once. Returns True if it is
+    one that was not known.
 
-    `fact.seen` becomes that of the entry: a caller that looks at an old fact puts the present time there. Without
-    `notify` it is only written down. `known`: the image's facts, read after its push happened: a promotion writes what
-    it intends before it pushes. Cost: nothing outside of environments that promotions fill, there a Query unless they
-    are known.
+    The new fact takes `fact.seen`: for an old fact the caller sets the present time there. Without `notify` no notice
+    is sent. `known`: the image's facts, read after the push (a promotion records its intent before it pushes). Cost:
+    nothing where the environment is not a target of promotions; else a Query, unless `known` is given.
     """
     if fact.kind not in PUSHES or fact.repository is None or fact.digest is None:
         return False
@@ -49,7 +49,7 @@ def report_stowaway(
         if is_intended(facts, fact.repository) or any(f.id == found.id for f in facts):
             return False
         if notify:
-            # sent before it is written: a crash in between sends it twice, never not at all
+            # sent before the fact is written: after a crash in between it is sent twice, never lost
             image = f"{name}:{fact.tag}" if fact.tag else f"{name}@{fact.digest}"
             who = fact.actor or "somebody (CloudTrail knows)"
             notices.publish(
@@ -63,9 +63,9 @@ def report_stowaway(
 
 
 def report_gathered(policy: Policy, ledger: Ledger, notices: Notices, repository: Repository) -> None:
-    """One notice for all stowaways that are recorded of a repository; none if there are none.
+    """Sends one notice for all recorded stowaways of a repository; none if there are none.
 
-    Reads the repository's facts from an index: what was written just now may be missing, so the number is a minimum.
+    Reads an index of the ledger that may lag, so the number in the notice is a minimum.
     """
     found = [f for f in ledger.of_repository(repository) if f.kind is Kind.STOWAWAY]
     for environment, name in policy.environments_of(repository.registry, repository.name):
