@@ -16,7 +16,7 @@ from tallyman.domain.times import format_time
 from tallyman.errors import BadInput, NotFound, Refused
 from tallyman.services.deciding.image_facts import load_image_facts
 from tallyman.services.releases.pointer import releases
-from tallyman.services.releases.rollout_progress import roll_out_told, roll_outs_of
+from tallyman.services.releases.rollout_progress import recorded_roll_outs, roll_outs_of
 from tallyman.state import tags
 from tallyman.state.releases import RELEASES, key
 from tallyman.state.tags import TAGS
@@ -105,7 +105,7 @@ def show(
     if not history:
         then = f" at {output.when(moment)}" if moment else ""
         raise NotFound(f"{environment.name} ran nothing of {name}{then}")
-    outcomes = roll_out_told(opened.ledger, environment.name, name, moment)
+    outcomes = recorded_roll_outs(opened.ledger, environment.name, name, moment)
     data = _detail(environment, name, history[0]) | {
         "recalled": _is_recalled(opened, _digest(history[0]), moment),
         "rollout": roll_outs.of_release(opened, environment, name, Released.parse(history[0]).id, moment),

@@ -13,8 +13,8 @@ from tallyman.services.releases.rollout_progress import (
     FAILED,
     NOT_BEGUN,
     RUNNING,
+    recorded_roll_outs,
     roll_out_of,
-    roll_out_told,
     roll_outs_of,
 )
 from tallyman.state.releases import RELEASES, key
@@ -29,7 +29,7 @@ def of_release(
 ) -> dict[str, Any] | None:
     """The roll-out of the release with this id, now or at a moment; None: the policy moves no service."""
     if at is not None:
-        return roll_out_told(stack.ledger, environment.name, repository, at).get(release or "")
+        return recorded_roll_outs(stack.ledger, environment.name, repository, at).get(release or "")
     return roll_out_of(stack.policy, stack.state, environment.name, repository, release)
 
 

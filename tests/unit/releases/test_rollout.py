@@ -128,7 +128,7 @@ def test_of_two_chains_of_hints_one_goes_on(world: RolloutStack) -> None:
     hints = [json.dumps(body) for _, body, _ in world.hints.take("roll_out")]
     world.now += timedelta(seconds=10)
     outcomes = [world.run(body) for body in hints]
-    assert outcomes[:2] == ["another look at it is under way"] * 2
+    assert outcomes[:2] == ["superseded by another hint"] * 2
     assert outcomes[2].startswith("waiting for")
     assert len(world.hints.take("roll_out")) == 1
 
@@ -137,7 +137,7 @@ def test_while_a_worker_is_at_it_another_looks_later_and_moves_nothing(world: Ro
     until = format_time(world.now + timedelta(seconds=4))
     data = {"owner": "somebody", "until": until}
     world.state.put(StateChange(*leases.key("prod", leases.of_rollout(NAME)), 0, data))
-    assert world.run().startswith("another worker is at it")
+    assert world.run().startswith("another worker holds the lease")
     assert not world.fleet.moves
     ((_, body, delay),) = world.hints.take("roll_out")
     world.now += timedelta(seconds=delay)

@@ -1,17 +1,18 @@
 """Retention carried out, on fakes: mark, grace, look again, prove, remove; and what must never be written."""
 
 import json
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from support.fakes.ports import stored
+from support.fakes.ports import FakeHints, stored
 from support.fakes.retention import ENFORCED, Retaining
 from support.images.builders import DEV, PROD, multi_arch, signature
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.usage import Use
-from tallyman.errors import BadMessage
+from tallyman.errors import BadMessage, Unreachable
 from tallyman.services.retention.hints import hint_after_push
 from tallyman.services.shared.lease import Leases
 from tallyman.state import marks as mark_items
@@ -238,6 +239,19 @@ def test_pushes_are_gathered_into_one_hint_a_quarter_of_an_hour() -> None:
     world.clock.advance(minutes=15)
     assert hint_after_push(world.policy, world.state, world.hints, DEV, world.clock())
     assert [delay for _, _, delay in world.hints.take()] == [900, 900]
+
+
+def test_a_hint_that_could_not_be_sent_is_sent_when_the_push_is_tried_again() -> None:
+    world = Retaining()
+
+    class Failing(FakeHints):
+        def send(self, queue: str, body: Mapping[str, object], delay: int = 0) -> None:
+            raise Unreachable("SQS does not answer")
+
+    with pytest.raises(Unreachable):
+        hint_after_push(world.policy, world.state, Failing(), DEV, world.clock())
+    assert hint_after_push(world.policy, world.state, world.hints, DEV, world.clock())
+    assert [body for _, body, _ in world.hints.take()] == [{"repository": str(DEV)}]
 
 
 def test_a_plan_that_was_shown_by_another_policy_is_not_carried_out() -> None:

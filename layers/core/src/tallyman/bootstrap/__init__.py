@@ -1,4 +1,4 @@
-"""Wires adapters into services: the only place that knows both. Handlers start here, the command line in `people`."""
+"""Wires adapters into services: the only room that imports both. Handlers start here, the command line in `people`."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,14 +18,14 @@ Sweep = Callable[[Mapping[str, Any], str, Deadline], dict[str, Any]]
 
 @value
 class Reaction:
-    """A service at its queue: a message that can never succeed goes to the dead-letter queue with its reason."""
+    """The reaction to a queue: a message that can never succeed goes to the dead-letter queue with its reason."""
 
     function: str
     react: React
     dead_letters: DeadLetters
 
     def __call__(self, message: Message) -> Outcome:
-        """Handle one message. Raises what is worth another try; anything unforeseen is."""
+        """Handle one message. Raises retryable errors, and any exception that is not a TallymanError."""
         try:
             return self.react(message)
         except TallymanError as error:
@@ -37,20 +37,23 @@ class Reaction:
 
 
 def reaction(function: str, settings: Settings | None = None) -> Reaction:
-    """The reaction of a function, wired for real. Reads the policy and makes its first clients; opens no connection."""
+    """The reaction of a function, with real adapters. Reads the policy and makes the first clients; opens no
+    connection."""
     adapters = started(function, settings)
     return Reaction(function, REACTIONS[function](Services(adapters)), adapters.dead_letters)
 
 
 def reconciler(settings: Settings | None = None) -> Sweep:
-    """What functions/reconcile runs: `(event, request id, deadline)` to its report (see `Reconcile.run`)."""
+    """The function that functions/reconcile calls: `(event, request id, deadline)` to a report (see
+    `Reconcile.run`)."""
     return sweeping(Services(started("reconcile", settings)))
 
 
 def started(function: str, settings: Settings | None = None) -> Adapters:
     """Adapters with the clients that nearly every message needs; the others are made at their first operation.
 
-    Those two are better made at import: a start on Lambda has more processor than a message at our memory size.
+    These clients are made at import, because Lambda gives a start more processor time than a message at our memory
+    size.
     """
     adapters = Adapters(settings or Settings.from_environment())
     for service in ("dynamodb",) if function == "record_command" else ("dynamodb", "ecr"):
@@ -129,4 +132,4 @@ REACTIONS: Mapping[str, Callable[[Services], React]] = {
     "apply_retention": _apply_retention,
     "roll_out": _roll_out,
 }
-"""The functions that react to messages, and what builds the reaction of each. `reconcile` is run by the clock."""
+"""The functions that react to messages, each with what builds its reaction. `reconcile` runs on a schedule."""

@@ -1,4 +1,4 @@
-"""Every adapter of one process, made from its settings when it is first asked for."""
+"""Every adapter of one process, made from the settings when it is first read."""
 
 from datetime import UTC, datetime
 from functools import cached_property
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 
 
 def now() -> datetime:
-    """The time, aware, UTC: the clock of everything that runs for real."""
+    """The present time, aware, UTC: the clock of everything except tests."""
     return datetime.now(UTC)
 
 
 class Adapters:
-    """Every adapter, made when first asked for: what a function does not use costs it nothing at a cold start."""
+    """Every adapter, made when it is first read: what a function does not use costs it nothing at a cold start."""
 
     def __init__(self, settings: Settings, clients: Clients | None = None, clock: Clock = now) -> None:
         hub: EcrRegistry = settings.require("hub")
@@ -57,7 +57,7 @@ class Adapters:
 
     @cached_property
     def facts(self) -> dynamodb.DynamoLedger:
-        """The table of facts, whose items hold no more than DynamoDB's."""
+        """The table of facts, without the archive: its items are limited to DynamoDB's 400 KB."""
         tables = self.settings.require("ledger_table"), self.settings.require("state_table")
         return dynamodb.DynamoLedger(self.clients.later("dynamodb"), *tables)
 
@@ -80,7 +80,7 @@ class Adapters:
 
     @cached_property
     def objects(self) -> s3.S3Objects:
-        """The archive, for those that only read it."""
+        """The archive, for services that only read it."""
         return s3.S3Objects(self.clients.later("s3"), self.settings.require("archive_bucket"))
 
     @property
@@ -90,7 +90,7 @@ class Adapters:
 
     @cached_property
     def every_entry(self) -> dynamodb.DynamoEntries:
-        """All of them, for people."""
+        """All items of the ledger, for people."""
         tables = self.settings.require("ledger_table"), self.settings.require("state_table")
         return dynamodb.DynamoEntries(self.clients.later("dynamodb"), *tables)
 

@@ -1,4 +1,4 @@
-"""What people's commands open: the adapters of a stack, with their own permissions."""
+"""The adapters of people's commands, with the caller's own permissions."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def kms_key(clients: Clients, arn: str) -> KmsKey:
-    """A key that people sign with, by their own permissions."""
+    """A KMS key with which people sign, used with their own permissions."""
     return KmsKey(clients, arn)
 
 
 def open_stack(outputs: Mapping[str, str], stack: str, hub: EcrRegistry, clients: Clients | None = None) -> Adapters:
-    """Adapters for a person at the command line, from the outputs of the stack. The policy is the caller's matter."""
+    """Adapters for a person at the command line, from the outputs of the stack. They have no policy file."""
     settings = Settings(
         stack=stack,
         function="cli",
@@ -38,7 +38,7 @@ def open_stack(outputs: Mapping[str, str], stack: str, hub: EcrRegistry, clients
 
 
 def ledger_check(adapters: Adapters) -> "CheckLedger":
-    """What proves the ledger: it reads the whole table, and every segment of the seal."""
+    """The check of the ledger: reads the whole table, and every segment of the seal."""
     from tallyman.services.sealing.check_ledger import CheckLedger
 
     return CheckLedger(adapters.every_entry, adapters.seal_list, adapters.state, adapters.clock)

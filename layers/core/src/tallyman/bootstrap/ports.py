@@ -1,4 +1,4 @@
-"""Everything that services need of the world, under one name each: real adapters and the tests' fakes satisfy it."""
+"""All ports that services use, one name each: satisfied by the real adapters and by the tests' fakes."""
 
 from typing import Protocol
 
@@ -24,7 +24,7 @@ from tallyman.ports.signatures import PublicKeys, Revocations, Signatures
 
 
 class Ports(Protocol):
-    """The ports of one process. Each may be made when it is first read: what a function does not use costs nothing."""
+    """The ports of one process. Each may be made when it is first read, so that an unused one costs nothing."""
 
     @property
     def policy(self) -> Policy: ...
@@ -36,7 +36,7 @@ class Ports(Protocol):
     def ledger(self) -> Ledger: ...
     @property
     def release_ledger(self) -> Ledger:
-        """The ledger again, for whoever moves releases: its transactions may check items that they do not write."""
+        """The ledger for services that move releases: its transactions may check items that they do not write."""
 
     @property
     def state(self) -> State: ...

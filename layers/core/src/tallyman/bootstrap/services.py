@@ -1,4 +1,4 @@
-"""Builds the services out of ports: the same wiring for the functions, for people's commands and for tests."""
+"""Builds the services from ports: the same wiring for the functions, for people's commands and for tests."""
 
 import time
 from collections.abc import Callable
@@ -42,7 +42,7 @@ Sleep = Callable[[float], None]
 
 
 def retention_inputs(ports: "Ports", policy: "Policy") -> "tuple[ReadInputs, TakeInventory]":
-    """What plans of retention by this policy are made with. Neither writes."""
+    """The services that plan retention by this policy. Neither writes."""
     from tallyman.services.retention.inputs import ReadInputs
     from tallyman.services.retention.inventory import TakeInventory
 
@@ -53,9 +53,9 @@ def retention_inputs(ports: "Ports", policy: "Policy") -> "tuple[ReadInputs, Tak
 
 
 class Services:
-    """The services of one process, each built, with the ports that it needs, when it is first read.
+    """The services of one process. Each is built, with the ports that it needs, when it is first read.
 
-    Modules are imported here and not at the top: each function pays at its cold start for its own service alone.
+    Modules are imported here and not at the top, so that a cold start of a function loads only its own service.
     """
 
     def __init__(self, ports: "Ports", sleep: Sleep = time.sleep) -> None:
@@ -143,7 +143,7 @@ class Services:
 
     @cached_property
     def apply_retention(self) -> "ApplyRetention":
-        """The only service that holds what removes images."""
+        """The only service that can remove images."""
         from tallyman.services.retention.apply_retention import ApplyRetention
 
         p = self._ports

@@ -1,4 +1,4 @@
-"""Releases: which digest an environment runs, a pointer with a history; each change is announced on the bus."""
+"""Releases: the digest that an environment runs of each repository, with a history; each change is announced."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -29,7 +29,7 @@ RELEASED = "Image Released"
 
 @value
 class Releases:
-    """Moves releases. Each method may be repeated: the second time it does nothing."""
+    """Moves releases. Each method may be repeated: a second call does nothing."""
 
     policy: Policy
     ledger: Ledger
@@ -45,11 +45,12 @@ class Releases:
         left_out: Mapping[str, Mapping[str, str]] | None = None,
         stays: str | None = None,
     ) -> None:
-        """Records that the digest is in every registry with all its tags, and makes it the release, at once.
+        """Records that the digest is in every registry with all its tags, and makes it the release, in one transaction.
 
-        `stops`: what could have stopped it, as it was before the decision (see `services.stops`). `left_out`: by
-        registry the referrers that could not be brought there, each with its reason. `stays`: why it does not become
-        the release. Raises RevisionConflict where the lease is lost or something stops it: decide again then.
+        `stops`: the items that could stop the release, as they were before the decision (see `tallyman.state.stops`).
+        `left_out`: by registry, the referrers that could not be copied, each with its reason. `stays`: why the digest
+        does not become the release; None: it does. Raises RevisionConflict where the lease is lost or a stop was
+        written: the caller has to decide again.
         """
         facts = self.ledger.of_digest(decision.digest)
         environment = self.policy.environment(decision.target)
@@ -58,7 +59,7 @@ class Releases:
         sets = [f for f in facts if f.kind in PUSHES and f.tag in decision.tags and f.repository in source]
         fact = Fact(
             kind=Kind.PROMOTED,
-            # what it brings, and not when: clocks differ, and our own pushes to the target come in meanwhile
+            # by content, not by time: clocks differ, and the events of our own pushes arrive meanwhile
             id=fact_id(
                 Kind.PROMOTED,
                 decision.digest,
@@ -108,7 +109,7 @@ class Releases:
         self._move(fact, decision.target, decision.repository, lease, release, stops)
 
     def rolled_back(self, asked: Fact, tags: tuple[str, ...], lease: Lease, stops: Sequence[StateCheck] = ()) -> None:
-        """Makes the digest that a person asked for the release again. Tags don't move. RevisionConflict as above."""
+        """Makes the digest that a person requested the release again. Tags don't move. Raises as `promoted`."""
         assert asked.digest is not None  # of every request to roll back
         said = Said.parse(asked)
         environment, repository = str(said.environment), str(said.name)
@@ -153,7 +154,7 @@ class Releases:
     ) -> None:
         entry = RELEASES.read(self.state, key(environment, repository))
         if entry.found is not None and not entry.found.announced and entry.found.id != release.id:
-            # whoever set it died before it was announced: an overtaken release is announced too, before
+            # the worker that set it died before announcing it: a replaced release is announced too, first
             self.announce(environment, repository)
             entry = RELEASES.read(self.state, key(environment, repository))
         previous = None
@@ -163,8 +164,8 @@ class Releases:
         lease.guard(lambda fence: self.ledger.append(fact, change, fence, *stops) is Appended.WRITTEN)
 
     def announce(self, environment: str, repository: str) -> None:
-        """Writes the fact of the release that is in force and sends `Image Released`, unless that was done; at least
-        once, each time with the same id."""
+        """Records the release in force and emits `Image Released`, unless both were done. The event is emitted at least
+        once, always with the same id."""
         entry = RELEASES.read(self.state, key(environment, repository))
         release = entry.found
         if release is None or release.announced:
@@ -203,11 +204,11 @@ class Releases:
 def stays(
     ledger: Ledger, state: State, environment: str, repository: str, digest: Digest, tags: Sequence[str]
 ) -> str | None:
-    """Why the release does not move to what is promoted: the environment runs a newer image. None: it moves.
+    """Why the release does not move to the promoted image: the environment runs a newer one. None: it moves.
 
-    By itself a release never moves to an older image. Semantic versions decide; where they are equal, or where one of
-    the two has none (dates, build numbers, commits, `latest`), the image that was pushed first, to any repository, is
-    the older. Going back is a person's `release roll-back`. One read, and two Queries where the versions don't decide.
+    A promotion never moves the release to an older image; people do, with `release roll-back`. Semantic versions
+    decide. Where they are equal, or one of the images has none (dates, build numbers, commits, `latest`), the image
+    that was pushed first, to any repository, is the older. One read, and two Queries where the versions don't decide.
     """
     runs = RELEASES.get(state, key(environment, repository))
     if runs is None or runs.digest == digest:
@@ -223,17 +224,17 @@ def stays(
 
 
 def releases(ledger: Ledger, environment: str, repository: str, until: datetime | None = None) -> Iterator[Fact]:
-    """The releases of a repository in an environment that came into force by then, newest first."""
+    """Yields the releases of a repository in an environment up to `until` (None: all), newest first."""
     for fact in ledger.of_environment(environment, repository):
         if fact.kind is Kind.RELEASED and (until is None or fact.at <= until):
             yield fact
 
 
 def is_recalled(facts: list[Fact]) -> bool:
-    """Whether the digest of these facts was recalled; what was refused is not a recall."""
+    """Whether the digest of these facts was recalled; a refused command is not a recall."""
     return any(f.kind is Kind.RECALLED and not Said.parse(f).refused for f in facts)
 
 
 def _first_push(facts: Iterable[Fact]) -> tuple[datetime, datetime] | None:
-    """When the image was first pushed: by the registry's time, which has whole seconds, then by when we saw it."""
+    """When the image was first pushed: the registry's time in whole seconds, then the time of its fact. None: never."""
     return min(((second_of(f.at), f.seen) for f in facts if f.kind in PUSHES), default=None)

@@ -1,4 +1,4 @@
-"""A release is set back to an earlier digest, as a person asked. Tags don't move, releases do."""
+"""Sets a release back to an earlier digest at a person's request. The release moves, tags don't."""
 
 import secrets
 import time
@@ -24,12 +24,12 @@ from tallyman.values import value
 
 MOST_TRIES = 10
 PATIENCE = 3.0
-"""Seconds to wait for a promotion of the repository that is setting its tags just now."""
+"""Seconds to wait for a promotion of the repository that is setting its tags."""
 
 
 @value
 class RollBacks:
-    """Carries out what record_command recorded. The hint is only a hint: what counts is the person's fact."""
+    """Carries out roll-backs that record_command recorded. The recorded fact counts; the hint only names it."""
 
     policy: Policy
     source: ImageSource
@@ -43,8 +43,8 @@ class RollBacks:
     def carry_out(self, hint: RollBack) -> str:
         """Carries out one request; returns the line for the log.
 
-        Raises Refused where it can't be, with why; that is recorded too. Cost: a call for each registry of the
-        environment, four writes.
+        Raises BadMessage where there is no such request, and Refused, with the reason, where it can't be carried out;
+        that is recorded too. Cost: a call for each registry of the environment, four writes.
         """
         facts = self.ledger.of_digest(hint.digest)
         asked = next((f for f in facts if _is_request(f, hint.request)), None)
@@ -74,10 +74,10 @@ class RollBacks:
         return "rolled back"
 
     def _check(self, asked: Fact, facts: list[Fact]) -> tuple[str, ...]:
-        """The tags that the digest was released by; Refused: it can't be what the environment runs."""
+        """The tags under which the digest was promoted. Raises Refused where the environment can't run it."""
         said, digest = Said.parse(asked), asked.digest
         environment, name = str(said.environment), str(said.name)
-        assert digest is not None  # it was found in its partition
+        assert digest is not None  # the fact is in the partition of its digest
         brought = Promoted.of(f for f in facts if f.kind is Kind.PROMOTED)
         promoted = [one for one in brought if (one.target, one.name) == (environment, name)]
         if not promoted:
@@ -97,7 +97,7 @@ class RollBacks:
         return tuple(dict.fromkeys(tag for one in promoted for tag in one.tags))
 
     def _refuse(self, asked: Fact, reason: str) -> None:
-        """Written down beside the request, for whoever waits for it."""
+        """Records the refusal beside the request, for the command that waits for it."""
         now = whole_millis(self.clock())
         fact = Fact(
             kind=Kind.REQUESTED,

@@ -1,12 +1,12 @@
-"""A release moves what runs: registry by registry, service by service, each by digest, each waited for.
+"""Rolls out a release: moves what runs, registry by registry and service by service, and waits for each.
 
-The hint only says where to look: what is rolled out is the release in force. Progress is an item of the state table,
-written before and after each step, so that any worker may go on at any point; a lease keeps two from one roll-out. A
-release that came into force meanwhile begins anew. When a service does not settle, everything that this roll-out has
-moved goes back, and the release is marked failed; the next release begins anew.
+The hint only names environment and repository; the release in force is rolled out. The progress is an item of the state
+table, written before and after each step, so that any worker can continue at any point; a lease keeps two workers from
+the same roll-out. A newer release starts a new roll-out. When a service does not become steady, everything that this
+roll-out has moved is moved back, and the roll-out is marked failed.
 
-While it waits it sends itself hints. Each says when it is due, as the progress does: of two chains of hints (a doubled
-event, one that reconcile sent) the one that looked first goes on, and the other's next hint ends it.
+While it waits, it sends itself hints. Each hint has the time when it is due, and so has the progress: of two chains of
+hints (from a doubled event, or from reconcile) the one that looks first continues, and the other ends at its next hint.
 """
 
 import secrets
@@ -43,10 +43,10 @@ from tallyman.state.rollouts import ROLLOUTS, MovedService, RolloutState
 from tallyman.values import value
 
 LOOK = 5
-"""Seconds between two looks at a service that is moving; later ones wait longer, up to LONGEST_LOOK."""
+"""Seconds between the first two looks at a service that is moving; the pauses grow up to LONGEST_LOOK."""
 LONGEST_LOOK = 60
 LIMIT = timedelta(hours=1)
-"""How long one service may take to settle."""
+"""How long one service may take to become steady."""
 LONGEST_DELAY = 900
 
 
@@ -64,9 +64,10 @@ class RollOutReleases:
     clock: Clock
 
     def handle(self, body: str) -> str:
-        """Takes the roll-out as far as it goes without waiting; then sends itself a hint for later.
+        """Continues the roll-out as far as possible without waiting, then sends itself a hint for later; returns the
+        line for the log.
 
-        Raises BadMessage for what is neither. Cost: a few calls a service, two writes a step, two for the lease.
+        Raises BadMessage for another message. Cost: a few calls a service, two writes a step, two for the lease.
         """
         environment, repository, due = parse_hint(body)
         steps = steps_of(self.policy.environment(environment), repository)
@@ -77,7 +78,7 @@ class RollOutReleases:
                 return self._go_on(environment, repository, steps, due)
         except LeaseHeld as busy:
             self._hint(environment, repository, ceil(busy.after), due)
-            return "another worker is at it: looked at again when it is done"
+            return "another worker holds the lease: looked at again when it is done"
 
     def _go_on(self, environment: str, repository: str, steps: list[Step], due: str | None) -> str:
         release = RELEASES.get(self.state, releases.key(environment, repository))
@@ -87,7 +88,7 @@ class RollOutReleases:
         if progress.rollout.status != RUNNING:
             return f"{progress.rollout.status} already"
         if begun and due is not None and due != text_or_none(progress.rollout.next_at):
-            return "another look at it is under way"
+            return "superseded by another hint"
         while step := _next(progress, steps):
             if wait := self._seconds_until(progress.rollout.not_before):
                 return self._later(progress, wait, f"pausing before {step.registry}")
@@ -110,7 +111,7 @@ class RollOutReleases:
         return "rolled out"
 
     def _progress(self, environment: str, repository: str, release: ReleaseState) -> tuple[Progress, bool]:
-        """How far the release is, and whether it was begun before."""
+        """The progress of the release, and whether its roll-out was begun before."""
         entry = ROLLOUTS.read(self.state, rollouts.key(environment, repository))
         if entry.found is not None and entry.found.release == release.id:
             return Progress(environment, repository, entry), True
@@ -118,17 +119,17 @@ class RollOutReleases:
         return self._write(Progress(environment, repository, fresh)), False
 
     def _begin(self, progress: Progress, step: Step) -> Progress:
-        """Records what the service runs before it is moved, once."""
+        """Records what the service runs before it is moved; once."""
         moving = progress.rollout.moving
         if moving is not None and moving.key == step.key:
             return progress
-        if moving is not None:  # the policy no longer names what was moving
+        if moving is not None:  # the policy no longer names the service that was moving
             progress = progress.having(moved=progress.rollout.entries)
         before = self.rollouts.current(step.registry, step.service)
         return self._write(progress.having(moving=step.begun(before, self.clock())))
 
     def _move(self, progress: Progress, step: Step) -> Progress:
-        """Moves the service, unless that was done; from now on it is waited for."""
+        """Moves the service, unless that was done; its time limit begins now."""
         moving = _moving(progress)
         if moving.moved is not None:
             return progress
@@ -137,7 +138,7 @@ class RollOutReleases:
         return self._write(progress.having(moving=replace(moving, moved=moved, image=image, since=self.clock())))
 
     def _image(self, progress: Progress, step: Step) -> str:
-        """The address by digest; where only one architecture is taken, of the platform's image."""
+        """The image's address by digest; of the platform's image where the service needs a single architecture."""
         digest = progress.rollout.digest
         environment = self.policy.environment(progress.environment)
         (place,) = [p for p in environment.repositories(progress.repository) if p.registry == step.registry]
@@ -164,28 +165,29 @@ class RollOutReleases:
         return self._write(after, roll_out_fact(self.clock(), progress, step, "moved", moving.reason))
 
     def _fail(self, progress: Progress, step: Step, reason: str) -> str:
-        """Rolls everything back, the newest first; reports what can't be rolled back."""
+        """Moves everything back, the newest first, records the failure, and notifies people. Returns the line for the
+        log."""
         failure = f"{step.service} in {step.registry}: {reason}"
         rollout = progress.rollout
         back = {entry.key: self._back(progress, entry) for entry in reversed(rollout.entries)}
         stuck = [f"{key[1]} in {key[0]} could not be put back: {why}" for key, why in back.items() if why]
         reasons = "; ".join([failure, *stuck])
         moved = tuple(replace(entry, back=back[entry.key] or "done") for entry in rollout.moved)
-        # where it never came to be moved (the service is not there) nothing had to go back
+        # a service that was never moved (it is not there) has nothing to move back
         moving = rollout.moving or step.begun(None, self.clock())
         moving = replace(moving, said=reason, back=back.get(step.key) or "done")
         subject = f"{progress.repository} was not rolled out to {progress.environment}"
         again = "" if stuck else "\nWhat it ran before runs again."
         text = f"{reasons}\nDigest: {rollout.digest}{again}"
         kind = {"kind": "roll-out", "environment": progress.environment, "repository": progress.repository}
-        # sent before it is recorded: a crash in between sends it twice, never not at all
+        # sent before it is recorded: after a crash in between it is sent twice, never lost
         self.notices.publish(subject, text, kind)
         failed = progress.having(status=FAILED, reason=reasons, said=None, moved=moved, moving=moving)
         self._write(failed, roll_out_fact(self.clock(), progress, step, FAILED, reasons))
         return f"failed: {failure}"
 
     def _back(self, progress: Progress, entry: MovedService) -> str | None:
-        """Lets it run again what it ran; why it can't."""
+        """Moves a service back to what it ran before; returns why that failed, None if it did not."""
         steps = steps_of(self.policy.environment(progress.environment), progress.repository)
         step = next((step for step in steps if step.key == entry.key), None)
         if step is None:
@@ -199,7 +201,8 @@ class RollOutReleases:
         return None
 
     def _write(self, progress: Progress, fact: Fact | None = None) -> Progress:
-        """Raises RevisionConflict where another worker was faster: its work is then found when this is tried again."""
+        """Writes the progress, with the fact if there is one. Raises RevisionConflict where another worker was faster:
+        the next try reads its progress."""
         progress = progress.having(at=self.clock())
         change = progress.entry.write(progress.rollout)
         if fact is None:
@@ -208,13 +211,13 @@ class RollOutReleases:
             self.ledger.append(fact, change)
         return replace(progress, entry=progress.entry.written(progress.rollout))
 
-    def _later(self, progress: Progress, seconds: int, word: str) -> str:
+    def _later(self, progress: Progress, seconds: int, said: str) -> str:
         delay = min(seconds, LONGEST_DELAY)
         due = self.clock() + timedelta(seconds=delay)
-        # before it is recorded: after a crash in between the message in hand still is the one that counts
+        # sent before it is recorded: after a crash in between the present message is delivered again
         self._hint(progress.environment, progress.repository, delay, format_time(due))
-        self._write(progress.having(next_at=due, said=word))
-        return word
+        self._write(progress.having(next_at=due, said=said))
+        return said
 
     def _hint(self, environment: str, repository: str, delay: int, due: str | None) -> None:
         self.hints.send("roll_out", roll_out_hint(environment, repository, due), delay=delay)
@@ -227,7 +230,7 @@ class RollOutReleases:
         return int(min(max(LOOK, self._waited(progress).total_seconds() / 4), LONGEST_LOOK))
 
     def _seconds_until(self, moment: datetime | None) -> int:
-        """Whole seconds, 0 when it is past."""
+        """Whole seconds until then, rounded up; 0 where it is past or None."""
         if moment is None:
             return 0
         return max(0, int((moment - self.clock()).total_seconds() + 0.999))
@@ -240,7 +243,8 @@ def _moving(progress: Progress) -> MovedService:
 
 
 def _next(progress: Progress, steps: list[Step]) -> Step | None:
-    """What is moving, else the first that was not moved; by its key, so that a policy that changes moves none twice."""
+    """The service that is moving, else the first that was not moved; None: all were. Compared by key, so that a changed
+    policy moves no service twice."""
     done = {entry.key for entry in progress.rollout.moved}
     moving = progress.rollout.moving.key if progress.rollout.moving else None
     left = [step for step in steps if step.key not in done]

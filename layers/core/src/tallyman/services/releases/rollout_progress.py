@@ -1,4 +1,4 @@
-"""The progress of a roll-out: saved by roll_out, read by reconcile and people; and the hints to it."""
+"""The progress of a roll-out, which roll_out writes and reconcile and people read; and the hints to roll_out."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,9 +21,9 @@ from tallyman.state.rollouts import ROLLOUTS, MovedService, RolloutState
 from tallyman.values import value
 
 RUNNING, DONE, FAILED, NOT_BEGUN = "running", "done", "failed", "not_begun"
-"""What becomes of a roll-out, and of each of its targets."""
+"""The statuses of a roll-out and of each of its targets."""
 ROLLED_BACK, STUCK = "rolled_back", "stuck"
-"""What becomes of a target besides: it runs again what it ran before; it could not be put back."""
+"""Further statuses of a target: it was moved back to what it ran before; it could not be moved back."""
 
 
 @value
@@ -35,17 +35,17 @@ class Step:
 
     @property
     def key(self) -> tuple[str, str, str | None]:
-        """What no other step of a roll-out has: registry, service, and its container or alias."""
+        """The key of the step in its roll-out: registry, service, and the service's container or alias."""
         return str(self.registry), str(self.service), self.service.container or self.service.alias
 
     def begun(self, before: Any, since: datetime) -> MovedService:
-        """What is recorded of it before it is moved."""
+        """The record of the service before it is moved: `before` is what it runs."""
         return MovedService(*self.key, before=before, moved=None, since=since)
 
 
 @value
 class Progress:
-    """How far the roll-out of an environment's repository is: as it was read, with what is yet to be written."""
+    """The progress of the roll-out of an environment's repository: the entry that was read, with unwritten changes."""
 
     environment: str
     repository: str
@@ -53,22 +53,22 @@ class Progress:
 
     @property
     def rollout(self) -> RolloutState:
-        """The item's value."""
+        """The value of the item."""
         return self.entry.value
 
     def having(self, **changes: Any) -> "Progress":
-        """The same, with changes."""
+        """The progress with these changes of its value."""
         return replace(self, entry=replace(self.entry, found=self.rollout.having(**changes)))
 
 
 def steps_of(environment: Environment, repository: str) -> list[Step]:
-    """What a release of the repository moves, in order; empty where the policy moves nothing."""
+    """The services that a release of the repository moves, in order; empty where the policy names none."""
     services = [s for s in environment.rollout.services if s.repository == repository] if environment.rollout else []
     return [Step(registry, service) for registry in environment.registries for service in services]
 
 
 def roll_out_fact(now: datetime, progress: Progress, step: Step | None, outcome: str, reason: str | None) -> Fact:
-    """That a step was `moved` or `failed`, or that all is `done` (no step)."""
+    """The fact that a step was `moved` or `failed`, or that the roll-out is `done` (no step)."""
     now = whole_millis(now)
     rollout = progress.rollout
     where = step.key if step else (None, None, None)
@@ -98,11 +98,11 @@ def roll_out_fact(now: datetime, progress: Progress, step: Step | None, outcome:
 def roll_out_of(
     policy: Policy, state: State, environment: str, repository: str, release: str | None
 ) -> dict[str, Any] | None:
-    """How the roll-out of a release is: {status, reason, said, at, next_at, targets: [{registry, service, part, state,
-    before, image, since, said}]}; None where there is none: nothing moves, and nothing was moved. One GetItem.
+    """The state of a release's roll-out: {status, reason, said, at, next_at, targets: [{registry, service, part, state,
+    before, image, since, said}]}; None where the policy moves nothing and nothing was moved. One GetItem.
 
-    `reason`: why it failed. A target is not_begun, running, done, failed, rolled_back (to `before`) or stuck (`said`
-    says why it could not be put back). One that a policy no longer names is still there once it was moved.
+    `reason`: why it failed. A target is not_begun, running, done, failed, rolled_back (to `before`) or stuck (`said`:
+    why it could not be moved back). A target that was moved stays in the list when the policy no longer names it.
     """
     rollout = ROLLOUTS.get(state, rollouts.key(environment, repository))
     return _view(policy.environment(environment), repository, release, rollout)
@@ -111,7 +111,7 @@ def roll_out_of(
 def roll_outs_of(
     policy: Policy, state: State, environment: str
 ) -> Iterator[tuple[Entry[ReleaseState], dict[str, Any] | None]]:
-    """The same of every release of an environment, each with its release. Two Queries."""
+    """Yields every release of an environment with the state of its roll-out, as `roll_out_of`. Two Queries."""
     begun = {entry.sk: entry.value for entry in ROLLOUTS.list(state, rollouts.partition(environment))}
     for release in RELEASES.list(state, releases.partition(environment)):
         view = _view(policy.environment(environment), release.sk, release.value.id, begun.get(release.sk))
@@ -138,12 +138,12 @@ def _view(
     }
 
 
-def roll_out_told(
+def recorded_roll_outs(
     ledger: Ledger, environment: str, repository: str, until: datetime | None
 ) -> dict[str, dict[str, Any]]:
-    """The same by release, as the ledger has it: of what is over, or as it was at `until`. `targets` are only those
-    that were moved by then; of one that failed the reason names what could not be put back. Reads the facts of the
-    repository in the environment."""
+    """The states of roll-outs by release, in the form of `roll_out_of`, from the ledger: the last ones, or those at
+    `until`. `targets` has only those that were moved by then; the reason of a failed one names what could not be moved
+    back. Reads the facts of the repository in the environment."""
     outcomes: dict[str, dict[str, Any]] = {}
     facts = [f for f in ledger.of_environment(environment, repository) if f.kind is Kind.ROLLED_OUT]
     for fact in reversed([f for f in facts if until is None or f.at <= until]):
@@ -203,12 +203,13 @@ def _target(entry: MovedService, rollout: RolloutState) -> dict[str, Any]:
 
 
 def roll_out_hint(environment: str, repository: str, due: str | None = None) -> dict[str, Any]:
-    """What a hint of our own says. `due`: the look that it is; without it, it looks whatever else is under way."""
+    """The message of a hint to roll_out. `due`: when it is due; without it, it is handled whatever else is
+    scheduled."""
     return {"roll_out": {"environment": environment, "repository": repository, "due": due}}
 
 
 def parse_hint(body: str) -> tuple[str, str, str | None]:
-    """Of `Image Released`, or of a hint of our own: environment, repository, and when the look is due; BadMessage."""
+    """Parses `Image Released` or a hint to (environment, repository, due or None). Raises BadMessage."""
     try:
         message: Any = loads_writable(body)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Removes what the policy does not keep: mark, grace, look again under the lease, prove, remove by digest.
+"""Removes what the policy does not keep: mark, wait for the grace, plan again under leases, prove, remove by digest.
 
 Nothing is written or removed unless the policy enforces it. A run makes a plan, brings the marks in line with it, and
 removes what was marked longer ago than the grace (`remove_images`).
@@ -9,7 +9,7 @@ from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
 from tallyman.errors import NotFound, OutOfTime
-from tallyman.ports.clocks import Clock, Deadline
+from tallyman.ports.clocks import Clock, Deadline, no_limit
 from tallyman.ports.messages import Hints, Notices
 from tallyman.ports.reactions import Outcome, OutcomeKind
 from tallyman.ports.records import Archive, Ledger, State
@@ -26,18 +26,18 @@ from tallyman.state.marks import Mark
 from tallyman.values import value
 
 BATCH, MOST = 20, 100
-"""Images whose leases are held at once, and that go in one call: few, as the last look is then a moment ago; more in a
-repository of over 20,000 images, which each look lists in pages of 1,000. ECR takes 100."""
+"""Images whose leases are held at once, and that are removed in one call. Few, so that little time passes after the
+last look; more in a repository of over 20,000 images, which each look lists in pages of 1,000. ECR accepts 100."""
 _RESERVE = 30.0
 MAX_ROUNDS = 100
-"""Runs that one hint may take: a day and more of work. Lambda's own limit of rounds is off for this function, so that
-long work is not cut short; what is left after these the schedule takes up."""
+"""The most runs of one hint: more than a day of work. Lambda's own limit of such loops is off for this function, so
+that long work is not cut short. The schedule continues with what is left."""
 
 
 @value
 class ApplyRetention:
-    """The reaction to hints of retention. Every step may be repeated; a family of which a run removed a part is
-    finished by the next."""
+    """The reaction to hints of retention. Every step may be repeated; the next run finishes an image graph of which a
+    run removed only a part."""
 
     policy: Policy
     inventories: TakeInventory
@@ -52,9 +52,9 @@ class ApplyRetention:
     clock: Clock
     leases: Leases
 
-    def handle(self, body: str, left: Deadline = lambda: float("inf")) -> Outcome:
-        """Handle one hint (see `RetentionHint.parse`), of a repository or, from the schedule, of all. REFUSED: a person
-        has to look, there is an alarm. Raises BadMessage for what is not a hint."""
+    def handle(self, body: str, left: Deadline = no_limit) -> Outcome:
+        """Handle one hint (see `RetentionHint.parse`), for one repository or, from the schedule, for all. An outcome
+        REFUSED raises an alarm, because a person has to act. Raises BadMessage for what is not a hint."""
         hint = RetentionHint.parse(body)
         repository, request = hint.repository, hint.request
         if repository is None:
@@ -82,16 +82,16 @@ class ApplyRetention:
 
     @property
     def runs(self) -> Runs:
-        """How runs end."""
+        """Records how runs end."""
         return Runs(self.state, self.notices, self.clock)
 
     @property
     def marks(self) -> Marks:
-        """What is to go, and since when."""
+        """The marks of images that are to be removed."""
         return Marks(self.policy.digest, self.ledger, self.state, self.clock)
 
     def _all(self) -> str:
-        """A hint for each repository in which the policy enforces something."""
+        """Sends a hint for each repository in which the policy enforces removals."""
         sent = 0
         for registry in self.policy.registries():
             for settings in self.view.repositories(registry):
@@ -131,7 +131,8 @@ class ApplyRetention:
         return self.runs.end(run.repository, run.request, outcome, run)
 
     def _go_on(self, run: Run) -> str:
-        """Its time is over before its work is: another run takes up the rest."""
+        """Sends a hint to continue in another run, because the time of this one is over; returns the line for the
+        log."""
         if run.round >= MAX_ROUNDS:
             outcome = f"{len(run.removed)} removed; stopped after {MAX_ROUNDS} runs, the schedule goes on with the rest"
             return self.runs.end(run.repository, run.request, outcome, run)

@@ -1,4 +1,4 @@
-"""Hints to retention: gathered after pushes, so that a busy repository is planned once a quarter of an hour."""
+"""Hints to retention after pushes: one in a quarter of an hour for each repository, however many pushes there are."""
 
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -15,8 +15,8 @@ DELAY = 900
 
 
 def hint_after_push(policy: Policy, state: State, hints: Hints, repository: Repository, now: datetime) -> bool:
-    """Asks for a run in a quarter of an hour, unless one is asked for already; whether it did. Only where the policy
-    enforces something. A read, and at most a write and a message in that time."""
+    """Requests a run of retention in a quarter of an hour, unless one was requested; returns whether it did. Only where
+    the policy enforces removals. Cost: a read, and at most a write and a message in that time."""
     found = policy.environments_of(repository.registry, repository.name)
     retention = policy.repository(found[0][1] if found else repository.name).retention
     if not (retention.enforce and retention.removes and found):
@@ -25,8 +25,8 @@ def hint_after_push(policy: Policy, state: State, hints: Hints, repository: Repo
     if entry.found is not None and entry.found.until > now:
         return False
     until = now + timedelta(seconds=DELAY)
-    with suppress(RevisionConflict):  # another push has just asked
+    # sent before it is recorded: a failure in between requests two runs, never none
+    hints.send("retention", {"repository": str(repository)}, delay=DELAY)
+    with suppress(RevisionConflict):  # another push has just requested one
         state.put(entry.write(Asked(until), until + timedelta(days=1)))
-        hints.send("retention", {"repository": str(repository)}, delay=DELAY)
-        return True
-    return False
+    return True

@@ -27,7 +27,7 @@ from tallyman.values import value
 
 @value
 class ReadInputs:
-    """Asks everybody who could need an image. Writes nothing."""
+    """Reads everything that could need an image. Writes nothing."""
 
     policy: Policy
     source: ImageSource
@@ -48,9 +48,9 @@ class ReadInputs:
     def read(self, inventory: Inventory, log: ReleaseLog, moved: Mapping[Digest, datetime]) -> RetentionInputs:
         """The ledger's and the state's data about the repository now; `log` is brought up to date.
 
-        What waits is read before what is released: an image that is promoted meanwhile is seen in one of the two. Cost:
-        for each environment a Query for what waits, a GetItem and a Query for releases, and one for freezes; a
-        DescribeRegistry, and a listing of each region that `deleteReplication` reaches.
+        Pending promotions are read before releases, so that an image that is promoted meanwhile is in one of the two.
+        Cost: for each environment a Query for pending promotions, a GetItem and a Query for releases, and one for
+        freezes; a DescribeRegistry, and a listing of each region that `deleteReplication` reaches.
         """
         waiting: dict[Digest, str] = {}
         for environment in self.policy.environments:
@@ -66,12 +66,12 @@ class ReadInputs:
         )
 
     def log(self, inventory: Inventory) -> ReleaseLog:
-        """A log of the releases that the repository's retention needs, nothing of it read yet."""
+        """A log, not read yet, of the releases that the repository's retention needs."""
         return ReleaseLog(inventory.name, releases_needed(self.policy.repository(inventory.name).retention))
 
     def started(self, inventory: Inventory, readings: Sequence[Reading]) -> dict[tuple[str, datetime], Digest | None]:
-        """What tags pointed to when somebody began to use them: two Queries or more for each; from an index that may
-        lag some milliseconds."""
+        """The digests that tags pointed to when a workload began to use them. Two or more Queries for each, of an index
+        that may lag some milliseconds."""
         repository = inventory.repository
         return {
             (tag, since): self._digest_then(repository, tag, since)
@@ -79,7 +79,8 @@ class ReadInputs:
         }
 
     def moved(self, inventory: Inventory, rows: Iterable[int] | None = None) -> dict[Digest, datetime]:
-        """When a tag was last set to an image: of all, by one Query; of these rows, by a read for a hundred tags."""
+        """When a tag was last moved to each image: of all images, by one Query; of `rows`, by a read for a hundred
+        tags."""
         repository = inventory.repository
         if rows is None:
             found_tags = [entry.value for entry in TAGS.list(self.state, tags.partition(repository))]
@@ -100,14 +101,14 @@ class ReadInputs:
     def begun(
         self, inventory: Inventory, marked: Mapping[Digest, Mark], removed: dict[Digest, bool]
     ) -> frozenset[Digest]:
-        """Images that were marked to go with others, all of which retention has removed since: in this run, or in one
-        that ended in the middle of a family.
+        """Images that were marked together with their holders (indexes, subjects), all of which retention has removed:
+        in this run, or in an earlier one that ended in the middle of an image graph.
 
-        `removed`: of images that are gone, whether retention removed them; what is not known yet is added: one Query
-        for each holder that is gone while its mark is too.
+        `removed`: whether retention removed an image that is gone; missing entries are added, with one Query for each
+        holder that is gone together with its mark.
         """
         for digest, mark in marked.items():
-            if digest not in inventory.rows and mark.proof is not None:  # by us: its fact is yet to be written
+            if digest not in inventory.rows and mark.proof is not None:  # by retention: its fact is not written yet
                 removed[digest] = True
         found = set()
         for digest, mark in marked.items():
@@ -139,8 +140,8 @@ class ReadInputs:
         return digest_at(facts, repository, tag, since)
 
     def _elsewhere(self, inventory: Inventory) -> dict[Digest, str]:
-        """Images that another region still has, and that a removal here would remove there. Where such a region can't
-        be read, it might have any of them."""
+        """Images that a removal here would also remove from another region that has them. A region that can't be read
+        counts as having all of them."""
         found: dict[Digest, str] = {}
         for registry in self.replication.removal_reaches(inventory.repository):
             there = Repository(registry, inventory.repository.name)

@@ -7,7 +7,7 @@ from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.retention import Inventory
 from tallyman.errors import BadInput, DigestMismatch, Refused
-from tallyman.ports.clocks import Deadline
+from tallyman.ports.clocks import Deadline, no_limit
 from tallyman.ports.records import Archive
 from tallyman.ports.registries import ImageSource
 from tallyman.services.copying.blobs import enough_time
@@ -18,24 +18,25 @@ _BATCH, _PAGE = 100, 1000
 
 @value
 class TakeInventory:
-    """Takes inventories. Writes nothing."""
+    """Reads inventories of repositories. Writes nothing."""
 
     policy: Policy
     source: ImageSource
     archive: Archive
 
-    def of(self, repository: Repository, left: Deadline = lambda: float("inf")) -> Inventory:
-        """All images, archived ones too. For 10,000 images 10 calls of DescribeImages and 100 of BatchGetImage; in
-        memory are the columns and one page. Manifests of archived images come from our own archive: ECR gives none.
-        Raises NotFound where there is no such repository, OutOfTime where the run ends first.
+    def of(self, repository: Repository, left: Deadline = no_limit) -> Inventory:
+        """Reads all images, archived ones too. Cost for 10,000 images: 10 calls of DescribeImages and 100 of
+        BatchGetImage; in memory are the columns and one page. Manifests of archived images come from our own archive,
+        because ECR does not return them. Raises NotFound where there is no such repository, OutOfTime where the run
+        ends first.
         """
         found = self.policy.environments_of(repository.registry, repository.name)
         environment, name = (found[0][0].name, found[0][1]) if found else (None, repository.name)
         return self._filled(Inventory(repository, name, environment), None, left)
 
-    def again(self, before: Inventory, left: Deadline = lambda: float("inf")) -> Inventory:
-        """The same repository now. A call for each thousand images; manifests are read of those only that `before` does
-        not know. Raises as `of`."""
+    def again(self, before: Inventory, left: Deadline = no_limit) -> Inventory:
+        """Reads the same repository again: a call for each thousand images, and only the manifests that `before` does
+        not have. Raises as `of`."""
         return self._filled(before.emptied(), before, left)
 
     def _filled(self, inventory: Inventory, before: Inventory | None, left: Deadline) -> Inventory:
@@ -60,7 +61,8 @@ class TakeInventory:
         return inventory
 
     def _read(self, inventory: Inventory, repository: Repository, digests: Sequence[Digest]) -> None:
-        """One call; where it is refused because of one image, the halves: the others are read all the same."""
+        """Reads manifests in one call. Where it is refused because of one image, reads each half by itself, and so
+        on."""
         try:
             manifests = self.source.manifests(repository, digests)
         except (Refused, BadInput) as error:

@@ -1,4 +1,5 @@
-"""Marks of retention: what is to go, since when, why and with what; each begins and ends with a fact."""
+"""Marks of retention: which image is to be removed, since when, why and with which others. Each begins and ends with a
+fact."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,12 +20,12 @@ from tallyman.state.marks import MARKS, Mark
 from tallyman.values import value
 
 _HOLDERS = 100
-"""Indexes and subjects that a mark names: an item of the table takes many more."""
+"""The most holders (indexes and subjects) that a mark names; an item of the table could take many more."""
 
 
 @value
 class Marks:
-    """Writes them, for runs of retention by the policy of this digest."""
+    """Writes the marks of runs of retention by the policy with this digest."""
 
     policy: Digest
     ledger: Ledger
@@ -32,11 +33,12 @@ class Marks:
     clock: Clock
 
     def follow(self, run: Run, now: datetime) -> Mapping[Digest, Entry[Mark]]:
-        """The marks of the repository, by digest. Those of images that the run's plan keeps, or that are gone, end."""
+        """Returns the marks of the repository by digest, after ending those of images that the plan keeps or that are
+        gone."""
         plan = run.plan
         there = {Digest(entry.sk): entry for entry in MARKS.list(self.state, marks.partition(run.repository))}
         for digest, entry in list(there.items()):
-            if entry.value.over:  # its fact is written: a run ended right before it forgot the mark
+            if entry.value.over:  # its fact is written; a run died before it removed the mark
                 self._forget(there.pop(digest))
             elif digest not in plan.inventory.rows:
                 self._was_removed(run, entry)
@@ -45,7 +47,7 @@ class Marks:
         return there
 
     def mark(self, run: Run, digest: Digest, now: datetime) -> Entry[Mark] | None:
-        """Marks an image that the plan removes. None: another run marks it just now."""
+        """Marks an image that the plan removes. None: another run has just marked it."""
         plan = run.plan
         row = plan.inventory.rows[digest]
         reason, holders = plan.reason(row), [plan.inventory.digest(each) for each in plan.links.holders(row)]
@@ -62,26 +64,26 @@ class Marks:
         return entry.written(mark)
 
     def drop(self, run: Run, entry: Entry[Mark], reason: str, now: datetime) -> None:
-        """The image stays, for this reason."""
+        """Ends a mark: the image stays, for this reason."""
         key = entry.value.id
         fact = self._fact(Kind.UNMARKED, run.repository, Digest(entry.sk), now, Marked(reason, self.policy), key)
         self._over(fact, entry, None)
         run.counts["unmarked"] += 1
 
     def prove(self, entry: Entry[Mark], proof: Digest) -> Entry[Mark]:
-        """The mark with the proof, which is written, of a removal that comes next. RevisionConflict: another run works
-        at it."""
+        """Writes the proof's digest into the mark, before the removal; returns the entry. Raises RevisionConflict where
+        another run changed the mark."""
         mark = replace(entry.value, proof=proof)
         self.state.put(entry.write(mark))
         return entry.written(mark)
 
     def fail(self, entry: Entry[Mark], reason: str) -> None:
-        """The image did not go, for this reason: the mark stays."""
+        """Records why the image was not removed; the mark stays."""
         with suppress(RevisionConflict):
             self.state.put(entry.write(replace(entry.value, proof=None, failed=reason)))
 
     def removed(self, run: Run, entry: Entry[Mark]) -> None:
-        """The image was removed, with the proof that the mark names."""
+        """Records that the image was removed, with the proof that the mark names; ends the mark."""
         digest, mark = Digest(entry.sk), entry.value
         detail = Removed(mark.reason, self.policy, mark.proof, str(run.plan.retention.action))
         now = whole_millis(self.clock())
@@ -89,15 +91,16 @@ class Marks:
         run.removed.append(digest)
 
     def _was_removed(self, run: Run, entry: Entry[Mark]) -> None:
-        """The image of a mark is gone: by us, if its proof was written and the run ended then; or by somebody else."""
+        """Ends the mark of an image that is gone: retention removed it if the mark has a proof, else somebody else
+        did."""
         if entry.value.proof:
             self.removed(run, entry)
         else:
             self._forget(entry)
 
     def _over(self, fact: Fact, entry: Entry[Mark], proof: Digest | None) -> None:
-        """A mark ends with its fact, in one transaction: a run that dies right after does not make the next report it
-        again. RevisionConflict: another run did it."""
+        """Writes the fact and ends the mark in one transaction, so that after a crash the next run does not record it
+        again. Nothing is done where another run was faster."""
         mark = replace(entry.value, proof=proof, over=True)
         with suppress(RevisionConflict):
             self.ledger.append(fact, entry.write(mark))

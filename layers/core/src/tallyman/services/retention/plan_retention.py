@@ -1,4 +1,4 @@
-"""The plan of a repository from what is so now; and again, all of it, right before each removal."""
+"""Plans the retention of a repository from its present state, and again right before each removal."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,17 +16,17 @@ from tallyman.state.marks import Mark
 def planned(
     reader: ReadInputs, inventories: TakeInventory, repository: Repository, left: Deadline
 ) -> tuple[Plan, list[Reading]]:
-    """The plan of the repository as of now, and the readings of usage behind it. Writes nothing."""
+    """Plans now; returns the plan and the readings of usage that it relies on. Writes nothing."""
     look = Look.first(reader, inventories, repository, left)
     return look.plan, look.readings
 
 
 @dataclass(slots=True)
 class Look:
-    """One look at a repository and at everybody who could need its images: the plan, and what the next look goes on
-    from. The registry is read first, usage last.
+    """One look at a repository and at everything that could need its images: the plan, and the data that the next look
+    reuses. The registry is read first, usage last.
 
-    `removed`: of images that are gone, whether retention removed them.
+    `removed`: whether retention removed an image that is gone.
     """
 
     reader: ReadInputs
@@ -54,10 +54,10 @@ class Look:
         removed: Iterable[Digest],
         left: Deadline,
     ) -> "Look":
-        """The next look, for the removal of these images. `marks`: of the repository; `removed`: by this run.
+        """Looks again, for the removal of these images. `marks`: those of the repository; `removed`: by this run.
 
-        The repository is listed anew and the plan made anew of all of it; only what never changes (what a digest's
-        manifest says) and what can't matter to these images is kept. Raises as `first`. Writes nothing.
+        Lists the repository and makes the whole plan again; reuses only what never changes (manifests) and what can't
+        affect these images. Raises as `first`. Writes nothing.
         """
         before = self.plan.inventory
         inventory = self.inventories.again(before, left)
@@ -84,7 +84,7 @@ def _plan(
 
 
 def _near(inventory: Inventory, before: Inventory, digests: Iterable[Digest]) -> set[int]:
-    """The rows whose tags matter to these images: their own, of what they hang on, and those whose tags changed."""
+    """The rows whose tags affect these images: their own, those of their holders, and those whose tags changed."""
     links = inventory.links()
     waiting = [row for digest in digests if (row := inventory.rows.get(digest)) is not None]
     near = set(waiting)

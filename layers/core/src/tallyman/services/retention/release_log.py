@@ -1,4 +1,4 @@
-"""Which images environments run and ran, as far back as a retention asks, read on from where the last look ended."""
+"""The releases of a repository as far back as a retention needs; each read continues where the last one ended."""
 
 from datetime import datetime, timedelta
 
@@ -10,14 +10,14 @@ from tallyman.services.releases.pointer import releases
 from tallyman.state.releases import RELEASES, key
 
 _OVERLAP = timedelta(hours=1)
-"""A release is recorded when it is announced, which may be after a later one: so much is read again."""
+"""The time that is read again: a release is recorded when it is announced, which may be after a later one."""
 
 Entry = tuple[datetime, str, Digest]
 """When a release came into force, its id, its digest."""
 
 
 def releases_needed(retention: Retention) -> timedelta:
-    """How long after its end a release matters: to roll back, or to a rule that counts from releases."""
+    """How long after its end a release is needed: for a roll-back, or by a rule that counts from releases."""
     ages = [
         rule.age
         for rule in retention.keep or ()
@@ -29,8 +29,8 @@ def releases_needed(retention: Retention) -> timedelta:
 class ReleaseLog:
     """The releases of one repository in every environment: those in force, and those that ended within `needed`.
 
-    The first `read` costs a Query a MiB of the entries since then, each further one those of the last hour; both a
-    GetItem for each environment.
+    The first `read` costs a Query for each MiB of the entries since then, a further one reads those of the last hour;
+    each also a GetItem for each environment.
     """
 
     def __init__(self, name: str, needed: timedelta) -> None:
@@ -40,8 +40,8 @@ class ReleaseLog:
     def read(
         self, ledger: Ledger, state: State, environments: tuple[str, ...], now: datetime
     ) -> dict[Digest, tuple[Release, ...]]:
-        """The releases by digest. The pointer of the state table counts before its fact is written: whoever moved a
-        release may have died before it was announced."""
+        """The releases by digest. The pointer in the state table counts even without its fact: the worker that moved it
+        may have died before it announced the release."""
         found: dict[Digest, list[Release]] = {}
         for environment in environments:
             known = self._entries.get(environment, [])
@@ -56,7 +56,7 @@ class ReleaseLog:
         return {digest: tuple(each) for digest, each in found.items()}
 
     def _newer(self, ledger: Ledger, environment: str, known: list[Entry], now: datetime) -> list[Entry]:
-        """The entries, with those that were written since."""
+        """The known entries and those that were written since, newest first."""
         stop = known[0][0] - _OVERLAP if known else None
         fresh: dict[str, Entry] = {}
         until: datetime | None = None
@@ -64,7 +64,7 @@ class ReleaseLog:
             if stop is not None and fact.at < stop:
                 break
             if until is not None and now - until >= self._needed:
-                break  # it ended too long ago, and all before it
+                break  # this release and all earlier ones ended too long ago
             if fact.digest is not None:
                 fresh[fact.id] = (fact.at, fact.id, fact.digest)
             until = fact.at

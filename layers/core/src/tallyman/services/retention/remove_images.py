@@ -1,6 +1,6 @@
 """Removes images that were marked long enough ago: looks again under their leases, proves, removes by digest.
 
-Between the last look and the removal lies the time of one call; what begins to use an image in that moment is not seen.
+Between the last look and the removal passes the time of a few calls; a use that begins in that time is not seen.
 """
 
 import secrets
@@ -38,14 +38,13 @@ class RemoveImages:
     leases: Leases
     clock: Clock
 
-    def remove(
-        self, run: Run, look: Look, due: Sequence[tuple[Digest, Entry[Mark]]], left: Deadline = lambda: float("inf")
-    ) -> Look:
-        """Looks again under the leases of a few images, usage last, and removes those that still are to go. The look.
+    def remove(self, run: Run, look: Look, due: Sequence[tuple[Digest, Entry[Mark]]], left: Deadline) -> Look:
+        """Looks again under the leases of a few images, usage last, and removes those that the new plan still removes.
+        Returns the new look.
 
-        What came of each is in the run: removed, failed or unmarked. Cost beside the look: a read of the manifests, an
-        object or two, and a write before the removal and two after it for each image. Raises OutOfTime before
-        anything is done.
+        The run has the result of each image: removed, failed or unmarked. Cost besides the look: a read of the
+        manifests; for each image one or two objects, a write before the removal and two after it. Raises OutOfTime
+        before anything is done.
         """
         policy, inventory = self.policy, run.plan.inventory
         environments = dict.fromkeys(
@@ -71,7 +70,7 @@ class RemoveImages:
                 run.failed.update(dict.fromkeys((digest for digest, _ in free), plan.refused[0]))
                 return look
             for digest, item in free:
-                if digest not in run.failed and not plan.goes(digest):  # something needs it since the plan
+                if digest not in run.failed and not plan.goes(digest):  # something needs it now
                     reason = plan.image(plan.inventory.rows[digest]).reason
                     self.marks.drop(run, item, reason, whole_millis(self.clock()))
             proven = self._prove(run, plan, look.readings, [pair for pair in free if plan.goes(pair[0])])
@@ -83,7 +82,8 @@ class RemoveImages:
     def _prove(
         self, run: Run, plan: Plan, readings: Sequence[Reading], going: Sequence[tuple[Digest, Entry[Mark]]]
     ) -> list[tuple[Digest, Entry[Mark]]]:
-        """The objects are written before anything is removed, and the marks name them."""
+        """Writes the proofs and manifests before anything is removed, and the proofs' digests into the marks; returns
+        the images that may go."""
         order = {plan.inventory.digests[row]: n for n, row in enumerate(plan.removed)}
         wanted = sorted((d for d, _ in going if d not in run.failed), key=lambda d: order[d])
         items = dict(going)
@@ -100,7 +100,7 @@ class RemoveImages:
             try:
                 proven.append((digest, self.marks.prove(item, written)))
             except RevisionConflict:
-                run.failed[digest] = "another run works at it"
+                run.failed[digest] = "another run is removing it"
         return proven
 
     def _send(self, run: Run, plan: Plan, proven: Sequence[tuple[Digest, Entry[Mark]]]) -> None:
@@ -125,7 +125,7 @@ class RemoveImages:
 
 
 def _explained(reason: str) -> str:
-    """What ECR's code means for people."""
+    """The reason of a failure, with an explanation where ECR gives only a code."""
     if "ImageReferencedByManifestList" in reason:
         return f"an index that was pushed since the plan lists it: it stays ({reason})"
     return reason

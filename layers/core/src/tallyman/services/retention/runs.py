@@ -1,4 +1,5 @@
-"""How the last run of retention over each repository ended, for whoever waits for it; and what a run did so far."""
+"""Records how the last run of retention over each repository ended, for commands that wait for it; and a run's
+state."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -19,8 +20,8 @@ _TRIES = 4
 
 @dataclass(slots=True)
 class Run:
-    """One run over one repository. `counts`: marked, unmarked, waiting; `failed`: why an image did not go; `marks`: of
-    the repository, by digest."""
+    """The state of one run over one repository. `counts`: marked, unmarked, waiting; `failed`: why an image was not
+    removed; `marks`: those of the repository, by digest."""
 
     repository: Repository
     request: Any
@@ -34,7 +35,7 @@ class Run:
 
 @value
 class Runs:
-    """The ends of runs."""
+    """Records the ends of runs."""
 
     state: State
     notices: Notices
@@ -43,7 +44,7 @@ class Runs:
     def end(
         self, repository: Repository, request: Any, outcome: str, run: Run | None = None, refused: str | None = None
     ) -> str:
-        """Notes how the last run of a repository ended, where it did anything or somebody waits for it."""
+        """Records how a run ended if it did anything or a command waits for it; returns the outcome."""
         if run is None and request is None:
             return outcome
         ended = RetentionRun(
@@ -66,7 +67,7 @@ class Runs:
         return outcome
 
     def refuse(self, run: Run) -> str:
-        """Nothing is done, and people are notified, once for the same reason."""
+        """Ends a run whose plan was refused: people are notified once for each reason. Returns the outcome."""
         reason = run.plan.refused[0]
         last = RUNS.get(self.state, run_key(run.repository))
         if last is None or last.refused != reason:

@@ -1,4 +1,4 @@
-"""Proves the ledger against its seal: that nothing was altered, removed or put in between, and where it was."""
+"""Checks the ledger against its seal: reports every entry that was altered, removed or inserted, and where."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -17,33 +17,33 @@ from tallyman.state.seals import KEY, SEALS, SealHead
 from tallyman.values import value
 
 MOST = 1000
-"""Flaws that are shown one by one."""
+"""The most flaws that are listed one by one."""
 UNSEALED = timedelta(days=1)
-"""How old an entry may be that no run has sealed yet."""
+"""The age from which an unsealed entry is a flaw."""
 SKEW = timedelta(minutes=5)
-"""How far ahead of ours another clock may be."""
+"""The tolerated difference between clocks."""
 
 OnEntry = Callable[[LedgerEntry, int | None], None]
-"""Gets each entry and the number of its segment (None: not sealed)."""
+"""Called with each entry and the number of its segment (None: it is not sealed)."""
 
 
 class FlawKind(StrEnum):
-    """What can be wrong."""
+    """The kinds of flaws."""
 
     ENTRY_ALTERED = "entry_altered"
     ENTRY_REMOVED = "entry_removed"
     ENTRY_INSERTED = "entry_inserted"  # after its place was sealed
-    ENTRY_HIDDEN = "entry_hidden"  # not where the index of arrival would show it
+    ENTRY_HIDDEN = "entry_hidden"  # missing in the index of arrival, or with a time in the future
     SEGMENT_ALTERED = "segment_altered"
     SEGMENT_MISSING = "segment_missing"
     CHAIN_CUT = "chain_cut"  # its end is missing, or the head was set back
-    NOT_SEALED = "not_sealed"  # nobody seals
+    NOT_SEALED = "not_sealed"  # sealing has stopped
 
 
 @value
 class Flaw:
-    """`where`: a segment (`seals/0000000012`) or an entry (its pk and sk). `since`: when it was last known to be whole,
-    of an inserted one what it says itself; None: nobody knows."""
+    """One flaw. `where`: a segment (`seals/0000000012`) or an entry (its pk and sk). `since`: when it was last known to
+    be intact (of an inserted entry: its own time); None: not known."""
 
     kind: FlawKind
     what: str
@@ -53,8 +53,8 @@ class Flaw:
 
 @dataclass(slots=True)
 class Proof:
-    """What was counted and found. `waiting`: entries that the next run seals; `unproven`: those that a missing segment
-    may have named; `more`: flaws beyond MOST."""
+    """The result of a check. `waiting`: entries that the next run seals; `unproven`: entries that a missing segment may
+    have named; `head`: the last segment; `more`: flaws beyond MOST."""
 
     entries: int = 0
     sealed: int = 0
@@ -66,7 +66,7 @@ class Proof:
     more: int = 0
 
     def add(self, kind: FlawKind, what: str, where: str, since: datetime | None = None) -> None:
-        """One flaw."""
+        """Adds a flaw; beyond MOST it is only counted."""
         if len(self.flaws) < MOST:
             self.flaws.append(Flaw(kind, what, where, since))
         else:
@@ -75,20 +75,20 @@ class Proof:
 
 @dataclass(slots=True)
 class _Chain:
-    """The segments without their entries: the end of each by number, the spans of those that can't be read, and up to
-    when everything has to be sealed."""
+    """The segments without their entries, by number. `ends`: up to when each seals; `gaps`: the spans of those that
+    can't be read; `limit`: up to when every entry has to be sealed."""
 
     ends: dict[int, datetime] = field(default_factory=dict)
     digests: dict[int, Digest] = field(default_factory=dict)
     lost: list[int] = field(default_factory=list)
-    """Of each row of segments that can't be read the first."""
+    """The first of each row of segments that can't be read."""
     gaps: list[tuple[datetime | None, datetime | None]] = field(default_factory=list)
     limit: datetime | None = None
 
 
 @value
 class CheckLedger:
-    """Reads every segment and every entry once. Memory is bounded: the keys lie in a temporary database on disk."""
+    """Reads every segment and every entry once. Memory is bounded: the keys are in a temporary database on disk."""
 
     entries: AllEntries
     seals: SealList
@@ -96,7 +96,8 @@ class CheckLedger:
     clock: Clock
 
     def run(self, expected: Digest | None = None, on_entry: OnEntry | None = None) -> Proof:
-        """`expected`: a head that somebody wrote down elsewhere; the chain must hold it."""
+        """Checks the whole ledger. `expected`: the digest of a segment that somebody noted elsewhere; the chain must
+        have it."""
         proof = Proof()
         before = SEALS.get(self.state, KEY)
         with closing(sqlite3.connect("")) as rows:  # an empty name: a file that SQLite removes by itself
@@ -139,8 +140,8 @@ class CheckLedger:
     def _read_segment(
         self, proof: Proof, chain: _Chain, rows: sqlite3.Connection, number: int, raw: bytes, previous: Digest | None
     ) -> Digest:
-        """Notes the segment, and whether it is the one that it should be. Its digest. `previous`: None where the one
-        before is not there."""
+        """Notes the segment and its flaws; returns its digest. `previous`: the digest of the segment before; None where
+        that is missing."""
         digest = Digest.of(raw)
         try:
             segment = Segment.parse(raw)
@@ -167,13 +168,13 @@ class CheckLedger:
         chain.lost.append(first)
 
     def _span(self, chain: _Chain, number: int) -> tuple[datetime | None, datetime | None]:
-        """When the entries were seen that a segment named which is lost."""
+        """The span of time in which the entries of a lost segment were written."""
         earlier = [until for n, until in chain.ends.items() if n < number]
         later = [until for n, until in chain.ends.items() if n > number]
         return max(earlier) - LATE if earlier else None, min(later) if later else None
 
     def _note(self, proof: Proof, rows: sqlite3.Connection, number: int, segment: Segment) -> None:
-        """The segment's entries, for the comparison."""
+        """Stores the segment's entries for the comparison."""
         for each in segment.entries:
             key = f"{each.pk}\0{each.sk}"
             try:
@@ -192,8 +193,8 @@ class CheckLedger:
         after: SealHead | None,
         expected: Digest | None,
     ) -> None:
-        """The chain's end beside the head in the state, as read before and after the segments, and beside a head from
-        elsewhere. The head moves after its segment is written: it may be one behind."""
+        """Compares the chain's end with the head in the state, as read before and after the segments, and with the
+        expected digest. The head moves after its segment is written, so it may be one behind."""
         last = max(chain.ends, default=0)
         if before is not None and before.number in chain.digests and chain.digests[before.number] != before.digest:
             what = (
@@ -205,7 +206,7 @@ class CheckLedger:
             what = f"the head in the state is at {after.number if after else 0}, the archive has {last} segments"
             proof.add(FlawKind.CHAIN_CUT, what, _place(last))
         if expected is not None and expected not in chain.digests.values():
-            what = f"no segment has the digest {expected}: the chain was cut before it, or written anew"
+            what = f"no segment has the digest {expected}: the chain was cut before it, or written again"
             proof.add(FlawKind.CHAIN_CUT, what, _place(last))
 
     def _check_entries(self, proof: Proof, chain: _Chain, rows: sqlite3.Connection, on_entry: OnEntry | None) -> None:
@@ -241,7 +242,7 @@ class CheckLedger:
 def _compared(
     entries: Iterator[LedgerEntry], rows: sqlite3.Connection
 ) -> Iterator[tuple[LedgerEntry, tuple[str, int] | None]]:
-    """Each entry with the hash and the segment that the seal has for it."""
+    """Yields each entry with its sealed hash and segment number; None: it is not sealed."""
     for entry in entries:
         key = f"{entry.pk}\0{entry.sk}"
         found = rows.execute("SELECT hash, segment FROM sealed WHERE key = ?", (key,)).fetchone()
@@ -255,7 +256,7 @@ def _place(number: int) -> str:
 
 
 def _described(entry: LedgerEntry) -> str:
-    """What the entry says that it is."""
+    """A description of the entry for people, from its own attributes."""
     about = [str(entry.item[name]) for name in ("repository", "tag", "environment") if name in entry.item]
     of = f" of {' '.join(about)}" if about else ""
     return f"the entry {entry.item.get('kind', 'without a kind')}{of} at {entry.item.get('at', '?')}"

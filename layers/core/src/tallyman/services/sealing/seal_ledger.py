@@ -1,4 +1,4 @@
-"""Seals the ledger's entries in the order of their arrival: one part of a reconcile run."""
+"""Seals the ledger's entries in the order of their arrival; a part of each run of reconcile."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,22 +20,22 @@ from tallyman.state.seals import KEY, SEALS, SealHead
 from tallyman.values import value
 
 ENTRIES = 1000
-"""Of a segment: some 250 KB."""
+"""The most entries of a segment: about 250 KB."""
 BEFORE_FIRST = timedelta(days=30)
-"""How long before the first entry about the stack itself its first seal begins."""
+"""How long before the first entry about the stack itself the first segment begins."""
 AGAIN = timedelta(days=1)
 
 Key = tuple[str, str]
 
 
 class SealBroken(BadInput):
-    """The chain is not as it was left: sealing stops until people looked."""
+    """The chain is not as it was left: nothing is sealed until it is mended."""
 
 
 @value
 class SealLedger:
-    """Writes segments. The bucket decides who is first with a number; the state's head says where to go on, and is a
-    second witness of the chain's end."""
+    """Writes segments. The bucket's conditional write decides which of two runs writes a number; the head in the state
+    table says where to continue, and is a second witness of the chain's end."""
 
     entries: Entries
     seals: Seals
@@ -45,13 +45,14 @@ class SealLedger:
     clock: Clock
 
     def run(self, left: Deadline) -> tuple[int, int]:
-        """Seals what arrived since the last run, at least one segment, more while there is time. How many entries, in
-        how many segments.
+        """Seals the entries that arrived since the last run: at least one segment, more while there is time. Returns
+        the numbers of entries and segments.
 
-        Raises SealBroken where the chain's end is not what was left there, OutOfTime. Of two runs at once the slower
+        Raises SealBroken where the chain's end is not as it was left, and OutOfTime. Of two concurrent runs the slower
         one stops.
-        Cost, whatever the ledger holds: two reads and a write of the state table, two objects and a Query (one a day
-        that passed), and of what arrived in LATE before the last run and since: its reading, and that of its segments.
+        Cost, independent of the size of the ledger: two reads and a write of the state table, two objects and a Query
+        for each day since the last run, and the reads of the entries (and their segments) that arrived since LATE
+        before the last run.
         """
         try:
             return self._seal(left)
@@ -85,7 +86,7 @@ class SealLedger:
             )
             raw = segment.dump()
             if not self.seals.write(segment.number, raw):
-                return sealed, segments  # another run was faster: the next adopts its segment
+                return sealed, segments  # another run was faster; the next run adopts its segment
             head = SealHead(segment.number, Digest.of(raw), segment.until)
             sealed, segments = sealed + len(entries), segments + 1
             if (moved := self._move(entry, head)) is None:
@@ -98,7 +99,8 @@ class SealLedger:
         return sealed, segments
 
     def _adopt(self, entry: Entry[SealHead], left: Deadline) -> Entry[SealHead]:
-        """The head, moved behind what a run wrote that died before it moved it. OutOfTime: it goes on in the next."""
+        """Returns the head after moving it past segments of a run that died before it moved the head. OutOfTime: the
+        next run continues."""
         while True:
             head = entry.found
             number = head.number + 1 if head else 1
@@ -113,7 +115,7 @@ class SealLedger:
             enough_time(left, "the seal of the ledger")
 
     def _move(self, entry: Entry[SealHead], head: SealHead) -> Entry[SealHead] | None:
-        """The entry after the write; None where another run was faster."""
+        """Writes the head; returns its entry, None where another run was faster."""
         try:
             self.state.put(entry.write(head))
         except RevisionConflict:
@@ -121,7 +123,7 @@ class SealLedger:
         return entry.written(head)
 
     def _sealed(self, head: SealHead, since: datetime) -> frozenset[Key]:
-        """The keys of the segments that could name an entry seen since then, from the last one back."""
+        """The keys in the segments that may name entries seen since then, from the last segment backward."""
         found: set[Key] = set()
         number: int = head.number
         wanted: Digest | None = head.digest
@@ -140,7 +142,7 @@ class SealLedger:
         return frozenset(found)
 
     def _notify(self, error: SealBroken) -> None:
-        """A notice, one a day."""
+        """Sends a notice, at most one a day."""
         entry, now = ASKED.read(self.state, asked.key("notice of the seal")), self.clock()
         if entry.found is None or now - entry.found.at >= AGAIN:
             text = f"{error}\nNothing more is sealed until the chain is whole again (docs/security.md)."
@@ -149,8 +151,8 @@ class SealLedger:
                 self.state.put(entry.write(Asked(now), now + 2 * AGAIN))
 
     def _beginning(self) -> datetime | None:
-        """From when on the first seal looks: well before the first entry about the stack itself, its policy, which
-        every run of reconcile writes before anything else. None: there is no entry yet."""
+        """Where the first segment begins: BEFORE_FIRST before the first entry about the stack itself (its policy, which
+        every run of reconcile records first). None: there is no such entry yet."""
         first = min((fact.seen for fact in self.ledger.of_environment("*")), default=None)
         return first - BEFORE_FIRST if first else None
 

@@ -1,1 +1,1 @@
-"""What several rooms of services use."""
+"""Helpers that several rooms of services use."""

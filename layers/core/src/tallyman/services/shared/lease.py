@@ -1,8 +1,8 @@
-"""Leases: one worker at a time, for as long as it lives, with a fencing token for what it writes in the end.
+"""Leases: let one worker at a time work on something while it lives, with a fencing token for its last write.
 
-A lease is an item of the state table (`tallyman.state.leases`). Its revision is the fencing token: it only ever grows
-(an ended lease is kept, and DynamoDB removes it a day later), and what must not be written by a worker that has lost
-its lease is written in one transaction with the lease's own next revision.
+A lease is an item of the state table (`tallyman.state.leases`). Its revision is the fencing token: it only grows (an
+ended lease is kept, and DynamoDB removes it a day later). What a worker without its lease must not write is written in
+one transaction with the lease's next revision.
 """
 
 import threading
@@ -20,13 +20,13 @@ from tallyman.state.leases import KEPT, LEASES, LeaseState, key
 from tallyman.values import value
 
 LENGTH = timedelta(seconds=4)
-"""How long a lease is good for without being renewed. Short: work whose worker was killed goes on when it ends."""
+"""How long a lease is valid without renewal. Short, because the work of a killed worker continues when it ends."""
 RENEWED = 1.0
 """Seconds between renewals."""
 
 
 class Lease:
-    """A lease that is held. `check` costs nothing; `guard` gives the change that a last write is to carry."""
+    """A lease that is held. `check` costs nothing; `guard` binds a write to the lease."""
 
     def __init__(self, state: State, entry: Entry[LeaseState], what: str, owner: str, clock: Clock):
         self._state, self._entry, self._what, self._owner, self._clock = state, entry, what, owner, clock
@@ -35,12 +35,12 @@ class Lease:
         self._lock = threading.Lock()
 
     def check(self) -> None:
-        """Raises RevisionConflict where the lease is lost, or might be."""
+        """Raises RevisionConflict where the lease is lost or may be lost."""
         if self._lost or self._clock() >= self._until:
             raise RevisionConflict(f"the lease of {self._what} was lost: another operation is in progress")
 
     def renew(self) -> None:
-        """One write. Raises RevisionConflict where somebody else has taken the lease over."""
+        """Renews the lease: one write. Raises RevisionConflict where another worker has taken it."""
 
         def put(change: StateChange) -> bool:
             self._state.put(change)
@@ -49,9 +49,8 @@ class Lease:
         self.guard(put)
 
     def guard(self, write: Callable[[StateChange], bool]) -> None:
-        """Calls `write` with the change that renews the lease, to be written in one transaction with what it guards;
-        it returns whether that was written. RevisionConflict, which it may raise, is taken for the loss of the
-        lease."""
+        """Calls `write` with the change that renews the lease. `write` has to write it in one transaction with what the
+        lease guards, and to return whether it wrote; its RevisionConflict counts as the loss of the lease."""
         with self._lock:
             until = self._clock() + LENGTH
             lease = LeaseState(self._owner, until)
@@ -64,8 +63,8 @@ class Lease:
                 self._entry, self._until = self._entry.written(lease), until
 
     def end(self) -> None:
-        """Lets the next one in at once."""
-        with self._lock, suppress(TransientError):  # it ends by itself in a moment
+        """Ends the lease, so that the next worker need not wait."""
+        with self._lock, suppress(TransientError):  # it expires by itself in a moment
             if not self._lost:
                 now = self._clock()
                 self._state.put(self._entry.write(LeaseState(self._owner, now), now + KEPT))
@@ -73,7 +72,7 @@ class Lease:
 
 @value
 class Leases:
-    """Gives out leases. `patience`: seconds that `hold` waits for another worker to be done."""
+    """Takes leases. `patience`: the seconds that `hold` waits for another worker."""
 
     state: State
     clock: Clock
@@ -81,8 +80,8 @@ class Leases:
 
     @contextmanager
     def hold(self, environment: str, what: str, owner: str, patience: float = 0) -> Iterator[Lease]:
-        """The lease, renewed by a thread while it is held, and ended in the end; if the process dies, it ends by
-        itself within LENGTH. Raises LeaseHeld where another worker has it. Two writes, and one a second."""
+        """Holds the lease for the block; a thread renews it. If the process dies, it expires within LENGTH. Raises
+        LeaseHeld where another worker has it. Cost: two writes, and one a second."""
         lease = self._take(environment, what, owner, patience)
         over = threading.Event()
 
@@ -93,7 +92,7 @@ class Leases:
                 except RevisionConflict:
                     return  # lost: `check` says so
                 except TransientError:
-                    continue  # tried again in a second; meanwhile `check` knows when it ends
+                    continue  # tried again in a second; `check` knows when it expires
 
         keeper = threading.Thread(target=keep, name=f"lease-{what}", daemon=True)
         keeper.start()

@@ -1,8 +1,8 @@
-"""Facts have a bound whatever they say: long parts of a detail lie in the archive, and are put back when it is read.
+"""Bounds the size of facts: long parts of a detail are stored in the archive, and are put back when the fact is read.
 
-An index may list thousands of images, an image may have a thousand tags, a decision names the facts that it rests on.
-An item of the ledger holds 400 KB, and every read of its partition pays for all of it. So the longest parts of a detail
-that is over LIMIT go into one object of the archive, written before the fact that names it. Readers see no difference.
+An index may list thousands of images, an image may have a thousand tags, a decision names the facts that it used. An
+item of the ledger holds 400 KB, and every read of its partition pays for all of it. So the longest parts of a detail
+over LIMIT are stored in one object of the archive, written before the fact that names it. Readers see no difference.
 """
 
 import json
@@ -18,18 +18,18 @@ from tallyman.ports.records import Appended, Archive, Ledger
 from tallyman.state.items import StateChange, StateCheck
 
 LIMIT = 64 * 1024
-"""Bytes of a detail, as JSON, up to which it lies in the fact."""
+"""The largest detail that is stored in the fact whole, in bytes of JSON."""
 FOLDER = "details"
 """The folder of the archive."""
 _ARCHIVED = "archived_detail"
 """The key under which a fact names the object with the rest of its detail."""
 _KEPT = 64
-"""Objects that a process keeps: decisions about one image read the same ones again and again."""
+"""The most objects that a process caches: decisions about one image read the same ones again and again."""
 
 
 class LongDetails:
-    """A `Ledger` over another one and the archive. Cost: nothing for what is short; else an object to write, and one to
-    read for each that is not kept from the last reading."""
+    """A `Ledger` over another one and the archive. Cost: nothing for short details; else one object to write, and one
+    to read unless it is cached."""
 
     def __init__(self, ledger: Ledger, archive: Archive) -> None:
         self._ledger, self._archive = ledger, archive
@@ -63,7 +63,7 @@ class LongDetails:
         try:
             sizes = {key: len(_json(part)) for key, part in fact.detail.items()}
         except (TypeError, ValueError):
-            return fact  # no plain JSON data: the ledger says what is wrong
+            return fact  # not plain JSON data: the ledger raises the error
         if sum(sizes.values()) <= LIMIT:
             return fact
         long: dict[str, Any] = {}

@@ -1,4 +1,5 @@
-"""Notices by the policy: each gets its severity, and goes to the chat channels whose routes take it."""
+"""Routes notices by the policy: adds the severity, and sends each to the topic and to the chat channels of its
+routes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,10 +10,10 @@ from tallyman.ports.messages import Channels
 from tallyman.values import value
 
 LONGEST = 3000
-"""Characters of a notice that a channel gets; the topic gets all of it."""
+"""The most characters of a notice in a channel; the topic gets the whole text."""
 _MARKUP = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "*": "\u2217", "_": "_\u200b", "`": "\u02cb", "]": "]\u200b"}
 _NOT_MARKUP = str.maketrans(_MARKUP)
-"""Names and reasons come from outside: in Slack and Teams they are text, no mention, no link, no emphasis."""
+"""Names and reasons come from outside: in Slack and Teams they must not become mentions, links or emphasis."""
 
 
 @value
@@ -23,11 +24,11 @@ class RoutedNotices:
     channels: Channels
 
     def publish(self, subject: str, text: str, attributes: Mapping[str, str]) -> None:
-        """To each channel once, then to the topic, which also gets what a channel did not: with the reason. A channel
-        that fails keeps the notice from nobody else, and is not tried again."""
+        """Sends the notice once to each channel of its routes, then to the topic, with the reasons of channels that
+        failed. A failed channel does not stop the others, and is not tried again."""
         rules, kind = self.policy.notices, attributes.get("kind", "")
         environment = attributes.get("environment")
-        environment = None if environment == "-" else environment  # a sweep of a place in no environment
+        environment = None if environment == "-" else environment  # "-": a repository in no environment
         link = rules.link(environment, attributes.get("repository"))
         severity = rules.severity_of(kind)
         failed = []
@@ -41,8 +42,8 @@ class RoutedNotices:
 
 
 def chat_message(subject: str, text: str, attributes: Mapping[str, str], link: str | None) -> dict[str, Any]:
-    """The custom notification that Amazon Q Developer in chat applications takes. Messages of one repository and
-    environment make a thread."""
+    """A custom notification for Amazon Q Developer in chat applications. Messages about the same repository and
+    environment form a thread."""
     signs = {"high": "\U0001f534", "medium": "\U0001f7e0", "low": "\U0001f535"}
     severity, place = attributes["severity"], [attributes.get("environment", ""), attributes.get("repository", "")]
     shown = text if len(text) <= LONGEST else f"{text[:LONGEST].rstrip()} … (the topic has all of it)"
