@@ -1,8 +1,11 @@
 """Calls to AWS of the command line alone: finds the stack, and runs its `reconcile`."""
 
 import json
+import os
+import socket
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import botocore.session
 from botocore.config import Config
@@ -36,6 +39,7 @@ def find_stack(name: str) -> tuple[dict[str, str], EcrRegistry]:
     if region not in partition_of(region).regions:
         meant = nearest(region)
         raise BadInput(f"the installed botocore does not know the region {region}" + (f": {meant}?" if meant else ""))
+    _check_local_cloud()
     with translated("ask who we are"):
         account = str(session.create_client("sts", region_name=region).get_caller_identity()["Account"])
     hub = EcrRegistry.parse(f"{account}/{region}")
@@ -52,6 +56,22 @@ def find_stack(name: str) -> tuple[dict[str, str], EcrRegistry]:
     if missing:
         raise BadInput(f"the stack '{name}' in {hub} is not Tallyman's (it lacks {', '.join(missing)}): {advice}")
     return outputs, hub
+
+
+def _check_local_cloud() -> None:
+    """Raises BadInput where the environment is that of a local cloud that has ended; else boto3 tries for ten seconds,
+    and its error names a port only. One connection to this machine."""
+    url = os.environ.get("AWS_ENDPOINT_URL", "")
+    address = urlsplit(url)
+    if address.hostname not in ("127.0.0.1", "localhost") or address.port is None:
+        return
+    try:
+        socket.create_connection((address.hostname, address.port), timeout=5).close()
+    except OSError:
+        raise BadInput(
+            f"nothing answers at {url} (AWS_ENDPOINT_URL): the local cloud of this shell has ended; start another with "
+            "`tallyman local start` and export what it prints, or unset AWS_ENDPOINT_URL and its credentials"
+        ) from None
 
 
 class Reconciler:

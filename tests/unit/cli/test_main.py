@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -229,6 +230,16 @@ def test_where_there_is_no_stack_the_message_says_what_to_do(monkeypatch: pytest
         found(monkeypatch, FakeAws({}, region=None))
     with pytest.raises(BadInput, match="not Tallyman's"):
         found(monkeypatch, FakeAws({"Something": "else"}))
+
+
+def test_in_the_shell_of_a_local_cloud_that_has_ended_the_message_says_so_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    with pytest.raises(BadInput, match=rf"127.0.0.1:{port}.*the local cloud of this shell has ended.*local start"):
+        found(monkeypatch, FakeAws(dict.fromkeys(aws.NEEDED, "x")))
 
 
 # --- terminals
