@@ -9,6 +9,8 @@ import pytest
 from support.fakes.cli_stack import FakeStack
 from support.fakes.retention_commands import REPOSITORY, Keeper
 from support.images.builders import DEV, PROD, image, multi_arch
+from tallyman.adapters.files.prices import load
+from tallyman.errors import BadInput
 
 IMAGE_KEYS = {"digest", "tags", "kind", "family", "pushed_at", "size", "action", "reason", "protections"}
 RUN_KEYS = {
@@ -108,6 +110,22 @@ def test_more_than_at_most_exits_with_1(keeper: Keeper) -> None:
     keeper.policy("{keep: [{newest: 1, of: semver}], grace: 0s, at_most: 20%, enforce: true}")
     keeper.versions(3)
     assert "2 of 3 images would go" in keeper.world.json("retention", "plan", REPOSITORY, status=1)["refused"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[" * 100_000, "nested too deep"),
+        ('{"regions": {"*": {"usd": NaN}}}', "expected 'usd'"),
+        ('{"regions": {"*": {"usd": Infinity}}}', "expected 'usd'"),
+        ('{"regions": {"*": {"usd": -1}}}', "expected 'usd'"),
+    ],
+)
+def test_prices_that_are_no_prices_are_refused(text: str, reason: str, tmp_path: Path) -> None:
+    file = tmp_path / "prices.json"
+    file.write_text(text)
+    with pytest.raises(BadInput, match=reason):
+        load(file)
 
 
 def test_prices_of_ones_own_count(keeper: Keeper, tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ from tallyman.services.releases.rollout_progress import parse_hint
 CORE = Path(__file__).resolve().parents[3] / "layers/core/src/tallyman"
 OURS = {
     "adapters/dynamodb/codec.py",
-    "adapters/files/prices.py",
     "domain/images/documents.py",
     "domain/images/findings.py",
     "domain/partitions.py",

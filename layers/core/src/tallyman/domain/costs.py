@@ -1,5 +1,6 @@
 """Storage prices per region. Prices are data with a date and a source, never constants in the code."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,6 +48,6 @@ class Prices:
 
 def _price(region: str, value: Any) -> Price:
     usd = value.get("usd") if isinstance(value, Mapping) else None
-    if not isinstance(usd, int | float) or isinstance(usd, bool) or usd < 0:
+    if not isinstance(usd, int | float) or isinstance(usd, bool) or not 0 <= usd < math.inf:
         raise BadInput(f"the price of {region}: expected 'usd', a number of dollars per GB and month")
     return Price(region, float(usd), str(value.get("date", "")), str(value.get("source", "")))

@@ -1,9 +1,9 @@
 """Read the table of prices: the package's, or the user's own file."""
 
-import json
 from pathlib import Path
 
 from tallyman.domain.costs import Prices
+from tallyman.domain.images.documents import loads
 from tallyman.errors import BadInput
 
 OWN = Path(__file__).with_name("prices.json")
@@ -13,7 +13,7 @@ def load(path: Path | None = None) -> Prices:
     """The prices in a JSON file of the form of `prices.json`. Raises BadInput that names the file."""
     file = path or OWN
     try:
-        return Prices.parse(json.loads(file.read_text("utf-8")))
+        return Prices.parse(loads(file.read_text("utf-8")))
     except OSError as error:
         raise BadInput(f"{file}: {error.strerror}") from error
     except (ValueError, BadInput) as error:
