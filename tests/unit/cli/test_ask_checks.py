@@ -80,7 +80,7 @@ def test_a_push_asks_with_the_images_facts_and_passed_opens_the_gate(stack: Fake
     ("answer", "reason"),
     [
         ({"result": "waiting", "because": "not approved yet"}, "not approved yet"),
-        (TransientError("it is down"), "it could not be asked: it is down"),
+        (TransientError("it is down"), "its function could not be invoked: it is down"),
         ({"result": "ok", "because": "x"}, "its answer is not"),
         ({"result": "passed"}, "its answer is not"),
         ({"result": "passed", "because": " "}, "its answer is not"),

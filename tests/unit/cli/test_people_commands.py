@@ -197,7 +197,7 @@ def test_who_may_not_freeze_is_refused(everywhere: FakeStack) -> None:
     everywhere.sender = "AROADEVELOPER:dan"
     found = everywhere.json("freeze", "prod", "--because", "x", status=1)
     assert found["frozen"] is None
-    assert "may not freeze: the policy (people.freeze) lets role/release-managers" in found["refused"]
+    assert "may not freeze: the policy (people.freeze) allows role/release-managers" in found["refused"]
     assert gate(everywhere, "freeze")["verdict"] == "passed"
 
 
@@ -239,7 +239,7 @@ def test_who_may_override_is_the_policys_word(everywhere: FakeStack) -> None:
     arguments = ("promote", V1, *TO, "--override", "soak", "--because", "please")
     refused = everywhere.run(*arguments)
     assert refused.exit_code == 1
-    assert "the policy (people.override) lets role/security" in refused.stderr
+    assert "the policy (people.override) allows role/security" in refused.stderr
 
 
 @pytest.mark.parametrize("more", [("--override", "soak"), ("--because", "x"), ("--override", "soak", "--dry-run")])

@@ -184,7 +184,7 @@ def test_what_was_overtaken_but_runs_is_told_once_and_counted_as_long_as_it_runs
     world.sweep()
     assert [world.sweep().would_not_pass["prod"] for _ in range(4)] == [1] * 4
     (text,) = world.told("would_not_pass")
-    assert "but it runs: ecs task prod/widget in 222222222222/us-east-2" in text
+    assert "but this one runs: ecs task prod/widget in 222222222222/us-east-2" in text
     assert "1 critical finding" in text
     world.uses = ()
     world.clock.advance(hours=1)
@@ -214,7 +214,7 @@ def test_what_was_overtaken_is_told_when_it_is_released_again() -> None:
     assert world.released() == digest
     assert [world.sweep().would_not_pass["prod"] for _ in range(3)] == [1] * 3
     (text,) = world.told("would_not_pass")
-    assert "It is what prod releases of it." in text
+    assert "prod releases this image." in text
 
 
 def test_a_recall_of_what_is_not_released_and_runs_nowhere_is_no_news_of_what_runs() -> None:

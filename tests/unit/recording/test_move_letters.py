@@ -90,7 +90,7 @@ def test_what_can_not_be_replayed_stays_with_its_reason(letter: Letter | None, w
 
 def test_only_those_may_whom_the_policy_lets() -> None:
     post = Post(PUSH, people=People(letters=("role/somebody-else",)))
-    with pytest.raises(NotAllowed, match=r"may not replay: the policy \(people.letters\) lets role/somebody-else"):
+    with pytest.raises(NotAllowed, match=r"may not replay: the policy \(people.letters\) allows role/somebody-else"):
         post.send()
     assert post.letters.boxes == [PUSH]
     (fact,) = post.facts

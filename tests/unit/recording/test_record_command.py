@@ -195,7 +195,7 @@ def test_a_check_that_nobody_asks_for_is_refused(more: dict[str, str], reason: s
 def test_who_does_not_hold_the_role_of_the_check_can_not_post_it() -> None:
     world = CommandStack()
     world.people.ids["role/release-managers"] = "AROAANOTHER"
-    with pytest.raises(NotAllowed, match=r"may not post the check e2e: the policy \(check.from\) lets role/release"):
+    with pytest.raises(NotAllowed, match=r"may not post the check e2e: the policy \(check.from\) allows role/release"):
         world.handle(message("check"))
     assert not [f for f in world.ledger.facts if f.kind is Kind.CHECKED]
 

@@ -154,7 +154,7 @@ def test_a_policy_that_changes_meanwhile_moves_nothing_twice_and_still_puts_back
     assert world.run().startswith("failed")
     assert [registry for registry, _ in world.fleet.moves] == [ONE, ONE, TWO]
     assert world.fleet.runs[ONE, "shop/jobs"] == "old"
-    assert f"ecs shop/app in {ONE} could not be put back: the policy no longer names it" in world.data["reason"]
+    assert f"ecs shop/app in {ONE} could not be moved back: the policy no longer names it" in world.data["reason"]
 
 
 def test_what_may_not_be_moved_fails_at_once_and_is_told_once(world: RolloutStack) -> None:

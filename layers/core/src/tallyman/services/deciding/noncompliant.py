@@ -70,14 +70,16 @@ class NoncompliantImages:
         if not released:
             return
         # between the two writes: notified at least once, and once unless this process dies in between
-        self._notify(image, f"It is what {image.target} releases of it.")
+        self._notify(image, f"{image.target} releases this image.")
         self.state.put(entry.written(image).write(replace(image, notified=True)))
 
     def announce_running(self, entry: Entry[NoncompliantImage], runs: Sequence[str]) -> None:
         """Announces that an image runs that is not released and that today's gates would refuse. One write, a
         notice."""
         running = ", ".join(runs)
-        self._notify(entry.value, f"{entry.value.target} releases another image of it, but it runs: {running}.")
+        self._notify(
+            entry.value, f"{entry.value.target} releases another image of the repository, but this one runs: {running}."
+        )
         self.state.put(entry.write(replace(entry.value, notified=True, runs=tuple(runs))))
 
     def _notify(self, image: NoncompliantImage, where: str) -> None:

@@ -1,1 +1,1 @@
-"""Reconciliation: compares registries with the ledger and takes up what waits."""
+"""Reconciliation: compares registries with the ledger, and retries what waits."""

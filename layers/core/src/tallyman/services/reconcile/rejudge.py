@@ -215,7 +215,7 @@ class Released:
         found = self.recall_impact.of(image.digest)
         lines = [f"{r['environment']} releases it as {r['repository']}" for r in found["releases"]]
         lines += [f"{u['kind']} {u['name']} in {u['where']} runs {u['image']}" for u in found["uses"]]
-        lines += [f"{where} could not be asked: {why}" for where, why in found["unread"].items()]
+        lines += [f"what runs in {where} could not be read: {why}" for where, why in found["unread"].items()]
         if lines:
             self.notices.publish(
                 f"recalled, and in {image.target}: {image.name}",

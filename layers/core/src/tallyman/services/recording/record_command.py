@@ -116,7 +116,7 @@ class RecordCommand:
             may = dict.fromkeys(gate for p in promotions for gate in p.overridable)
             return principal, (
                 f"the gate '{command.gate}' may not be overridden from {source} to {target}: the policy (overridable) "
-                f"lets {', '.join(may) or 'none'}"
+                f"allows {', '.join(may) or 'none'}"
             )
         return principal, None
 
@@ -159,7 +159,7 @@ class RecordCommand:
         return f"{environment}/{name}@{digest} is not known: was it pushed to {environment}? `tallyman reconcile` looks"
 
     def _may_not(self, sender_id: str, command: str, allowed: tuple[str, ...], key: str) -> str:
-        return f"{sender_id} may not {command}: the policy ({key}) lets {', '.join(allowed) or 'nobody'}"
+        return f"{sender_id} may not {command}: the policy ({key}) allows {', '.join(allowed) or 'nobody'}"
 
     def _fact(
         self, command: Command, sender_id: str, principal: str | None, refusal: str | None, sent: datetime

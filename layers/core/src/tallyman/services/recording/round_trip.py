@@ -76,7 +76,7 @@ def arrived(state: State, event: RoundTrip, now: datetime) -> str:
     """
     entry = TRIPS.read(state, trip_key(event.nonce, event.registry)) if event.nonce else None
     if entry is None or entry.found is None or (entry.expires is not None and entry.expires < now):
-        return "ignored: nobody waits for this test event"
+        return "ignored: this test event is not awaited"
     if entry.found.arrived is not None:
         return "test event arrived (known)"
     state.put(entry.write(replace(entry.found, arrived=now), entry.expires))

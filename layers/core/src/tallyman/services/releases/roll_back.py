@@ -49,7 +49,7 @@ class RollBacks:
         facts = self.ledger.of_digest(hint.digest)
         asked = next((f for f in facts if _is_request(f, hint.request)), None)
         if asked is None:
-            raise BadMessage(f"nobody asked to roll back to {hint.digest} with the request {hint.request}")
+            raise BadMessage(f"there is no request {hint.request} to roll back to {hint.digest}")
         said = Said.parse(asked)
         environment, name = str(said.environment), str(said.name)
         try:

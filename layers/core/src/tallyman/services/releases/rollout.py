@@ -170,7 +170,7 @@ class RollOutReleases:
         failure = f"{step.service} in {step.registry}: {reason}"
         rollout = progress.rollout
         back = {entry.key: self._back(progress, entry) for entry in reversed(rollout.entries)}
-        stuck = [f"{key[1]} in {key[0]} could not be put back: {why}" for key, why in back.items() if why]
+        stuck = [f"{key[1]} in {key[0]} could not be moved back: {why}" for key, why in back.items() if why]
         reasons = "; ".join([failure, *stuck])
         moved = tuple(replace(entry, back=back[entry.key] or "done") for entry in rollout.moved)
         # a service that was never moved (it is not there) has nothing to move back

@@ -14,6 +14,7 @@ from tallyman.ports.messages import Hints, Notices
 from tallyman.ports.reactions import Outcome, OutcomeKind
 from tallyman.ports.records import Archive, Ledger, State
 from tallyman.ports.registries import ImageRemover, RegistryView
+from tallyman.services.retention.hints import is_enforced
 from tallyman.services.retention.inputs import ReadInputs
 from tallyman.services.retention.inventory import TakeInventory
 from tallyman.services.retention.marks import Marks
@@ -95,8 +96,7 @@ class ApplyRetention:
         sent = 0
         for registry in self.policy.registries():
             for settings in self.view.repositories(registry):
-                found = self.policy.environments_of(registry, settings.repository.name)
-                if found and (retention := self.policy.repository(found[0][1]).retention).enforce and retention.removes:
+                if is_enforced(self.policy, settings.repository):
                     self.hints.send("retention", {"repository": str(settings.repository)})
                     sent += 1
         return f"{sent} repositories to look at"

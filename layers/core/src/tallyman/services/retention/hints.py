@@ -14,12 +14,16 @@ DELAY = 900
 """Seconds after a push, SQS's longest delay."""
 
 
+def is_enforced(policy: Policy, repository: Repository) -> bool:
+    """Whether the policy enforces removals in the repository."""
+    names = [name for _, name in policy.environments_of(repository.registry, repository.name)]
+    return any(r.enforce and r.removes for r in (policy.repository(name).retention for name in names))
+
+
 def hint_after_push(policy: Policy, state: State, hints: Hints, repository: Repository, now: datetime) -> bool:
     """Requests a run of retention in a quarter of an hour, unless one was requested; returns whether it did. Only where
     the policy enforces removals. Cost: a read, and at most a write and a message in that time."""
-    found = policy.environments_of(repository.registry, repository.name)
-    retention = policy.repository(found[0][1] if found else repository.name).retention
-    if not (retention.enforce and retention.removes and found):
+    if not is_enforced(policy, repository):
         return False
     entry = ASKED.read(state, asked_key(repository))
     if entry.found is not None and entry.found.until > now:

@@ -56,7 +56,7 @@ class ReadInputs:
         for environment in self.policy.environments:
             for waits in PENDING.list(self.state, pending.partition(environment), pending.prefix(inventory.name)):
                 if waits.value.verdict != FAILED:
-                    waiting[waits.value.digest] = f"waits to get into {environment}"
+                    waiting[waits.value.digest] = f"is waiting for its promotion to {environment}"
         return RetentionInputs(
             moved=moved,
             releases=log.read(self.ledger, self.state, tuple(self.policy.environments), self.clock()),

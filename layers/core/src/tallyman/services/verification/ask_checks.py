@@ -55,7 +55,7 @@ class AskChecks:
         try:
             answer = self.functions.ask(function, _question(decision, name))
         except TallymanError as error:
-            answer = {"result": WAITING, "because": f"it could not be asked: {error}"}
+            answer = {"result": WAITING, "because": f"its function could not be invoked: {error}"}
         return self._record(decision, name, function, *_understood(answer))
 
     def _record(self, decision: Decision, name: str, function: str, result: str, because: str) -> bool:

@@ -32,9 +32,7 @@ class VerifiedImage:
     platforms share). `hashed_bytes`: the bytes of content that were read.
     """
 
-    repository: Repository
     digest: Digest
-    level: Level
     verification: Verification
     manifests: Mapping[Digest, Manifest] = field(repr=False)
     platforms: tuple[PlatformImage, ...]
@@ -79,9 +77,7 @@ def verify(  # noqa: PLR0913 - which image, and how far and how long to look: al
     image.compare_platforms(images, platforms)
     sizes = [each.size for each in {each.digest: each for each in images}.values()]
     return VerifiedImage(
-        repository=repository,
         digest=digest,
-        level=level,
         verification=image.verification(),
         manifests=image.manifests,
         platforms=tuple(
