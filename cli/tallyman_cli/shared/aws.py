@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-import botocore.session
 from botocore.config import Config
 
+from tallyman.adapters.aws.sessions import new_session
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.names import EcrRegistry
 from tallyman.domain.partitions import nearest, partition_of
@@ -29,8 +29,8 @@ def find_stack(name: str) -> tuple[dict[str, str], EcrRegistry]:
 
     Two calls. Raises BadInput, with what to do, if there is no region or no such stack, or the stack is not ours.
     """
-    session: Any = botocore.session.get_session()
     with translated("read the configuration of AWS"):
+        session = new_session()
         region = session.get_config_variable("region")
     if not region:
         raise BadInput(
@@ -87,8 +87,7 @@ class Reconciler:
         with translated(what):
             if self._client is None:
                 config = Config(read_timeout=LONGEST_RUN + 30, retries={"total_max_attempts": 1}, tcp_keepalive=True)
-                session: Any = botocore.session.get_session()
-                self._client = session.create_client("lambda", region_name=self._region, config=config)
+                self._client = new_session().create_client("lambda", region_name=self._region, config=config)
             answer = self._client.invoke(
                 FunctionName=self._function,
                 InvocationType="RequestResponse",

@@ -5,12 +5,16 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
+from botocore.exceptions import ClientError
+from botocore.loaders import JSONFileLoader
 
 from support.images.builders import DEV, PROD, PROD_SA
 from support.servers import aws_mock
 from tallyman.adapters.aws.clients import Clients
+from tallyman.adapters.aws.sessions import new_session
 from tallyman.adapters.ecr.view import EcrView
 from tallyman.domain.names import EcrRegistry
 from tallyman.errors import BadInput, NotAllowed, Unreachable
@@ -95,8 +99,6 @@ def test_a_session_has_a_name_that_sts_takes() -> None:
 
 def test_a_role_that_may_not_be_assumed_is_no_permission_and_named(clients: Clients) -> None:
     def refuse(**_: Any) -> Any:
-        from botocore.exceptions import ClientError
-
         raise ClientError({"Error": {"Code": "AccessDenied", "Message": "not authorized"}}, "AssumeRole")
 
     clients.get("sts").meta.events.register("provide-client-params.sts.AssumeRole", refuse)
@@ -175,3 +177,10 @@ def test_every_field_of_the_settings_has_a_variable() -> None:
         if getattr(empty, field.name) is None:
             with pytest.raises(BadInput, match=r"TALLYMAN_|AWS_LAMBDA"):
                 empty.require(field.name)
+
+
+def test_the_model_of_a_service_is_read_once_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "us-east-2")
+    new_session().create_client("codebuild", region_name="us-east-2")
+    monkeypatch.setattr(JSONFileLoader, "load_file", mock.Mock(side_effect=AssertionError("read again")))
+    new_session({"region": "eu-west-1"}).create_client("codebuild", region_name="us-east-2")

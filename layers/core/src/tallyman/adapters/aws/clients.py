@@ -10,14 +10,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-import botocore.session
 from botocore.config import Config
 from botocore.credentials import DeferredRefreshableCredentials
 from botocore.exceptions import BotoCoreError, ClientError
-from botocore.loaders import Loader
 from botocore.utils import parse_timestamp
 
 from tallyman import __version__
+from tallyman.adapters.aws.sessions import new_session
 from tallyman.adapters.errors.translate import translate
 from tallyman.domain.names import EcrRegistry
 from tallyman.domain.partitions import partition_of
@@ -63,7 +62,6 @@ class Clients:
         """`environment`: configuration variables of botocore's session, such as `{"profile": "ops"}`; for the CLI."""
         self._hub, self._stack, self._session_name = hub, stack, f"tallyman-{function}"[:64]
         self._environment = environment or {}
-        self._loader: Loader | None = None
         self._sessions: dict[tuple[str, RoleKind], Any] = {}
         self._clients: dict[tuple[str, str, str, RoleKind], Any] = {}
         self._lock = threading.RLock()
@@ -130,14 +128,8 @@ class Clients:
     def _session(self, account: str, power: RoleKind) -> Any:
         key = (account, power)
         if key not in self._sessions:
-            session = botocore.session.get_session()
+            session = new_session(self._environment)
             session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_moment)
-            for name, value in self._environment.items():
-                session.set_config_variable(name, value)
-            if self._loader is None:
-                self._loader = session.get_component("data_loader")
-            else:
-                session.register_component("data_loader", self._loader)
             if account != self._hub.account:
                 credentials = DeferredRefreshableCredentials(self._assume(account, power), "sts-assume-role")
                 session.register_component("credential_provider", _Fixed(credentials))

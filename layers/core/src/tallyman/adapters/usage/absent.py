@@ -1,8 +1,8 @@
 """Recognize services that a region does not have."""
 
-import botocore.session
 from botocore.exceptions import EndpointConnectionError
 
+from tallyman.adapters.aws.sessions import new_session
 from tallyman.domain.partitions import partition_of
 from tallyman.errors import Unreachable
 
@@ -12,4 +12,4 @@ def absent(service: str, region: str, error: Unreachable) -> bool:
     endpoints, which is read then."""
     if not isinstance(error.__cause__, EndpointConnectionError):
         return False
-    return region not in botocore.session.get_session().get_available_regions(service, partition_of(region).name)
+    return region not in new_session().get_available_regions(service, partition_of(region).name)
