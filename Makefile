@@ -16,6 +16,8 @@ NATIVE := $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x86_64)
 # What `make build` builds for: what template.yaml deploys by default. `make invoke` builds for this machine.
 ARCHITECTURE ?= arm64
 ENV ?= dev
+# Processes that test: one more than there are processors, as tests of the whole stack often wait; five at most.
+JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n + 1 : 5)))
 UV ?= uv
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
   --no-header --python-version 3.11
@@ -33,14 +35,14 @@ demo: $(VENV)/.ready ## The story, each step checked, on the local cloud
 
 least-privilege: $(VENV)/.ready ## The stack's tests, and then: does something need each statement of each role?
 	@rm -rf .least-privilege && mkdir .least-privilege
-	@LEAST_PRIVILEGE=$(CURDIR)/.least-privilege $(VENV)/bin/python -m pytest -q -n 2 --dist loadfile tests/stack
+	@LEAST_PRIVILEGE=$(CURDIR)/.least-privilege $(VENV)/bin/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder tests/stack
 	@PYTHONPATH=tests $(VENV)/bin/python -m support.stacks.evidence .least-privilege
 
 test: $(VENV)/.ready ## All tests (ARGS='-k name' narrows them)
-	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile --max-worker-restart 1 $(ARGS)
+	@$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --max-worker-restart 1 $(ARGS)
 
 coverage: $(VENV)/.ready ## The tests with their coverage by file (ARGS as for test); slower by a third
-	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile --max-worker-restart 1 --cov --cov-report=term-missing:skip-covered $(ARGS)
+	@$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --max-worker-restart 1 --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 check: $(VENV)/.ready ## Format, lint, types, templates
 	@$(VENV)/bin/ruff format --check .
