@@ -21,7 +21,7 @@ from tallyman_local.ecr.rules.quotas import Quotas
 from tallyman_local.ecr.rules.replication import Backfills, Replication
 from tallyman_local.ecr.rules.scanner import Scanner
 from tallyman_local.ecr.rules.signing import Signing
-from tallyman_local.ecr.store.rows import RepositoryRow
+from tallyman_local.ecr.store.rows import ImageRow, RepositoryRow
 from tallyman_local.ecr.store.settings import Settings
 from tallyman_local.ecr.store.tables import Store
 from tallyman_local.ecr.store.tokens import Tokens
@@ -130,6 +130,13 @@ class Call:
     def repository(self) -> RepositoryRow:
         """The repository's row. Raises RepositoryNotFoundException."""
         return self.store.get(self.name)
+
+    def image(self) -> tuple[RepositoryRow, ImageRow, Answer]:
+        """The repository and the image of the parameter `imageId`, and the `imageId` for the answer. Raises
+        EcrError."""
+        row, wanted = self.repository(), self.parameters["imageId"]
+        image = self.parts.images.find(row, wanted.get("imageDigest"), wanted.get("imageTag"))
+        return row, image, {"imageDigest": image.digest, "imageTag": wanted.get("imageTag")}
 
     def of_repository(self, **more: Any) -> Answer:
         """An answer with registryId, repositoryName and `more`."""

@@ -129,12 +129,9 @@ def list_image_referrers(call: Call) -> Answer:
 
 @serves("UpdateImageStorageClass")
 def update_image_storage_class(call: Call) -> Answer:
-    row = call.repository()
-    digest, tag = _id(call.parameters["imageId"])
-    image = call.parts.images.archive(
-        row, call.parts.images.find(row, digest, tag), call.parameters["targetStorageClass"]
-    )
-    return call.of_repository(imageId={"imageDigest": image.digest, "imageTag": tag}, imageStatus=image.status)
+    row, image, image_id = call.image()
+    image = call.parts.images.archive(row, image, call.parameters["targetStorageClass"])
+    return call.of_repository(imageId=image_id, imageStatus=image.status)
 
 
 # -- scans
@@ -142,24 +139,19 @@ def update_image_storage_class(call: Call) -> Answer:
 
 @serves("StartImageScan")
 def start_image_scan(call: Call) -> Answer:
-    row = call.repository()
-    digest, tag = _id(call.parameters["imageId"])
-    image = call.parts.images.find(row, digest, tag)
+    row, image, image_id = call.image()
     call.parts.scanner.begin(row, image)
-    found = {"imageDigest": image.digest, "imageTag": tag}
-    return call.of_repository(imageId=found, imageScanStatus={"status": "IN_PROGRESS"})
+    return call.of_repository(imageId=image_id, imageScanStatus={"status": "IN_PROGRESS"})
 
 
 @serves("DescribeImageScanFindings")
 def describe_image_scan_findings(call: Call) -> Answer:
-    row = call.repository()
-    digest, tag = _id(call.parameters["imageId"])
-    image = call.parts.images.find(row, digest, tag)
+    row, image, image_id = call.image()
     scan = call.parts.scanner.scan(row.id, image.digest)
     if scan is None:
-        raise errors.scan_not_found(row.name, digest, tag)
+        raise errors.scan_not_found(row.name, *_id(call.parameters["imageId"]))
     answer = call.of_repository(
-        imageId={"imageDigest": image.digest, "imageTag": tag},
+        imageId=image_id,
         imageScanStatus={"status": scan.status, "description": scan.description},
     )
     if scan.completed is None:

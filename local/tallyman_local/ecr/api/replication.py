@@ -25,12 +25,6 @@ def _regions(region: str) -> frozenset[str]:
     return frozenset(session.get_available_regions("ecr"))
 
 
-def _image(call: Call) -> tuple[Any, Any, Answer]:
-    row, wanted = call.repository(), call.parameters["imageId"]
-    image = call.parts.images.find(row, wanted.get("imageDigest"), wanted.get("imageTag"))
-    return row, image, {"imageDigest": image.digest, "imageTag": wanted.get("imageTag")}
-
-
 @serves("DescribeRegistry")
 def describe_registry(call: Call) -> Answer:
     rules = call.parts.replication.rules(call.registry)
@@ -61,7 +55,7 @@ def put_replication_configuration(call: Call) -> Answer:
 
 @serves("DescribeImageReplicationStatus")
 def describe_image_replication_status(call: Call) -> Answer:
-    row, image, image_id = _image(call)
+    row, image, image_id = call.image()
     statuses = call.parts.replication.statuses(row, image.digest)
     return {"repositoryName": row.name.name, "imageId": image_id, "replicationStatuses": statuses}
 
@@ -148,6 +142,6 @@ def delete_signing_configuration(call: Call) -> Answer:
 
 @serves("DescribeImageSigningStatus")
 def describe_image_signing_status(call: Call) -> Answer:
-    row, image, image_id = _image(call)
+    row, image, image_id = call.image()
     statuses = call.parts.signing.statuses(row, image.digest)
     return call.of_repository(imageId=image_id, signingStatuses=statuses)
