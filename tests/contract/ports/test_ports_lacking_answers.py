@@ -78,3 +78,8 @@ def test_an_event_that_was_taken_is_put(answer: Any) -> None:
 def test_items_that_no_answer_names_are_not_missing() -> None:
     with pytest.raises(Unreachable, match="lacks 'Responses'"):
         DynamoState(Answering({}), "state").get_many([("a", "b")])
+
+
+def test_a_page_of_a_table_without_items_is_not_empty() -> None:
+    with pytest.raises(Unreachable, match="lacks 'Items'"):
+        list(DynamoState(Answering({}), "state").list("a"))

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ from botocore.exceptions import ClientError
 from support.fakes.ports import FakeLedger, FakeState
 from support.images.builders import DEV, NOON, PROD, child_of, digest_of, fact, pushed
 from support.servers import aws_mock
-from tallyman.adapters.dynamodb.tables import DynamoLedger, DynamoState
+from tallyman.adapters.dynamodb.tables import DynamoEntries, DynamoLedger, DynamoState
 from tallyman.domain.history.facts import BEFORE_ALL, NO_TIME, Fact, Kind, Via
+from tallyman.domain.history.seals import entry_hash
 from tallyman.errors import BadInput, NotFound, RevisionConflict, Throttled, Unreachable
 from tallyman.ports.records import Appended, Ledger, State
 from tallyman.state.items import StateChange, StateCheck, StateItem
@@ -147,6 +149,15 @@ def test_the_indexes_above_an_image_are_read_apart_from_its_facts_in_pages(table
         found += page
     assert found == tables.ledger.indexes_of(APP) == sorted(indexes, key=lambda fact: fact.sort)
     assert tables.ledger.indexes_of(APP, old.sort) == tables.ledger.indexes_of(OTHER) == []
+
+
+@pytest.mark.parametrize("number", ["1.5", "-1E-7"])
+def test_an_entry_with_a_number_that_we_never_store_is_read_all_the_same(number: str) -> None:
+    """Whoever may write to the table could else stop the seal, and the command that proves the ledger."""
+    raw = {"pk": {"S": "D#x"}, "sk": {"S": "y"}, "size": {"N": number}}
+    client = SimpleNamespace(scan=lambda **_: {"Items": [raw]})
+    entries = DynamoEntries(client, "ledger", "state").every()
+    assert [(entry.pk, entry.item["size"], entry.hash) for entry in entries] == [("D#x", number, entry_hash(raw))]
 
 
 def test_facts_of_a_digest_come_in_the_order_of_time(tables: Tables) -> None:

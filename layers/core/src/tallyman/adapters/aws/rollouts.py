@@ -139,8 +139,8 @@ class LambdaRollOuts:
     """Updates the code of the function, publishes a version and moves the alias to it.
 
     AWS's page "Create a Lambda function using a container image" asks that the caller may read the image, and may read
-    and set the policy of its repository, because Lambda adds its own permission to pull to that policy. We have no
-    permission to set it: repositories that we create have this permission from the start (`domain/prevention.py`).
+    and set the policy of its repository, because Lambda adds its own permission to pull to that policy. Our role may
+    not set it: the policy of repositories that we create allows Lambda to pull from the start (`domain/prevention.py`).
     """
 
     PERMISSIONS: tuple[str, ...] = permissions(

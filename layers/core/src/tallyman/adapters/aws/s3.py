@@ -63,7 +63,7 @@ class S3Seals:
 
 
 class S3SealList(S3Seals):
-    """The segments with their versions, for `tallyman ledger prove`: only people use it."""
+    """The segments with their versions, for `tallyman audit ledger`: only people use it."""
 
     PERMISSIONS: tuple[str, ...] = permissions("s3:GetObject", "s3:ListObjectVersions")
 

@@ -132,8 +132,16 @@ def marshal(item: Mapping[str, str | int]) -> dict[str, dict[str, str]]:
 
 
 def unmarshal(item: Mapping[str, Mapping[str, str]]) -> dict[str, str | int]:
-    """The attributes of an item in DynamoDB's JSON; other types than text and numbers are left out."""
-    return {k: int(v["N"]) if "N" in v else v["S"] for k, v in item.items() if "N" in v or "S" in v}
+    """The attributes of an item in DynamoDB's JSON; other types than text and numbers are left out. A number that is
+    not an integer, which we never store, stays text: the item may have been tampered with."""
+    return {k: _number(v["N"]) if "N" in v else v["S"] for k, v in item.items() if "N" in v or "S" in v}
+
+
+def _number(text: str) -> int | str:
+    try:
+        return int(text)
+    except ValueError:
+        return text
 
 
 def _check_size(item: Plain, what: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from tallyman.adapters.aws.paging import listed
 from tallyman.adapters.dynamodb.codec import (
     change_to_plain,
     fact_from_plain,
@@ -269,7 +270,7 @@ def _pages(ask: Callable[..., dict[str, Any]], query: dict[str, Any], what: str)
     while True:
         with translated(what):
             answer = ask(**query)
-        yield from answer["Items"]
+        yield from listed(answer, "Items", what)
         if "LastEvaluatedKey" not in answer:
             return
         query["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
