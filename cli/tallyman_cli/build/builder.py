@@ -1,4 +1,4 @@
-"""What builds here: `docker buildx` where there is one, else plain `docker build`; and what each can't."""
+"""Finds what builds on this machine: `docker buildx` if it works, else plain `docker build`; and runs it."""
 
 import os
 import subprocess
@@ -11,13 +11,13 @@ from tallyman_cli.build.checkout import Checkout
 Say = Callable[[str], None]
 
 _ENVIRONMENT = {"BUILDX_METADATA_PROVENANCE": "min"}
-"""Has buildx name the images that it used in its metadata file."""
+"""Makes buildx write the images that it used into its metadata file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Builder:
-    """`name`: of buildx's builder, empty for plain `docker build`; `driver`: `docker` is the engine's own BuildKit, any
-    other a BuildKit by itself; `platforms`: what it can run, empty where it does not say."""
+    """A builder. `name`: of buildx's builder, empty for plain `docker build`; `driver`: `docker` for the engine's own
+    BuildKit, else of a separate one; `platforms`: those that it can run, empty if it does not say."""
 
     name: str = ""
     driver: str = ""
@@ -25,8 +25,8 @@ class Builder:
 
     @property
     def apart(self) -> bool:
-        """A BuildKit by itself: it sees no images of the engine, gives an OCI archive, and can keep its cache in a
-        registry. The engine's own puts the image among the engine's, and so does plain `docker build`."""
+        """Whether it is a separate BuildKit: that does not see the engine's images, writes an OCI archive, and can keep
+        its cache in a registry. The engine's own BuildKit and plain `docker build` add the image to the engine's."""
         return bool(self.name) and self.driver != "docker"
 
     def __str__(self) -> str:
@@ -35,23 +35,23 @@ class Builder:
         )
 
     def command(self) -> list[str]:
-        """What a build begins with. Statements about the image are no part of it: they would change its digest from
-        build to build, and are attached as referrers."""
+        """The beginning of the command line of a build. The builder makes no statements about the image, which would
+        change its digest with each build; they are attached as referrers."""
         if not self.name:
             return ["docker", "build"]
         plain = ["--progress", "plain", "--provenance=false", "--sbom=false"]
         return ["docker", "buildx", "build", "--builder", self.name, *plain]
 
     def caching(self, cache: str) -> list[str]:
-        """The options that keep the cache in a repository, apart from the image. What can't be read or written there
-        fails no build; ECR takes the cache as an image manifest alone."""
+        """The options that keep the cache in a repository of its own. A cache that can't be read or written fails no
+        build; ECR takes a cache only as an image manifest."""
         to = "mode=max,image-manifest=true,oci-mediatypes=true,ignore-error=true"
         return ["--cache-from", f"type=registry,ref={cache}", "--cache-to", f"type=registry,ref={cache},{to}"]
 
 
 def find(say: Say) -> Builder:
-    """The builder that buildx would use (`docker buildx use`, BUILDX_BUILDER), where it starts; else the engine's own;
-    else plain `docker build`. BadInput: no docker at all."""
+    """The builder that buildx would use (`docker buildx use`, BUILDX_BUILDER) if it starts, else the engine's own, else
+    plain `docker build`. Raises BadInput if docker is not installed."""
     if _words(["docker", "buildx", "version"]) is None:
         return Builder()
     for name in (os.environ.get("BUILDX_BUILDER", ""), "default"):
@@ -63,7 +63,7 @@ def find(say: Say) -> Builder:
 
 
 def _read(printed: str) -> Builder:
-    """The first name is the builder's, later ones are its nodes'."""
+    """Parses `docker buildx inspect`. The first name is the builder's, later ones are its nodes'."""
     fields: dict[str, str] = {}
     platforms: set[str] = set()
     for line in printed.splitlines():
@@ -75,7 +75,7 @@ def _read(printed: str) -> Builder:
 
 
 def _words(command: Sequence[str]) -> str | None:
-    """What a command answers; None: it fails."""
+    """The output of a command; None: it fails. Raises BadInput if the program is not installed."""
     try:
         done = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
     except FileNotFoundError:
@@ -84,7 +84,7 @@ def _words(command: Sequence[str]) -> str | None:
 
 
 def run(command: Sequence[str], given: bytes = b"") -> str:
-    """Runs a program; what it said. Refused with its last words where it fails."""
+    """Runs a program. Returns its stdout and stderr. Raises Refused, with the end of its output, if it fails."""
     try:
         done = subprocess.run(command, input=given, capture_output=True, check=False, env=os.environ | _ENVIRONMENT)
     except FileNotFoundError:
@@ -98,7 +98,7 @@ def run(command: Sequence[str], given: bytes = b"") -> str:
 
 
 def dockerfile_of(checkout: Checkout) -> str:
-    """The text of the Dockerfile as committed. BadInput where there is none, or builders can't read it."""
+    """The text of the committed Dockerfile. Raises BadInput if there is none, or it is not UTF-8."""
     file = checkout.folder / "Dockerfile"
     raw = checkout.file("Dockerfile")
     if raw is None:

@@ -1,6 +1,6 @@
-"""The phases of a build: see to the repository, build, push the tag last, read the digest back.
+"""The phases of a build: create the repository, build, push the content and then the tags, read the digest back.
 
-Each may be repeated: what is there already is not done again, and a push that was cut off leaves no tag.
+Each phase may be repeated: it skips what exists already, and a push that was interrupted leaves no tag.
 """
 
 import json
@@ -33,7 +33,7 @@ from tallyman_cli.build.statements import (
     statement_of,
 )
 from tallyman_cli.build.tagging import Suggestion, next_free
-from tallyman_cli.registry.creation import DIFFERS, FAILED, create_in
+from tallyman_cli.registry.creation import DIFFERS, FAILED, create_in, in_words
 from tallyman_cli.sbom.contents import LOOKED_FOR
 from tallyman_cli.sbom.document import sbom
 from tallyman_cli.shared.context import Stack
@@ -43,7 +43,7 @@ REVISION = "org.opencontainers.image.revision"
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is to be built, as what."""
+    """The commit to build, the tags and the repository of its image, and who signs statements about it."""
 
     checkout: Checkout
     suggestion: Suggestion
@@ -52,22 +52,25 @@ class Wanted:
 
     @property
     def labels(self) -> dict[str, str]:
-        """Of the image, and its annotations."""
+        """The labels of the image, which are its annotations too."""
         named = annotations(self.checkout, self.suggestion.version)
-        # A commit whose platforms were built elsewhere and are only joined here may have no Dockerfile any more.
+        # Platforms that were built elsewhere may be joined here without a Dockerfile.
         there = self.checkout.file("Dockerfile") is not None
         return named | of_base(stands_on(dockerfile_of(self.checkout)) if there else None)
 
 
 def repository(stack: Stack, name: str, environment: str) -> Repository:
-    """The repository, created as the policy says. Refused where one is there that is not as the policy says, such as
-    one whose tags may move: a version that can be overwritten is none."""
+    """The repository, created as the policy says if it is missing. Raises Refused if it differs from the policy: a
+    version in a repository whose tags may move could be overwritten."""
     made = create_in(stack, name, environment)
     for each in made:
         if each["state"] == FAILED:
             raise Refused(f"{each['repository']} in {each['registry']}: {each['error']}")
         if each["state"] == DIFFERS:
-            found = "; ".join(f"{d['setting']}: wanted {d['wanted']}, found {d['found']}" for d in each["differences"])
+            found = "; ".join(
+                f"{d['setting']}: wanted {in_words(d['wanted'])}, found {in_words(d['found'])}"
+                for d in each["differences"]
+            )
             raise Refused(
                 f"{each['repository']} in {each['registry']} is not as the policy says ({found or each['problem']}): "
                 f"mend it, or change `create` in the policy"
@@ -76,9 +79,8 @@ def repository(stack: Stack, name: str, environment: str) -> Repository:
 
 
 def there(stack: Stack, place: Repository, wanted: Wanted) -> Digest | None:
-    """The digest that all of the version's tags name already, built from the same commit; None: one is not there.
-
-    TagTaken: one names what was built from another commit, with the tag to use instead.
+    """The digest to which all tags of the version point already, if it was built from this commit; None: a tag is
+    missing. Raises TagTaken, with the tag to use instead, if a tag names an image that was built from another commit.
     """
     found: list[Digest | None] = []
     fixed = [tag for tag in wanted.suggestion.tags if not stack.policy.repository(wanted.name).create.may_move(tag)]
@@ -97,7 +99,7 @@ def there(stack: Stack, place: Repository, wanted: Wanted) -> Digest | None:
 
 
 def _label(stack: Stack, place: Repository, manifest: Manifest) -> str | None:
-    """The revision in the configuration's labels, of an index in its first platform's."""
+    """The revision in the labels of the configuration; of an index, of its first platform image."""
     if manifest.is_index:
         children = manifest.platform_children
         child = stack.source.manifest(place, children[0].digest) if children else None
@@ -114,9 +116,9 @@ def _label(stack: Stack, place: Repository, manifest: Manifest) -> str | None:
 def build(
     wanted: Wanted, builder: Builder, scratch: Path, say: Say, platforms: Sequence[str], cache: str | None = None
 ) -> list[BuiltImage]:
-    """Builds the commit, for each platform by itself (none named: this machine's). `cache`: where a BuildKit by itself
-    keeps its cache, without a tag. Refused with the builder's last words where it fails; BadInput: no Dockerfile, no
-    docker."""
+    """Builds the commit for each platform (none: this machine's). `cache`: the repository in which a separate BuildKit
+    keeps its cache, as HOST/NAME. Raises Refused, with the end of the builder's output, if a build fails; BadInput if
+    there is no Dockerfile or no docker."""
     for base in bases(dockerfile_of(wanted.checkout)):
         pinned = f"pinned to {base.digest}" if base.digest else "not pinned by digest: builds may differ"
         say(f"base image {base.image}: {pinned}")
@@ -126,7 +128,7 @@ def build(
     found = []
     for number, platform in enumerate(platforms or [None]):
         if platform and builder.platforms and platform not in builder.platforms:
-            say(f"{platform} is not what the builder runs: a Dockerfile that runs something needs QEMU for it (binfmt)")
+            say(f"{platform} is not what the builder runs: a Dockerfile with RUN needs QEMU for it (binfmt)")
         at = f"{cache}:{cache_tag(wanted, platform)}" if cache else None
         folder = scratch / str(number)
         folder.mkdir()
@@ -135,21 +137,22 @@ def build(
 
 
 def cache_tag(wanted: Wanted, platform: str | None) -> str:
-    """The tag of the cache: one for each repository and platform."""
+    """The tag of the cache of one repository and platform."""
     words = ["cache", *wanted.name.split("/"), *(platform or f"linux/{machine()}").split("/")]
     return "-".join(words)[:128]
 
 
 def push_content(stack: Stack, place: Repository, image: BuiltImage) -> None:
-    """Layers, then the configuration, then the manifest by its digest. No tag: it is not seen yet."""
-    _push_blobs(stack, place, image.blobs)
-    stack.target.put_manifest(place, image.manifest)
+    """Pushes layers and configuration, then the manifest by its digest, without a tag."""
+    push(stack, place, image.manifest, image.blobs)
 
 
-def _push_blobs(stack: Stack, place: Repository, blobs: Iterable[Blob]) -> None:
+def push(stack: Stack, place: Repository, manifest: Manifest, blobs: Iterable[Blob]) -> None:
+    """Pushes the blobs that are missing, then the manifest by its digest."""
     by_digest = {blob.digest: blob for blob in blobs}
     for digest in stack.target.missing_blobs(place, by_digest):
         stack.target.upload(place, digest, by_digest[digest].size, by_digest[digest].chunks())
+    stack.target.put_manifest(place, manifest)
 
 
 Sbom = tuple[str, Mapping[str, object]]
@@ -157,8 +160,8 @@ Sbom = tuple[str, Mapping[str, object]]
 
 
 def sbom_of(wanted: Wanted, image: BuiltImage, scanned: Sbom | None, say: Say) -> Sbom | None:
-    """The SBOM of an image: the scanner's, else one of the packages that were found inside; None where none were found,
-    for an SBOM without a package states nothing."""
+    """The SBOM of an image: the scanner's, else one of the packages that were found in it; None if none was found,
+    because an SBOM without packages states nothing."""
     if scanned is not None:
         return scanned
     contents = image.contents
@@ -173,8 +176,9 @@ def sbom_of(wanted: Wanted, image: BuiltImage, scanned: Sbom | None, say: Say) -
 def attach(
     stack: Stack, place: Repository, wanted: Wanted, manifest: Manifest, on: Sequence[Base], document: Sbom | None
 ) -> list[Digest]:
-    """SBOM (an index has none of its own) and provenance, as referrers of the image. `on`: what it was built upon. With
-    a signer the provenance is signed, and the SBOM once more in a statement that is."""
+    """Attaches provenance and SBOM (None: an index has none of its own) to the image as referrers. `on`: its base
+    images. With a signer the provenance is signed, and a signed statement with the SBOM is added. Returns the
+    referrers' digests."""
     by, signer = here(), wanted.signer
     statement = provenance(wanted.name, manifest, wanted.checkout, on, by)
     if signer is None:
@@ -188,18 +192,13 @@ def attach(
             about = statement_of(wanted.name, manifest, kind, document[1])
             made.append(attachment(manifest, BUNDLE, bundle(signer, about), notes(kind)))
     for referrer, blobs in made:
-        push_referrer(stack, place, referrer, blobs)
+        push(stack, place, referrer, blobs)
     return [referrer.digest for referrer, _ in made]
 
 
-def push_referrer(stack: Stack, place: Repository, referrer: Manifest, blobs: Iterable[Blob]) -> None:
-    """What is attached to an image: its blobs, then its manifest, by its digest."""
-    _push_blobs(stack, place, blobs)
-    stack.target.put_manifest(place, referrer)
-
-
 def tag(stack: Stack, place: Repository, root: Manifest, tags: Iterable[str]) -> None:
-    """The tags, last, the version's first; then each is read back. DigestMismatch: one names something else."""
+    """Sets the tags, that of version and commit first, and reads each back. Raises DigestMismatch if one points to
+    another image."""
     for name in tags:
         stack.target.put_manifest(place, root, name)
     for name in tags:
@@ -217,12 +216,12 @@ def machine() -> str:
 
 
 def part_tag(wanted: Wanted, architecture: str) -> str:
-    """The tag under which a platform's image waits in the parts' repository."""
+    """The tag of a platform's image in the repository of parts."""
     return f"{wanted.checkout.short}-{architecture}"
 
 
 def leave_part(stack: Stack, parts: Repository, wanted: Wanted, image: BuiltImage) -> str:
-    """Leaves word of a platform's image for the build that joins them: the image itself, in a repository of its own."""
+    """Pushes a platform's image to the repository of parts, for the build that joins them. Returns its tag there."""
     name = part_tag(wanted, image.platform["architecture"])
     push_content(stack, parts, image)
     stack.target.put_manifest(parts, image.manifest, name)
@@ -230,7 +229,7 @@ def leave_part(stack: Stack, parts: Repository, wanted: Wanted, image: BuiltImag
 
 
 def join(stack: Stack, place: Repository, parts: Repository, wanted: Wanted, architectures: Iterable[str]) -> Manifest:
-    """The index of the platforms' images. NotFound-like Refused where a part is missing: build it first."""
+    """The index of the images in the repository of parts. Raises Refused if one is missing there or in `place`."""
     children: list[tuple[Manifest, Mapping[str, str]]] = []
     for architecture in architectures:
         name = part_tag(wanted, architecture)
@@ -251,5 +250,5 @@ def together(images: Sequence[BuiltImage], wanted: Wanted) -> Manifest:
 
 
 def scratch_folder() -> tempfile.TemporaryDirectory[str]:
-    """Where layers lie while they are compressed and pushed."""
+    """A folder for layers while they are compressed and pushed."""
     return tempfile.TemporaryDirectory(prefix="tallyman-build-")

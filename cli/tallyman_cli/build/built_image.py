@@ -1,10 +1,11 @@
-"""What a builder made, as an OCI image whose digest depends on the commit alone, and on what builds.
+"""Turns what a builder made into an OCI image whose digest depends on the commit and the builder alone.
 
-Builders stamp the time of the build into the configuration and into every file that they write; here both become the
-commit's. Layers of the base image keep their bytes.
+Builders write the time of the build into the configuration and into every file; both become the time of the commit.
+Layers of the base image keep their bytes.
 """
 
 import json
+import shutil
 import tarfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,8 +33,8 @@ _VOLATILE = ("container", "container_config", "docker_version", "id", "parent", 
 
 @dataclass(frozen=True, slots=True)
 class BuiltImage:
-    """An image with its blobs. `platform`: os/architecture[/variant]; `contents`: the packages found inside; `bases`:
-    the images that it was built upon, as whoever built it names them."""
+    """An image with its blobs. `platform`: os, architecture and, if any, variant; `contents`: the packages in it;
+    `bases`: the images that it was built on, as the builder names them."""
 
     manifest: Manifest
     blobs: tuple[Blob, ...]
@@ -48,15 +49,15 @@ def in_memory(raw: bytes, media_type: str) -> Blob:
 
 
 def to_json(document: Mapping[str, object]) -> bytes:
-    """A document as it is stored; the same document gives the same bytes."""
+    """The bytes of a document; the same document gives the same bytes."""
     return json.dumps(document, separators=(",", ":"), sort_keys=False).encode()
 
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """How an image is finished. `at`: the commit's time; `annotations`: the manifest's; `base`: layers that keep their
-    bytes, each by the digest by which the builder names it; `platform` (os/architecture): what the configuration is to
-    say instead of what the builder wrote; `scratch`: where the layers are put."""
+    """Finishes an image. `at`: the commit's time; `annotations`: the manifest's; `scratch`: a folder for layers;
+    `base`: the layers that keep their bytes, by the digests that the builder uses; `platform` (os/architecture):
+    replaces the one in the configuration."""
 
     at: datetime
     annotations: Mapping[str, str]
@@ -65,8 +66,8 @@ class Finish:
     platform: str | None = None
 
     def from_saved(self, saved: Path) -> BuiltImage:
-        """From the file that `docker save` wrote: layers are named by what they are unpacked (`diff_ids`). Cost: each
-        layer read twice and compressed once, bounded memory."""
+        """From the file of `docker save`, in which `base` are digests of unpacked layers (`diff_ids`). Cost: each layer
+        is read twice and compressed once, in bounded memory."""
         with tarfile.open(saved) as archive:
             (listed,) = json.loads(_read(archive, "manifest.json"))
             config: dict[str, Any] = json.loads(_read(archive, listed["Config"]))
@@ -78,7 +79,8 @@ class Finish:
         return self._image(config, layers)
 
     def from_layout(self, layout: Path) -> BuiltImage:
-        """From an OCI archive: the base's layers are taken over as they lie in their registry, others as above."""
+        """From an OCI archive, in which `base` are digests of compressed layers: those are copied as they are, others
+        treated as above."""
         with tarfile.open(layout) as archive:
             manifest = layout_manifest(archive)
             config: dict[str, Any] = json.loads(_read(archive, _path(manifest["config"]["digest"])))
@@ -103,12 +105,11 @@ class Finish:
     def _kept(self, archive: tarfile.TarFile, layer: Mapping[str, Any], number: int) -> Blob:
         file = self.scratch / f"{number}.kept"
         with _open(archive, _path(layer["digest"])) as source, file.open("wb") as target:
-            while piece := source.read(PIECE):
-                target.write(piece)
+            shutil.copyfileobj(source, target, PIECE)
         return Blob(Digest.parse(layer["digest"]), file.stat().st_size, layer["mediaType"], file=file)
 
     def _look_into(self, kept: Blob, number: int) -> Layer:
-        """A base's layer that is compressed with zstd is not read."""
+        """The packages in a layer of the base image; one that is compressed with zstd is not read."""
         assert kept.file is not None  # it was just written
         if kept.media_type.endswith("zstd"):
             return UNKNOWN
@@ -125,10 +126,10 @@ class Finish:
                 config["variant"] = variant[0]
         config["created"] = format_time(self.at)
         for entry in config.get("history", []):
-            entry["created"] = config["created"]  # a step of the builder's cache is as old as the build that made it
+            entry["created"] = config["created"]  # a step from the builder's cache has the time of an earlier build
         for changing in _VOLATILE:
             config.pop(changing, None)
-        config.get("config", {}).pop("Image", None)  # the engine's id of an image in between
+        config.get("config", {}).pop("Image", None)  # the engine's id of an intermediate image
         config["rootfs"] = {"type": "layers", "diff_ids": [plain for _, plain, _ in layers]}
         config_blob = in_memory(to_json(config), CONFIG)
         document = {
@@ -145,7 +146,7 @@ class Finish:
 
 
 def layout_manifest(archive: tarfile.TarFile) -> dict[str, Any]:
-    """The one image's manifest in an OCI archive. Refused: there are more."""
+    """The manifest of the image in an OCI archive. Raises Refused if it holds several."""
     listed: dict[str, Any] = json.loads(_read(archive, "index.json"))
     while "manifests" in listed:
         images = [m for m in listed["manifests"] if (m.get("platform") or {}).get("os") != "unknown"]
@@ -156,7 +157,7 @@ def layout_manifest(archive: tarfile.TarFile) -> dict[str, Any]:
 
 
 def index_of(children: Sequence[tuple[Manifest, Mapping[str, str]]], annotations: Mapping[str, str]) -> Manifest:
-    """The index of platform images; in the order of their platforms, whoever was built first."""
+    """The index of platform images, ordered by platform whichever was built first."""
     listed = sorted(children, key=lambda child: tuple(child[1].values()))
     document = {
         "schemaVersion": 2,
@@ -178,7 +179,7 @@ def index_of(children: Sequence[tuple[Manifest, Mapping[str, str]]], annotations
 def attachment(
     subject: Manifest, kind: str, document: Mapping[str, object], annotations: Mapping[str, str] | None = None
 ) -> tuple[Manifest, tuple[Blob, ...]]:
-    """A document as a referrer of an image: an artifact manifest, and its blobs."""
+    """A document as a referrer of an image: its artifact manifest, and the blobs of that. `kind`: its media type."""
     content, empty = in_memory(to_json(document), kind), in_memory(b"{}", EMPTY)
     manifest = {
         "schemaVersion": 2,

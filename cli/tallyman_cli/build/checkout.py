@@ -1,4 +1,4 @@
-"""The commit that is built: what Git says of a folder, and nothing that changes when the same commit is built again."""
+"""Reads the commit to build from a folder, and nothing that differs when the same commit is built again."""
 
 import codecs
 import os
@@ -16,14 +16,14 @@ SHORT = 7
 """Digits of the commit in a tag, unless Git needs more to name it."""
 
 FIRST_VERSION = "v0.1.0"
-"""The version of a commit before which there is no version tag, and which has no file VERSION."""
+"""The version of a commit without a file VERSION and without any earlier version tag."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
-    """`folder` at `commit`. `version`: the newest version tag at or before it, or what the file VERSION says;
-    `released`: the version tag of this very commit, if it has one. `source`: where the code comes from, no
-    credentials in it. `author`: of the commit. `doubts`: why the version may be another in a complete clone."""
+    """`folder` at `commit`. `version`: in the file VERSION, else the newest version tag at or before the commit;
+    `released`: the version tag of the commit itself, if it has one; `source`: the URL of the repository without
+    credentials; `author`: of the commit; `doubts`: why a complete clone may give another version."""
 
     folder: Path
     commit: str
@@ -42,10 +42,10 @@ class Checkout:
 
 
 def read(folder: Path) -> Checkout:
-    """Describe the commit that is checked out in a folder.
+    """Describes the commit that is checked out in a folder.
 
-    BadInput: no such folder, no Git, no commit yet, or tracked files differ from the commit. Files that were never
-    committed do not matter: they are not built.
+    Raises BadInput if there is no such folder, no Git or no commit yet, or if tracked files differ from the commit.
+    Files that were never committed may differ: they are not built.
     """
     if not folder.is_dir():
         raise BadInput(f"{folder} is not a folder")
@@ -81,7 +81,7 @@ def _inside(git: Git) -> None:
             f"{git.folder} {what}: an image is built from a commit (git init, git commit). {error}"
         ) from None
     if inside != "true":
-        raise BadInput(f"{git.folder} is no Git checkout but Git's own folder, or a bare repository: check it out")
+        raise BadInput(f"{git.folder} is Git's own folder or a bare repository, not a checkout: check it out")
 
 
 def _as_committed(git: Git) -> None:
@@ -90,7 +90,9 @@ def _as_committed(git: Git) -> None:
     changed = git("status", *options, "--", ".").decode(errors="replace").split("\0")
     if names := [entry[3:] for entry in changed if entry]:
         shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        raise BadInput(f"{git.folder} is not what was committed ({shown}): commit it, or nobody can say what was built")
+        raise BadInput(
+            f"{git.folder} is not what was committed ({shown}): commit it, so that the commit says what was built"
+        )
 
 
 def _commit(raw: bytes) -> tuple[datetime, str]:
@@ -108,7 +110,7 @@ def _commit(raw: bytes) -> tuple[datetime, str]:
 
 
 def branch(folder: Path) -> str | None:
-    """The branch: what CI says, for it builds a commit without one, else what Git says."""
+    """The branch: that of CI, which checks out a commit without a branch, else Git's."""
     for variable in ("CODEBUILD_WEBHOOK_HEAD_REF", "GITHUB_REF", "CI_COMMIT_BRANCH"):
         if ref := os.environ.get(variable):
             return ref.removeprefix("refs/heads/") if not ref.startswith(("refs/tags/", "refs/pull/")) else None
@@ -117,7 +119,7 @@ def branch(folder: Path) -> str | None:
 
 
 def _version(git: Git, commit: str) -> tuple[Version, tuple[str, ...]]:
-    """The version, and why it may be another in a complete clone."""
+    """The version, and why a complete clone may give another one."""
     raw = git.file(commit, "VERSION")
     if raw is not None:
         text = decode(raw, f"{git.folder / 'VERSION'}").strip()

@@ -1,4 +1,4 @@
-"""`tallyman build`: from a commit to an image that is pushed."""
+"""`tallyman build`: builds the image of a commit, and pushes it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ def build(  # noqa: PLR0913 - each argument is an option of the command
         typer.Option(
             "--parts",
             metavar="NAME",
-            help="The repository of platform images that are joined later: push without tags, note the image there.",
+            help="Push this platform's image without tags, and to this repository too, from which --join takes it.",
             show_default=False,
         ),
     ] = None,
@@ -57,7 +57,7 @@ def build(  # noqa: PLR0913 - each argument is an option of the command
         typer.Option(
             "--join",
             metavar="ARCHITECTURES",
-            help="Build nothing: join the images in --parts (amd64,arm64) into an index.",
+            help="Build nothing: join the images of these architectures (amd64,arm64) in --parts into an index.",
             show_default=False,
         ),
     ] = None,
@@ -76,7 +76,7 @@ def build(  # noqa: PLR0913 - each argument is an option of the command
             "--sbom",
             metavar="FILE",
             help="The image's SBOM from a scanner, SPDX or CycloneDX as JSON.",
-            show_default="one of the packages found inside",
+            show_default="made of the packages in the image",
         ),
     ] = None,
     sign: Annotated[
@@ -94,8 +94,8 @@ def build(  # noqa: PLR0913 - each argument is an option of the command
 ) -> None:
     """Build the image of a commit and push it, tagged with version and commit.
 
-    The same commit gives the same digest. A tag that is there and was built from this commit: done already. One that
-    was built from another: refused, with the tag to use. Exit status: 0 done, 1 refused or failed, 2 bad input.
+    The same commit gives the same digest. If the tags exist and were built from this commit, nothing is done; if from
+    another commit, the build is refused with the tag to use. Exit status: 0 done, 1 refused or failed, 2 bad input.
     """
     if not repository:
         raise BadInput("which repository? name it with --repository, such as --repository rocketseat/widget-server")
@@ -131,7 +131,7 @@ def _only(wanted: Wanted, platforms: list[str]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Pushing:
-    """Where an image goes and how: for which platforms, through which repository of parts, with which SBOM."""
+    """How an image is pushed: environment, platforms, repositories of parts and of the cache, a scanner's SBOM."""
 
     environment: str
     platforms: list[str]
@@ -182,7 +182,7 @@ def _push(wanted: Wanted, to: Pushing, opened: Stack) -> dict[str, Any]:
 
 
 def _publish(opened: Stack, place: Repository, wanted: Wanted, root: Manifest, on: Sequence[Base]) -> Manifest:
-    """An index with its provenance, then the tags; an image is there already."""
+    """Pushes an index with its provenance (an image was pushed before), then sets the tags. Returns the manifest."""
     if root.is_index:
         opened.target.put_manifest(place, root)
         _say(building.attach(opened, place, wanted, root, on, None))
@@ -198,7 +198,7 @@ def _say(referrers: list[Digest]) -> None:
 def _answer(
     wanted: Wanted, manifest: Manifest, place: Repository | None, state: str, opened: Stack | None = None
 ) -> dict[str, Any]:
-    """What `--json` prints. `images`: what a client can pull, inside a local cloud from there."""
+    """The form of `build --json`. `images`: the address that clients pull, inside a local cloud of that."""
     tags = list(wanted.suggestion.tags) if state in ("pushed", "there") else []
     registry: EcrRegistry | None = place.registry if place else None
     return {

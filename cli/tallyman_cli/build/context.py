@@ -1,4 +1,4 @@
-"""The context of a build: the folder as committed, its submodules included, as a tar."""
+"""The context of a build: the committed folder with its submodules, as a tar."""
 
 import io
 import os
@@ -16,10 +16,10 @@ _SUBMODULE = b"160000"
 
 
 def archive(checkout: Checkout) -> bytes:
-    """The folder as committed, for `docker build -`: every time is the commit's. What .gitignore names, and whatever
-    else was not committed, is not in it. Submodules are, at the commits that are recorded.
+    """The committed folder for `docker build -`, with the commit's time on every file. It holds nothing that was not
+    committed, and submodules at the recorded commits.
 
-    BadInput where a submodule, or a file of Git LFS, is not there: with what to do. Cost: all is held in memory.
+    Raises BadInput, with what to do, if a submodule or the content of a Git LFS file is missing. Held in memory.
     """
     raw = _content(checkout.folder, checkout.commit)
     found = submodules(checkout.folder, checkout.commit)
@@ -33,7 +33,7 @@ def archive(checkout: Checkout) -> bytes:
 
 
 def submodules(folder: Path, commit: str) -> list[tuple[str, str]]:
-    """The path below the folder, and the commit, of each submodule. Cost: one listing of the folder's files."""
+    """The path below the folder and the commit of each submodule. Cost: a listing of the folder's files."""
     found = []
     for entry in Git(folder)("ls-tree", "-r", "-z", commit, "--", ".").split(b"\0"):
         described, _, path = entry.partition(b"\t")
@@ -44,9 +44,9 @@ def submodules(folder: Path, commit: str) -> list[tuple[str, str]]:
 
 
 def _add(whole: tarfile.TarFile, folder: Path, path: str, commit: str, at: int) -> None:
-    """Adds a submodule, and those within it."""
+    """Adds a submodule with its own submodules."""
     inside, how = folder / path, f"git -C {folder} submodule update --init --recursive"
-    # Without a checkout of its own Git answers for the repository around it.
+    # In a submodule that is not checked out Git answers for the repository around it.
     if not inside.is_dir() or Git(inside).text("rev-parse", "--show-prefix"):
         raise BadInput(f"the submodule {path} is not checked out, and would be missing in the image: {how}")
     try:
@@ -64,8 +64,9 @@ def _add(whole: tarfile.TarFile, folder: Path, path: str, commit: str, at: int) 
 
 
 def _content(folder: Path, commit: str) -> bytes:
-    """The folder at the commit, without submodules, as a tar. Made in a Git directory of its own, on the repository's
-    objects: no setting, filter or `info/attributes` of a person changes it, the commit's own `.gitattributes` do."""
+    """The folder at the commit without submodules, as a tar. Made from a temporary Git directory that shares the
+    repository's objects, so that the commit's `.gitattributes` apply, and no setting, filter or `info/attributes` of a
+    person does."""
     git = Git(folder)
     if git.found("config", "--get", "extensions.partialClone"):
         git("archive", "--format=tar", commit)  # fetches what is missing, which the directory below can't
@@ -76,7 +77,7 @@ def _content(folder: Path, commit: str) -> bytes:
         (own / "HEAD").write_text(f"{commit}\n")
         (own / "config").write_text(_CONFIG.format(kind=git.text("rev-parse", "--show-object-format")))
         (own / "objects/info/alternates").write_text(f"{_git_path(git, 'objects')}\n")
-        # For what `export-subst` puts in: the checkout's doubts say whether tags are missing.
+        # Tags, for `export-subst`. The checkout's doubts say whether some are missing.
         (own / "packed-refs").write_bytes(git("for-each-ref", "--format=%(objectname) %(refname)", "refs/tags"))
         if (shallow := _git_path(git, "shallow")).exists():
             shutil.copy(shallow, own / "shallow")

@@ -1,4 +1,4 @@
-"""One image of one platform, built from a commit by whatever builds here."""
+"""Builds one image of one platform from a commit."""
 
 import json
 import re
@@ -18,8 +18,8 @@ from tallyman_cli.build.metadata import bases as used_bases
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What is built how. `cache`: where the builder's cache is kept, an address such as HOST/NAME:TAG; only a BuildKit
-    by itself can, others do without."""
+    """How to build an image. `cache`: where the builder keeps its cache (HOST/NAME:TAG), if it is a separate BuildKit;
+    others have none."""
 
     builder: Builder
     checkout: Checkout
@@ -28,11 +28,11 @@ class Recipe:
     cache: str | None = None
 
     def build(self, scratch: Path, say: Say) -> BuiltImage:
-        """Refused with the builder's last words where it fails. Cost: besides the build, one of the base image alone,
-        to know its layers, and what `Finish` says."""
+        """Builds the image. Raises Refused, with the end of the builder's output, if it fails. Cost: the build, a
+        second one of the base image alone, to know its layers, and that of `Finish`."""
         dockerfile = dockerfile_of(self.checkout)
         alone = base_alone(dockerfile)
-        # From scratch a builder may name its own platform, whatever was asked for; a base image names the right one.
+        # Without a base image a builder may write its own platform into the configuration.
         platform = None if alone else self.platform
         labels = [word for name, value in self.labels.items() for word in ("--label", f"{name}={value}")]
         try:
@@ -52,12 +52,12 @@ class Recipe:
         return replace(built, bases=self._bases(dockerfile, metadata_of(scratch / "image"), built.platform))
 
     def _bases(self, dockerfile: str, metadata: Path, platform: Mapping[str, str]) -> tuple[Base, ...]:
-        """The images that were used: as buildx names them, else as the Dockerfile does."""
+        """The images that were used: by buildx's metadata, else by the Dockerfile."""
         return used_bases(metadata) or bases(dockerfile, platform_arguments(platform))
 
     def _run(self, context: bytes, made: Path, more: list[str], say: Say | None) -> Path:
-        """Builds; what is there then: the OCI archive, or a file with the image's id. `say`: None for the base alone,
-        which needs no cache."""
+        """Runs the builder. Returns `made`, which then is the OCI archive, or a file with the image's id. `say` None:
+        build without a cache."""
         command = [*self.builder.command(), *more]
         if self.builder.apart:
             command += ["--output", f"type=oci,dest={made},compression=gzip"]
@@ -80,7 +80,7 @@ class Recipe:
             run([*command, "-"], context)
         else:
             for words in re.findall(r"^#\d+ ERROR: (.+)$", said, re.MULTILINE):
-                # a step that failed would have failed the build; that there is no cache yet is not news
+                # Errors of other steps would have failed the build. A cache that does not exist yet is no error.
                 if not ("importer" in words and "not found" in words):
                     say(f"the cache {self.cache}: {words}")
         return made
@@ -97,12 +97,12 @@ class Recipe:
 
 
 def metadata_of(made: Path) -> Path:
-    """Where buildx writes what it says of a build."""
+    """The metadata file of a build, which buildx writes."""
     return made.with_suffix(".metadata.json")
 
 
 def platform_arguments(platform: Mapping[str, str]) -> dict[str, str]:
-    """The variables that a builder sets by itself for the platform that it builds for."""
+    """The variables that a builder sets for the target platform."""
     named = {"TARGETOS": "os", "TARGETARCH": "architecture", "TARGETVARIANT": "variant"}
     found = {variable: platform[key] for variable, key in named.items() if platform.get(key)}
     return found | {"TARGETPLATFORM": "/".join(found.values())}
@@ -112,7 +112,7 @@ _ABSENT = re.compile(r"pull access denied|failed to resolve source metadata|mani
 
 
 def _absent_base(words: str, dockerfile: str) -> str:
-    """What to do where a builder did not get a base image: its own words speak of access."""
+    """What to do if a builder found no base image, which its own message calls a lack of access; else empty."""
     if not _ABSENT.search(words):
         return ""
     used = bases(dockerfile)

@@ -1,4 +1,4 @@
-"""What a Dockerfile builds upon, read as BuildKit reads it.
+"""Reads the base images of a Dockerfile, as BuildKit does.
 
 The rules are those of BuildKit's parser: directives at the top, the escape character, continued lines, comments between
 them, heredocs, words with quotes, variables with their modifiers.
@@ -14,7 +14,7 @@ from tallyman_cli.build.dockerfile_words import expand, heredocs, split
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """An image that a Dockerfile builds upon, or copies from. `digest`: as pinned there, None where it is not."""
+    """An image that a Dockerfile builds on, or copies from. `digest`: None if it is not pinned."""
 
     image: str
     digest: str | None
@@ -22,8 +22,8 @@ class Base:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """`image`: what FROM names, variables put in; `written`: the instruction itself; `name`: after AS, in small
-    letters; `parent`: the earlier stage that it continues; `copied`: images that it copies or mounts from."""
+    """A stage. `image`: after FROM, with variables replaced; `written`: the instruction; `name`: after AS, in lower
+    case; `parent`: the earlier stage that it continues; `copied`: images that it copies or mounts from."""
 
     image: str
     written: str
@@ -33,7 +33,7 @@ class Stage:
 
     @property
     def root(self) -> "Stage":
-        """The stage at the beginning of its chain: what that is built upon is not a stage."""
+        """The first stage of its chain, which builds on an image."""
         return self.parent.root if self.parent else self
 
 
@@ -50,9 +50,9 @@ SCRATCH = "scratch"
 
 
 def bases(text: str, given: Mapping[str, str] | None = None) -> tuple[Base, ...]:
-    """The images of a Dockerfile that come from outside: of FROM, COPY --from and RUN --mount; `scratch` and stages are
-    none. `given`: variables such as TARGETARCH; of others the default counts, and one without a value stays as it is
-    written. BadInput: it is not a Dockerfile."""
+    """The images in FROM, COPY --from and RUN --mount, without `scratch` and stages. `given`: values of variables such
+    as TARGETARCH; others have their defaults, and a variable without a value stays as written. Raises BadInput if it is
+    not a Dockerfile."""
     found: list[str] = []
     for stage in parse(text, given).stages:
         if stage.parent is None and stage.image != SCRATCH:
@@ -62,8 +62,8 @@ def bases(text: str, given: Mapping[str, str] | None = None) -> tuple[Base, ...]
 
 
 def base_alone(text: str) -> str | None:
-    """A Dockerfile of nothing but what the last stage is built upon, for whoever builds it to find out which layers
-    are the base's; variables are left to the builder. None: it builds upon nothing."""
+    """A Dockerfile of nothing but the base image of the last stage: a build of it shows which layers are the base
+    image's. The builder replaces its variables. None: there is no base image."""
     parsed = parse(text)
     last = parsed.stages[-1].root
     if last.image == SCRATCH:
@@ -72,13 +72,13 @@ def base_alone(text: str) -> str | None:
 
 
 def stands_on(text: str, given: Mapping[str, str] | None = None) -> Base | None:
-    """The image that the last stage is built upon; `scratch` is one here. None where only who builds it can say."""
+    """The base image of the last stage, perhaps `scratch`. None: only the builder knows it."""
     image = parse(text, given).stages[-1].root.image
     return None if not image or "$" in image else _base(image)
 
 
 def parse(text: str, given: Mapping[str, str] | None = None) -> Dockerfile:
-    """Reads a Dockerfile. BadInput: it has no FROM, or something is before it that may not be there."""
+    """Parses a Dockerfile. Raises BadInput if it has no FROM, or another instruction than ARG before it."""
     directives, escape = _directives(text)
     variables = dict(given or {})
     arguments: list[str] = []
@@ -122,7 +122,7 @@ def _stage(line: str, rest: str, escape: str, variables: Mapping[str, str], befo
 
 
 def _arguments(rest: str, escape: str, into: dict[str, str], inherited: Mapping[str, str]) -> None:
-    """Takes over the values of ARG: `NAME=value …`, or `NAME`, whose value an ARG before the first stage gave it."""
+    """Adds the values of ARG: `NAME=value …`, or `NAME` with the value of an ARG before the first stage."""
     for word in split(rest, escape):
         name, given, value = word.partition("=")
         if given:
@@ -132,7 +132,7 @@ def _arguments(rest: str, escape: str, into: dict[str, str], inherited: Mapping[
 
 
 def _environment(rest: str, escape: str, into: dict[str, str]) -> None:
-    """Takes over the values of ENV: `NAME=value …`, or `NAME value`, of which the rest of the line is the value."""
+    """Adds the values of ENV: `NAME=value …`, or `NAME value`, in which the rest of the line is the value."""
     words = split(rest, escape)
     if words and "=" not in words[0]:
         words = [f"{words[0]}={' '.join(words[1:])}"]
@@ -183,8 +183,7 @@ def _directives(text: str) -> tuple[tuple[str, ...], str]:
 
 
 def _instructions(text: str, escape: str) -> Iterator[str]:
-    """One a line, without comments: what goes on after the escape character at the end of a line is joined, what a
-    heredoc holds is left out. The keyword is followed by one blank."""
+    """The instructions without comments and heredocs, with continued lines joined, and one blank after the keyword."""
     mark = re.escape(escape)
     goes_on = re.compile(rf"(?:(?<=[^{mark}])|^){mark}[ \t]*$")
     lines = iter(text.removeprefix("\ufeff").split("\n"))
@@ -216,7 +215,7 @@ def _continuation(lines: Iterator[str]) -> str | None:
 
 
 def _skip(lines: Iterator[str], name: str, tabs: bool) -> None:
-    """To the end of a heredoc. BadInput: it has none."""
+    """Skips to the end of a heredoc. Raises BadInput if it has none."""
     for line in lines:
         line = line.rstrip("\r")
         if (line.lstrip("\t") if tabs else line) == name:

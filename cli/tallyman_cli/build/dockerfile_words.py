@@ -6,8 +6,8 @@ from fnmatch import translate
 
 
 def expand(word: str, variables: Mapping[str, str], escape: str = "\\") -> str:
-    """A word with its quotes taken away and its variables put in. A variable that has no value stays as it is written,
-    so that a `$` in the result says that only the builder knows."""
+    """The word without quotes, and with its variables replaced. A variable without a value stays as written: a `$` in
+    the result means that only the builder knows it."""
     return _Reader(word, variables, escape).read()
 
 
@@ -55,7 +55,7 @@ class _Reader:
         self.at = 0
 
     def read(self, until: str = "") -> str:
-        """To the end, or to the letter `until`, which is passed over."""
+        """Reads to the end, or past the next letter `until`. Returns the expanded text."""
         made = ""
         while self.at < len(self.word):
             letter = self.word[self.at]
@@ -143,7 +143,7 @@ class _Reader:
         return self.word[start : self.at]
 
     def _unless(self, value: str | None, start: int) -> str:
-        """The value; where there is none, the variable as it is written."""
+        """The value; the variable as written if it has none."""
         return self.word[start : self.at] if value is None else value
 
 

@@ -1,14 +1,14 @@
-"""Git's plumbing, asked so that the answer depends on the repository alone.
+"""Runs Git's plumbing commands so that the answer depends on the repository alone.
 
 Neither a person's settings (columns, colours, signatures), nor the locale, nor the variables that Git sets for its
 hooks (GIT_DIR, GIT_INDEX_FILE, GIT_WORK_TREE …) change what a commit is. An archive is made apart from all settings
-(context.py); how a checkout is converted (line endings, filters) is the person's affair, and `git status` follows it.
-What Git says on stderr reaches the person: in the error, or as a note where the command succeeds all the same.
+(context.py); `git status` follows the person's settings of line endings and filters, as the checkout does. Git's stderr
+is shown: in the error, or as a note if the command succeeds.
 """
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from tallyman.errors import BadInput
 from tallyman_cli.shared import output
 
 _KEPT = ("GIT_CONFIG_", "GIT_CEILING_DIRECTORIES", "GIT_DISCOVERY_ACROSS_FILESYSTEM", "GIT_EXEC_PATH")
-"""Variables of a person that stay: where settings lie (safe.directory is one of them), and how far Git searches."""
+"""Variables that Git keeps: where settings are (safe.directory among them), and how far it searches."""
 
 _SETTINGS = {
     "color.ui": "false",
@@ -25,7 +25,7 @@ _SETTINGS = {
     "core.quotePath": "false",
     "log.showSignature": "false",
 }
-"""Settings that would change an answer: set here for every call, whatever a person prefers."""
+"""Settings that would change an answer, fixed for every call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,31 +36,24 @@ class Git:
     apart: Mapping[str, str] = field(default_factory=dict)
 
     def __call__(self, *words: str, given: bytes | None = None) -> bytes:
-        """What the command answers. BadInput with Git's own words where it fails."""
-        done = self._run(words, given)
-        if done.returncode:
-            raise BadInput(f"git {words[0]} fails in {self.folder}: {_words(done) or f'exit {done.returncode}'}")
-        if said := _words(done):
-            output.trouble(f"git {words[0]}: {said}")
-        return done.stdout
+        """The output of a command. Raises BadInput, with Git's own words, if it fails."""
+        return self._answer(words, self._run(words, given))
 
     def text(self, *words: str) -> str:
         """The answer without the line break at its end."""
-        return self(*words).decode(errors="replace").rstrip("\n")
+        return _text(self(*words))
 
     def lines(self, *words: str) -> list[str]:
         """The lines of the answer."""
         return [line for line in self.text(*words).splitlines() if line]
 
     def found(self, *words: str) -> str | None:
-        """The answer of a command that exits with 1, and answers nothing, where there is nothing to be found: None
-        then."""
+        """The output of a command that exits with 1, without output, if it finds nothing; None then."""
         done = self._run(words, None)
         if done.returncode == 1 and not done.stdout:
-            if said := _words(done):
-                output.trouble(f"git {words[0]}: {said}")
+            _note(words, done)
             return None
-        return self.text(*words)
+        return _text(self._answer(words, done))
 
     def file(self, commit: str, path: str) -> bytes | None:
         """A file of the commit, below this folder, links followed; None where it has none of that name."""
@@ -68,6 +61,12 @@ class Git:
         head, _, rest = answer.partition(b"\n")
         kind = head.split(b" ")
         return rest[: int(kind[2])] if len(kind) == 3 and kind[1] == b"blob" and kind[2].isdigit() else None
+
+    def _answer(self, words: Sequence[str], done: subprocess.CompletedProcess[bytes]) -> bytes:
+        if done.returncode:
+            raise BadInput(f"git {words[0]} fails in {self.folder}: {_words(done) or f'exit {done.returncode}'}")
+        _note(words, done)
+        return done.stdout
 
     def _run(self, words: tuple[str, ...], given: bytes | None) -> subprocess.CompletedProcess[bytes]:
         settings = [word for name, value in _SETTINGS.items() for word in ("-c", f"{name}={value}")]
@@ -98,3 +97,12 @@ def environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
 
 def _words(done: subprocess.CompletedProcess[bytes]) -> str:
     return done.stderr.decode(errors="replace").strip()
+
+
+def _note(words: Sequence[str], done: subprocess.CompletedProcess[bytes]) -> None:
+    if said := _words(done):
+        output.trouble(f"git {words[0]}: {said}")
+
+
+def _text(answer: bytes) -> str:
+    return answer.decode(errors="replace").rstrip("\n")

@@ -1,10 +1,12 @@
-"""Layers on their way from a builder to a registry: of one time, compressed the same way each time."""
+"""Prepares a builder's layers for a registry: the same time for every file, the same compression each time."""
 
 import gzip
 import hashlib
 import io
+import shutil
 import tarfile
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -34,52 +36,28 @@ class Blob:
                 yield piece
 
     def descriptor(self) -> dict[str, object]:
-        """What a manifest says of it."""
+        """Its descriptor in a manifest."""
         return {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
 
 
 def unpack(source: IO[bytes], target: Path) -> Path:
-    """The layer as it is without compression, gzip or none. Refused: it is compressed otherwise."""
+    """Writes a layer without its compression (gzip or none) to `target`. Raises Refused if it is compressed with
+    zstd."""
     head = source.read(4)
-    whole = _Rest(head, source)
+    source.seek(0)
     if head == _ZSTD:
         raise Refused(
             "a layer is compressed with zstd: have the builder compress with gzip, or take another base image"
         )
-    with target.open("wb") as file:
-        if head.startswith(_GZIP):
-            with gzip.GzipFile(fileobj=whole, mode="rb") as plain:
-                _copy(plain, file)
-        else:
-            _copy(whole, file)
+    packed = head.startswith(_GZIP)
+    with gzip.GzipFile(fileobj=source) if packed else nullcontext(source) as plain, target.open("wb") as file:
+        shutil.copyfileobj(plain, file, PIECE)
     return target
 
 
-class _Rest(io.RawIOBase):
-    """What was read already, and the rest."""
-
-    def __init__(self, head: bytes, rest: IO[bytes]) -> None:
-        self._head, self._rest = head, rest
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        head, self._head = self._head, b""
-        if size < 0:
-            return head + self._rest.read()
-        self._head = head[size:]
-        return head[:size] if head else self._rest.read(size)
-
-
-def _copy(source: io.IOBase, target: IO[bytes]) -> None:
-    while piece := source.read(PIECE):
-        target.write(piece)
-
-
 def settle_times(plain: Path, epoch: int) -> None:
-    """Every entry of a layer gets this time. When a file was really written depends on what the builder still had: a
-    layer of its cache is as old as the build that made it, and would give another digest than one made anew."""
+    """Sets the time of every entry of a layer. The times that the builder wrote depend on its cache: a layer from there
+    has those of an earlier build, and would get another digest than one that is built now."""
     settled = plain.with_suffix(".settled")
     with tarfile.open(plain) as source, tarfile.open(settled, "w", format=tarfile.PAX_FORMAT) as target:
         for entry in source:
@@ -93,19 +71,18 @@ def settle_times(plain: Path, epoch: int) -> None:
 
 
 def compress(plain: Path) -> Blob:
-    """The same bytes for the same layer: no name and no time in the head."""
+    """Compresses a layer with gzip. The same layer gives the same bytes: the header has no name and no time."""
     packed = plain.with_suffix(".gz")
     with (
         plain.open("rb") as source,
         packed.open("wb") as target,
         gzip.GzipFile(filename="", mode="wb", fileobj=target, compresslevel=6, mtime=0) as stream,
     ):
-        while piece := source.read(PIECE):
-            stream.write(piece)
+        shutil.copyfileobj(source, stream, PIECE)
     return Blob(digest_of(packed), packed.stat().st_size, LAYER, file=packed)
 
 
 def digest_of(file: Path) -> Digest:
-    """Of a file's bytes."""
+    """The digest of a file."""
     with file.open("rb") as stream:
         return Digest("sha256:" + hashlib.file_digest(stream, "sha256").hexdigest())

@@ -1,4 +1,4 @@
-"""The build that runs: what CI says of itself, for the provenance. None of it goes into the image."""
+"""The CI run that builds, for the provenance. Nothing of it goes into the image."""
 
 import os
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from tallyman.domain.images.provenance import BUILD
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """`builder`: who built, by a URI where it is a service; `id`, `url`: of the run; `person`: who asked for it."""
+    """`builder`: a URI if it is a service; `id`, `url`: of the run; `person`: who started it."""
 
     builder: str = "tallyman build"
     id: str | None = None
@@ -19,13 +19,13 @@ class Invocation:
 
     @property
     def annotations(self) -> dict[str, str]:
-        """What a statement carries, from which the ledger learns it; empty where nobody gave the run a name."""
+        """The annotations of the provenance, from which the ledger records the run; empty if the run has no id."""
         values = {"id": self.id, "url": self.url, "builder": self.builder, "person": self.person}
         return {BUILD + name: text for name, text in values.items() if text} if self.id else {}
 
 
 def here(environ: Mapping[str, str] | None = None) -> Invocation:
-    """What CodeBuild, GitHub Actions or GitLab say of this run; on a person's machine nothing."""
+    """The run of CodeBuild, GitHub Actions or GitLab, by its variables; elsewhere an invocation without an id."""
     env = os.environ if environ is None else environ
     if build := env.get("CODEBUILD_BUILD_ID"):
         person = env.get("CODEBUILD_WEBHOOK_ACTOR_ACCOUNT_ID") or env.get("CODEBUILD_INITIATOR")
@@ -44,13 +44,10 @@ def here(environ: Mapping[str, str] | None = None) -> Invocation:
 
 
 def _console(arn: str) -> str | None:
-    """arn:aws:codebuild:REGION:ACCOUNT:build/PROJECT:ID as its page in the console; of AWS's own partition alone."""
+    """The console's page of arn:aws:codebuild:REGION:ACCOUNT:build/PROJECT:ID; None outside the partition aws."""
     parts = arn.split(":", 5)
     if len(parts) < 6 or parts[1] != "aws" or not parts[5].startswith("build/"):
         return None
     region, account, build = parts[3], parts[4], parts[5].removeprefix("build/")
-    project, page = (
-        build.partition(":")[0],
-        "https://{}.console.aws.amazon.com/codesuite/codebuild/{}/projects/{}/build/{}",
-    )
-    return page.format(region, account, project, quote(build, safe=""))
+    console = f"https://{region}.console.aws.amazon.com/codesuite/codebuild/{account}"
+    return f"{console}/projects/{build.partition(':')[0]}/build/{quote(build, safe='')}"

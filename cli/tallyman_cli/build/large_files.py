@@ -1,4 +1,4 @@
-"""Files that Git LFS keeps outside the repository: the commit holds a pointer, and the image needs the content."""
+"""Replaces the pointers of Git LFS in a build's context by the content that they name."""
 
 import hashlib
 import io
@@ -12,12 +12,12 @@ from tallyman_cli.build.git import Git
 
 _POINTER = re.compile(rb"version https://git-lfs\.github\.com/spec/v1\n(?:.*\n)*?oid sha256:([0-9a-f]{64})\nsize \d+\n")
 _LONGEST = 1024
-"""Bytes of a pointer, by its specification."""
+"""Bytes of a pointer at most, by its specification."""
 
 
 def with_large_files(folder: Path, raw: bytes) -> bytes:
-    """The tar of a folder with the content of each file of Git LFS in place of its pointer, whether or not LFS is set
-    up on this machine. BadInput: a content is not here."""
+    """The tar of a folder with the content of each Git LFS file instead of its pointer, even if LFS is not installed.
+    Raises BadInput if a content is not on this machine."""
     with tarfile.open(fileobj=io.BytesIO(raw)) as whole:
         oids = {entry.name: found[1].decode() for entry, found in _pointers(whole)}
         if not (wanted := _kept_by_lfs(folder, oids)):
@@ -43,7 +43,7 @@ def _pointers(whole: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, re.Matc
 
 
 def _kept_by_lfs(folder: Path, names: dict[str, str]) -> set[str]:
-    """Those whose attributes say so: a document about LFS may look like a pointer."""
+    """The files that are LFS's by their attributes: a document about LFS may look like a pointer."""
     given = b"".join(name.encode(errors="surrogateescape") + b"\0" for name in names)
     attributes = Git(folder)("check-attr", "-z", "--stdin", "filter", given=given).split(b"\0") if names else []
     values = zip(attributes[::3], attributes[2::3], strict=False)
@@ -51,7 +51,7 @@ def _kept_by_lfs(folder: Path, names: dict[str, str]) -> set[str]:
 
 
 def _content(folder: Path, name: str, oid: str) -> Path:
-    """Where the content is: in the store of LFS, or checked out."""
+    """The file with the content: in the store of LFS, or in the checkout. Raises BadInput."""
     git = Git(folder)
     store = Path(git.text("rev-parse", "--git-common-dir"), git.found("config", "--get", "lfs.storage") or "lfs")
     for path in (folder / store / "objects" / oid[:2] / oid[2:4] / oid, folder / name):

@@ -1,4 +1,4 @@
-"""What buildx says of a build in its metadata file: the images that it really used, each with its digest."""
+"""Reads buildx's metadata file of a build: the images that it used, each with its digest."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -12,8 +12,8 @@ _PROVENANCE = "buildx.build.provenance"
 
 
 def bases(file: Path) -> tuple[Base, ...]:
-    """The images of a metadata file; none where there is no such file, or nothing about them in it (before buildx 0.14,
-    or with a BuildKit that keeps no history)."""
+    """The images in a metadata file; none if there is no such file, or it names none (before buildx 0.14, or with a
+    BuildKit that keeps no history)."""
     try:
         found = json.loads(file.read_bytes())
     except (FileNotFoundError, ValueError):
@@ -26,7 +26,7 @@ def bases(file: Path) -> tuple[Base, ...]:
 
 
 def _images(statement: Any) -> Iterator[Base]:
-    """Of a predicate of SLSA 0.2 (`materials`) or 1.0 (`resolvedDependencies`), bare or in its statement."""
+    """The images in a predicate of SLSA 0.2 (`materials`) or 1.0 (`resolvedDependencies`), bare or in a statement."""
     for document in (statement, _within(statement, "predicate")):
         listed = _within(document, "materials") or _within(_within(document, "buildDefinition"), "resolvedDependencies")
         for each in listed if isinstance(listed, list) else ():

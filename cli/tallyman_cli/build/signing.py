@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from tallyman.errors import BadInput
+from tallyman_cli.build.statements import IN_TOTO
 
 if TYPE_CHECKING:
     from tallyman_cli.shared.context import AwsClients
 
-IN_TOTO = "application/vnd.in-toto+json"
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
-STATEMENT = "https://in-toto.io/Statement/v1"
 SIGN = "https://sigstore.dev/cosign/sign/v1"
-"""The predicate of the statement that an image is signed: it says nothing else about it."""
+"""The predicate type of a plain signature of an image, which states nothing else."""
 
 
 class Signer(Protocol):
@@ -35,7 +34,7 @@ class KeyFile:
     """A private key in a PEM file, without a password: ECDSA on P-256 or P-384, RSA of 2048 bits or more, Ed25519."""
 
     def __init__(self, pem: bytes, name: str) -> None:
-        """BadInput where it is none."""
+        """`name`: for errors. Raises BadInput if it is not such a key."""
         try:
             from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
             from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -58,7 +57,7 @@ class KeyFile:
 
     @classmethod
     def read(cls, path: Path) -> "KeyFile":
-        """BadInput where it can't be read, or holds no private key."""
+        """Reads a file. Raises BadInput if it can't be read, or holds no private key."""
         try:
             return cls(path.read_bytes(), str(path))
         except OSError as error:
@@ -83,7 +82,7 @@ class KeyFile:
 
 
 def signer_of(named: str, clients: "Callable[[], AwsClients] | None") -> Signer:
-    """The key that `--sign` names: the ARN of a key of KMS, or a file. BadInput where it is neither."""
+    """The signer that `--sign` names: a key of KMS by its ARN, or a file. Raises BadInput if it is neither."""
     if not named.startswith("arn:"):
         return KeyFile.read(Path(named))
     if ":kms:" not in named or clients is None:
@@ -97,7 +96,8 @@ def signer_of(named: str, clients: "Callable[[], AwsClients] | None") -> Signer:
 
 
 def bundle(signer: Signer, statement: Mapping[str, object]) -> dict[str, object]:
-    """The statement in an envelope that is signed, with a hint at the key: its public half is the reader's matter."""
+    """The statement in a signed envelope, as a Sigstore bundle. It does not hold the public key, which a verifier has
+    to know."""
     payload = json.dumps(statement, separators=(",", ":")).encode()
     data = b"DSSEv1 %d %s %d %s" % (len(IN_TOTO), IN_TOTO.encode(), len(payload), payload)
     return {

@@ -1,7 +1,7 @@
-"""What is said of a build, beside the image: its labels, and its provenance (in-toto, SLSA 1.0). The SBOM: sbom.py.
+"""Statements about a build: the labels of the image, and its provenance (in-toto, SLSA 1.0). SBOMs: sbom/document.py.
 
-SBOM and provenance are referrers, never inside an index: the image has the same digest with and without them. Only the
-provenance says which build it was.
+SBOM and provenance are referrers, never inside an index, so that the image has the same digest with and without them.
+Only the provenance names the build.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ SBOM_PREDICATES = {SPDX: "https://spdx.dev/Document", CYCLONEDX: "https://cyclon
 
 
 def annotations(checkout: Checkout, version: str) -> dict[str, str]:
-    """What image and labels say of where they come from (OCI image-spec, annotations.md)."""
+    """The annotations of an image about its source (OCI image-spec, annotations.md)."""
     annotations = {
         "org.opencontainers.image.revision": checkout.commit,
         "org.opencontainers.image.source": checkout.source,
@@ -32,7 +32,7 @@ def annotations(checkout: Checkout, version: str) -> dict[str, str]:
 
 
 def of_base(base: Base | None) -> dict[str, str]:
-    """What image and labels say of the image that it stands on."""
+    """The annotations of an image about its base image."""
     if base is None:
         return {}
     base_annotations = {"org.opencontainers.image.base.name": base.image}
@@ -42,7 +42,7 @@ def of_base(base: Base | None) -> dict[str, str]:
 def provenance(
     name: str, subject: Manifest, checkout: Checkout, on: Sequence[Base], by: Invocation
 ) -> dict[str, object]:
-    """Which commit it was built from, upon what, and by which build for whom."""
+    """The statement of the commit, the base images (`on`), the build and the person behind an image."""
     invocation = {"url": by.url, "person": by.person}
     dependencies: list[dict[str, object]] = [
         {"uri": checkout.source or f"git:{checkout.folder.name}", "digest": {"gitCommit": checkout.commit}}

@@ -34,7 +34,7 @@ def suggest_tags(
     """Say which tags a build of this commit gets, one a line.
 
     The version and the commit (v1.4.0-3f2a91c), the version alone where the commit has that Git tag, and branch tags
-    where the policy lets them move. Without --repository no policy is asked. Exit status: 2 where no tag is allowed.
+    that the policy lets move. Without --repository no policy is read. Exit status: 0 shown, 2 no tag is allowed.
     """
     checkout = read(path)
     rule = None

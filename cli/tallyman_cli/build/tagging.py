@@ -1,4 +1,4 @@
-"""Which tags a build gets: the same code reads them that the policy's rules are read by."""
+"""Suggests the tags of a build, which the code that reads the policy's rules reads too."""
 
 import re
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ MAIN = ("main", "master")
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """`tags`: the version with the commit first, so that no tag that moves is ever alone; `left_out`: tags that the
-    policy does not let in, each with why."""
+    """`tags`: the version with the commit first, so that a tag that moves is never the only one; `left_out`: tags that
+    the policy does not allow, each with the reason."""
 
     version: str
     tags: tuple[str, ...]
@@ -23,11 +23,11 @@ class Suggestion:
 
 
 def suggest(checkout: Checkout, rule: RepositoryRule | None = None) -> Suggestion:
-    """`v<semver>-<commit>` for each build, `v<semver>` where the commit has that Git tag, and of the branch, each only
-    where the policy allows the tag: `<branch>-<commit>`, by which a policy can distinguish builds of main from
-    others; its name, and `latest` on main, where they may move.
+    """The tags of a build: `v<semver>-<commit>`; `v<semver>` if the commit has that Git tag; and if the policy allows
+    them, `<branch>-<commit>`, by which a policy tells builds of main from others, and the tags `<branch>` and, on main,
+    `latest`, if they may move.
 
-    BadInput where the policy lets none in that names the version.
+    Raises BadInput if the policy allows no tag with the version.
     """
     version = checkout.released or checkout.version
     plain = f"v{version.text.removeprefix('v').partition('+')[0]}"
@@ -61,7 +61,7 @@ def _as_tag(branch: str) -> str:
 
 
 def next_free(version: str) -> str:
-    """The next version after this one, for who has to choose another: `v1.2.3` → `v1.2.4`."""
+    """The next patch version: `v1.2.3` → `v1.2.4`."""
     parsed = parse_version(version)
     assert parsed is not None  # it was suggested
     major, minor, patch = parsed.release

@@ -1,1 +1,1 @@
-"""`tallyman copy`: images between any registries and layouts."""
+"""`tallyman copy`: copies images between registries and layouts of any kind."""

@@ -1,4 +1,4 @@
-"""The addresses of `tallyman copy`, as repositories."""
+"""Parses the addresses of `tallyman copy` into repositories."""
 
 import os
 import re
@@ -15,7 +15,7 @@ _ECR = re.compile(r"\d{12}\.dkr[.-]ecr[.-].*")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One address as written: an environment of several registries is several repositories."""
+    """One address as written. An environment with several registries means several repositories."""
 
     text: str
     repositories: tuple[Location, ...]
@@ -24,13 +24,13 @@ class Address:
 
     @property
     def reference(self) -> str | None:
-        """What is asked for: the digest, where both are given."""
+        """The digest, else the tag; None: a whole repository."""
         return self.digest or self.tag
 
 
 def parse(text: str, in_policy: Callable[[str], Any], environ: Mapping[str, str] | None = None) -> Address:
-    """An address: `oci:PATH[:TAG]`, `HOST[:PORT]/NAME[:TAG|@DIGEST]`, or what the policy knows: an environment's,
-    or a port of a local cloud. `in_policy` looks such a name up. Raises BadName."""
+    """Parses an address: `oci:PATH[:TAG]`, `HOST[:PORT]/NAME[:TAG|@DIGEST]`, or a name that needs the policy (of an
+    environment, or of a port of the local cloud), which `in_policy` looks up. Raises BadName."""
     if text.startswith("oci:"):
         path, digest = _digest(text[4:])
         head, colon, last = path.rpartition(":")
@@ -44,7 +44,7 @@ def parse(text: str, in_policy: Callable[[str], Any], environ: Mapping[str, str]
         )
     ports = {v for k, v in (os.environ if environ is None else environ).items() if k.startswith("TALLYMAN_REGISTRY_")}
     local = where.replace("127.0.0.1", "localhost") in ports
-    if _ECR.fullmatch(where):  # says all that there is to know: no policy and no stack has to be there
+    if _ECR.fullmatch(where):  # complete by itself: needs no policy and no stack
         image = ImageName.parse_any(text)
         assert image.registry is not None  # a host is a registry
         return Address(text, (Repository(image.registry, image.repository),), image.tag, image.digest)

@@ -1,6 +1,6 @@
-"""`tallyman copy` among the other commands: one parser, copy.py's, has its options, reads them and prints the help.
+"""`tallyman copy` among the other commands. The parser of copy.py defines and reads its options, and prints the help.
 
-Typer gets the options for completion only; start.py does not use it.
+Typer gets the options for completion only; start.py calls copy.py directly.
 """
 
 import argparse

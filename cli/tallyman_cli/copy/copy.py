@@ -1,6 +1,6 @@
-"""`tallyman copy`: images from any registry or layout to several others.
+"""`tallyman copy`: copies images from any registry or layout to several others.
 
-Without typer and rich, and started past them (see start.py): what is imported counts in every copy of a small image.
+It uses neither typer nor rich, and start.py calls it directly: imports take most of the time of a small copy.
 """
 
 import argparse
@@ -32,27 +32,27 @@ if TYPE_CHECKING:
 DONE, NO, BAD = 0, 1, 2
 
 SWITCH = 0.0005
-"""Seconds for which a thread may keep Python to itself while others wait: most of them wait for a registry, and have
-little to do when it answers. The usual 5 ms are longer than a request takes."""
+"""Seconds for which a thread may hold Python's lock while others wait (`sys.setswitchinterval`). Most threads wait for
+a registry and have little to do when it answers; the default of 5 ms is longer than a request."""
 
 HELP = """Copy images by their digests: between ECR, other registries and OCI layouts, to several targets at once.
 
-A place is ENVIRONMENT/REPOSITORY (as the policy has it), HOST[:PORT]/REPOSITORY, or oci:FOLDER; an image has
-:TAG or @DIGEST after it. A target without a tag takes the source's. All content goes first, the tags last.
-Other registries are entered with what `docker login` left, ECR with your AWS credentials."""
+A place is ENVIRONMENT/REPOSITORY (an environment of the policy), HOST[:PORT]/REPOSITORY, or oci:FOLDER; an image
+has :TAG or @DIGEST after it. A target without a tag gets the source's. All content is copied first, tags are set
+last. Other registries get the credentials that `docker login` stored, ECR your AWS credentials."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """Keeps the complaint for `--json`, and does not swallow that its help could not be written."""
+    """Keeps the error for `--json`, and fails if its help can't be written."""
 
     complaint = ""
 
     def print_help(self, file: Any = None) -> None:
-        """As argparse's own, which ignores a full disk."""
+        """Prints the help. argparse's own method ignores a full disk."""
         (file or sys.stdout).write(self.format_help())
 
     def error(self, message: str) -> NoReturn:
-        """Usage and complaint on stderr, then exit 2."""
+        """Prints usage and error on stderr, then exits with 2."""
         self.complaint = message
         super().error(message)
 
@@ -68,22 +68,24 @@ def parser() -> _Parser:
     )
     made.add_argument("source", metavar="SOURCE", help="the image; with --all-tags the repository")
     made.add_argument(
-        "targets", metavar="TARGET", nargs="+", help="where it is to be; an environment is all its registries"
+        "targets", metavar="TARGET", nargs="+", help="where to copy it; an environment means all its registries"
     )
     made.add_argument("--all-tags", action="store_true", help="every tagged image of the repository")
     made.add_argument(
-        "--referrers", action="store_true", help="with --all-tags: ask for those of images that are there too"
+        "--referrers", action="store_true", help="with --all-tags: read the referrers of images that the target has too"
     )
-    made.add_argument("--keep-tags", action="store_true", help="never move a tag that names another image already")
-    made.add_argument("--dry-run", action="store_true", help="only say what would travel")
-    made.add_argument("--plain-http", metavar="HOST", action="append", default=[], help="a host that speaks no TLS")
+    made.add_argument("--keep-tags", action="store_true", help="never move a tag that already names another image")
+    made.add_argument("--dry-run", action="store_true", help="only print what would be copied")
+    made.add_argument(
+        "--plain-http", metavar="HOST", action="append", default=[], help="a host without TLS; may be repeated"
+    )
     made.add_argument(
         "--private-redirects", action="store_true", help="follow a registry's redirects to private addresses too"
     )
-    made.add_argument("--parallel", type=_count, metavar="N", help="blobs at once (found out by measuring)")
+    made.add_argument("--parallel", type=_count, metavar="N", help="blobs at once (default: found by measuring)")
     made.add_argument("--json", action="store_true", help="print JSON")
     made.add_argument(
-        "--policy", type=Path, metavar="FILE", help="where environments are looked up (or TALLYMAN_POLICY)"
+        "--policy", type=Path, metavar="FILE", help="the policy that has the environments (or TALLYMAN_POLICY)"
     )
     made.add_argument("--stack", metavar="NAME", help="the stack (or TALLYMAN_STACK)")
     made.set_defaults(clients=_own_clients)
@@ -91,9 +93,10 @@ def parser() -> _Parser:
 
 
 def run(arguments: Sequence[str], **defaults: Any) -> int:
-    """The exit status: 0 everything is there, 1 something is not, 2 bad input.
+    """Copies. Returns the exit status: 0 everything was copied, 1 something was not, 2 bad input.
 
-    `defaults` are options by name, and `clients`: what makes the clients of AWS (a person's own credentials)."""
+    `defaults`: options by name, and `clients`, which makes the clients of AWS (default: with the person's own
+    credentials)."""
     made = parser()
     made.set_defaults(**{k: v for k, v in defaults.items() if v is not None})
     try:
@@ -131,7 +134,7 @@ class _Copy:
         self._policy: Any = None
 
     def run(self) -> int:
-        """Does it and prints what came of it."""
+        """Copies, and prints the report. Returns the exit status."""
         options = self.options
         source = parse(options.source, self.in_policy)
         targets = [parse(text, self.in_policy) for text in options.targets]
@@ -180,7 +183,7 @@ class _Copy:
         return DONE if all(report.ok for report in reports.values()) else NO
 
     def _places(self, source: Address, targets: Sequence[Address], origin: Location) -> dict[Location, str | None]:
-        """Where to, with the tag to set there if it is not each image's own."""
+        """The target repositories, each with the tag to set there (None: each image's own). Raises BadInput."""
         if self.options.all_tags:
             if source.reference or any(target.reference for target in targets):
                 raise BadInput("--all-tags copies a repository: leave out :TAG and @DIGEST")
@@ -200,7 +203,7 @@ class _Copy:
         return places
 
     def in_policy(self, text: str) -> Any:
-        """Looks up an address that the policy or AWS knows."""
+        """Looks up an address by the policy."""
         from tallyman_cli.shared import addresses
 
         if self._policy is None:
@@ -215,8 +218,8 @@ def _count(text: str) -> int:
 
 
 def _formatter(prog: str) -> argparse.HelpFormatter:
-    """As wide as the terminal. argparse finds that out with shutil, for each option and also where no help is shown:
-    its import takes as long as a request."""
+    """A help as wide as the terminal. argparse would import shutil for that, even if no help is shown, which takes as
+    long as a request."""
     try:
         columns = int(os.environ.get("COLUMNS") or 0) or os.get_terminal_size().columns
     except (ValueError, OSError):
@@ -225,7 +228,7 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
 
 
 def _policy(options: argparse.Namespace) -> "Policy":
-    """The policy of the file that is named, else the one in force in the stack."""
+    """The policy of the named file, else the one in force in the stack."""
     from tallyman.adapters.files import policy_file
 
     path = options.policy or os.environ.get("TALLYMAN_POLICY")

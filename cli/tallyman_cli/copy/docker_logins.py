@@ -1,7 +1,7 @@
-"""The credentials that `docker login` and `podman login` left: `config.json`, `auth.json`, and the helpers they name.
+"""Reads the credentials of `docker login` and `podman login`: `config.json`, `auth.json`, and the helpers they name.
 
-As Docker reads them (cli/config/credentials): a key is a host, with or without a scheme and a path. As podman reads
-them (containers-auth.json(5)): a key is a host or a namespace of it, and the longest that fits counts.
+As Docker does (cli/config/credentials): a key is a host, with or without a scheme and a path. As podman does
+(containers-auth.json(5)): a key is a host or a namespace of it, and the longest that matches counts.
 """
 
 import binascii
@@ -22,9 +22,8 @@ _TIMEOUT = 30
 
 
 class DockerLogins:
-    """By repository, each asked for once. A file that is not there holds nothing; one that can't be read is BadInput.
-
-    `REGISTRY_AUTH_FILE` where it is set, then Docker's configuration, then podman's."""
+    """The login of a repository; None: there is none. Each is looked up once, in `REGISTRY_AUTH_FILE` if that is set,
+    then in Docker's files, then in podman's. Raises BadInput for a file that can't be read; a missing one is empty."""
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         self._environ = os.environ if environ is None else environ
@@ -43,7 +42,7 @@ class DockerLogins:
         return None
 
     def _files(self) -> Iterator[tuple[Path, bool]]:
-        """In the order in which they are asked, with whether podman wrote it."""
+        """The files in the order in which they are read, each with whether it is podman's."""
         environ, home = self._environ, Path(self._environ.get("HOME") or "~").expanduser()
         if named := environ.get("REGISTRY_AUTH_FILE"):
             yield Path(named), True
@@ -65,7 +64,7 @@ class DockerLogins:
     def _helped(self, helper: str, name: str) -> Login | None:
         if "/" in helper:
             raise BadInput(f"'{helper}' in Docker's config.json is not the name of a credential helper")
-        import subprocess  # few have a helper, and every copy would wait for it
+        import subprocess  # not above: few have a helper, and every copy would wait for the import
 
         command = f"docker-credential-{helper}"
         try:
@@ -133,7 +132,7 @@ def _login(entry: Any, what: str) -> Login | None:
     if entry.get("identitytoken"):
         return Login("", refresh=str(entry["identitytoken"]))
     if entry.get("auth"):
-        try:  # Go's base64 passes over line breaks
+        try:  # Go's base64 skips line breaks
             text = str(entry["auth"]).replace("\n", "").replace("\r", "")
             user, colon, password = binascii.a2b_base64(text, strict_mode=True).decode().partition(":")
         except ValueError:  # also what is not ASCII, and what is not UTF-8

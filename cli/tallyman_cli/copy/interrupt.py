@@ -1,4 +1,4 @@
-"""Ctrl-C during a copy: it ends within two seconds, whatever does not answer."""
+"""Ends a copy within two seconds of Ctrl-C, even if a registry does not answer."""
 
 import os
 import select
@@ -7,19 +7,19 @@ import threading
 from contextlib import suppress
 
 GRACE = 1.5
-"""Seconds that threads get to end at their next piece. One that waits for a registry's answer, for an address or for a
-connection can't be woken: the process ends without it. What was begun there is what a crash would leave."""
+"""Seconds for threads to end at their next piece. A thread that waits for a registry, a connection or a name can't be
+woken: the process ends without it, and leaves what a crash would leave."""
 
 STATUS = 130
 WORDS = "tallyman: interrupted; what was copied is kept; run it again to continue"
 
 said = threading.Event()
-"""Set once the words were printed by whoever caught the KeyboardInterrupt."""
+"""Set by whoever caught the KeyboardInterrupt and printed the words."""
 
 
 def end_soon() -> None:
-    """From now on the process ends at the second SIGINT, or GRACE after the first: a thread of its own waits for them.
-    Python's own handler raises KeyboardInterrupt meanwhile, if the main thread is not stuck in a call of the system."""
+    """Starts a thread that ends the process at the second SIGINT, or GRACE seconds after the first. Meanwhile Python's
+    own handler raises KeyboardInterrupt, if the main thread is not blocked in a system call."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)

@@ -1,7 +1,7 @@
-"""How far uploads of this user are: a small file for each, in the cache folder, so that the next run goes on.
+"""The progress of this user's uploads, a small file for each in the cache folder, so that the next run continues them.
 
-`$XDG_CACHE_HOME/tallyman/uploads` or `~/.cache/tallyman/uploads`; a file names a repository, a digest and the
-registry's session, no credentials. One run at a time has it, by a lock that ends with the process.
+`$XDG_CACHE_HOME/tallyman/uploads` or `~/.cache/tallyman/uploads`. A file holds a repository, a digest and the
+registry's session, no credentials. One run at a time owns it, by a lock that ends with the process.
 """
 
 import fcntl
@@ -24,30 +24,22 @@ from tallyman.state.items import StateChange, StateItem
 _DAY = 86400.0  # seconds
 
 
-def folder() -> Path:
-    """Where they lie. Somebody without a home keeps nothing: that folder can't be made."""
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tallyman" / "uploads"
-    except RuntimeError:
-        return Path(os.devnull) / "uploads"
-
-
 class KeptUploads:
-    """`Progress` of services/parts.py in files."""
+    """`Progress` of services/copying/parts.py, in files."""
 
     def __init__(self, where: Path) -> None:
-        """Removes what is past its day."""
+        """Removes files that are older than a day."""
         self._where = where
         self._held: dict[tuple[Location, Digest], int] = {}
         self._lock = threading.Lock()
         with suppress(OSError):  # another user's, as after sudo
             for path in where.glob("*"):
-                old = path.stat().st_mtime < time.time() - _DAY  # locks, and files half written, of runs that died
+                old = path.stat().st_mtime < time.time() - _DAY  # locks and incomplete files of runs that died
                 if old or (path.suffix == ".json" and _read(path) is None):
                     path.unlink(missing_ok=True)
 
     def take(self, repository: Location, digest: Digest) -> bool:
-        """Makes the upload this run's own. False: another run has it, or there is no folder to write to."""
+        """Locks the upload for this run. False: another run has it, or the folder can't be written to."""
         with self._lock:
             if (repository, digest) in self._held:
                 return True
@@ -62,30 +54,30 @@ class KeptUploads:
                 same = os.path.samestat(os.fstat(file), path.stat())
             except OSError:
                 same = False
-            if not same:  # the one before removed it as we opened it: a lock on nothing
+            if not same:  # another run removed the file between our two calls: the lock is void
                 os.close(file)
                 return False
             self._held[repository, digest] = file
             return True
 
     def holds(self, repository: Location, digest: Digest) -> bool:
-        """Whether `take` got it."""
+        """Whether this run has the upload."""
         return (repository, digest) in self._held
 
     def release(self, repository: Location, digest: Digest) -> None:
-        """Another run may have it."""
+        """Unlocks the upload for other runs."""
         with self._lock:
             file = self._held.pop((repository, digest))
             self._path(*uploads.key(repository, digest)).with_suffix(".lock").unlink(missing_ok=True)
             os.close(file)
 
     def get(self, pk: str, sk: str) -> StateItem | None:
-        """None too where it is damaged or a day old."""
+        """The item; None if there is none, or it is damaged or older than a day."""
         found = _read(self._path(pk, sk))
         return found if found and (found.pk, found.sk) == (pk, sk) else None
 
     def put(self, change: StateChange) -> None:
-        """Replaces the file in one step; an upload that is over leaves none."""
+        """Replaces the file in one step, or removes it. Raises RevisionConflict if another run wrote it."""
         now = self.get(change.pk, change.sk)
         if (now.revision if now else 0) != change.revision:
             raise RevisionConflict(f"the upload of {change.sk} was written by another run")
@@ -99,13 +91,13 @@ class KeptUploads:
             "data": dict(change.data),
             "expires": change.expires.timestamp() if change.expires else time.time() + _DAY,
         }
-        with suppress(OSError):  # no room: the next run begins anew, this one need not fail
+        with suppress(OSError):  # a full disk: this run goes on, and the next one starts from the beginning
             with NamedTemporaryFile("w", dir=self._where, prefix=".new-", delete=False) as file:  # mode 0600
                 json.dump(document, file)
             Path(file.name).replace(self._path(change.pk, change.sk))
 
     def drop(self, pk: str, sk: str) -> None:
-        """What is gone is fine."""
+        """Removes the file, if there is one."""
         self._path(pk, sk).unlink(missing_ok=True)
 
     def _path(self, pk: str, sk: str) -> Path:

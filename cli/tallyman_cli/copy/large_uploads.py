@@ -1,7 +1,7 @@
-"""Uploads of large layers by `tallyman copy`, which another run goes on with: `InParts` for every kind of target.
+"""Uploads large layers in parts, which a later run can continue: `InParts` of `tallyman copy` for every kind of target.
 
-To ECR by its own calls for parts (services/parts.py), to other registries by OCI's chunked upload. Imported only where
-a layer is that large.
+To ECR with its own calls for parts (services/copying/parts.py), to other registries with OCI's chunked upload. Imported
+only if a layer is that large.
 """
 
 import threading
@@ -15,30 +15,31 @@ from tallyman.domain.names import Digest, Location, Place
 from tallyman.errors import DigestMismatch, TallymanError, Unreachable, Unsupported, UploadExpired
 from tallyman.services.copying.parts import Parts
 from tallyman.state.uploads import KEPT, UPLOADS, Upload, key
-from tallyman_cli.copy.kept_uploads import KeptUploads, folder
+from tallyman_cli.copy.kept_uploads import KeptUploads
+from tallyman_cli.shared.caches import cache
 
 PART = 64 * 1024 * 1024
-"""Bytes of a part to a registry that is not ECR: it is streamed, so its length costs no memory."""
+"""Bytes of a part to a registry other than ECR. It is streamed, so its length costs no memory."""
 
 _KEPT = timedelta(days=1)
 
 
 class LargeUploads:
-    """`transports`: what writes everywhere (transports.Transports)."""
+    """`transports`: writes to every target (transports.Transports)."""
 
     def __init__(self, transports: Any) -> None:
         self._transports = transports
-        self._kept = KeptUploads(folder())
+        self._kept = KeptUploads(cache("uploads"))
         self._whole: set[Place] = set()
         self._making = threading.Lock()
         self._parts: Parts | None = None
 
     def takes(self, repository: Location) -> bool:
-        """Whether that registry has not refused parts before."""
+        """Whether the registry may take parts: it has not refused any yet."""
         return repository.registry not in self._whole
 
     def offset(self, repository: Location, digest: Digest) -> int:
-        """Bytes that the registry has of an upload that was begun; 0 too where another run is at it."""
+        """Bytes that the registry has of an upload that was begun; 0 if there is none, or another run has it."""
         if not self._kept.take(repository, digest):
             return 0
         if not isinstance(repository.registry, OciHost):
@@ -52,12 +53,12 @@ class LargeUploads:
                 self._save(repository, digest, session, have, upload.size)
                 return have
         except (TallymanError, LookupError, ValueError):
-            pass  # whatever it is: to begin anew is right, and says what is wrong if that goes on
+            pass  # start from the beginning: if the cause persists, that reports it
         self._drop(repository, digest)
         return 0
 
     def upload(self, repository: Location, digest: Digest, size: int, start: int, chunks: Iterable[bytes]) -> None:
-        """As `Parts.upload`; whole, where another run sends this blob there."""
+        """As `Parts.upload`; in one piece if another run uploads this blob there."""
         if not self._kept.holds(repository, digest):
             self._transports.upload(repository, digest, size, chunks)
             return
@@ -106,7 +107,7 @@ class LargeUploads:
 
     @property
     def _ecr(self) -> Parts:
-        """One for all threads: it bounds how many parts are held at once."""
+        """One for all threads, because it limits how many parts are in memory at once."""
         from tallyman.adapters.ecr.layer_uploads import EcrLayerUploads
 
         with self._making:
@@ -122,13 +123,13 @@ class LargeUploads:
 
 
 class _Rest:
-    """Chunks cut at the ends of parts."""
+    """Cuts chunks at the ends of parts. `skip`: bytes to leave out at the beginning."""
 
     def __init__(self, chunks: Iterable[bytes], skip: int) -> None:
         self._chunks, self._skip, self._left = iter(chunks), skip, b""
 
     def take(self, length: int) -> Iterator[bytes]:
-        """The next `length` bytes; fewer are DigestMismatch: a registry that expects more would wait."""
+        """The next `length` bytes. Raises DigestMismatch if there are fewer: the registry would wait for the rest."""
         while length:
             chunk, self._left = self._left or next(self._chunks, b""), b""
             if not chunk:

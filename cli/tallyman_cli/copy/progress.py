@@ -1,6 +1,6 @@
-"""What is seen of a copy while it runs: on a terminal a few lines that are drawn anew, elsewhere nothing.
+"""Shows the progress of a copy: on a terminal some lines that are redrawn, elsewhere nothing.
 
-Without rich: its import takes longer than the copy of a small image.
+Without rich, whose import takes longer than the copy of a small image.
 """
 
 import sys
@@ -19,7 +19,7 @@ _LAYERS = 6  # lines of layers on their way, for each target
 
 @dataclass
 class Count:
-    """Of one target: bytes and blobs."""
+    """The bytes and blobs of one target. `moving`: bytes sent of each blob on its way; `sizes`: of all blobs."""
 
     total: int = 0
     sent: int = 0
@@ -42,7 +42,7 @@ class Counting(CopyProgress):
         self._lock = threading.Lock()
 
     def of(self, repository: Location) -> Count:
-        """What was counted of a target."""
+        """The count of a target."""
         return self.counts.setdefault(repository, Count())
 
     def lacking(self, repository: Location, blobs: dict[Digest, int], held: int) -> None:
@@ -81,7 +81,7 @@ class Counting(CopyProgress):
             self.of(repository).manifests += 1
 
     def lines(self) -> list[str]:
-        """How it stands: a line for each target, and below it its layers on their way."""
+        """A line for each target, and below it lines for the layers that are on their way."""
         seconds = max(time.monotonic() - self.began, 0.001)
         found = []
         with self._lock:
@@ -97,7 +97,7 @@ class Counting(CopyProgress):
 
 
 class Shown:
-    """Draws what is counted until the block ends, if the stream is a terminal."""
+    """Draws the progress while the block runs, if the stream (default: stderr) is a terminal."""
 
     def __init__(self, counting: Counting, stream: TextIO | None = None) -> None:
         self._counting, self._stream = counting, stream or sys.stderr

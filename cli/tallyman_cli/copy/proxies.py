@@ -1,7 +1,7 @@
-"""Which proxy a person's environment names for a host: `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, in either case.
+"""Reads the proxy of a host from the environment: `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, in upper or lower case.
 
-Read as Python's standard library reads them, and so botocore; hosts of this machine are never asked for through one,
-as docker's and Go's clients hold it.
+As Python's standard library does, and so botocore. Hosts of this machine never go through a proxy, as in docker's and
+Go's clients.
 """
 
 from base64 import b64encode
@@ -15,7 +15,8 @@ from tallyman.errors import BadInput
 
 
 def of_environment() -> Callable[[str, str, int], Proxy | None]:
-    """By scheme, host and port of what is asked. BadInput where a variable names no proxy that can be used."""
+    """The function from scheme, host and port to the proxy (None: there is none). Raises BadInput if a variable names
+    no proxy that can be used."""
     from urllib.request import getproxies_environment, proxy_bypass
 
     found: Mapping[str, str] = {**getproxies_environment()}

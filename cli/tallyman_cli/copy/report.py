@@ -1,4 +1,4 @@
-"""What `tallyman copy` says when it is done: as JSON, or in words."""
+"""The report of `tallyman copy`, as JSON or as text."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from tallyman_cli.shared.output import size
 
 @value
 class Done:
-    """`listed`: tags of the source, where a repository was copied. `seconds`: of the copy, without the start."""
+    """The result of a copy. `listed`: how many tags the source has; `seconds`: of the copy, without the start."""
 
     options: argparse.Namespace
     images: Sequence[Image]
@@ -24,7 +24,7 @@ class Done:
     seconds: float
 
     def document(self) -> dict[str, Any]:
-        """For `--json`."""
+        """The form of `copy --json`."""
         return {
             "source": self.options.source,
             "images": [{"digest": image.digest, "tag": image.tag} for image in self.images],
@@ -36,7 +36,7 @@ class Done:
         }
 
     def show(self) -> None:
-        """Prints it: what is there on standard output, what is not on standard error."""
+        """Prints what was copied on stdout, and errors on stderr."""
         read, speed = self.counting.bytes_read, self.counting.bytes_read / max(self.seconds, 0.001)
         if self.options.all_tags:
             tagged = sum(image.tag is not None for image in self.images)
@@ -75,7 +75,7 @@ class Done:
             output.trouble(f"tallyman: {report.repository} is not there: {self._creation(report)}")
 
     def _creation(self, report: Report) -> str:
-        """The command that creates a repository of ECR, in the environment that the target names."""
+        """The command that creates the missing repository, in the environment that the target names."""
         name = report.repository.name
         named = (text.partition("/")[0].partition("[")[0] for text in self.options.targets if text.endswith(f"/{name}"))
         environment = next((word for word in named if not {".", ":"} & set(word)), "ENVIRONMENT")

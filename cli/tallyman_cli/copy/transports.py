@@ -1,4 +1,4 @@
-"""What reads and writes each kind of place that `tallyman copy` knows: ECR, other registries, OCI layouts."""
+"""Chooses what reads and writes each kind of place of `tallyman copy`: ECR, other registries, OCI layouts."""
 
 import os
 import threading
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from tallyman.domain.images.details import ImageDetail
 
 LARGE = 256 * 1024 * 1024
-"""Bytes from which on a layer goes in parts, and a run that broke off is gone on with. Smaller ones are sent again."""
+"""Bytes from which on a layer goes in parts, which a later run can continue. A smaller one is sent again."""
 
 
 class Listed:
-    """A repository of ECR whose images were all listed: the list says which of them point at which, so that nobody
-    has to be asked for the referrers of each."""
+    """A repository of ECR whose images were all listed. The list holds their subjects, so that no referrers have to be
+    read."""
 
     def __init__(self, origin: Origin, details: "Iterable[ImageDetail]") -> None:
         self._origin = origin
@@ -44,12 +44,12 @@ class Listed:
                 self._pointing.setdefault(detail.subject, []).append(found)
 
     def referrers(self, repository: Location, subject: Digest) -> list[Descriptor]:
-        """By the list."""
+        """The referrers of an image, by the list."""
         return self._pointing.get(subject, [])
 
     @property
     def pointed_at(self) -> dict[Digest, frozenset[Digest]]:
-        """By subject."""
+        """The digests of the referrers, by subject."""
         return {subject: frozenset(d.digest for d in found) for subject, found in self._pointing.items()}
 
     def manifests(self, repository: Location, references: Sequence[str]) -> dict[str, Manifest]:
@@ -63,13 +63,13 @@ class Listed:
 
 
 class Transports:
-    """`Destination` and `Catalogue` for places of every kind; what speaks to each is made when first needed."""
+    """`Destination` and `Catalogue` for places of every kind. Makes the adapter of a kind when it is first needed."""
 
     def __init__(
         self, logins: Logins, clients: "Callable[[], Clients]", plain: Sequence[str] = (), *, private: bool = False
     ) -> None:
-        """`plain`: hosts that speak no TLS. `private`: registries may send us on to private addresses.
-        BadInput where the environment names a proxy that can't be used."""
+        """`plain`: hosts without TLS; `private`: follow redirects of registries to private addresses. Raises BadInput
+        if the environment names a proxy that can't be used."""
         self._logins, self._clients, self._plain = logins, clients, plain
         self._options: dict[str, Any] = {"private": private}
         if any(name.lower() in ("https_proxy", "http_proxy") for name in os.environ):
@@ -87,7 +87,7 @@ class Transports:
         return HttpClient(**self._options)
 
     def expect(self, repositories: Iterable[Location]) -> None:
-        """Begins to load what TLS takes, if one of these wants it, while everything else is got ready."""
+        """Loads TLS in a thread if one of these repositories needs it, while the copy starts."""
         hosts = [r.registry.host for r in repositories if isinstance(r.registry, OciHost)]
         if hosts:
             from tallyman.adapters.http import client as wire
@@ -97,7 +97,7 @@ class Transports:
                 threading.Thread(target=wire.tls, name="tls", daemon=True).start()
 
     def close(self) -> None:
-        """Closes what connections there are."""
+        """Closes all connections."""
         for name in ("_http", "_aws_http"):
             if name in self.__dict__:
                 self.__dict__[name].close()
@@ -115,7 +115,7 @@ class Transports:
 
     @cached_property
     def push_client(self) -> "RegistryClient":
-        """Requests to registries that are written to."""
+        """The client for registries that are written to."""
         return self._client("pull,push")
 
     @cached_property
@@ -156,7 +156,7 @@ class Transports:
         from tallyman.adapters.ecr.target import EcrTarget
         from tallyman.adapters.oci.client import RegistryClient
 
-        # no rate of ours: a person waits; what ECR throttles goes again, with growing pauses
+        # No rate limit of ours, since a person waits; throttled requests are repeated after growing pauses.
         client = RegistryClient(self._aws_http, EcrAuth(self.own, "push"), attempts=8, longest=5.0, patience=20.0)
         return EcrTarget(self.own, client, put_rate=0)
 
@@ -174,7 +174,7 @@ class Transports:
             return self._layout
         return self._push if isinstance(repository.registry, OciHost) else self._ecr_target
 
-    # Destination: any number of targets of any kinds
+    # --- Destination
 
     def missing_blobs(self, repository: Location, digests: Iterable[Digest]) -> set[Digest]:
         found: set[Digest] = self.writes(repository).missing_blobs(repository, digests)
@@ -197,7 +197,7 @@ class Transports:
         found: set[Digest] = self.writes(repository).unlisted(repository, manifests)
         return found
 
-    # Catalogue
+    # --- Catalogue
 
     def names(self, repository: Location) -> dict[str, Digest | None]:
         found: Mapping[str, Digest | None]
@@ -234,7 +234,7 @@ class Transports:
         return self._listed[repository].pointed_at if repository in self._listed else {}
 
     def pointing(self, repository: Location, subjects: Sequence[Digest]) -> Mapping[Digest, frozenset[Digest]]:
-        """ECR: by the list that was read. Else one question each, MOST at once."""
+        """The referrers of each subject. For ECR by the list; elsewhere a request each, MOST at a time."""
         if repository in self._listed:
             return self._listed[repository].pointed_at
         with ThreadPoolExecutor(MOST, thread_name_prefix="referrers") as pool:
@@ -243,14 +243,14 @@ class Transports:
 
 
 class Large:
-    """`InParts` of the command: what it takes is loaded with the first layer that is so large."""
+    """`InParts` of the command. Imports LargeUploads with the first layer that is so large."""
 
     def __init__(self, transports: Transports) -> None:
         self._transports, self._making = transports, threading.Lock()
         self._made: Any = None
 
     def suits(self, repository: Location, size: int) -> bool:
-        """A folder keeps nothing half."""
+        """Whether the blob goes in parts. A layout never takes parts."""
         return size >= LARGE and not isinstance(repository.registry, OciLayout) and bool(self._all.takes(repository))
 
     def offset(self, repository: Location, digest: Digest) -> int:

@@ -28,27 +28,31 @@ def make(  # noqa: PLR0913 - each argument is an option of the command
     ] = None,
     to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="The folder of the payloads.")] = Path("events"),
     check: Annotated[
-        bool, typer.Option("--check", help="Write nothing: exit 1 where the folder is not what would be written.")
+        bool,
+        typer.Option("--check", help="Write nothing; exit with 1 if the folder differs from what would be written."),
     ] = False,
     repository: Annotated[
-        str | None, typer.Option("--repository", metavar="NAME", help="Of this repository.", show_default=False)
+        str | None,
+        typer.Option("--repository", metavar="NAME", help="The repository of the events.", show_default=False),
     ] = None,
-    tag: Annotated[str | None, typer.Option("--tag", metavar="TAG", help="Of this tag.", show_default=False)] = None,
+    tag: Annotated[
+        str | None, typer.Option("--tag", metavar="TAG", help="The tag of the events.", show_default=False)
+    ] = None,
     digest: Annotated[
         str | None,
         typer.Option(
-            "--digest", metavar="DIGEST", help="Use this digest (for the platforms' images too).", show_default=False
+            "--digest", metavar="DIGEST", help="The digest of the events, also of platform images.", show_default=False
         ),
     ] = None,
     registry: Annotated[
         str | None,
-        typer.Option("--registry", metavar="ACCOUNT/REGION", help="Of this registry.", show_default=False),
+        typer.Option("--registry", metavar="ACCOUNT/REGION", help="The registry of the events.", show_default=False),
     ] = None,
 ) -> None:
-    """Make the payloads of events/, or print one of them, of this or that image.
+    """Make the payloads of events/, or print one of them, about any image.
 
-    What a function gets of SQS, EventBridge and CloudTrail, for `sam local invoke`, `make invoke` and tests. Without
-    a name all of them are written into the folder. Exit status: 0 done, 1 with --check where a file differs.
+    They are what functions get from SQS, EventBridge and CloudTrail, for `sam local invoke`, `make invoke` and tests.
+    Without a name all are written into the folder. Exit status: 0 done, 1 with --check if a file differs.
     """
     about = _about(repository, tag, digest, registry)
     made = {path: text(payload) for path, payload in payloads(about).items()}
@@ -85,7 +89,7 @@ def _about(repository: str | None, tag: str | None, digest: str | None, registry
 
 
 def differences(made: dict[str, str], folder: Path) -> list[str]:
-    """What of the folder is not what would be written, a sentence each."""
+    """How the folder differs from what would be written, a sentence for each file."""
     there = {path.relative_to(folder).as_posix(): path for path in folder.glob("*/*.json")}
     found = [f"{path} is missing: `tallyman event make` writes it" for path in sorted(made.keys() - there.keys())]
     found += [

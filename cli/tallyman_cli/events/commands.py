@@ -1,4 +1,4 @@
-"""What people ask for with the `tallyman` command: the messages of the commands queue, one of each command."""
+"""The messages that the `tallyman` command sends to the commands queue, one of each command."""
 
 from tallyman.domain.events.commands import COMMANDS
 from tallyman_cli.events.parts import Json, Subject, uid
@@ -18,7 +18,7 @@ _BECAUSE = {
 
 
 def commands(about: Subject) -> dict[str, Json]:
-    """By name of the command: its message, as the command line sends it."""
+    """The message of each command, by its name."""
     return {name: {"command": name, "request": uid(f"request {name}"), **_asked(about, name)} for name in COMMANDS}
 
 

@@ -55,7 +55,7 @@ def event_image() -> "Sample":
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What the events are about."""
+    """The image and repository that the events are about."""
 
     index: Digest
     children: tuple[Digest, ...]
@@ -76,7 +76,7 @@ def subject() -> Subject:
 
 
 def batch(path: str, function: str, sender: str, bodies: Sequence[Json | str]) -> Json:
-    """What Lambda hands to a function for messages of its queue."""
+    """The event with which Lambda passes messages of a queue to the function. `path`: of the file, for unique ids."""
     records = []
     for number, body in enumerate(bodies):
         raw = body if isinstance(body, str) else json.dumps(body, separators=(",", ":"))
@@ -102,12 +102,12 @@ def batch(path: str, function: str, sender: str, bodies: Sequence[Json | str]) -
 
 
 def uid(name: str) -> str:
-    """A UUID that this name always has."""
+    """The UUID of a name, always the same."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"tallyman/{name}"))
 
 
 def made_up(name: str) -> Digest:
-    """A digest of an image that is nowhere."""
+    """The digest of an image that does not exist."""
     return Digest.of(name.encode())
 
 

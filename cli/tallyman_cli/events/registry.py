@@ -27,7 +27,7 @@ class RegistryPayloads(Payloads):
         return self.event(f"push {digest} {tag}", "ECR Image Action", time, detail)
 
     def ten(self, push: Json) -> list[Json | str]:
-        """The children, the index, other versions, one of them as latest too: a full batch."""
+        """A full batch: the children, the index, other versions, one of them as latest too."""
         children = [self.push(child, "", IMAGE) for child in self.about.children]
         others = [
             self.push(made_up(f"1.{n}.0"), f"v1.{n}.0-{str(n) * 7}", IMAGE, f"2026-11-16T03:{10 + n}:00Z")
@@ -37,13 +37,13 @@ class RegistryPayloads(Payloads):
         return [*children, push, *others, self.push(newest, "latest", IMAGE, "2026-11-16T03:30:00Z")]
 
     def poison(self, push: Json) -> list[Json | str]:
-        """What is not JSON, what is not an event that can be read, and one good one among them."""
+        """A message that is not JSON, an event that can't be parsed, and a good one."""
         detail = {"result": "SUCCESS", "action-type": "PUSH", "image-digest": "sha256:not-a-digest", "image-tag": "v1"}
         broken = self.event("poison", "ECR Image Action", PUSHED, detail)
         return ['{"version":"0","detail-type":"ECR Image Action",', broken, push]
 
     def change(self, action: str, time: str, more: Json) -> Json:
-        """Something happened to an image that is there, or was."""
+        """Something happened to an image that exists or existed."""
         detail = {
             "result": "SUCCESS",
             "repository-name": self.about.name,
@@ -85,7 +85,7 @@ class RegistryPayloads(Payloads):
         return self.event("referrer", "ECR Referrer Action", "2026-11-16T01:55:10Z", detail)
 
     def replication(self) -> Json:
-        """ECR's own replication brought it; the event comes from the destination."""
+        """ECR's own replication copied the image; the event comes from the destination."""
         detail = {
             "result": "SUCCESS",
             "repository-name": self.about.name,

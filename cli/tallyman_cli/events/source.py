@@ -30,7 +30,7 @@ from tallyman_cli.events.registry import RegistryPayloads
 from tallyman_cli.events.trail import TrailPayloads
 
 Messages = dict[str, dict[str, tuple[str, list[Json | str]]]]
-"""By function and name of the file: who sends them, and the bodies."""
+"""By function and name of the file: the sender and the bodies."""
 
 
 def payloads(about: Subject | None = None) -> dict[str, Json]:
@@ -51,7 +51,7 @@ def text(payload: Mapping[str, Any]) -> str:
 
 
 def messages(about: Subject) -> Messages:
-    """All but the schedule's."""
+    """The messages of every function but `reconcile`, which has a schedule."""
     registry, own = RegistryPayloads(about), OwnPayloads(about)
     push = registry.push(about.index, about.tag, INDEX)
     verify = {
@@ -129,7 +129,7 @@ class OwnPayloads(Payloads):
         return event | {"source": "tallyman", "account": HUB.account, "region": HUB.region}
 
     def schedule(self) -> Json:
-        """What EventBridge's schedule hands over, without a queue."""
+        """The event of EventBridge's schedule, which comes without a queue."""
         rule = f"arn:aws:events:{HUB.region}:{HUB.account}:rule/tallyman-reconcile"
         event = self.event("schedule", "Scheduled Event", "2026-11-16T02:00:00Z", {}, [rule])
         return event | {"source": "aws.events", "account": HUB.account, "region": HUB.region}

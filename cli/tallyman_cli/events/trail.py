@@ -11,7 +11,7 @@ class TrailPayloads(Payloads):
     """CloudTrail's events, through EventBridge."""
 
     def calls(self) -> list[Json | str]:
-        """CloudTrail's: the push, with its actor, and a setting that was changed."""
+        """The call of the push, with its actor, and that of a changed setting."""
         registry, name = self.about.registry, self.about.name
         manifest = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": []}, separators=(",", ":"))
         put = self.call(

@@ -1,4 +1,4 @@
-"""A local cloud of this checkout, made and started for a command."""
+"""Makes and starts a local cloud of this checkout for a command."""
 
 import logging
 import os
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 
 def new_cloud(policy: Path | None, scanner: ScannerMode, **options: Any) -> "Cloud":
-    """A local cloud of this checkout, not started; exits 2 where policy or installation don't allow one."""
+    """A local cloud of this checkout that is not started yet. Exits with 2 if the policy is not valid, or a package is
+    missing."""
     if policy is not None:
         try:
-            found = load(policy)  # a cloud whose every function fails at its first line says less than this
+            found = load(policy)  # here, because a cloud whose functions all fail would not show the reason
         except PolicyError as error:
             bad(str(error))
         asked = functions_of(promotion for rule in found.repositories for promotion in rule.promotions)
@@ -32,7 +33,7 @@ def new_cloud(policy: Path | None, scanner: ScannerMode, **options: Any) -> "Clo
         logging.getLogger("tallyman.local").addHandler(logging.NullHandler())
         logging.getLogger("tallyman.local").propagate = False
     for name in ELSEWHERE:
-        os.environ.pop(name, None)  # moto makes sessions of botocore's, which fail on a profile that is not there
+        os.environ.pop(name, None)  # moto makes sessions of botocore, which fail on a missing profile
     try:
         import tallyman_local.cloud.cloud as local
     except ModuleNotFoundError as error:
@@ -48,7 +49,7 @@ def new_cloud(policy: Path | None, scanner: ScannerMode, **options: Any) -> "Clo
 
 
 def start_cloud(cloud: "Cloud") -> None:
-    """Exits 2, with the reason, where it can't start."""
+    """Starts it. Exits with 2, and the reason, if it can't start."""
     from tallyman_local.cloud.folders import InUse
     from tallyman_local.ecr.rules.quotas import BadQuota
     from tallyman_local.stack.template import BadTemplate

@@ -1,4 +1,4 @@
-"""`tallyman local …`: the local cloud, from the command line."""
+"""`tallyman local …`: runs and controls the local cloud."""
 
 import os
 import signal
@@ -49,7 +49,7 @@ def start(  # noqa: PLR0913 - each argument is an option of the command
     quota: QuotaOption = None,
     data: DataOption = None,
     port: Annotated[
-        int, typer.Option("--port", min=0, max=65000, help="The API's port; the registries have the next ones.")
+        int, typer.Option("--port", min=0, max=65000, help="The API's port; the registries get the following ones.")
     ] = 0,
     ui: Annotated[bool, typer.Option("--ui", help="Serve the page of this cloud too, with buttons.")] = False,
 ) -> None:
@@ -86,7 +86,7 @@ def execute(
     quota: QuotaOption = None,
     data: DataOption = None,
 ) -> None:
-    """Run a command inside a local cloud of its own, and exit as it does."""
+    """Run a command inside a new local cloud, and exit with its exit status."""
     cloud = new_cloud(policy, scanner, built=built, quotas=parse_quotas(quota), data_dir=data)
     stdout = os.dup(1)
     os.dup2(2, 1)  # standard output is the command's alone
@@ -115,7 +115,7 @@ def settle(
         typer.Option("--until-due", help="Also wait for work that is due later: timed gates, pauses before retries."),
     ] = False,
 ) -> None:
-    """Wait until nothing is under way: events, queues, functions. Exit 1, with what is left, if it takes longer."""
+    """Wait until no event, message or function is under way. Exit status: 0 nothing is, 1 something is left."""
     answer = ask("settle", {"timeout": timeout, "until_due": until_due}, seconds=timeout + 30)
     if not answer["settled"]:
         print("still under way: " + describe(answer["left"]), file=sys.stderr)
@@ -135,7 +135,7 @@ def scan(
         list[str] | None, typer.Option("--finding", metavar="CVE:SEVERITY", help="A finding by name; repeatable.")
     ] = None,
 ) -> None:
-    """Complete the scan of an image, with these findings (none: clean). Again with others, as often as wanted."""
+    """Complete the scan of an image with these findings (none: clean). May be repeated with others."""
     findings = [parse_finding(text) for text in finding or []]
     counts = {"critical": critical, "high": high, "medium": medium, "low": low}
     answer = ask("scan", {"image": image, "counts": counts, "findings": findings})
@@ -154,7 +154,9 @@ def chaos(
         str, typer.Option("--delay", metavar="DURATION", help="Hold each event back: 500ms, 2s, 1m.")
     ] = "0s",
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="The same seed makes the same choices.")] = 0,
-    off: Annotated[bool, typer.Option("--off", help="Deliver what was held back, and properly from now on.")] = False,
+    off: Annotated[
+        bool, typer.Option("--off", help="Deliver what was held back, and disturb nothing from now on.")
+    ] = False,
 ) -> None:
     """Lose, double, reorder and delay the events of ECR and Inspector from now on."""
     seconds = parse_delay(delay)
@@ -172,19 +174,20 @@ def chaos(
 @app.command("fail")
 def fail(
     registry: Annotated[
-        str | None, typer.Argument(metavar="[ENVIRONMENT_N]", help="Which registry: prod_2 is prod's second.")
+        str | None, typer.Argument(metavar="[ENVIRONMENT_N]", help="The registry: prod_2 is the second of prod.")
     ] = None,
     status: Annotated[
-        int | None, typer.Option("--status", min=400, max=599, metavar="N", help="Answer everything with this status.")
+        int | None,
+        typer.Option("--status", min=400, max=599, metavar="N", help="Answer every request with this status."),
     ] = None,
-    throttle: Annotated[bool, typer.Option("--throttle", help="Answer everything with: Rate exceeded.")] = False,
-    hang: Annotated[bool, typer.Option("--hang", help="Take requests, and never answer.")] = False,
+    throttle: Annotated[bool, typer.Option("--throttle", help="Answer every request with: Rate exceeded.")] = False,
+    hang: Annotated[bool, typer.Option("--hang", help="Accept requests, and never answer.")] = False,
     after_bytes: Annotated[
-        int | None, typer.Option("--after-bytes", min=0, metavar="N", help="Break each body off after N bytes.")
+        int | None, typer.Option("--after-bytes", min=0, metavar="N", help="Cut each body after N bytes.")
     ] = None,
     off: Annotated[bool, typer.Option("--off", help="Work again; without a name: all of them.")] = False,
 ) -> None:
-    """Let one registry fail from now on: its /v2/ and its ECR API, not the bus."""
+    """Make a registry fail from now on: its /v2/ and its ECR API, not the bus."""
     ways = [status is not None, throttle, hang, after_bytes is not None]
     if off:
         if any(ways):
@@ -222,6 +225,6 @@ class _Stopped:
 
     @staticmethod
     def wait() -> None:
-        """Until a signal comes. Not `signal.pause`: a signal that comes just before it would wait for the next one."""
+        """Waits for a signal. Not with `signal.pause`, which misses a signal that comes just before it."""
         while True:
             time.sleep(0.5)

@@ -1,4 +1,4 @@
-"""`tallyman demo`: the whole job on a local cloud, each step checked."""
+"""`tallyman demo`: the whole story on a local cloud, each step checked."""
 
 import json
 import os
@@ -25,9 +25,10 @@ from tallyman.domain.history.fold import TAG_MOVED, digest_at
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import TagTaken
-from tallyman_cli.build.building import push_referrer
+from tallyman_cli.build.building import push
 from tallyman_cli.build.built_image import attachment
-from tallyman_cli.build.signing import BUNDLE, SIGN, STATEMENT, KeyFile, bundle, notes
+from tallyman_cli.build.signing import BUNDLE, SIGN, KeyFile, bundle, notes
+from tallyman_cli.build.statements import statement_of
 from tallyman_cli.promotion import candidates
 from tallyman_cli.registry.creation import create_in
 from tallyman_cli.registry.verification import ask as verify
@@ -51,7 +52,7 @@ class StepFailed(Exception):
 def demo(
     ui: Annotated[bool, typer.Option("--ui", help="Keep the page open with the demo's images until Ctrl-C.")] = False,
 ) -> None:
-    """Tell the whole story on a local cloud: push, record, verify, scan, promote, refuse, find.
+    """Show the whole story on a local cloud: push, record, verify, scan, promote, refuse, find.
 
     Exit status: 0 each step did what it says; 1 one did not.
     """
@@ -237,7 +238,7 @@ class Story:
         yield from self._promoted(sample, tag)
 
     def _is_tagged(self, place: Repository, tag: str) -> bool:
-        """By what is in the store: a registry that is down can't be asked."""
+        """Whether the store of the registry has the tag: a registry that is down does not answer."""
         from tallyman_local.ecr.errors import EcrError
 
         try:
@@ -325,10 +326,9 @@ class Story:
 
     def _sign(self, sample: "Sample", signer: "Signer") -> None:
         """Pushes what `cosign sign` would: a bundle with a signed statement about the image."""
-        subject = [{"name": self.name, "digest": {"sha256": sample.root.digest.hex}}]
-        statement = {"_type": STATEMENT, "subject": subject, "predicateType": SIGN, "predicate": {}}
+        statement = statement_of(self.name, sample.root, SIGN, {})
         referrer, blobs = attachment(sample.root, BUNDLE, bundle(signer, statement), notes(SIGN))
-        push_referrer(self.stack, self.dev, referrer, blobs)
+        push(self.stack, self.dev, referrer, blobs)
         self._settle()
 
     def _refuses(self, tag: str, verdict: str) -> str:
@@ -389,7 +389,7 @@ def _new_key() -> "Signer":
 
 
 def _policy(folder: Path, signer: "Signer") -> Path:
-    """The policy of local clouds, and before its rule one more: what is there has to be signed with this key."""
+    """The policy of local clouds, with one more rule before its own: images of SIGNED need a signature by this key."""
     from tallyman_local.cloud.cloud import DEMO_POLICY
 
     rule = {
@@ -404,7 +404,7 @@ def _policy(folder: Path, signer: "Signer") -> Path:
 
 
 def _commit() -> str:
-    """The checkout's commit, as a build would put it into the tag; without Git, that of no commit."""
+    """The short commit of the checkout, as in the tags of builds; zeros without Git."""
     here = Path(__file__).resolve().parent
     asked = subprocess.run(
         ["git", "-C", str(here), "rev-parse", "--short=7", "HEAD"], capture_output=True, text=True, check=False

@@ -1,7 +1,7 @@
-"""A Docker configuration for the clients of a local cloud: a copy of the person's, gone with the cloud.
+"""A Docker configuration for clients of a local cloud: a copy of the person's that is removed with the cloud.
 
-It is logged in at the local registries; and `docker login` there leaves nothing behind, neither in config.json nor with
-a credential helper.
+It holds logins for the local registries. `docker login` there leaves nothing in the person's config.json, and nothing
+with a credential helper.
 """
 
 import json
@@ -17,7 +17,7 @@ CONFIG = "config.json"
 
 @contextmanager
 def docker_config(hosts: Iterable[str], auth: str, environ: Mapping[str, str] = os.environ) -> Iterator[Path]:
-    """The folder for DOCKER_CONFIG. What else lies in the person's folder (plug-ins, contexts, builders) is linked.
+    """The folder for DOCKER_CONFIG. Links what else is in the person's folder (plug-ins, contexts, builders).
 
     `hosts`: registries whose logins are in the copy's file, whatever helper the person uses; `auth`: the login there,
     as Docker writes it.

@@ -1,4 +1,4 @@
-"""The command of `local exec`: its environment, its signals, its end."""
+"""Runs the command of `local exec`: its environment, its signals, its exit status."""
 
 import os
 import signal
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from tallyman_local.cloud.cloud import Cloud
 
 ELSEWHERE = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE")
-"""What of our own environment would lead a client away from the local cloud."""
+"""Variables of our own environment that would lead a client away from the local cloud."""
 
 
 class Interrupted(Exception):
-    """A signal came that ends us; `number` says which."""
+    """A signal that ends this process; `number`: which."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class Interrupted(Exception):
 
 
 class Command:
-    """One command: gets our signals, and dies with us however we die."""
+    """One command. It gets our signals, and ends when this process ends, whatever ends it."""
 
     def __init__(self, command: list[str]) -> None:
         self._command = command
@@ -32,7 +32,7 @@ class Command:
             signal.signal(number, self._on_signal)
 
     def run(self, environment: dict[str, str], stdout: int) -> int:
-        """Returns the exit status as a shell reports it: 128+n for signal n, 126 and 127 for what can't be run."""
+        """Runs it. Returns the exit status as a shell does: 128+n for signal n, 126 or 127 if it can't be run."""
         try:
             self._process = subprocess.Popen(
                 self._command, env=environment, stdout=stdout, preexec_fn=_die_with_parent()
@@ -51,7 +51,7 @@ class Command:
     def _on_signal(self, number: int, _: Any) -> None:
         if self._process is None:
             raise Interrupted(number)
-        # Ctrl-C at a terminal reaches the whole foreground group, the command with it.
+        # Ctrl-C at a terminal reaches the whole foreground group, and so the command.
         if number == signal.SIGINT and _in_foreground():
             return
         self._process.send_signal(number)
@@ -66,7 +66,7 @@ def _in_foreground() -> bool:
 
 
 def _die_with_parent() -> Any:
-    """For the child, before it becomes the command: on Linux, SIGKILL when this process is gone."""
+    """A function for the child process that makes Linux kill it when this process ends; None on other systems."""
     if not sys.platform.startswith("linux"):
         return None
     import ctypes
@@ -82,8 +82,8 @@ def _die_with_parent() -> Any:
 
 
 def environment(cloud: "Cloud") -> dict[str, str]:
-    """Our own environment, with what leads to the local cloud and without what leads elsewhere. `tallyman` is on the
-    PATH, also where it was called by its path."""
+    """Our own environment with the variables of the local cloud, and without those that lead elsewhere. `tallyman` is
+    on its PATH, even if it was called by its path."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -95,6 +95,6 @@ def environment(cloud: "Cloud") -> dict[str, str]:
             kept[name] = ",".join(filter(None, [kept.get(name), "127.0.0.1", "localhost"]))
     own = str(Path(sys.executable).parent)
     path = kept.get("PATH", os.defpath).split(os.pathsep)
-    if own not in path:  # last: of what is there too, the person's own is meant
+    if own not in path:  # last: other programs in that folder must not hide the person's
         kept["PATH"] = os.pathsep.join([*path, own])
     return {**kept, **cloud.environment()}

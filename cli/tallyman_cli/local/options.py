@@ -1,4 +1,4 @@
-"""Options of `tallyman local …`, and what their words mean."""
+"""Options of `tallyman local …`, and their parsers."""
 
 import sys
 from enum import StrEnum
@@ -23,17 +23,19 @@ ScannerOption = Annotated[
 ]
 QuotaOption = Annotated[
     list[str] | None,
-    typer.Option("--quota", metavar="NAME=N", help="ECR takes N of these calls a second, as PutImage=10; repeatable."),
+    typer.Option(
+        "--quota", metavar="NAME=N", help="Let ECR take N of these calls a second, as in PutImage=10; repeatable."
+    ),
 ]
 DataOption = Annotated[
     Path | None,
-    typer.Option("--data", metavar="DIR", help="Keep the registries here; without it nothing outlives the command."),
+    typer.Option("--data", metavar="DIR", help="Keep the registries in this folder; without it nothing is kept."),
 ]
 BuiltOption = Annotated[bool, typer.Option("--built", help="Run the functions from the output of `make build`.")]
 
 
 def parse_quotas(texts: list[str] | None) -> dict[str, float]:
-    """Calls a second by the call's name, of `--quota NAME=N`. Exits 2 for what is none."""
+    """Calls a second by name, from `--quota NAME=N`. Exits with 2 if one is not valid."""
     quotas = {}
     for text in texts or []:
         name, _, number = text.partition("=")
@@ -45,7 +47,7 @@ def parse_quotas(texts: list[str] | None) -> dict[str, float]:
 
 
 def parse_finding(text: str) -> dict[str, str]:
-    """Name and severity of `--finding CVE:SEVERITY`. Exits 2 for what is none."""
+    """Name and severity, from `--finding CVE:SEVERITY`. Exits with 2 if it is not valid."""
     name, _, severity = text.rpartition(":")
     if not name or not severity:
         bad(f"--finding {text}: expected CVE:SEVERITY, as in CVE-2026-1234:HIGH")
@@ -53,7 +55,7 @@ def parse_finding(text: str) -> dict[str, str]:
 
 
 def parse_delay(text: str) -> float:
-    """The seconds of `--delay 500ms`, 2s, 1m or 1h. Exits 2 for what is none."""
+    """Seconds, from `--delay 500ms`, 2s, 1m or 1h. Exits with 2 if it is not valid."""
     units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
     for unit in ("ms", "s", "m", "h"):
         number = text.removesuffix(unit)
@@ -63,6 +65,6 @@ def parse_delay(text: str) -> float:
 
 
 def bad(message: str) -> NoReturn:
-    """Says what is wrong with what was given, and exits 2."""
+    """Prints what is wrong with the input, and exits with 2."""
     print(f"tallyman: {message}", file=sys.stderr)
     raise typer.Exit(2)

@@ -1,4 +1,4 @@
-"""A running local cloud, asked by the commands that are called inside it."""
+"""Calls the local cloud in which a command runs."""
 
 import json
 import os
@@ -12,14 +12,19 @@ from tallyman_cli.local.options import bad
 NOT_INSIDE = "not inside a local cloud: run this below `tallyman local exec -- …`, or export what `local start` prints"
 
 
+def endpoint() -> str:
+    """The address of the local cloud that this command runs in. Exits with 2 if there is none."""
+    url = os.environ.get("AWS_ENDPOINT_URL", "")
+    return url if url.startswith("http://127.0.0.1:") else bad(NOT_INSIDE)
+
+
 def ask(path: str, request: dict[str, Any], *, seconds: float = 60) -> dict[str, Any]:
-    """Ask the cloud that this command runs in. Exits 2 where there is none or the input is bad, 1 where it says no."""
+    """Sends a request to the cloud, and returns its answer. Exits with 2 if there is none or the input is bad, with 1
+    if it refuses."""
     import urllib.error
     import urllib.request
 
-    url = os.environ.get("AWS_ENDPOINT_URL", "")
-    if not url.startswith("http://127.0.0.1:"):
-        bad(NOT_INSIDE)
+    url = endpoint()
     call = urllib.request.Request(
         f"{url}/_tallyman/{path}", json.dumps(request).encode(), {"Content-Type": "application/json"}
     )
@@ -45,7 +50,7 @@ def ask(path: str, request: dict[str, Any], *, seconds: float = 60) -> dict[str,
 
 
 def describe(left: dict[str, Any]) -> str:
-    """What `settle` found still open, in words."""
+    """What `settle` left, in words."""
     parts = []
     if left.get("bus"):
         parts.append(f"{left['bus']} events on the bus")

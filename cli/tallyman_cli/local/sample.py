@@ -1,13 +1,11 @@
-"""`tallyman local sample`: an image in a registry of the local cloud, without Docker and without a network."""
+"""`tallyman local sample`: pushes an image to the local cloud, without Docker and without a network."""
 
-import os
 from typing import Annotated
 
 import typer
 
 from tallyman.errors import BadInput
-from tallyman_cli.local.options import bad
-from tallyman_cli.local.running import NOT_INSIDE
+from tallyman_cli.local.running import endpoint
 
 
 def sample(
@@ -17,13 +15,12 @@ def sample(
 ) -> None:
     """Push a small image for two platforms; the same tag gives the same digest.
 
-    The repository has to be there. Exit status: 0 pushed, 1 refused, 2 bad input.
+    The repository has to exist. Exit status: 0 pushed, 1 refused, 2 bad input.
     """
     from tallyman_cli.shared import addresses, context, output
     from tallyman_local.cloud.sample import widget_server
 
-    if not os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://127.0.0.1:"):
-        bad(NOT_INSIDE)
+    endpoint()  # not to a stack on AWS
     stack = context.connect()
     named = addresses.image(stack.policy, image)
     if named.tag is None:

@@ -1,4 +1,4 @@
-"""Which packages an image holds: its layers looked into one by one, the later ones over the earlier."""
+"""Finds the packages of an image: reads its layers one by one, and puts later ones over earlier ones."""
 
 import mmap
 import re
@@ -36,13 +36,13 @@ _OF_DISTRIBUTIONS = ("deb", "rpm", "apk")
 _LARGEST = 256 * 1024 * 1024
 _ELF = b"\x7fELF"
 LOOKED_FOR = "packages of Debian, Alpine and RPM, of Python and npm, and the modules of Go programs"
-"""What is looked for, in words; what was compiled in otherwise (C, C++, Rust) leaves no trace."""
+"""The kinds of packages, in words. Code that was compiled in otherwise (C, C++, Rust) leaves no trace."""
 
 
 @dataclass(slots=True)
 class Layer:
-    """What one layer says: by path, packages or what could not be read there; the fields of os-release; and which
-    paths, or what beneath them (`emptied`), it removes."""
+    """What one layer holds: by path, its packages, what could not be read (`gaps`), and the fields of os-release; the
+    paths that it removes, or whose content it removes (`emptied`); and its files."""
 
     packages: dict[str, tuple[Package, ...]] = field(default_factory=dict)
     gaps: dict[str, str] = field(default_factory=dict)
@@ -53,12 +53,11 @@ class Layer:
 
 
 UNKNOWN = Layer(gaps={"": "a layer compressed with zstd"})
-"""A layer that can't be looked into."""
+"""A layer that can't be read."""
 
 
 def look_into(plain: Path) -> Layer:
-    """Reads the packages of a layer, a tar without compression. Cost: one pass over it; memory as much as the largest
-    database."""
+    """Reads the packages of a layer, a tar without compression. Cost: one pass, and memory for the largest database."""
     layer = Layer()
     with tarfile.open(plain) as archive, _mapped(plain) as mapped:
         for entry in archive:
@@ -76,7 +75,7 @@ def look_into(plain: Path) -> Layer:
 
 
 def combine(layers: Iterable[Layer]) -> Contents:
-    """What an image of these layers holds, the last one on top."""
+    """The packages of an image of these layers, the last one on top."""
     packages: dict[str, tuple[Package, ...]] = {}
     gaps: dict[str, str] = {}
     releases: dict[str, dict[str, str]] = {}
@@ -100,7 +99,7 @@ def _hides(layer: Layer, path: str) -> bool:
 
 
 def _placed(package: Package, release: dict[str, str]) -> Package:
-    """With its distribution, where it is of one."""
+    """The package with the distribution's namespace, if it is a package of one."""
     if package.kind not in _OF_DISTRIBUTIONS:
         return package
     name, version = distribution(release), release.get("VERSION_ID", "")
@@ -124,7 +123,7 @@ def _file(layer: Layer, path: str, mapped: mmap.mmap, entry: tarfile.TarInfo) ->
 
 
 def _packages(path: str, mapped: mmap.mmap, entry: tarfile.TarInfo) -> Iterable[Package]:
-    """The packages that a file names. Unreadable: it names some that can't be read."""
+    """The packages that a file names. Raises Unreadable if it names packages in a form that is not read."""
     start, size = entry.offset_data, entry.size
     if reader := next((reader for pattern, reader in _READERS if pattern.fullmatch(path)), None):
         if size > _LARGEST:

@@ -1,4 +1,4 @@
-"""The databases and files that say which packages are installed: one function for each, from bytes to packages."""
+"""Parses the databases and files of installed packages: a function for each, from bytes to packages."""
 
 import json
 import sqlite3
@@ -21,7 +21,7 @@ def os_release(raw: bytes) -> dict[str, str]:
 
 
 def dpkg(raw: bytes) -> Iterator[Package]:
-    """Debian's status file, or one paragraph of it (status.d): packages that are installed."""
+    """The installed packages in Debian's status file, or in one paragraph of it (status.d)."""
     for paragraph in raw.decode(errors="replace").replace("\r\n", "\n").split("\n\n"):
         fields = _fields(paragraph, ": ")
         state = fields.get("Status", "install ok installed").split()
@@ -31,7 +31,7 @@ def dpkg(raw: bytes) -> Iterator[Package]:
 
 
 def apk(raw: bytes) -> Iterator[Package]:
-    """Alpine's `installed`."""
+    """The packages in Alpine's `installed`."""
     for paragraph in raw.decode(errors="replace").split("\n\n"):
         fields = _fields(paragraph, ":")
         if fields.get("P") and fields.get("V"):
@@ -39,7 +39,7 @@ def apk(raw: bytes) -> Iterator[Package]:
 
 
 def rpm(raw: bytes) -> Iterator[Package]:
-    """The database of RPM 4.16 and later, which is SQLite. Unreadable: it is of another kind."""
+    """The packages in the database of RPM 4.16 and later (SQLite). Raises Unreadable for another one."""
     if not raw.startswith(b"SQLite format 3\0"):
         raise Unreadable("the RPM database is not SQLite (older than RPM 4.16)")
     # With a write-ahead log (2) SQLite refuses a database that is not a file; what the log holds is not here anyway.
@@ -66,8 +66,8 @@ _RPM_INT32 = 4
 
 
 def _rpm_header(blob: bytes) -> dict[str, str]:
-    """The fields of a header: numbers of index entries and of bytes, the entries (tag, type, offset, count), the
-    bytes."""
+    """The fields of a header, which has the numbers of index entries and of bytes, the entries (tag, type, offset,
+    count), and the bytes."""
     entries, _ = struct.unpack_from(">II", blob)
     store = 8 + 16 * entries
     found: dict[str, str] = {}
@@ -82,14 +82,14 @@ def _rpm_header(blob: bytes) -> dict[str, str]:
 
 
 def python(raw: bytes) -> Iterator[Package]:
-    """METADATA of a .dist-info, PKG-INFO of an .egg-info."""
+    """The package of METADATA in a .dist-info, or PKG-INFO in an .egg-info."""
     fields = HeaderParser().parsestr(raw.decode(errors="replace"))
     if fields["Name"] and fields["Version"]:
         yield Package("pypi", "", str(fields["Name"]).strip(), str(fields["Version"]).strip())
 
 
 def npm(raw: bytes) -> Iterator[Package]:
-    """package.json of what is installed in a node_modules."""
+    """The package of a package.json in node_modules. Raises Unreadable."""
     try:
         found = json.loads(raw)
     except (ValueError, RecursionError):
@@ -101,7 +101,7 @@ def npm(raw: bytes) -> Iterator[Package]:
 
 
 def _fields(paragraph: str, separator: str) -> dict[str, str]:
-    """`Name: value`, a line each; of a name that comes twice the first; continued lines are left out."""
+    """The fields `Name: value`, one a line. The first of equal names counts; continued lines are skipped."""
     found: dict[str, str] = {}
     for line in paragraph.splitlines():
         key, there, value = line.partition(separator)

@@ -1,6 +1,6 @@
-"""The SBOM of an image: made of the packages that were found inside (SPDX 2.3), or one that a scanner made.
+"""The SBOM of an image: made from the packages that were found in it (SPDX 2.3), or a scanner's.
 
-An SBOM says nothing that another build of the same commit would say otherwise. What could not be read is named in it.
+Every build of a commit makes the same SBOM. It names what could not be read.
 """
 
 import json
@@ -22,7 +22,7 @@ _IMAGE = "SPDXRef-image"
 
 
 def sbom(name: str, subject: Manifest, contents: Contents, checkout: Checkout) -> dict[str, object]:
-    """The document: it describes the image, which contains each package."""
+    """The SPDX document: it describes the image, which contains each package."""
     short = name.rpartition("/")[2].lower()
     image = {
         "SPDXID": _IMAGE,
@@ -55,14 +55,14 @@ def sbom(name: str, subject: Manifest, contents: Contents, checkout: Checkout) -
 
 
 def completeness(contents: Contents) -> str:
-    """What was looked for, and what was not read, in words."""
+    """Says which packages were looked for, and what was not read."""
     found = f"Looked for: {LOOKED_FOR}."
     return found + (f" Incomplete, not read: {'; '.join(contents.gaps)}." if contents.gaps else "")
 
 
 def read(file: Path) -> tuple[str, dict[str, Any]]:
-    """An SBOM that a scanner made: its media type and the document. BadInput: it is neither SPDX nor CycloneDX in JSON,
-    or it names no package."""
+    """Reads a scanner's SBOM: its media type and the document. Raises BadInput if it is neither SPDX nor CycloneDX in
+    JSON, or names no package."""
     try:
         document = json.loads(file.read_bytes())
     except OSError as error:

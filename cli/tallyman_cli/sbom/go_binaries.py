@@ -1,4 +1,4 @@
-"""The modules that a Go program was built from, as Go 1.18 and later write them into it."""
+"""Reads the modules that Go 1.18 and later write into a program."""
 
 from collections.abc import Iterator
 from mmap import mmap
@@ -15,9 +15,10 @@ _LONGEST = 16 * 1024 * 1024
 
 
 def modules(file: mmap, start: int, size: int) -> Iterator[Package]:
-    """The modules of the program at this place of a file; none where it is no Go program. Unreadable: an older one."""
+    """The modules of the Go program in this part of a file; none if it is another program. Raises Unreadable if Go
+    before 1.18 built it, or without modules."""
     at = file.find(_MAGIC, start, start + size)
-    while at >= 0 and (at - start) % _ALIGNED:  # a program that reads such programs holds the words elsewhere too
+    while at >= 0 and (at - start) % _ALIGNED:  # a program that reads such programs holds the magic elsewhere too
         at = file.find(_MAGIC, at + 1, start + size)
     if at < 0 or at + _HEAD > start + size:
         return
@@ -49,7 +50,7 @@ def _module(words: list[str]) -> Iterator[Package]:
 
 
 def _string(file: mmap, at: int, end: int) -> tuple[bytes, int]:
-    """A string behind its length, which is written in groups of seven bits, the lowest first."""
+    """Reads a string and its end. Its length is before it, in groups of seven bits, the lowest first."""
     length = shift = 0
     while at < end:
         byte = file[at]

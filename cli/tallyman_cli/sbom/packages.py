@@ -1,4 +1,4 @@
-"""Packages that an image holds, as values, and what could not be read of it."""
+"""Values: a package, and the packages of an image."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Package:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The packages of an image, in order. `gaps`: what is inside and was not read, each in a few words."""
+    """The packages of an image, in order. `gaps`: what it holds and was not read, each in a few words."""
 
     packages: tuple[Package, ...] = ()
     gaps: tuple[str, ...] = ()

@@ -1,1 +1,1 @@
-"""`tallyman init`, `tallyman policy`."""
+"""`tallyman init`, `policy` and `completion`, and the checks before a deployment."""

@@ -1,4 +1,4 @@
-"""`tallyman completion`: the script that lets a shell complete commands, options and images."""
+"""`tallyman completion`: prints the script with which a shell completes commands, options and images."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -9,15 +9,15 @@ from tallyman_cli.shared import output
 
 
 class Shell(StrEnum):
-    """The shells that there is a script for."""
+    """The shells that have a script."""
 
     bash = "bash"
     zsh = "zsh"
     fish = "fish"
 
 
-# A script hands over the line up to the cursor and gets one candidate a line, in zsh and fish with a tab and a summary.
-# Bash takes `:` for the end of a word, and replaces only what is behind the last one.
+# A script passes the line up to the cursor, and gets one candidate a line, in zsh and fish with a tab and a summary.
+# Bash ends a word at `:`, and replaces only what follows the last one.
 SCRIPTS = {
     Shell.bash: r"""_tallyman() {
     local line="${COMP_LINE:0:COMP_POINT}" IFS=$'\n' word
@@ -62,6 +62,6 @@ def completion(shell: Annotated[Shell, typer.Argument(metavar="bash|zsh|fish", h
     """Print the script that completes commands, options, environments, repositories and tags.
 
     Environments and repositories come from the policy in force, tags from the registry, with your own credentials;
-    where there is no stack, only commands and options are completed.
+    without a stack, only commands and options are completed.
     """
     output.line(SCRIPTS[shell])

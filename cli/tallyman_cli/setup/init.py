@@ -1,4 +1,4 @@
-"""`tallyman init`: a policy, samconfig.toml, and the commands that deploy the hub and its spokes."""
+"""`tallyman init`: writes a policy and samconfig.toml, and prints the commands that deploy hub and spokes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,7 +55,7 @@ def init(  # noqa: PLR0913 - each argument is an option of the command
         typer.Option(
             "--hub",
             metavar="ACCOUNT/REGION",
-            help="Where the stack is, and dev.",
+            help="The registry of the stack and of dev.",
             parser=EcrRegistry.parse,
             show_default=False,
         ),
@@ -70,20 +70,22 @@ def init(  # noqa: PLR0913 - each argument is an option of the command
             show_default=False,
         ),
     ] = None,
-    match: Annotated[str, typer.Option("--repositories", metavar="GLOB", help="Which repositories.")] = "*",
+    match: Annotated[
+        str, typer.Option("--repositories", metavar="GLOB", help="The repositories that the policy is for.")
+    ] = "*",
     every_push: Annotated[
         bool,
         typer.Option(
             "--main-to-prod", help="Promote builds of main to prod automatically; without it, builds of Git tags."
         ),
     ] = False,
-    email: Annotated[str, typer.Option("--email", metavar="ADDRESS", help="Who gets the notices.")] = "",
-    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="Where the files are written.")] = Path(),
-    force: Annotated[bool, typer.Option("--force", help="Write over files that are there.")] = False,
+    email: Annotated[str, typer.Option("--email", metavar="ADDRESS", help="The address that gets the notices.")] = "",
+    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="The folder of the files.")] = Path(),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
 ) -> None:
     """Ask a few questions, or take flags, and write tallyman.yaml and samconfig.toml; print the commands that deploy.
 
-    Existing files are kept unless --force is given. Exit status: 2 where a file exists, or an answer is invalid.
+    Existing files are kept unless --force is given. Exit status: 0 written, 2 a file exists or an answer is invalid.
     """
     hub = hub or EcrRegistry.parse(typer.prompt("The hub, where the stack and dev are (account/region)", err=True))
     if not prod:
@@ -100,7 +102,7 @@ def init(  # noqa: PLR0913 - each argument is an option of the command
     sam = _SAM.format(region=hub.region, parameters=" ".join([*overrides, "DeletionProtection=true"]))
     files = {to / "tallyman.yaml": policy, to / "samconfig.toml": sam}
     if there := [str(path) for path in files if path.exists() and not force]:
-        raise BadInput(f"{', '.join(there)}: there already (--force writes over it)")
+        raise BadInput(f"{', '.join(there)}: exists already (--force overwrites)")
     to.mkdir(parents=True, exist_ok=True)
     for path, text in files.items():
         path.write_text(text, "utf-8")
@@ -110,7 +112,8 @@ def init(  # noqa: PLR0913 - each argument is an option of the command
 
 
 def policy_text(hub: EcrRegistry, prod: Sequence[EcrRegistry], match: str, tags: str) -> str:
-    """A policy with dev in the hub and prod in these registries; in the hub's own it is called prod/NAME."""
+    """A policy with dev in the hub and prod in these registries. If the hub is one of them, repositories of prod are
+    called prod/NAME."""
     others = sorted({r.account for r in prod} - {hub.account})
     return _POLICY.format(
         dev=hub,
@@ -124,7 +127,7 @@ def policy_text(hub: EcrRegistry, prod: Sequence[EcrRegistry], match: str, tags:
 
 
 def commands(hub: EcrRegistry, spokes: Sequence[EcrRegistry], folder: Path) -> list[str]:
-    """What to type, in its order: the hub, each spoke, and how to see that all is well."""
+    """The commands to run, in order: for the hub, for each spoke, and to check the deployment."""
     lines = [
         f"# 1. the hub: credentials of account {hub.account}, region {hub.region}",
         f"cp {folder / 'tallyman.yaml'} layers/policy/tallyman.yaml",

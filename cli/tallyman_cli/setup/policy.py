@@ -1,4 +1,4 @@
-"""`tallyman policy`: whether a policy is valid and what it says, and the schema for editors."""
+"""`tallyman policy`: checks a policy and says what it means, prints its schema, fetches its trust roots."""
 
 import json
 from collections.abc import Mapping
@@ -30,7 +30,10 @@ from tallyman_cli.shared import output
 from tallyman_cli.shared.chosen import chosen
 from tallyman_cli.shared.context import AwsClients
 
-PLACES = (Path("layers/policy/tallyman.yaml"), Path("tallyman.yaml"))  # where a policy is, unless it is named
+PLACES = (
+    Path("layers/policy/tallyman.yaml"),
+    Path("tallyman.yaml"),
+)  # searched in this order for a policy that is not named
 
 app = typer.Typer(help="Check a policy, print its JSON Schema, or fetch its trust roots.", no_args_is_help=True)
 app.command("trust-roots")(trust_roots)
@@ -47,15 +50,15 @@ def check(
         ),
     ] = None,
     offline: Annotated[
-        bool, typer.Option("--offline", help="Do not ask ECS how it deploys the services that releases move.")
+        bool, typer.Option("--offline", help="Do not read from ECS how it deploys the services that releases move.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what a policy means, or everything that is wrong with it, each with its line.
 
-    Where the policy moves ECS services and there are credentials, ECS is asked whether a release can move each.
+    If releases move ECS services, and there are credentials, it also reads from ECS whether a release can move each.
 
-    Exit status: 0 valid, 2 not valid (or not there).
+    Exit status: 0 valid, 2 not valid, or missing.
     """
     path = file or next((place for place in PLACES if place.is_file()), PLACES[-1])
     try:
@@ -65,7 +68,7 @@ def check(
         if as_json:
             listed = [{"line": p.line, "key": p.key, "message": p.message} for p in problems]
             listed = listed or [{"line": None, "key": "", "message": str(error)}]
-            typer.echo(json.dumps({**dict.fromkeys(_KEYS), "file": str(path), "valid": False, "problems": listed}))
+            output.data({**dict.fromkeys(_KEYS), "file": str(path), "valid": False, "problems": listed})
         output.trouble(str(error))
         if len(problems) > 1:
             output.trouble(f"{len(problems)} problems")
@@ -76,15 +79,17 @@ def check(
     for service in services:
         if service["verdict"] in _SAID:
             output.trouble(f"{_SAID[service['verdict']]}: {service['found']}")
-    shown = as_data(policy) | {"services": services}
-    output.put(json.dumps(shown, indent=2) if as_json else summary(policy))
+    if as_json:
+        output.data(as_data(policy) | {"services": services})
+    else:
+        output.put(summary(policy))
 
 
 _SAID = {"failed": "warning", "unknown": "not known"}
 
 
 def services_of(policy: Policy) -> list[dict[str, str]]:
-    """{verdict, found} of each ECS service that releases move. Without one AWS is asked nothing."""
+    """{verdict, found} of each ECS service that releases move. Without any, nothing is read from AWS."""
     from tallyman_cli.doctor.finding import UNKNOWN
     from tallyman_cli.doctor.rollouts import deployed_how, moved_by_ecs
 
@@ -99,7 +104,8 @@ def services_of(policy: Policy) -> list[dict[str, str]]:
 
 
 def _clients(region: str) -> AwsClients:
-    """The person's clients, in other accounts with the stack's roles for people. NotAllowed: no credentials."""
+    """The person's clients, in other accounts with the stack's roles for people. Raises NotAllowed without
+    credentials."""
     import botocore.session
 
     from tallyman.adapters.errors.translate import translated
@@ -121,7 +127,7 @@ def schema() -> None:
 
 
 def schema_text() -> str:
-    """The schema as docs/tallyman.schema.json holds it."""
+    """The content of docs/tallyman.schema.json."""
     return json.dumps(json_schema(GATES), indent=2, ensure_ascii=False) + "\n"
 
 
@@ -141,7 +147,7 @@ _KEYS = (
 
 
 def as_data(policy: Policy) -> dict[str, Any]:
-    """The policy as plain JSON data, defaults filled in, in the words of the file."""
+    """The policy as JSON data with all defaults, in the form of the file."""
     return {
         "file": policy.source,
         "valid": True,
@@ -198,7 +204,7 @@ def _plain(value: Any) -> Any:
 
 
 def summary(policy: Policy) -> str:
-    """The policy in the few lines that a person wants to read."""
+    """The policy as text for people."""
     lines = [f"{policy.source} is valid ({policy.digest.short})", "", "environments"]
     for e in policy.environments.values():
         renamed = f"  (repositories are called {e.repository})" if e.repository != "{name}" else ""
@@ -222,14 +228,14 @@ def summary(policy: Policy) -> str:
 
 
 def _replication(policy: Policy) -> list[str]:
-    """The rules of ECR that the policy asks for; nobody but the registry's owner sets them."""
+    """The replication rules of ECR that the policy needs, which the owner of the registry has to set."""
     found = [
         f"  {e.name:<12}set this rule, beside those that the registry has (the command replaces them), without "
         f"deleteReplication:\n{'':14}{set_up(policy, e)}"
         for e in policy.environments.values()
         if e.replicas
     ]
-    return ["", "replication by ECR (tallyman doctor looks whether it is set)", *found] if found else []
+    return ["", "replication by ECR (tallyman doctor checks whether it is set)", *found] if found else []
 
 
 def _notices(rules: NoticeRules) -> list[str]:

@@ -1,7 +1,7 @@
-"""What is known before a stack is built and deployed: `make deploy` and `make deploy-build` ask this first.
+"""Checks before a deployment: `make deploy` and `make deploy-build` run this first.
 
-`python -m tallyman_cli.setup.preflight ENV` says where it would be deployed and everything that would fail there. Exit
-status: 0 go on, 2 don't. With `--overrides` it prints sam's parameter overrides for a first deployment, or nothing.
+`python -m tallyman_cli.setup.preflight ENV` says where the stack would be deployed, and what would fail there. Exit
+status: 0 deploy, 2 do not. With `--overrides` it prints sam's parameter overrides for a first deployment, or nothing.
 """
 
 import re
@@ -28,14 +28,14 @@ from tallyman_cli.shared.chosen import choose_region
 POLICY = Path("layers/policy/tallyman.yaml")
 BUCKET, LONGEST_BUCKET = "{stack}-archive-{account}-{region}", 63
 BUILD = {"codebuild": "CodeBuild", "codestar-connections": "CodeConnections (CodeCommit needs none)"}
-"""botocore lists the regions of CodeConnections under the name that it had before; under its new one it lists none."""
+"""botocore lists the regions of CodeConnections only under its former name."""
 _STACK = re.compile(r"[a-z][a-z0-9-]{0,29}")
 _HOPELESS = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED")
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a stack would go. `status`: what CloudFormation says of it; None: there is none yet."""
+    """Where a stack would be deployed. `status`: its status in CloudFormation; None: it does not exist yet."""
 
     stack: str
     account: str
@@ -44,7 +44,7 @@ class Target:
 
 
 def configured(environment: str, file: Path = Path("samconfig.toml")) -> Mapping[str, Any]:
-    """The environment's part of samconfig.toml. Raises BadInput for one that is not there, with those that are."""
+    """The environment's part of samconfig.toml. Raises BadInput, which lists the environments, if it has none."""
     try:
         found = tomllib.loads(file.read_text("utf-8"))
     except ValueError as error:
@@ -59,7 +59,8 @@ def configured(environment: str, file: Path = Path("samconfig.toml")) -> Mapping
 
 
 def target(stack: str, session: Any) -> Target:
-    """Two calls. Raises BadInput for a name that does not fit, a region that is none, a stack that can't be updated."""
+    """The account, region and status of the stack. Two calls. Raises BadInput if the name is not valid, the region is
+    unknown, or the stack can't be updated."""
     if not _STACK.fullmatch(stack):
         raise BadInput(f"the stack's name '{stack}': at most 30 lower-case letters, digits and hyphens, a letter first")
     with translated("read the configuration of AWS"):
@@ -98,7 +99,7 @@ def _status(stack: str, session: Any, region: str) -> str | None:
 
 
 def left_behind(found: Target, session: Any) -> list[str]:
-    """What an earlier stack of this name left, which a new one can't create."""
+    """The tables that an earlier stack of this name left, which a new one can't create."""
     names = []
     for table in (f"{found.stack}-ledger", f"{found.stack}-state"):
         try:
@@ -106,12 +107,12 @@ def left_behind(found: Target, session: Any) -> list[str]:
                 session.create_client("dynamodb", region_name=found.region).describe_table(TableName=table)
             names.append(f"the table {table}")
         except TallymanError:
-            continue  # not there; or not to be looked at, and then the deployment says it
+            continue  # it does not exist, or may not be read: then the deployment reports it
     return names
 
 
 def missing_services(found: Target, session: Any, wanted: Mapping[str, str]) -> list[str]:
-    """The services that botocore does not know in the region, in words. It may be older than the service there."""
+    """The names of the services that botocore does not know in the region. It may be older than the service there."""
     partition = partition_of(found.region).name
     return [
         words
@@ -121,7 +122,7 @@ def missing_services(found: Target, session: Any, wanted: Mapping[str, str]) -> 
 
 
 def overrides(part: Mapping[str, Any]) -> dict[str, str]:
-    """Parameters that samconfig.toml gives the stack; sam takes them as one text or as a list."""
+    """The parameters of the stack in samconfig.toml, where they are one text or a list. Raises BadInput."""
     given = part.get("deploy", {}).get("parameters", {}).get("parameter_overrides", "")
     try:
         words = shlex.split(given) if isinstance(given, str) else [str(each) for each in given]
@@ -131,7 +132,7 @@ def overrides(part: Mapping[str, Any]) -> dict[str, str]:
 
 
 def notes(found: Target, policy: Policy, given: Mapping[str, str], session: Any) -> list[str]:
-    """What does not keep the stack from being deployed, but from doing what the policy says. One call."""
+    """What does not prevent the deployment, but will prevent what the policy says. One call."""
     notes = []
     registries = policy.registries()
     if registries and not any((r.account, r.region) == (found.account, found.region) for r in registries):
@@ -163,7 +164,7 @@ def notes(found: Target, policy: Policy, given: Mapping[str, str], session: Any)
 
 
 def hub(environment: str, session: Any) -> str:
-    """What is known of a deployment of the hub, a line each. Raises BadInput, PolicyError."""
+    """The lines about a deployment of the hub. Raises BadInput or PolicyError if it would fail."""
     part = configured(environment)
     policy = load(POLICY)
     found = target(str(part["global"]["parameters"]["stack_name"]), session)
@@ -180,7 +181,7 @@ def hub(environment: str, session: Any) -> str:
 
 
 def build(environment: str, name: str, session: Any) -> str:
-    """What is known of a deployment of an application's builds. Raises BadInput."""
+    """The line about a deployment of an application's builds. Raises BadInput if it would fail."""
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,19}", name):
         raise BadInput(f"NAME={name}: at most 20 lower-case letters, digits and hyphens, a letter first")
     stack = beside(environment, session)
@@ -192,7 +193,7 @@ def build(environment: str, name: str, session: Any) -> str:
 
 
 def beside(environment: str, session: Any) -> str:
-    """The name of the hub's stack, for one that goes beside it. Raises BadInput where it is not deployed."""
+    """The name of the hub's stack, for a stack beside it. Raises BadInput if the hub is not deployed."""
     found = target(str(configured(environment)["global"]["parameters"]["stack_name"]), session)
     if found.status is None:
         raise BadInput(
@@ -202,7 +203,8 @@ def beside(environment: str, session: Any) -> str:
 
 
 def first_overrides(environment: str, session: Any) -> str:
-    """sam's overrides for a first deployment: no protection, which could not be taken back. Empty for a later one."""
+    """sam's overrides for a first deployment: without deletion protection, with which a failed stack could not be
+    deleted. Empty for a later one."""
     part = configured(environment)
     if target(str(part["global"]["parameters"]["stack_name"]), session).status is not None:
         return ""

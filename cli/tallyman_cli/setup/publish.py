@@ -1,4 +1,4 @@
-"""`make publish`: puts the packaged template into a bucket, and prints what launches and publishes it."""
+"""`make publish`: puts the packaged template into a bucket, and prints how to launch and publish it."""
 
 import sys
 from pathlib import Path
@@ -21,12 +21,13 @@ CONSOLES = {
 
 
 def address(bucket: str, key: str, region: str) -> str:
-    """Where CloudFormation reads an object of the bucket."""
+    """The URL from which CloudFormation reads an object of the bucket."""
     return f"https://{bucket}.s3.{region}.{partition_of(region).suffix}/{key}"
 
 
 def launch_link(template: str, region: str, stack: str = "tallyman") -> str:
-    """The console's page that creates a stack from a template, with its parameters to fill in."""
+    """The console's page that creates a stack from a template, with a form for its parameters. Raises BadInput if no
+    console is known for the region."""
     host = CONSOLES.get(partition_of(region).name)
     if host is None:
         raise BadInput(f"there is no known console for {region}: create the stack from {template} yourself")
@@ -35,7 +36,7 @@ def launch_link(template: str, region: str, stack: str = "tallyman") -> str:
 
 
 def publish(bucket: str, packaged: Path, session: Any) -> list[str]:
-    """Puts the template under its version; what to do with it, a line each. Raises BadInput, TallymanError."""
+    """Uploads the template under its version. Returns lines that say how to use it. Raises BadInput, TallymanError."""
     if not packaged.is_file():
         raise BadInput(f"{packaged} is not there: make publish packages it")
     with translated(f"ask where the bucket {bucket} is"):

@@ -1,4 +1,4 @@
-"""`tallyman policy trust-roots`: the trust roots beside the policy, as Sigstore publishes them now."""
+"""`tallyman policy trust-roots`: fetches the trust roots that Sigstore publishes, to deploy with the policy."""
 
 import hashlib
 import os
@@ -11,6 +11,7 @@ from tallyman.adapters.files.policy_file import TRUST_ROOTS
 from tallyman.adapters.http.client import origin
 from tallyman.errors import BadInput, Refused, Unreachable
 from tallyman_cli.shared import output
+from tallyman_cli.shared.caches import cache
 
 SIGSTORE = "https://tuf-repo-cdn.sigstore.dev"
 LARGEST = 1024 * 1024
@@ -20,24 +21,27 @@ LARGEST = 1024 * 1024
 def trust_roots(
     root: Annotated[
         Path,
-        typer.Option("--root", metavar="FILE", help="A root.json of the TUF repository that you trust already."),
+        typer.Option("--root", metavar="FILE", help="A root.json of the TUF repository that you already trust."),
     ],
     mirror: Annotated[str, typer.Option("--mirror", metavar="URL", help="The TUF repository.")] = SIGSTORE,
-    to: Annotated[
-        Path, typer.Option("--out", metavar="FILE", help="The file beside the policy that is written.")
-    ] = Path("layers/policy") / TRUST_ROOTS,
+    to: Annotated[Path, typer.Option("--out", metavar="FILE", help="The file to write, beside the policy.")] = Path(
+        "layers/policy"
+    )
+    / TRUST_ROOTS,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Fetch the trust roots that vouch for identities, and write them beside the policy.
 
-    They come from a TUF repository, Sigstore's unless --mirror names another, and are verified from --root on. What was
-    fetched before is kept in ~/.cache/tallyman/tuf, so that a repository that goes back to an older state is refused.
+    They come from a TUF repository, Sigstore's unless --mirror names another, and are verified starting from --root.
+    ~/.cache/tallyman/tuf keeps the metadata that was fetched last, so that a repository with older ones is refused.
     Functions never fetch them: deploy the file with the policy. Needs pip install 'tallyman-ecr[trust-roots]'.
 
     Exit status: 0 written or unchanged, 1 refused or unreachable (the file stays), 2 bad input.
     """
-    raw = fetch(mirror.rstrip("/"), root, _cache())
-    from tallyman.adapters.files.signatures import read_roots  # cryptography, which is there by now
+    raw = fetch(mirror.rstrip("/"), root, cache("tuf"))
+    from tallyman.adapters.files.signatures import (
+        read_roots,
+    )  # not above: it needs cryptography, which `fetch` has found
 
     digest, authorities, logs = read_roots(raw)
     old = to.read_bytes() if to.is_file() else None
@@ -51,11 +55,11 @@ def trust_roots(
         output.line(f"{to}: {what} ({authorities} authorities, {logs} logs, {digest})")
 
 
-def fetch(mirror: str, root: Path, cache: Path) -> bytes:
+def fetch(mirror: str, root: Path, folder: Path) -> bytes:
     """The target trusted_root.json of a TUF repository: `mirror` holds its metadata, and its targets under `targets/`.
 
-    `cache`: where the metadata that was seen last is kept. Raises Refused for what is not signed, expired or older than
-    what was seen, Unreachable, and BadInput.
+    `folder`: keeps the metadata that was fetched last. Raises Refused if the target is not signed, expired, or older
+    than what was fetched before; Unreachable; and BadInput.
     """
     if not origin(mirror)[2]:
         raise BadInput(f"--mirror {mirror}: expected a URL such as {SIGSTORE}")
@@ -69,11 +73,14 @@ def fetch(mirror: str, root: Path, cache: Path) -> bytes:
         from tuf.ngclient import Updater
     except ModuleNotFoundError as error:
         raise BadInput(f"{error.name} is not installed: pip install 'tallyman-ecr[trust-roots]'") from error
-    # of each mirror and root its own: what one has seen says nothing of another
-    folder = cache / hashlib.sha256(mirror.encode() + b"\n" + trusted).hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
+    # a folder for each mirror and root: the metadata of one says nothing about another
+    kept = folder / hashlib.sha256(mirror.encode() + b"\n" + trusted).hexdigest()[:16]
     try:
-        updater = Updater(str(folder), mirror, str(folder), f"{mirror}/targets", bootstrap=trusted)
+        kept.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{kept} can't be created: {error.strerror or error}") from error
+    try:
+        updater = Updater(str(kept), mirror, str(kept), f"{mirror}/targets", bootstrap=trusted)
         updater.refresh()
         info = updater.get_targetinfo(TRUST_ROOTS)
         if info is None:
@@ -85,13 +92,8 @@ def fetch(mirror: str, root: Path, cache: Path) -> bytes:
         raise Refused(f"{mirror} is not to be trusted: {error}") from error
 
 
-def _cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "tallyman" / "tuf"
-
-
 def _write(file: Path, raw: bytes) -> None:
-    """Whole or not at all."""
+    """Replaces the file in one step. Raises BadInput."""
     fresh = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         fresh.write_bytes(raw)

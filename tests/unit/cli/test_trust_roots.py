@@ -120,6 +120,22 @@ def test_the_roots_are_fetched_verified_and_written_and_a_second_time_unchanged(
     assert served.file.read_bytes() == fresh
 
 
+@pytest.mark.parametrize("home", ["a file", "none"])
+def test_without_a_folder_to_keep_what_was_seen_it_is_bad_input(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str
+) -> None:
+    served.repository.publish(roots())
+    if home == "a file":
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    else:
+        monkeypatch.delenv("XDG_CACHE_HOME")
+        monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    done = served.ask()
+    assert (done.exit_code, "can't be created" in done.stderr) == (2, True), done.output
+    assert not served.file.exists()
+
+
 def _tampered(repository: Repository) -> None:
     (file,) = (repository.folder / "targets").iterdir()
     file.write_bytes(file.read_bytes().replace(b"x", b"y"))
