@@ -70,7 +70,7 @@ def watch(  # noqa: PLR0913 - each argument is an option of the command
             if as_json:
                 output.json_line(row)
             else:
-                output.line(sentence(row))
+                output.line(sentence(row, is_one_of_several(opened, row["environment"])))
 
 
 def follow(opened: context.Stack, since: datetime, seconds: float | None) -> Iterator[Fact]:
@@ -140,7 +140,13 @@ def as_data(opened: context.Stack, fact: Fact) -> dict[str, Any]:
     }
 
 
-def sentence(row: dict[str, Any]) -> str:
+def is_one_of_several(opened: context.Stack, environment: str | None) -> bool:
+    """Whether the environment has several registries, so that its name alone does not say which one is meant."""
+    found = opened.policy.environments.get(environment or "")
+    return found is not None and len(found.registries) > 1
+
+
+def sentence(row: dict[str, Any], names_registry: bool = False) -> str:
     """A fact as a line."""
     image = row["repository"] or ""
     if row["tag"]:
@@ -148,9 +154,10 @@ def sentence(row: dict[str, Any]) -> str:
     elif row["digest"]:
         image += f"@{output.digest(row['digest'])}"
     where = f"{row['environment']}/" if row["environment"] else ""
+    place = f" in {row['registry']}" if names_registry and row["registry"] else ""
     by = f" by {row['who']}" if row["who"] else ""
     what = f": {row['what']}" if row["what"] else ""
-    return f"{output.when(row['at'])}  {row['kind'].replace('_', ' '):<12}  {where}{image}{by}{what}"
+    return f"{output.when(row['at'])}  {row['kind'].replace('_', ' '):<12}  {where}{image}{place}{by}{what}"
 
 
 def _what(fact: Fact) -> str:

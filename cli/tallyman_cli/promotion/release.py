@@ -165,7 +165,8 @@ def roll_back(  # noqa: PLR0913 - each argument is an option of the command
     if as_json:
         output.data({"environment": environment.name, "repository": name, "digest": digest, **asked.as_json})
     elif asked.fact is not None and not asked.trouble:
-        output.line(f"{environment.name}/{name} runs {digest} again")
+        runs = ", ".join(tags_of(opened, environment.name, name, digest))
+        output.line(f"{environment.name}/{name} runs {f'{runs} ({output.digest(digest)})' if runs else digest} again")
     asking.finish(asked)
 
 

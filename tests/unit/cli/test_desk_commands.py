@@ -3,7 +3,7 @@
 import json
 
 from support.fakes.cli_stack import FakeStack
-from support.images.builders import DEV, image, multi_arch, signature
+from support.images.builders import DEV, PROD, PROD_SA, image, multi_arch, signature
 from tallyman.state import sweeps
 from tallyman.state.items import StateChange
 
@@ -108,6 +108,23 @@ def test_watch_follows_what_is_written_down(everywhere: FakeStack) -> None:
     assert len(every) > len(lines)
     for place in (PLACE, "dev/*", "WIDGET"):
         assert everywhere.run("watch", place, "--since", began, "--for", "0").stdout
+
+
+def test_watch_names_the_registry_where_an_environment_has_several(everywhere: FakeStack) -> None:
+    began = everywhere.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
+    app = multi_arch()
+    for place in (DEV, PROD, PROD_SA):
+        everywhere.push(app, "v1.0.0", place)
+    pushed = {
+        line.partition("pushed")[2].strip()
+        for line in everywhere.run("watch", "--since", began, "--for", "0").stdout.splitlines()
+        if " pushed " in line
+    }
+    assert pushed == {
+        f"{PLACE}:v1.0.0",
+        f"prod/{NAME}:v1.0.0 in {PROD.registry}",
+        f"prod/{NAME}:v1.0.0 in {PROD_SA.registry}",
+    }
 
 
 def test_watch_of_a_repository_that_does_not_exist_says_so_and_does_not_wait(everywhere: FakeStack) -> None:
