@@ -11,7 +11,8 @@ from tallyman import runtime
 from tallyman.ports.reactions import OutcomeKind
 
 RESOURCES = hub()["Resources"]
-OURS = {str(kind) for kind in OutcomeKind} | set(runtime.ALARMED.values()) | {"MissedEvents", "ImageBytes"}
+BY_ENVIRONMENT = {"MissedEvents", "ImageBytes", "Images"}
+OURS = {str(kind) for kind in OutcomeKind} | set(runtime.ALARMED.values()) | BY_ENVIRONMENT
 
 
 def body() -> Any:
@@ -31,7 +32,7 @@ def test_the_dashboard_shows_metrics_that_are_written() -> None:
     assert {m[1] for m in named if m[0] == "Tallyman"} <= OURS
     expressions = " ".join(m[0]["expression"] for m in metrics() if isinstance(m[0], dict))
     searched = set(re.findall(r'MetricName="(\w+)"', expressions))
-    assert searched == {"MissedEvents", "ImageBytes"}
+    assert searched == BY_ENVIRONMENT
 
 
 def test_every_queue_and_every_function_is_on_it() -> None:

@@ -439,7 +439,9 @@ def test_storage_is_the_sum_of_image_sizes_without_counting_an_indexs_images_twi
     app = multi_arch("a")
     world.registries.push(DEV, app, "v1.0.0")
     children = [d for d in world.registries.images(DEV) if d.digest != app.digest]
-    assert world.reconcile()["storage"] == {"dev": sum(c.size or 0 for c in children), "prod": 0}
+    report = world.reconcile()
+    assert report["storage"] == {"dev": sum(c.size or 0 for c in children), "prod": 0}
+    assert report["images"] == {"dev": len(children) + 1, "prod": 0}
 
 
 def test_a_referrer_that_was_found_is_known_to_its_subject() -> None:

@@ -86,6 +86,7 @@ def scheduled_handler() -> Handler:
         _measure("MissedEvents", MetricUnit.Count, report["missed"], "environment")
         # a layer that several images share counts once for each of them
         _measure("ImageBytes", MetricUnit.Bytes, report["storage"], "environment")
+        _measure("Images", MetricUnit.Count, report["images"], "environment")
         for key, found in (report["watched"] or {}).items():
             _measure(ALARMED[key], MetricUnit.Count, {context.function_name: sum(found.values())}, "function")
         logger.info("reconciled", outcome=report)

@@ -97,10 +97,10 @@ class Reconcile:
         """Carries out one run. `request`: an id that no other run has. Returns the report:
 
         {registries: [{registry, repositories, images, missed, error}], found: {kind: number}, retried, missed:
-        {environment: number}, trail: {registry: `read` or the error}, storage: {environment: bytes}, watched, recalled,
-        trips, ways (see `RoundTrips.answer`), sealed: {entries, segments} or None, problems, more, token}. `watched`:
-        {parked, stuck, would_not_pass, unguarded}, each {environment: number} (None: a run that continues another);
-        `recalled`: see `RecallImpact.of` (None: not requested).
+        {environment: number}, trail: {registry: `read` or the error}, storage: {environment: bytes}, images:
+        {environment: number}, watched, recalled, trips, ways (see `RoundTrips.answer`), sealed: {entries, segments} or
+        None, problems, more, token}. `watched`: {parked, stuck, would_not_pass, unguarded}, each {environment: number}
+        (None: a run that continues another); `recalled`: see `RecallImpact.of` (None: not requested).
 
         A registry that can't be read does not stop the others. `more`: the request did not fit one run; invoke the
         function again with `token`. `storage`: the sum of the images' sizes in bytes, shared layers counted each time.
@@ -123,7 +123,8 @@ class Reconcile:
             "retried": run.counts["retried"],
             "missed": dict(run.missed),
             "trail": {str(registry): word for registry, word in run.trail.items()},
-            "storage": self._storage(run),
+            "storage": self._held(run, lambda sweep: sweep.bytes),
+            "images": self._held(run, lambda sweep: sweep.images),
             "watched": run.watched.as_json(tuple(self.policy.environments)) if run.watched else None,
             "recalled": self._recalled(event),
             **trips,
@@ -326,9 +327,10 @@ class Reconcile:
         run.trail[registry] = "read"
         return True
 
-    def _storage(self, run: _Run) -> dict[str, int]:
+    def _held(self, run: _Run, what: Callable[[SweepState], int | None]) -> dict[str, int]:
+        """A number of the sweeps of this run, summed by environment."""
         total: Counter[str] = Counter()
         for repository, sweep in run.swept.items():
             for environment, _ in self.policy.environments_of(repository.registry, repository.name):
-                total[environment.name] += sweep.bytes or 0
+                total[environment.name] += what(sweep) or 0
         return dict(total)
