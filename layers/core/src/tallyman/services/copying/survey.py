@@ -13,8 +13,8 @@ from tallyman.services.copying.target_plan import CopyOptions, TargetPlan
 
 @dataclass(slots=True)
 class Survey:
-    """What a target lacks: manifests, and blobs with their sizes in bytes. `mounts`: the registry could mount the
-    blobs."""
+    """The manifests, and the blobs with their sizes in bytes, that a target lacks. `mounts`: the registry could mount
+    the blobs."""
 
     manifests: dict[Digest, None]
     blobs: dict[Digest, int]

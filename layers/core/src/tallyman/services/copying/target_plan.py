@@ -20,7 +20,7 @@ Held = Mapping[str, Manifest | None]
 
 @value
 class CopyOptions:
-    """How content is copied to targets.
+    """The options of a copy to targets.
 
     `parallel`: blobs copied at once; None: found by measuring. `parts`: uploads of large blobs that another run can
     continue. `tags`: roots that may be put under this tag at once; only with one target, for which no other has to
@@ -41,8 +41,8 @@ class CopyOptions:
 
 
 class TargetPlan:
-    """What one target lacks. `error`: the error that ends the target; `broken`: errors of single blobs and manifests,
-    which end only what needs them. `needed`: manifests to put; `lacking`: blobs to copy first."""
+    """The content that one target lacks. `error`: the error that ends the target; `broken`: errors of single blobs and
+    manifests, which end only what needs them. `needed`: manifests to put; `lacking`: blobs to copy first."""
 
     def __init__(
         self, origin: Location, port: Destination, repository: Location, graph: ImageGraph, options: CopyOptions

@@ -55,8 +55,8 @@ class RecallImpact:
         return {"digest": digest, "releases": found, "uses": uses, "unread": unread}
 
     def users(self, digests: Sequence[Digest]) -> tuple[dict[Digest, list[Use]], dict[str, str]]:
-        """What runs each of these images or a part of it, and the registries whose usage could not be read, with why.
-        All sources of usage are read once, whatever the number of images."""
+        """The workloads that run each of these images or a part of it, and the registries whose usage could not be
+        read, with why. All sources of usage are read once, whatever the number of images."""
         unread: dict[str, str] = {}
         running = list(self._running(unread))
         found: dict[Digest, list[Use]] = {}

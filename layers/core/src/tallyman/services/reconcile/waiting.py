@@ -106,7 +106,7 @@ class Waiting:
                 fresh += self.read_scans(decision, counts)
             if "signed" in waits and self.signing is not None:
                 self.signing.refresh(digest)
-            if {"signed", "built", "check"} & set(waits) or self._waits_for_vex(decision):
+            if {"signed", "built", "check"} & waits or self._waits_for_vex(decision):
                 self.verify_origin(self._place(decision), digest, by_person)
             if "verified" in waits and since is not None and (by_person or self.clock() - since >= VERIFY_AGAIN):
                 self.verify(self._place(decision), digest, decision.tags[0], counts, by_person)

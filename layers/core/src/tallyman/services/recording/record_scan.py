@@ -24,7 +24,7 @@ _ENDED = frozenset({"complete", "failed", "unsupported"})
 
 
 class News(Enum):
-    """What a scan adds to the recorded scans of an image."""
+    """The difference that a scan makes to the recorded scans of an image."""
 
     NONE = "none"  # it has not ended, or was recorded before
     SAME = "same"  # another scan with the same result, which changes no decision about an index above

@@ -236,5 +236,6 @@ def is_recalled(facts: list[Fact]) -> bool:
 
 
 def _first_push(facts: Iterable[Fact]) -> tuple[datetime, datetime] | None:
-    """When the image was first pushed: the registry's time in whole seconds, then the time of its fact. None: never."""
+    """The time of the image's first push: the registry's time in whole seconds, then the time of its fact. None:
+    never."""
     return min(((second_of(f.at), f.seen) for f in facts if f.kind in PUSHES), default=None)

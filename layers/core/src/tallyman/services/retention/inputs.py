@@ -79,8 +79,8 @@ class ReadInputs:
         }
 
     def moved(self, inventory: Inventory, rows: Iterable[int] | None = None) -> dict[Digest, datetime]:
-        """When a tag was last moved to each image: of all images, by one Query; of `rows`, by a read for a hundred
-        tags."""
+        """The time at which a tag was last moved to each image: of all images, by one Query; of `rows`, by a read for a
+        hundred tags."""
         repository = inventory.repository
         if rows is None:
             found_tags = [entry.value for entry in TAGS.list(self.state, tags.partition(repository))]

@@ -17,7 +17,7 @@ Entry = tuple[datetime, str, Digest]
 
 
 def releases_needed(retention: Retention) -> timedelta:
-    """How long after its end a release is needed: for a roll-back, or by a rule that counts from releases."""
+    """The time for which a release is needed after its end: for a roll-back, or by a rule that counts from releases."""
     ages = [
         rule.age
         for rule in retention.keep or ()
