@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -56,23 +57,30 @@ def demo(
 
     Exit status: 0 each step did what it says; 1 one did not.
     """
-    began = time.monotonic()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
     try:
         with tempfile.TemporaryDirectory(prefix="tallyman-demo-") as folder:
-            _run(Path(folder), ui)
+            seconds = _run(Path(folder), ui)
     except StepFailed as failure:
         print(f"\nThe demo failed: {failure}", file=sys.stderr)
         raise typer.Exit(1) from None
-    output.line(f"\nAll of it happened, in {time.monotonic() - began:.0f} s. What to try next:")
+    output.line(f"\nAll of it happened, in {seconds:.0f} s. What to try next:")
     for command, what in (*NEXT, *(IN_CHECKOUT if Path("template.yaml").exists() else ())):
         output.line(f"  {command:<58} {what}")
 
 
-def _run(folder: Path, ui: bool) -> None:
+def _stop(number: int, _: object) -> NoReturn:
+    """Ends the demo as Ctrl-C does: cloud and folders go with it."""
+    raise SystemExit(128 + number)
+
+
+def _run(folder: Path, ui: bool) -> float:
+    """Tells the story, then shows the page; returns the seconds that the story took."""
     from tallyman_cli.local.cloud import new_cloud
     from tallyman_cli.local.options import ScannerMode
 
-    console = Console(highlight=False)
+    began, console = time.monotonic(), Console(highlight=False)
     starting = "starting a local cloud: two accounts, two regions, the stack of template.yaml …"
     if not console.is_terminal:
         output.say(starting)
@@ -86,8 +94,10 @@ def _run(folder: Path, ui: bool) -> None:
         story = Story(cloud, connect(), console)
         story.run()
         replace(story, name=SIGNED).tell_of_signatures(signer)
+        seconds = time.monotonic() - began
         if ui:
             _show(story.stack, cloud)
+        return seconds
     finally:
         cloud.stop()
 
