@@ -105,7 +105,7 @@ class Registry(Server):
             if found := _ANSWERED.search(line):
                 requests += 1
                 size = found[1]
-                sent += int(size) if size.isdigit() else 0
+                sent += int(size) if size.isdecimal() else 0
         return requests, sent
 
 

@@ -146,7 +146,7 @@ def _copied(rest: str, escape: str, variables: Mapping[str, str], before: list[S
         fields = [part.partition("=") for part in value.split(",")] if name.lower() == "mount" else []
         named = [value] if name.lower() == "from" else [where for key, _, where in fields if key.lower() == "from"]
         for image in named:
-            stage = image.isdigit() or image.lower() in {earlier.name for earlier in before}
+            stage = image.isdecimal() or image.lower() in {earlier.name for earlier in before}
             if image and image != SCRATCH and not stage:
                 yield image
 

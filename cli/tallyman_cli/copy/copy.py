@@ -212,7 +212,7 @@ class _Copy:
 
 
 def _count(text: str) -> int:
-    if not text.isdigit() or not 1 <= int(text) <= 64:
+    if not text.isdecimal() or not 1 <= int(text) <= 64:
         raise argparse.ArgumentTypeError(f"{text}: expected a number from 1 to 64")
     return int(text)
 

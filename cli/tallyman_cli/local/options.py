@@ -59,7 +59,7 @@ def parse_delay(text: str) -> float:
     units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
     for unit in ("ms", "s", "m", "h"):
         number = text.removesuffix(unit)
-        if number != text and number.replace(".", "", 1).isdigit():
+        if number != text and number.replace(".", "", 1).isdecimal():
             return float(number) * units[unit]
     return bad(f"--delay {text}: expected a number and a unit, as in 500ms, 2s or 1m")
 

@@ -201,7 +201,7 @@ def number(given: Arguments, name: str, otherwise: int) -> int:
     text = given.get(name, "")
     if not text:
         return otherwise
-    if not text.isdigit() or len(text) > 9:
+    if not text.isdecimal() or len(text) > 9:
         raise BadInput(f"{name}={text}: expected a number")
     return int(text)
 

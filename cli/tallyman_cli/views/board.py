@@ -235,4 +235,4 @@ def _newest(stack: Stack, name: str, environment: Environment) -> dict[str, Any]
 
 def versions_first(tags: Iterable[str]) -> list[str]:
     """Tags for people: those with a number in them before names such as `latest`."""
-    return sorted(tags, key=lambda tag: not any(c.isdigit() for c in tag))
+    return sorted(tags, key=lambda tag: not any(c.isdecimal() for c in tag))

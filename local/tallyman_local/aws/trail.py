@@ -48,7 +48,7 @@ class Trail:
         if not 1 <= size <= PAGE:
             raise BadLookup("InvalidMaxResultsException", "MaxResults must be from 1 to 50.")
         token = request.get("NextToken") or "0"
-        if not token.isdigit():
+        if not token.isdecimal():
             raise BadLookup("InvalidNextTokenException", "The token is not valid.")
         with self._lock:
             records = list(self._records.get((account, region), []))

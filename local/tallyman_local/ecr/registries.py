@@ -118,6 +118,6 @@ class Registries:
 
 
 def _identify(key: str) -> Identity | None:
-    if not (key.isdigit() and len(key) == 12):
+    if not (key.isdecimal() and len(key) == 12):
         return None
     return Identity(key, f"arn:aws:iam::{key}:user/local", "AIDALOCAL")

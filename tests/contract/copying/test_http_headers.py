@@ -1,8 +1,16 @@
 """Headers as registries and the proxies before them write them."""
 
+from email.message import Message
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from tallyman.adapters.http.headers import challenges, links
+from tallyman.adapters.oci.answers import Answer
+from tallyman.adapters.oci.uploads import OciUploads
+from tallyman.domain.locations import repository_at
+from tallyman.errors import UploadExpired
 
 BEARER = 'Bearer realm="https://auth.example/token",service="registry.example",scope="repository:a/b:pull,push"'
 FOUND = (
@@ -56,3 +64,21 @@ def test_the_next_page_is_found_however_it_is_written(values: list[str]) -> None
 )
 def test_what_is_no_next_page_is_none(value: str) -> None:
     assert list(links([value], "next")) == []
+
+
+def reached(span: str) -> int:
+    headers = Message()
+    headers["Range"] = span
+    client: Any = SimpleNamespace(send=lambda *_, **__: Answer(204, headers, b""))
+    return OciUploads(client).reached(repository_at("registry.test", "app"), "/v2/app/blobs/uploads/1")[0]
+
+
+@pytest.mark.parametrize(("span", "have"), [("0-5", 6), ("bytes=0-9", 10), ("0-0", 0), ("0--1", 0)])
+def test_how_far_an_upload_is(span: str, have: int) -> None:
+    assert reached(span) == have
+
+
+@pytest.mark.parametrize("span", ["", "0-\u00b2", "0---5", "1-5", "0-", "0-" + "9" * 5000])
+def test_a_range_that_is_none_says_nothing_of_an_upload(span: str) -> None:
+    with pytest.raises(UploadExpired):
+        reached(span)

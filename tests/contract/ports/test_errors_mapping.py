@@ -240,7 +240,9 @@ def test_words_of_a_registry_that_no_fact_can_hold_are_left_out() -> None:
     str(Answer(500, Message(), body).error(WHAT)).encode()
 
 
-@pytest.mark.parametrize(("header", "after"), [("7", 7.0), (None, None), ("Wed, 21 Oct 2026 07:28:00 GMT", None)])
+@pytest.mark.parametrize(
+    ("header", "after"), [("7", 7.0), (None, None), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("\u00b2", None)]
+)
 def test_throttled_says_for_how_long(header: str | None, after: float | None) -> None:
     headers = Message()
     if header:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -128,3 +129,10 @@ def test_the_list_goes_over_several_pages(monkeypatch: pytest.MonkeyPatch) -> No
             s3.put_object(Bucket=BUCKET, Key=f"seals/{number:010d}", Body=b"x")
         monkeypatch.setattr(s3, "list_object_versions", lambda **given: listing(**given, MaxKeys=3))
         assert seals.versions() == dict.fromkeys(range(1, 8), 1)
+
+
+def test_objects_that_are_no_segments_are_left_out_of_the_list() -> None:
+    """`\u00b2` is a digit, but no number."""
+    found = {"Versions": [{"Key": f"seals/{name}"} for name in ("0000000001", "\u00b2", "\u0663", "x", "")]}
+    client = SimpleNamespace(list_object_versions=lambda **_: found)
+    assert S3SealList(client, BUCKET).versions() == {1: 1}

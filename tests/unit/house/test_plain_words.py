@@ -66,6 +66,17 @@ def test_only_who_can_wait_for_nobody_leaves_by_os_exit() -> None:
     assert sorted(found) == ["cli/tallyman_cli/copy/interrupt.py", "cli/tallyman_cli/local/exec_command.py"]
 
 
+def test_text_is_a_number_only_where_int_can_read_it() -> None:
+    """`"\u00b2".isdigit()` is true, and `int` refuses it. Bytes have no `isdecimal`."""
+    found = [
+        str(path.relative_to(ROOT))
+        for path in SOURCES
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Attribute) and node.attr in ("isdigit", "isnumeric")
+    ]
+    assert found == ["cli/tallyman_cli/build/git.py"]
+
+
 @pytest.mark.parametrize("room", ["layers", "cli", "local", "functions", "tests", "bench"])
 def test_exceptions_from_the_limits_of_arguments_and_complexity_say_why(room: str) -> None:
     found = [

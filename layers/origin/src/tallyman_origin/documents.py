@@ -65,7 +65,7 @@ def items(document: Json, key: str) -> Sequence[object]:
 
 def whole(value: object, what: str) -> int:
     """A non-negative integer; protobuf writes 64-bit integers as text. Raises NotValid."""
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 20:
         return int(value)
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63:
         return value

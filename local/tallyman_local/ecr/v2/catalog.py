@@ -20,7 +20,7 @@ def page_size(request: Request) -> int:
     count = request.args.get("n", str(_PAGE))
     if re.fullmatch("[0-9]{1,18}", count) and 1 <= int(count) <= _MOST:
         return int(count)
-    least = count.isdigit() and int(count[:19]) < 1
+    least = count.isdecimal() and int(count[:19]) < 1
     bound = "greater than or equal to 1" if least else f"less than or equal to {_MOST}"
     text = f"Invalid parameter at 'maxResults' failed to satisfy constraint: 'Member must have value {bound}'"
     raise OciError(405, "UNSUPPORTED", text)  # go-containerregistry #1091

@@ -73,7 +73,8 @@ class S3SealList(S3Seals):
             with translated("list the seal's segments"):
                 answer = self._client.list_object_versions(**ask)
             for each in (*answer.get("Versions", []), *answer.get("DeleteMarkers", [])):
-                if (name := each["Key"].removeprefix(ask["Prefix"])).isdigit():
+                name = each["Key"].removeprefix(ask["Prefix"])
+                if name.isascii() and name.isdecimal():
                     found[int(name)] += 1
             if not answer.get("IsTruncated"):
                 return dict(found)

@@ -83,4 +83,4 @@ class Answer:
 
 def _seconds(text: str | None) -> float | None:
     """`Retry-After` in seconds; None where it is missing or a date."""
-    return float(text) if text and text.strip().isdigit() else None
+    return float(text) if text and text.strip().isdecimal() else None

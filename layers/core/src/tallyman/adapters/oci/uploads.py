@@ -4,6 +4,7 @@ Source: OCI distribution 1.1, "Pushing a blob in chunks". It does not say what a
 docker-registry 2.8 forgets the whole upload, which then begins again.
 """
 
+import re
 from collections.abc import Iterable
 from urllib.parse import urlencode, urlsplit
 
@@ -11,6 +12,8 @@ from tallyman.adapters.oci.answers import Answer
 from tallyman.adapters.oci.client import RegistryClient
 from tallyman.domain.names import Digest, Location
 from tallyman.errors import NotAllowed, TransientError, Unsupported, UploadExpired
+
+_RANGE = re.compile("(?:bytes=)?0-(-?[0-9]{1,18})")
 
 
 class OciUploads:
@@ -94,8 +97,8 @@ class OciUploads:
 def _reached(answer: Answer) -> int | None:
     """The bytes received by `Range: 0-N`, where N is the last byte; None: the answer does not say. `0-0` is ambiguous
     (nothing, or one byte) and counts as nothing."""
-    span = str(answer.headers.get("Range") or "").removeprefix("bytes=")
-    first, dash, last = span.partition("-")
-    if first != "0" or not dash or not last.lstrip("-").isdigit():
+    found = _RANGE.fullmatch(str(answer.headers.get("Range") or ""))
+    if not found:
         return None
-    return int(last) + 1 if int(last) > 0 else 0
+    last = int(found[1])
+    return last + 1 if last > 0 else 0

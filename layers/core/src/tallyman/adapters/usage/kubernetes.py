@@ -127,7 +127,7 @@ class KubernetesApi:
         kind = kind_of_status(response.status)
         if kind is Throttled:
             after = response.headers.get("Retry-After", "")
-            return Throttled(text, float(after) if after.isascii() and after.isdigit() else None)
+            return Throttled(text, float(after) if after.isascii() and after.isdecimal() else None)
         return kind(f"{text}; {self._entry()}" if kind is NotAllowed else text)
 
 

@@ -68,7 +68,7 @@ class Version:
 
 def _rank(identifier: str) -> tuple[int, int, str]:
     # numbers come before words, and are compared as numbers (semver 2.0.0, 11.4)
-    return (0, int(identifier), "") if identifier.isdigit() else (1, 0, identifier)
+    return (0, int(identifier), "") if identifier.isdecimal() else (1, 0, identifier)
 
 
 @lru_cache(maxsize=4096)

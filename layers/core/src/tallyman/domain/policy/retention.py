@@ -105,7 +105,7 @@ class Percent:
 
     def read(self, node: Node) -> int:
         text = node.value[:-1] if isinstance(node.value, str) and node.value.endswith("%") else ""
-        if not (text.isascii() and text.isdigit() and len(text) <= 3 and int(text) <= 100):
+        if not (text.isascii() and text.isdecimal() and len(text) <= 3 and int(text) <= 100):
             raise node.expected("a share from 0% to 100%, such as 20%")
         return int(text)
 
