@@ -1,4 +1,4 @@
-"""Brings an image into every registry of an environment, if all gates let it."""
+"""Brings an image into every registry of an environment, if all gates pass."""
 
 from tallyman.runtime import sqs_handler
 

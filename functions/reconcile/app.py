@@ -1,4 +1,4 @@
-"""Compares the registries with the ledger on a schedule, and takes up what waits."""
+"""Compares the registries with the ledger on a schedule, and resumes pending work."""
 
 from tallyman.runtime import scheduled_handler
 

@@ -1,4 +1,4 @@
-"""Records what people ask for: approve, freeze, recall and the like. Who asks is SQS's own SenderId."""
+"""Records commands of people: approve, freeze, recall and others. SQS's own SenderId says who sent one."""
 
 from tallyman.runtime import sqs_handler
 

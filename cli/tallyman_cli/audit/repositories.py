@@ -33,7 +33,7 @@ _WHY = {
     "kms_key": "images lie there under another key than the policy says",
     "scan_on_push": "nobody looks for vulnerabilities when something is pushed",
 }
-_NEW = "ECR sets this on creation only: create the repository anew and copy the images (tallyman copy)"
+_NEW = "ECR sets this on creation only: create a new repository and copy the images (tallyman copy)"
 _OURS = frozenset({PULL, LAMBDA, PUSH})
 _LOOKED_AT = 500
 """Newest facts of a repository that are searched for its last change of settings."""

@@ -73,7 +73,7 @@ class LargeUploads:
     def _chunked(self, repository: Location, digest: Digest, size: int, start: int, chunks: Iterable[bytes]) -> None:
         upload = UPLOADS.get(self._kept, key(repository, digest))
         if upload is None and start:
-            raise UploadExpired(f"the upload of {digest} to {repository} was given up: it begins anew")
+            raise UploadExpired(f"the upload of {digest} to {repository} was given up: it starts from the beginning")
         first = have = upload.offset if upload else 0
         try:
             session = upload.session if upload else self._oci.begin(repository, digest)
@@ -98,7 +98,9 @@ class LargeUploads:
             self._drop(repository, digest)
             if not first:
                 raise
-            raise UploadExpired(f"what was put together of {digest} is not right, it begins anew: {error}") from error
+            raise UploadExpired(
+                f"the parts of {digest} do not make its content, it starts from the beginning: {error}"
+            ) from error
         self._drop(repository, digest)
 
     @property

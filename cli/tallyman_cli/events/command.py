@@ -97,7 +97,7 @@ def differences(made: dict[str, str], folder: Path) -> list[str]:
         for path in sorted(there.keys() - made.keys())
     ]
     found += [
-        f"{path} is not what its source says: `tallyman event make` writes it anew"
+        f"{path} is not what its source says: `tallyman event make` writes it again"
         for path in sorted(made.keys() & there.keys())
         if there[path].read_text("utf-8") != made[path]
     ]
