@@ -176,7 +176,10 @@ reference: $(VENV)/.ready ## The pages of docs/ that are made from the code: eve
 	@PYTHONPATH=tests $(VENV)/bin/python -m tools.reference
 	$(VENV)/bin/tallyman policy schema >docs/tallyman.schema.json
 
-.PHONY: session
+.PHONY: session outputs
+outputs: $(VENV)/.ready ## What the commands on the pages of docs/ print, written anew from a local cloud
+	@OUTPUTS=docs $(VENV)/bin/python -m pytest -q -n 0 tests/stack/test_docs_commands.py
+
 session: $(VENV)/.ready ## The terminal sessions of README.md and README.pt-BR.md, typed anew on a local cloud
 	@PYTHONPATH=tests $(VENV)/bin/python -m tools.session
 

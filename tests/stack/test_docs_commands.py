@@ -1,26 +1,33 @@
-"""The commands of `tallyman` that the pages' code blocks show, each run on one local cloud.
+"""The commands of `tallyman` that the pages' code blocks show, each run on one local cloud, and what they print.
 
 The cloud holds what the pages speak of. Digests, moments and letters on the pages are examples, for which those of this
-cloud stand in. A command that can't run in it is listed with its reason and with the test that holds it instead.
+cloud stand in. A command that can't run in it is listed with its reason and with the test that holds it instead. The
+outputs on the pages are what a terminal shows; `make outputs` writes them anew where they changed.
 """
 
+import contextlib
 import json
 import os
 import re
 import shlex
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from unittest import mock
 
 import pytest
+import typer.testing
+from tools import session
 from typer.testing import CliRunner
 
-from support.house.shown import in_blocks
+from support.house.shown import NOT_HERE, PAGES, in_blocks, of_another_state, with_outputs
+from support.house.sources import text
 from support.images import builders as b
 from support.stacks.deployed import ROOT, Deployed, deployed
-from tallyman.domain.times import format_time
+from tallyman.domain.times import format_time, parse_time
 from tallyman_cli.main import app
 from tallyman_local.cloud.sample import widget_server
 
@@ -55,28 +62,23 @@ repositories:
 WRONG = """\
 environments:
   prod: {registries: [222222222222]}
-repositories: [{match: a, keep: all}]
+  dev: {registries: [111111111111/us-east-2]}
+repositories:
+  - match: rocketseat/*
+    promotions:
+      - {from: dev, to: prod, gates: {soak: 24 hours}}
 """
 
 SAMPLES = ("v1.0.0", "v1.2.3")
 """What the pages push with `local sample`: indexes of two platforms."""
 
-TAGS = ("v1.0.0-3f2a91c", "v1.0.1", "v1.0.1-3f2a91c", "v1.1.0", "v1.1.0-8c1d0ee", "v1.2.0", "v1.2.2", "latest")
-FOUND = b.image("v1.1.0-3f2a91c")
-"""The image with a finding."""
-
-NOT_HERE = {
-    "tallyman demo": "a cloud of its own: tests/unit/cli, `make demo`",
-    "tallyman ui": "serves until Ctrl-C: tests/stack/test_ui.py",
-    "tallyman watch": "follows until Ctrl-C: tests/unit/cli/test_desk_commands.py",
-    "tallyman local start": "serves until Ctrl-C: tests/stack/test_cloud_exec.py",
-    "tallyman local exec": "a cloud of its own: test_readme.py, test_cloud_exec.py",
-    "tallyman build": "needs a Docker engine: tests/stack/test_build_docker.py",
-    "tallyman policy trust-roots": "needs a TUF repository: tests/unit/cli/test_trust_roots.py",
-    "tallyman copy docker.io": "needs the internet: tests/contract and tests/unit/copying copy from registries here",
-    "tallyman copy --all-tags registry.example.com": "an example's name: test_copy_docs.py",
-}
-"""The beginnings of commands that can't run in this cloud, each with what holds it."""
+TAGS = ("v1.0.1", "v1.0.1-3f2a91c", "v1.1.0", "v1.2.0", "v1.2.2")
+BETWEEN = datetime(2026, 11, 16, 2, tzinfo=UTC)
+"""The pages' moment between the first `latest` and the next."""
+FIRST = b.multi_arch("v1.0.0")
+"""Was the latest, and is in prod."""
+FOUND = b.multi_arch("v1.1.0")
+"""The latest, with a finding."""
 
 ENDS = {
     "tallyman policy check mine.yaml": (2, "2 problems"),
@@ -84,7 +86,7 @@ ENDS = {
     "tallyman audit ledger": (0, "✓"),
     "tallyman audit": (1, "✗ practice"),
     "tallyman diff": (1, "layer"),
-    f"tallyman why dev/{NAME}:v1.1.0-8c1d0ee": (1, "approvals"),
+    f"tallyman why dev/{NAME}:v1.1.0-8c1d0ee": (1, "1 critical finding"),
     "tallyman retention native": (1, "has no lifecycle policy of its own"),
     "tallyman retention proof": (1, "was not removed by retention"),
 }
@@ -106,59 +108,120 @@ def rank(line: str) -> tuple[int, str]:
     return next((n for n, name in enumerate(LATE, 1) if rest.startswith(name)), 0), line
 
 
+@dataclass(frozen=True)
+class Result:
+    """How a command ended: exit status, what a terminal showed of its result, that with its messages, the exception."""
+
+    status: int
+    printed: str
+    said: str
+    error: BaseException | None
+
+
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Result]]:
+    """Of every line, run in the order of `lines`, in a directory with the policies that the pages name."""
     folder = tmp_path_factory.mktemp("docs")
-    with deployed(folder, POLICY, scanner="clean") as running:
-        running.create(NAME)
-        for tag in SAMPLES:
-            assert CliRunner().invoke(app, ["local", "sample", f"dev/{NAME}:{tag}"]).exit_code == 0
-        for tag in TAGS:
-            running.push(b.image(tag), NAME, tag, settle=False)
-        running.push(FOUND, NAME, "v1.1.0-3f2a91c", settle=False)
-        running.push(b.image("main"), NAME, "v1.0.0", environment="main")
-        running.scan(FOUND, NAME, "CVE-2026-1234:CRITICAL")
-        running.send("push", '{"no": "event"}')
-        running.reconcile()  # the soak is over by now
+    (folder / "examples").symlink_to(ROOT / "examples")
+    (folder / "layers/policy").mkdir(parents=True)
+    shutil.copy(ROOT / "layers/policy/tallyman.yaml", folder / "layers/policy")
+    (folder / "NEW.yaml").write_text(POLICY)
+    (folder / "mine.yaml").write_text(WRONG)
+    terminal = {"TERM": "dumb", "NO_COLOR": "1", "TZ": "UTC"}
+    with (
+        deployed(tmp_path_factory.mktemp("cloud"), POLICY, scanner="clean") as running,
+        contextlib.chdir(folder),
+        mock.patch.dict(os.environ, terminal),
+        mock.patch.object(typer.testing._NamedTextIOWrapper, "isatty", lambda stream: stream.name == "<stdout>"),
+    ):
+        between = filled(running)
         keys = running.cloud.credentials("arn:aws:iam::111111111111:role/release-managers", session="ana")
+        found = {}
         with mock.patch.dict(os.environ, {name.upper(): value for name, value in keys.items()}):
-            yield running
+            for line in lines():
+                result = CliRunner().invoke(app, ["--utc", *here(line, between if "history" in line else None)])
+                shown = on_a_page(result.stdout, between), on_a_page(result.output, between)
+                found[line] = Result(result.exit_code, *shown, result.exception)
+                if rank(line)[0]:
+                    running.settle()
+        yield found
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with the policies that the pages name, and the examples of the checkout."""
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
-    (tmp_path / "layers/policy").mkdir(parents=True)
-    shutil.copy(ROOT / "layers/policy/tallyman.yaml", tmp_path / "layers/policy")
-    (tmp_path / "NEW.yaml").write_text(POLICY)
-    (tmp_path / "mine.yaml").write_text(WRONG)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def filled(running: Deployed) -> datetime:
+    """Brings about what the pages speak of; a moment between the first `latest` and the next."""
+    running.push(FIRST, NAME, "v1.0.0-3f2a91c", "latest")
+    time.sleep(1.1)  # times of events have whole seconds
+    between = datetime.now(UTC)
+    time.sleep(1.1)
+    for tag in SAMPLES:
+        assert CliRunner().invoke(app, ["local", "sample", f"dev/{NAME}:{tag}"]).exit_code == 0
+    for tag in TAGS:
+        running.push(b.image(tag), NAME, tag, settle=False)
+    running.push(FOUND, NAME, "v1.1.0-8c1d0ee", "latest", settle=False)
+    running.push(b.image("main"), NAME, "v1.0.0", environment="main")
+    critical = {"name": "CVE-2026-1234", "severity": "CRITICAL"}
+    place = running.place(NAME)
+    running.cloud.ecr.scanner.complete(place.registry, place.name, FOUND.root.platform_children[1].digest, [critical])
+    running.send("push", '{"no": "event"}')
+    running.settle()
+    running.reconcile()  # the soak is over by now
+    running.reconcile()  # counts what was promoted by then
+    return between
 
 
-def here(line: str) -> list[str]:
-    """The words, with what is there instead of the page's examples."""
+def here(line: str, moment: datetime | None) -> list[str]:
+    """The words, with what is there instead of the page's examples. `moment`: instead of a time (None: now)."""
     sample = widget_server("1.2.3")
     digest = sample.children[0].digest if "local scan" in line else sample.root.digest
     line = re.sub(r"sha256:[0-9a-f]{64}", str(digest), line)
-    line = re.sub(r"20\d\d-\d\d-\d\dT[\d:]+Z", format_time(datetime.now(UTC)), line)
+    line = re.sub(r"20\d\d-\d\d-\d\dT[\d:]+Z", format_time(moment or datetime.now(UTC)), line)
     if "5fea7756" in line:
         letters: list[dict[str, str]] = json.loads(CliRunner().invoke(app, ["letters", "list", "--json"]).stdout)
         line = line.replace("5fea7756", letters[0]["letter"])
     return shlex.split(line.partition(" > ")[0])[1:]
 
 
-def test_every_command_of_a_block_runs(world: Deployed, folder: Path) -> None:
+def on_a_page(printed: str, between: datetime) -> str:
+    """With the pages' moments and letter: `between` is theirs of 02:00."""
+
+    def moved(found: re.Match[str]) -> str:
+        return format_time(parse_time(found[0]) - between.replace(microsecond=0) + BETWEEN)
+
+    text = re.sub(r"20\d\d-\d\d-\d\dT[\d:.]+Z", moved, printed)
+    return re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "5fea7756-0ea4-5dfb-9e76-2c1b3d6c9f41", text)
+
+
+def same_every_time(printed: str) -> str:
+    """Without digests, durations, what is sealed, sizes (zlibs differ), and what else differs (tools/session.py)."""
+    text = re.sub(r"sha256:[0-9a-f…]+", "DIGEST", printed)
+    text = re.sub(r"\d[\d.]* (B|kB|bytes)\b", "SIZE", text)
+    text = re.sub(r"\d+ entries: .*", "N entries", text)
+    return session.same_every_time(re.sub(r"segment \d+|\d+\.\d+ s\b", "N", text))
+
+
+def test_every_command_of_a_block_runs(results: Mapping[str, Result]) -> None:
     wrong: dict[str, str] = {}
-    for line in lines():
-        result = CliRunner().invoke(app, here(line))
+    for line, result in results.items():
         status, said = next((ends for known, ends in ENDS.items() if line.startswith(known)), (0, ""))
-        if result.exit_code != status or said not in result.output:
-            wrong[line] = f"{result.exit_code}: {result.output[-600:]} {result.exception!r}"
-        if rank(line)[0]:
-            world.settle()
+        if result.status != status or said not in result.said:
+            wrong[line] = f"{result.status}: {result.said[-600:]} {result.error!r}"
     assert wrong == {}, "\n".join(f"{line}\n    {what}" for line, what in wrong.items())
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in session.PAGES], ids=lambda page: page.name)
+def test_the_outputs_of_a_page_are_what_is_printed(results: Mapping[str, Result], page: Path) -> None:
+    def made(line: str, shown: str) -> str:
+        if line not in results or of_another_state(line, shown):
+            return shown
+        printed = (results[line].printed or results[line].said).strip("\n") + "\n"
+        return shown if same_every_time(printed) == same_every_time(shown) else printed
+
+    shown = text(page)
+    current = with_outputs(shown, made)
+    if not os.environ.get("OUTPUTS"):
+        assert current == shown, "make outputs writes it anew"
+    elif current != shown:
+        page.write_text(current, "utf-8")
 
 
 def test_what_does_not_run_here_is_on_a_page() -> None:

@@ -3,9 +3,11 @@
 Those of `tallyman` in code blocks are run besides, by tests/stack/test_docs_commands.py.
 """
 
+import ast
 import re
 import shlex
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import botocore.session
@@ -14,8 +16,21 @@ import typer
 from botocore.exceptions import UnknownServiceError
 
 from support.house.commands import COMMANDS, ROOT_COMMAND, options
-from support.house.shown import FENCE, LANGUAGES, PAGES, PROGRAMS, Shown, in_blocks, in_text
-from support.house.sources import ROOT, text
+from support.house.shown import (
+    FENCE,
+    LANGUAGES,
+    NOT_HERE,
+    OTHER,
+    PAGES,
+    PROGRAMS,
+    Shown,
+    in_blocks,
+    in_text,
+    of_another_state,
+    outputs,
+)
+from support.house.sources import ROOT, text, tree
+from tallyman_cli.main import COMMANDS as ENTRIES
 
 MAKEFILE = text(ROOT / "Makefile")
 DATA = {"text", "yaml", "json", "hcl", "toml", "python"}
@@ -180,3 +195,47 @@ def test_what_is_found_nowhere_is_not_excused() -> None:
     lines = [shown.line for shown in (*in_blocks(), *in_text())]
     assert [known for known in ELSEWHERE if not any(known in line for line in lines)] == []
     assert {"tallyman", "make", "aws"} <= set(PROGRAMS)
+
+
+@cache
+def texts_of(command: str) -> list[re.Pattern[str]]:
+    """What the modules in a command's room can print: each text of theirs, with anything in its fields."""
+    room = ROOT / "cli/tallyman_cli" / ENTRIES[command].target.partition(".")[0]
+    found = []
+    for file in sorted(room.rglob("*.py")):
+        for node in ast.walk(tree(file)):
+            if isinstance(node, ast.JoinedStr):
+                parts = [str(each.value) if isinstance(each, ast.Constant) else None for each in node.values]
+                if any(re.search("[a-z]{2}", part or "") for part in parts):
+                    found.append(re.compile("".join(".*" if part is None else re.escape(part) for part in parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
+                found.append(re.compile(re.escape(node.value) + ".*"))
+    return found
+
+
+def nobody_prints(command: str, printed: str) -> list[str]:
+    """The lines that no text of the command's room gives; rows of tables, and data without a word, are passed over."""
+    said = [
+        line
+        for line in printed.splitlines()
+        if re.search(r"(?<![\w/.:-])[a-z]{2,}(?![\w/.-])", line) and " " in line.strip() and "  " not in line.strip()
+    ]
+    return [line for line in said if not any(known.fullmatch(line) for known in texts_of(command))]
+
+
+OUTPUTS = [each for page in PAGES for each in outputs(text(page))]
+
+
+@pytest.mark.parametrize(
+    ("line", "printed"),
+    [each for each in OUTPUTS if of_another_state(*each) or any(each[0].startswith(known) for known in NOT_HERE)],
+)
+def test_what_is_run_nowhere_shows_what_its_code_prints(line: str, printed: str) -> None:
+    """tests/stack/test_docs_commands.py compares the other outputs with those of a real run."""
+    assert nobody_prints(line.split()[1], printed) == []
+
+
+def test_what_nobody_prints_is_found() -> None:
+    assert nobody_prints("build", "built by hand\nthe image is in the cloud\n") == ["the image is in the cloud"]
+    for words, begin in OTHER:
+        assert any(line.startswith(f"tallyman {words}") and printed.startswith(begin) for line, printed in OUTPUTS)
