@@ -35,8 +35,14 @@ def launch_link(template: str, region: str, stack: str = "tallyman") -> str:
     return f"https://{host}/cloudformation/home?region={region}#/stacks/quickcreate?{asked}"
 
 
+def module(template: str) -> str:
+    """The lines that use the Terraform module with a template. HOST, OWNER and TAG are for the person to fill in."""
+    source = "git::https://HOST/OWNER/tallyman.git//terraform?ref=TAG"
+    return f'module "tallyman" {{\n  source       = "{source}"\n  template_url = "{template}"\n}}'
+
+
 def publish(bucket: str, packaged: Path, session: Any) -> list[str]:
-    """Uploads the template under its version. Returns lines that say how to use it. Raises BadInput, TallymanError."""
+    """Uploads the template under its version. Returns texts that say how to use it. Raises BadInput, TallymanError."""
     if not packaged.is_file():
         raise BadInput(f"{packaged} is not there: make publish packages it")
     with translated(f"ask where the bucket {bucket} is"):
@@ -51,7 +57,7 @@ def publish(bucket: str, packaged: Path, session: Any) -> list[str]:
     return [
         f"template: {template}",
         f"launch: {launch_link(template, region)}",
-        f'terraform: module "tallyman" {{ source = "…//terraform", template_url = "{template}" }}',
+        f"terraform:\n{module(template)}",
         f"Serverless Application Repository: sam publish --template {packaged} --region {region}",
     ]
 

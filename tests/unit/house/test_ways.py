@@ -113,17 +113,6 @@ def test_the_step_for_gitlab_is_one_job_that_comments() -> None:
     subprocess.run(["bash", "-n"], input=script, text=True, check=True)
 
 
-def test_the_terraform_module_hands_the_stack_all_that_it_takes() -> None:
-    module = (ROOT / "terraform/main.tf").read_text()
-    assert module.count("{") == module.count("}")
-    declared = set(re.findall(r'(?m)^variable "(\w+)"', module))
-    assert set(re.findall(r"\bvar\.(\w+)", module)) == declared
-    for capability in ("CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"):  # roles with names; the transform
-        assert capability in module
-    if terraform := shutil.which("terraform") or shutil.which("tofu"):
-        subprocess.run([terraform, "fmt", "-check", str(ROOT / "terraform")], check=True)
-
-
 def test_the_template_says_what_the_application_repository_asks_for() -> None:
     told: dict[str, Any] = hub()["Metadata"]["AWS::ServerlessRepo::Application"]
     assert told["SemanticVersion"] == tallyman.__version__
