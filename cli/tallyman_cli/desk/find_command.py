@@ -1,11 +1,13 @@
 """`tallyman find`: finds images by a CVE, a package, a commit, a digest, a tag or a person, and what runs them."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from tallyman_cli.shared import context, options, output
 from tallyman_cli.views.find import find as view
+from tallyman_cli.views.ignored import words
 
 _BECAUSE = 3
 """Reasons that a row of the table shows."""
@@ -45,8 +47,11 @@ def find(
                     row["environment"] or "gone",
                     "yes" if row["released"] else "",
                     ", ".join(f"{use['kind']} {use['name']}" for use in row["running"]),
-                    "; ".join(row["because"][:_BECAUSE])
-                    + (f" and {len(row['because']) - _BECAUSE} more" if len(row["because"]) > _BECAUSE else ""),
+                    "; ".join(
+                        ["; ".join(row["because"][:_BECAUSE]) + _more(row["because"])]
+                        + [words(each) for each in row["ignored_by_vex"][:_BECAUSE]]
+                    )
+                    + _more(row["ignored_by_vex"]),
                 )
                 for row in found["images"]
             ],
@@ -55,3 +60,7 @@ def find(
         output.say(f"{each['source']} in {each['where']} could not be read for what runs there: {each['error']}")
     if not found["images"]:
         raise typer.Exit(1)
+
+
+def _more(reasons: Sequence[object]) -> str:
+    return f" and {len(reasons) - _BECAUSE} more" if len(reasons) > _BECAUSE else ""

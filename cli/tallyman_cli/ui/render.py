@@ -12,6 +12,7 @@ from markupsafe import Markup
 from tallyman_cli.shared import output
 from tallyman_cli.ui import text
 from tallyman_cli.ui.links import Links, Pages
+from tallyman_cli.views import ignored
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
@@ -56,6 +57,7 @@ def environment() -> Environment:
         "delta": text.delta,
         "verdict": verdict,
         "named": text.named,
+        "ignored": ignored.words,
         "pretty": lambda data: json.dumps(data, indent=2, ensure_ascii=False),
     }
     made.globals["severities"] = ("critical", "high", "medium", "low", "informational", "undefined")

@@ -26,6 +26,7 @@ from tallyman.state.tags import TAGS
 from tallyman_cli.shared.context import Stack
 from tallyman_cli.views import findings, places
 from tallyman_cli.views.board import versions_first
+from tallyman_cli.views.ignored import ignored_by_vex
 from tallyman_cli.views.reading import each
 from tallyman_cli.views.record import PRESENCE, SAID, is_there
 
@@ -53,8 +54,9 @@ class Hits:
 def find(
     stack: Stack, query: str, readings: Sequence[Reading] | None = None, say: Callable[[str], None] = lambda text: None
 ) -> dict[str, Any]:
-    """`{query, images: [{digest, repository, environment, registries, tags, released, running, because}], unread}`,
-    running ones first, then released ones, then the newest pushes. `unread`: sources of usage that could not be read.
+    """`{query, images: [{digest, repository, environment, registries, tags, released, running, because,
+    ignored_by_vex}], unread}`, running ones first, then released ones, then the newest pushes. `unread`: sources of
+    usage that could not be read.
 
     Cost: for a whole digest a Query for it and for each index above it; for an existing tag a BatchGetItem for a
     hundred repositories; for a vulnerability, and for a package in the index of findings, two Queries; for anything
@@ -72,6 +74,9 @@ def find(
     if readings is None:
         readings = read_usage(stack)
     rows = [row for digest, because in images.items() for row in _rows(stack, once, digest, list(because), readings)]
+    for row in rows:
+        facts = once.of_digest(row["digest"])
+        row["ignored_by_vex"] = ignored_by_vex(facts, row["repository"], row["environment"], wanted)
     rows.sort(key=lambda row: row.pop("pushed_at"), reverse=True)
     rows.sort(key=lambda row: (not row["running"], not row["released"], not row["registries"]))
     return {

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from werkzeug.test import Client
 
 from support.fakes.cli_stack import POLICY, FakeStack
 from support.images import signing
@@ -16,6 +17,8 @@ from tallyman.adapters.files.signatures import OriginSignatures
 from tallyman.domain.history.details.referrers import Origin
 from tallyman.domain.history.facts import Kind, Via
 from tallyman.domain.images.details import Finding, ScanReport
+from tallyman_cli.ui.app import Application
+from tallyman_cli.ui.desk import Desk
 
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 OPENVEX = "https://openvex.dev/ns/v0.2.0"
@@ -79,6 +82,24 @@ def test_a_signed_statement_lets_the_image_go_and_why_says_whose_it_is(shop: Sho
     (fact,) = [f for f in shop.world.ledger.facts if f.kind is Kind.ORIGIN]
     told = Origin.parse(fact)
     assert (told.verdict, told.statement, (told.vex or {})["author"]) == ("verified", OPENVEX, "Ana")
+
+
+@pytest.mark.parametrize("built", [image("app"), multi_arch()], ids=["image", "index"])
+def test_find_says_what_vex_ignores(everywhere: FakeStack, tmp_path: Path, built: Built) -> None:
+    shop = Shop(everywhere, tmp_path, built)
+    assert [row["ignored_by_vex"] for row in everywhere.json("find", "CVE-1")["images"]] == [[]]
+    said = shop.says("not_affected")
+    rows = everywhere.json("find", "cve-1")["images"]
+    assert {row["environment"] for row in rows} == {"dev", "prod"}
+    for row in rows:
+        (ignored,) = row["ignored_by_vex"]
+        assert (ignored["finding"], ignored["package"], ignored["to"]) == ("CVE-1", "openssl", "prod")
+        assert (ignored["status"], ignored["author"], ignored["referrer"]) == ("not_affected", "Ana", said.digest)
+    assert [len(row["ignored_by_vex"]) for row in everywhere.json("find", "openssl")["images"]] == [1, 1]
+    assert [row["ignored_by_vex"] for row in everywhere.json("find", "v1.0.0")["images"]] == [[], []]
+    text = "CVE-1 is ignored for prod by VEX of Ana (key SHA256:"
+    assert everywhere.run("find", "CVE-1").stdout.count(text) == 2
+    assert Client(Application(Desk(everywhere.stack), None)).get("/find?q=CVE-1").text.count(text) == 2
 
 
 def test_unsigned_and_other_statements_open_nothing_and_are_named(shop: Shop) -> None:
