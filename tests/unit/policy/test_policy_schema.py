@@ -158,6 +158,39 @@ def test_check_says_warnings_on_stderr(tmp_path: Path) -> None:
     assert result.stderr.startswith(f"warning: {file}:2: repositories[0].promotions[0].tags: no tag of edge")
 
 
+@pytest.mark.parametrize(
+    ("signers", "missing", "enough"),
+    [
+        ("identities: [{issuer: https://example.com, subject: ana}]", "identities", "trusted_root.json"),
+        ('notation: [{subject: "C=US, ST=WA, O=Us"}]', "subjects of Notation", "notation-ca.pem"),
+        ('notation: [{subject: "C=US, ST=WA, O=Us"}]', "subjects of Notation", "notation-signing-authority.pem"),
+        (
+            'notation: [{profile: "arn:aws:signer:us-east-1:111111111111:/signing-profiles/release"}]',
+            "profiles of AWS Signer",
+            "notation-signing-authority.pem",
+        ),
+    ],
+)
+def test_check_warns_of_signers_whom_no_file_vouches_for(
+    tmp_path: Path, signers: str, missing: str, enough: str
+) -> None:
+    path = tmp_path / "tallyman.yaml"
+    path.write_text(
+        "environments: {dev: {registries: [111111111111/us-east-2]}, prod: {registries: [222222222222/us-east-2]}}\n"
+        "repositories:\n  - match: rocketseat/*\n    promotions:\n"
+        f"      - {{from: dev, to: prod, gates: {{signed: {{{signers}}}}}}}\n"
+    )
+    result = run("check", str(path))
+    assert result.exit_code == 0, result.output
+    assert f"warning: {missing} are named as signers, and " in result.stderr
+    assert "no signature of theirs counts" in result.stderr
+    assert any(missing in warning for warning in json.loads(run("check", str(path), "--json").stdout)["warnings"])
+    (tmp_path / "notation-tsa.pem").write_text("does not vouch for signers")
+    assert "no signature of theirs counts" in run("check", str(path)).stderr
+    (tmp_path / enough).write_text("read where signatures are verified")
+    assert "no signature of theirs counts" not in run("check", str(path)).stderr
+
+
 ROLLED = """
 environments:
   dev: {registries: [111111111111/us-east-2]}

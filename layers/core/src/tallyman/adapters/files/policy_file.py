@@ -1,6 +1,6 @@
 """Read `tallyman.yaml`: YAML to plain data with the line of each part, which the domain then parses."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import yaml
 
 from tallyman.domain.gates import GATES
 from tallyman.domain.gates.notation import ROOTS
+from tallyman.domain.gates.signers import signers_of
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy, PolicyProblem, Problem, parse_policy
 from tallyman.domain.policy.reading import path_text
@@ -21,6 +22,7 @@ TRUST_ROOTS = "trusted_root.json"
 TRUST_STORES = ("notation-ca.pem", "notation-signing-authority.pem", "notation-tsa.pem")
 """The files beside the policy with the certificates that vouch for Notation's signers, signing authorities and
 timestamps."""
+_PUT = "put the certificates that vouch for them there, as PEM"
 MAX_BYTES = 1024 * 1024
 MAX_PARTS = 100_000  # aliases can multiply the parts of a small file without end
 
@@ -29,16 +31,34 @@ Place = tuple[str | int, ...]
 
 
 def load(path: str | Path) -> Policy:
-    """The policy in a file, with the digests of the trust roots beside it. Raises PolicyError, with a line for each
-    problem, or where a file can't be read."""
+    """The policy in a file, with the digests of the trust roots beside it, and warnings where some are missing. Raises
+    PolicyError, with a line for each problem, or where a file can't be read."""
     try:
         raw = Path(path).read_bytes()
     except OSError as error:
         raise PolicyError(f"{path}: can't be read: {error.strerror or error}") from error
     folder = Path(path).parent
     roots = beside(folder, TRUST_ROOTS)
-    found = (str(Digest.of(roots)) if roots is not None else None, stores_digest(trust_stores(folder)))
-    return replace(loads(raw, str(path)), roots=",".join(each for each in found if each) or None)
+    stores = trust_stores(folder)
+    found = (str(Digest.of(roots)) if roots is not None else None, stores_digest(stores))
+    policy = loads(raw, str(path))
+    warnings = (*policy.warnings, *_without_trust(policy, roots, stores))
+    return replace(policy, roots=",".join(each for each in found if each) or None, warnings=warnings)
+
+
+def _without_trust(policy: Policy, roots: bytes | None, stores: Sequence[bytes | None]) -> Iterator[str]:
+    """Signers whom nothing beside the policy vouches for: their signatures open no gate."""
+    signers = signers_of(promotion for rule in policy.repositories for promotion in rule.promotions)
+    notation = [who for each in signers for who in each.notation]
+    fetched = "`tallyman policy trust-roots` fetches it"
+    for what, is_named, name, content, todo in (
+        ("identities", any(each.identities for each in signers), TRUST_ROOTS, roots, fetched),
+        ("subjects of Notation", any(who.subject for who in notation), TRUST_STORES[0], stores[0] or stores[1], _PUT),
+        ("profiles of AWS Signer", any(who.profile for who in notation), TRUST_STORES[1], stores[1], _PUT),
+    ):
+        if is_named and not content:
+            lack = f"{what} are named as signers, and {name} is not beside the policy"
+            yield f"{lack}: no signature of theirs counts; {todo}"
 
 
 def trust_stores(folder: Path) -> list[bytes | None]:
