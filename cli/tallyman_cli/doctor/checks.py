@@ -10,6 +10,8 @@ from tallyman.domain.names import EcrRegistry, Repository
 from tallyman.errors import TallymanError
 from tallyman.state import active, sweeps
 from tallyman_cli.doctor.content_checks import APPLICATIONS, BASES, Contents
+from tallyman_cli.doctor.eks import TITLE as CLUSTERS
+from tallyman_cli.doctor.eks import Clusters
 from tallyman_cli.doctor.finding import BAD, OK, UNKNOWN, WARN, Finding, Site
 from tallyman_cli.doctor.quotas import Quotas
 from tallyman_cli.doctor.replication import TITLE as REPLICATION
@@ -48,6 +50,7 @@ class Doctor:
             ("quotas", Quotas(self.site).concurrency),
             (ROLLOUTS, Rollouts(self.site).findings),
             (REPLICATION, Replications(self.site).findings),
+            (CLUSTERS, Clusters(self.site).findings),
         )
 
     def read_only(self) -> Iterator[Finding]:

@@ -22,7 +22,8 @@ def doctor(
     Checks that rules are enabled, queues of dead letters are empty, a test event from every registry arrives within
     --timeout, and the functions can read every registry; that repositories follow the policy and good practice, hold
     one application each and build on central base images; that CloudTrail is on, quotas suffice, releases can move the
-    services, and ECR replicates what the policy leaves to it. Writes only what `reconcile` writes.
+    services, ECR replicates what the policy leaves to it, and EKS clusters can be read. Writes only what `reconcile`
+    writes.
     Exit status: 0 every check passed, with or without warnings; 1 one failed.
     """
     marks = {OK: "✓", WARN: "!", BAD: "✗", UNKNOWN: "?"}

@@ -1,7 +1,7 @@
 """The doctor's checks by themselves: what each says of a hub that is not well, from what AWS would answer."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -13,12 +13,16 @@ from support.fakes.cli_stack import FakeStack
 from support.images.builders import DEV, PROD, PROD_SA, digest_of
 from tallyman.adapters.aws.clients import RoleKind
 from tallyman.adapters.files import policy_file
+from tallyman.adapters.usage.eks import EksClusters
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.names import EcrRegistry, Repository
+from tallyman.domain.policy import UsageRules
+from tallyman.domain.retention.inputs import Reading
 from tallyman.errors import NotAllowed
 from tallyman.state import active, sweeps, trips
 from tallyman.state.items import StateChange
 from tallyman_cli.doctor.checks import Doctor
+from tallyman_cli.doctor.eks import Clusters
 from tallyman_cli.doctor.finding import Finding, Site
 from tallyman_cli.doctor.quotas import IMAGES, PUT, REPOSITORIES, Quotas
 from tallyman_cli.doctor.repositories import open_to_all
@@ -275,6 +279,29 @@ def test_a_service_that_a_release_can_not_move_is_told(
     (finding,) = Rollouts(replace(here, stack=stack)).findings()
     assert finding.verdict == verdict
     assert word in finding.found
+
+
+def test_a_cluster_that_can_not_be_read_is_told(world: FakeStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    def readings(source: EksClusters, registry: EcrRegistry, at: datetime, rules: UsageRules) -> Iterator[Reading]:
+        assert rules == world.policy.usage
+        if registry == PROD_SA.registry:
+            yield Reading("EKS", registry, at, error="list the EKS clusters of it: not allowed")
+            return
+        yield Reading("EKS", registry, at)
+        if registry == PROD.registry:
+            yield Reading("EKS cluster shop", registry, at)
+            yield Reading("EKS cluster lab", registry, at, error="the EKS cluster lab can't be reached")
+
+    monkeypatch.setattr(EksClusters, "readings", readings)
+    here = Site(world.stack, "tallyman", Hub())
+    found = list(Clusters(replace(here, stack=replace(world.stack, clients=lambda: ByService(here)))).findings())
+    assert [(each.verdict, each.found) for each in found] == [
+        ("ok", f"EKS cluster shop in {PROD.registry} can be read"),
+        ("unknown", "the EKS cluster lab can't be reached"),
+        ("unknown", "list the EKS clusters of it: not allowed"),
+    ]
+    assert all("usage.eks.ignore" in (each.todo or "") for each in found[1:])
+    assert list(Clusters(here).findings()) == []
 
 
 class ByService:

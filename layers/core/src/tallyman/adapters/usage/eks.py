@@ -5,9 +5,8 @@ import binascii
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
-from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.aws.paging import items
 from tallyman.adapters.errors.translate import translated
 from tallyman.adapters.usage.absent import absent
@@ -23,6 +22,12 @@ from tallyman.errors import NotFound, TallymanError, Unreachable
 
 ID_HEADER = "x-k8s-aws-id"
 """The header that binds a token to one cluster: without it a token would be valid for every cluster with this role."""
+
+
+class Clients(Protocol):
+    """Makes clients of AWS for a service in the registry's account and region."""
+
+    def get(self, service: str, registry: EcrRegistry | None = None) -> Any: ...
 
 
 class EksClusters:
