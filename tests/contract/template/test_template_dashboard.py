@@ -11,7 +11,7 @@ from tallyman import runtime
 from tallyman.ports.reactions import OutcomeKind
 
 RESOURCES = hub()["Resources"]
-BY_ENVIRONMENT = {"MissedEvents", "ImageBytes", "Images"}
+BY_ENVIRONMENT = {name for name, _ in runtime.BY_ENVIRONMENT.values()}
 OURS = {str(kind) for kind in OutcomeKind} | set(runtime.ALARMED.values()) | BY_ENVIRONMENT
 
 

@@ -11,7 +11,7 @@ from support.stacks.templates import FUNCTIONS, ROOT, build, chat, hub, listed, 
 from tallyman.domain.decide import CONFLICT
 from tallyman.domain.gates import FAILED, WAITING
 from tallyman.domain.policy.notices import KINDS
-from tallyman.runtime import ALARMED
+from tallyman.runtime import ALARMED, BY_ENVIRONMENT
 
 SETTINGS = (ROOT / "docs/settings.md").read_text("utf-8")
 
@@ -81,7 +81,7 @@ def test_the_counts_of_what_it_costs_are_those_of_the_template_and_of_scale() ->
     alarms = of_type(hub(), "AWS::CloudWatch::Alarm").values()
     metrics = sum(sum("MetricStat" in m for m in alarm.get("Metrics", ())) or 1 for alarm in alarms)
     assert counted("alarms") == pytest.approx(metrics, rel=0.1)
-    assert counted("metrics of its own") == len(ALARMED) + 2 * 2
+    assert counted("metrics of its own") == len(ALARMED) + 2 * len(BY_ENVIRONMENT)
     queues = sum(1 for queue in FUNCTIONS.values() if queue)
     assert counted("SQS") == pytest.approx(queues * 5 * 3 * 60 * 24 * 30 / 1e6, rel=0.1)
     told = re.search(r"(?m)^\| one platform, now \|(.*)$", chapter("What one image costs", "scale"))

@@ -1,5 +1,7 @@
-"""The handlers: a batch of messages in one run."""
+"""The handlers: a batch of messages in one run, and the metrics that they write."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 from support.images.builders import DEV, digest_of, push_event, sqs_batch
 from tallyman import bootstrap, runtime
 from tallyman.ports.reactions import Message, Outcome
+from tallyman.services.reconcile.rejudge import Watched
 
 
 @dataclass
@@ -24,6 +27,25 @@ class Context:
         return self.left
 
 
+def written(capsys: pytest.CaptureFixture[str]) -> dict[str, list[tuple[str, str, object]]]:
+    """The metrics that were written to standard output, in CloudWatch's embedded format: of each its unit, the value of
+    its dimension besides the service, and its own value."""
+    found: dict[str, list[tuple[str, str, object]]] = {}
+    for line in map(json.loads, capsys.readouterr().out.splitlines()):
+        for part in line.get("_aws", {}).get("CloudWatchMetrics", ()):
+            where = next((line[d] for d in part["Dimensions"][0] if d != "service"), "")
+            for metric in part["Metrics"]:
+                found.setdefault(metric["Name"], []).append((metric["Unit"], where, line[metric["Name"]]))
+    return found
+
+
+@pytest.fixture(autouse=True)
+def powertools(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variables that the template sets."""
+    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "Tallyman")
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "test")
+
+
 def handled(monkeypatch: pytest.MonkeyPatch, total: float, seconds: list[float]) -> tuple[list[str], list[str]]:
     """The messages that were reacted to, and those that were handed back, where each takes so many seconds."""
     context = Context(int(total * 1000))
@@ -34,8 +56,6 @@ def handled(monkeypatch: pytest.MonkeyPatch, total: float, seconds: list[float])
         reacted.append(message.body)
         return Outcome.handled("done")
 
-    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "Tallyman")
-    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "test")
     monkeypatch.setattr(bootstrap, "reaction", lambda name: react)
     batch = sqs_batch(*(push_event(DEV, digest_of(str(n)), "") for n in range(len(seconds))))
     answer: Any = runtime.sqs_handler("verify_digest")(batch, context)  # type: ignore[arg-type]
@@ -55,3 +75,26 @@ def test_what_comes_after_a_long_message_is_offered_again(monkeypatch: pytest.Mo
 def test_the_first_message_goes_however_short_the_run_is(monkeypatch: pytest.MonkeyPatch) -> None:
     reacted, back = handled(monkeypatch, 5, [1])  # less than the margin
     assert (len(reacted), back) == (1, [])
+
+
+def test_reconcile_writes_the_waiting_promotions_of_each_environment(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counts = {"missed": {"dev": 1}, "storage": {"dev": 9}, "images": {"dev": 2}, "waiting": {"dev": 0, "prod": 3}}
+    report = {**counts, "watched": Watched().as_json(("dev", "prod"))}
+
+    def run(report: Mapping[str, object]) -> dict[str, list[tuple[str, str, object]]]:
+        monkeypatch.setattr(bootstrap, "reconciler", lambda: lambda event, request, left: report)
+        runtime.scheduled_handler()({}, Context(900_000))  # type: ignore[arg-type]
+        return written(capsys)
+
+    metrics = run(report)
+    by_environment = {
+        "MissedEvents": [("Count", "dev", [1])],
+        "ImageBytes": [("Bytes", "dev", [9])],
+        "Images": [("Count", "dev", [2])],
+        "Waiting": [("Count", "dev", [0]), ("Count", "prod", [3])],
+    }
+    assert metrics == by_environment | {name: [("Count", "f", [0])] for name in runtime.ALARMED.values()}
+    del by_environment["Waiting"]
+    assert run({**report, "waiting": {}, "watched": None}) == by_environment  # a run that continues another

@@ -134,6 +134,23 @@ def test_what_was_given_up_is_counted() -> None:
     assert world.sweep().parked["prod"] == 1
 
 
+def test_every_pending_promotion_is_counted_for_its_environment_whatever_the_run_reads() -> None:
+    world = ReconcileStack()
+    world.push(image("a"), "v1.0.0")
+    world.registries.fail(PROD.registry, Throttled("Rate exceeded"))
+    world.work(until=timedelta(days=2))  # given up
+    world.push(image("b"), "v1.1.0")  # not tried yet
+    for scope in ({}, {"repositories": ["rocketseat/another"]}):
+        report = services(replace(world.ports(), guards=FoundProblems({}), usage=world)).reconcile.run(
+            scope, "request", lambda: 900.0
+        )
+        assert report["waiting"] == {"dev": 0, "prod": 2}
+    world.registries.heal()
+    world.push(image("a"), "v1.0.1")
+    world.work()
+    assert world.sweep().waiting["prod"] == 0
+
+
 def test_a_recall_of_what_is_in_is_told_once_with_what_runs_it() -> None:
     world, digest = promoted()
     command(world, "recall", digest)

@@ -30,6 +30,13 @@ ALARMED = {
     "failing": "FailingSweeps",
 }
 """The metric of each count in reconcile's report that has an alarm."""
+BY_ENVIRONMENT = {
+    "missed": ("MissedEvents", MetricUnit.Count),
+    "storage": ("ImageBytes", MetricUnit.Bytes),  # a layer that several images share counts once for each of them
+    "images": ("Images", MetricUnit.Count),
+    "waiting": ("Waiting", MetricUnit.Count),
+}
+"""The metric and unit of each number in reconcile's report that has the environment as its dimension."""
 
 Handler = Callable[[dict[str, Any], "LambdaContext"], Any]
 
@@ -83,10 +90,8 @@ def scheduled_handler() -> Handler:
     @logger.inject_lambda_context
     def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
         report = run(event, context.aws_request_id, deadline(context.get_remaining_time_in_millis))
-        _measure("MissedEvents", MetricUnit.Count, report["missed"], "environment")
-        # a layer that several images share counts once for each of them
-        _measure("ImageBytes", MetricUnit.Bytes, report["storage"], "environment")
-        _measure("Images", MetricUnit.Count, report["images"], "environment")
+        for key, (name, unit) in BY_ENVIRONMENT.items():
+            _measure(name, unit, report[key], "environment")
         for key, found in (report["watched"] or {}).items():
             _measure(ALARMED[key], MetricUnit.Count, {context.function_name: sum(found.values())}, "function")
         logger.info("reconciled", outcome=report)

@@ -98,9 +98,11 @@ class Reconcile:
 
         {registries: [{registry, repositories, images, missed, error}], found: {kind: number}, retried, missed:
         {environment: number}, trail: {registry: `read` or the error}, storage: {environment: bytes}, images:
-        {environment: number}, watched, recalled, trips, ways (see `RoundTrips.answer`), sealed: {entries, segments} or
-        None, problems, more, token}. `watched`: {parked, stuck, would_not_pass, unguarded}, each {environment: number}
-        (None: a run that continues another); `recalled`: see `RecallImpact.of` (None: not requested).
+        {environment: number}, waiting: {environment: number}, watched, recalled, trips, ways (see
+        `RoundTrips.answer`), sealed: {entries, segments} or None, problems, more, token}. `watched`: {parked, stuck,
+        would_not_pass, unguarded, failing}, each {environment: number} (None: a run that continues another);
+        `waiting`: all pending promotions, whatever the run's scope is (empty where `watched` is None); `recalled`: see
+        `RecallImpact.of` (None: not requested).
 
         A registry that can't be read does not stop the others. `more`: the request did not fit one run; invoke the
         function again with `token`. `storage`: the sum of the images' sizes in bytes, shared layers counted each time.
@@ -125,6 +127,7 @@ class Reconcile:
             "trail": {str(registry): word for registry, word in run.trail.items()},
             "storage": self._held(run, lambda sweep: sweep.bytes),
             "images": self._held(run, lambda sweep: sweep.images),
+            "waiting": {e: run.watched.waiting[e] for e in self.policy.environments} if run.watched else {},
             "watched": run.watched.as_json(tuple(self.policy.environments)) if run.watched else None,
             "recalled": self._recalled(event),
             **trips,

@@ -45,9 +45,10 @@ STUCK = timedelta(minutes=15)
 
 @dataclass(slots=True)
 class Watched:
-    """The counts of a run, by environment: parked and stuck promotions, noncompliant and unprotected, failing
-    sweeps."""
+    """The counts of a run, by environment: pending, parked and stuck promotions, noncompliant and unprotected, failing
+    sweeps. `waiting`: every pending promotion, also outside of the run's scope."""
 
+    waiting: Counter[str] = field(default_factory=Counter)
     parked: Counter[str] = field(default_factory=Counter)
     stuck: Counter[str] = field(default_factory=Counter)
     would_not_pass: Counter[str] = field(default_factory=Counter)
@@ -140,6 +141,7 @@ class Released:
         self, environment: str, wanted: Callable[[str], bool], found: Watched, problems: list[str]
     ) -> None:
         for waits in PENDING.list(self.state, pending.partition(environment)):
+            found.waiting[environment] += 1
             if not wanted(waits.value.name):
                 continue
             found.parked[environment] += waits.value.verdict == FAILED and waits.value.gate == target.NAME
