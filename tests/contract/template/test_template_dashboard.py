@@ -12,7 +12,7 @@ from tallyman.ports.reactions import OutcomeKind
 
 RESOURCES = hub()["Resources"]
 BY_ENVIRONMENT = {name for name, _ in runtime.BY_ENVIRONMENT.values()}
-OURS = {str(kind) for kind in OutcomeKind} | set(runtime.ALARMED.values()) | BY_ENVIRONMENT
+OURS = {str(kind) for kind in OutcomeKind} | set(runtime.ALARMED.values()) | BY_ENVIRONMENT | {"CopiedBytes"}
 
 
 def body() -> Any:
@@ -30,6 +30,7 @@ def metrics() -> list[list[Any]]:
 def test_the_dashboard_shows_metrics_that_are_written() -> None:
     named = [m for m in metrics() if isinstance(m[0], str)]
     assert {m[1] for m in named if m[0] == "Tallyman"} <= OURS
+    assert any(m[:4] == ["Tallyman", "CopiedBytes", "service", "promote_image"] for m in named)
     expressions = " ".join(m[0]["expression"] for m in metrics() if isinstance(m[0], dict))
     searched = set(re.findall(r'MetricName="(\w+)"', expressions))
     assert searched == BY_ENVIRONMENT

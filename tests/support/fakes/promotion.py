@@ -126,7 +126,7 @@ class PromotionStack:
     def handle(self, body: Mapping[str, Any], worker: PromoteImage | None = None) -> str:
         """One message; what is refused goes to `refused`."""
         try:
-            outcome = (worker or self.worker()).handle(json.dumps(body), lambda: 900.0)
+            outcome = (worker or self.worker()).handle(json.dumps(body), lambda: 900.0).text
         except TallymanError as error:
             if error.retryable:
                 raise

@@ -9,7 +9,7 @@ import pytest
 
 from support.images.builders import DEV, digest_of, push_event, sqs_batch
 from tallyman import bootstrap, runtime
-from tallyman.ports.reactions import Message, Outcome
+from tallyman.ports.reactions import Message, Outcome, OutcomeKind
 from tallyman.services.reconcile.rejudge import Watched
 
 
@@ -75,6 +75,19 @@ def test_what_comes_after_a_long_message_is_offered_again(monkeypatch: pytest.Mo
 def test_the_first_message_goes_however_short_the_run_is(monkeypatch: pytest.MonkeyPatch) -> None:
     reacted, back = handled(monkeypatch, 5, [1])  # less than the margin
     assert (len(reacted), back) == (1, [])
+
+
+def test_the_bytes_that_promotions_copied_are_a_metric_of_each_that_copied(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcomes = [Outcome(OutcomeKind.HANDLED, "promoted", copied) for copied in (7, 0, 5_000_000_000)]
+    monkeypatch.setattr(bootstrap, "reaction", lambda name: lambda message: outcomes.pop(0))
+    batch = sqs_batch(*({"n": n} for n in range(3)))
+    runtime.sqs_handler("promote_image")(batch, Context(900_000))  # type: ignore[arg-type]
+    assert written(capsys) == {
+        "Handled": [("Count", "", [1, 1, 1])],
+        "CopiedBytes": [("Bytes", "", [7, 5_000_000_000])],
+    }
 
 
 def test_reconcile_writes_the_waiting_promotions_of_each_environment(

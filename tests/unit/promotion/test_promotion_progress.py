@@ -221,6 +221,26 @@ def test_a_signature_that_a_target_does_not_take_stops_no_image_and_is_told() ->
     assert any("without some of its referrers" in notice[0] for notice in stack.notices.published)
 
 
+def test_an_outcome_has_the_bytes_that_this_run_uploaded_also_where_a_registry_failed() -> None:
+    stack = PromotionStack()
+    built = multi_arch("a")
+    stack.push(built, "v1.0.0")
+    (hint, *_) = stack.hints.to("promote")
+    stack.registries.fail(PROD_SA.registry, methods={"upload"})
+
+    def copied() -> int:
+        return stack.worker().handle(json.dumps(hint), lambda: 900.0).copied
+
+    size = sum(map(len, built.blobs.values()))
+    assert copied() == size  # to the other registry
+    stack.registries.heal()
+    stack.clock.advance(seconds=3)  # the pause before the next try
+    assert copied() == size
+    assert stack.released() == built.digest
+    assert copied() == 0
+    assert stack.worker().handle(json.dumps({"create": str(PROD)}), lambda: 900.0).copied == 0
+
+
 def test_what_another_worker_promoted_meanwhile_is_not_released_again() -> None:
     stack, digest = one()
     (hint, *_) = stack.hints.to("promote")

@@ -46,7 +46,7 @@ def sqs_handler(name: str) -> Handler:
 
     SQS delivers a message again where its reaction raises, and where less than half of the run is left when its turn
     comes: it would have less time than a message alone in its batch. Each message counts one metric `Handled` or
-    `DeadLetter`, and the metric of its outcome's kind (see `OutcomeKind`).
+    `DeadLetter`, and the metric of its outcome's kind (see `OutcomeKind`); a promotion counts its `CopiedBytes`.
     """
     logger, metrics = Logger(), Metrics()
     react = bootstrap.reaction(name)
@@ -64,6 +64,8 @@ def sqs_handler(name: str) -> Handler:
         kinds = {outcome.kind} if outcome.kind is OutcomeKind.DEAD_LETTER else {OutcomeKind.HANDLED, outcome.kind}
         for metric in kinds:
             metrics.add_metric(name=metric, unit=MetricUnit.Count, value=1)
+        if outcome.copied:
+            metrics.add_metric(name="CopiedBytes", unit=MetricUnit.Bytes, value=outcome.copied)
         logger.info(outcome.shown)
         return True
 

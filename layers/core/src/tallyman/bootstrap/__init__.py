@@ -91,7 +91,7 @@ def _promote_image(services: Services) -> React:
 
     def react(message: Message) -> Outcome:
         policy.ensure()
-        return Outcome.handled(service.handle(message.body, message.left))
+        return service.handle(message.body, message.left)
 
     return react
 

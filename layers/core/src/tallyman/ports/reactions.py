@@ -34,10 +34,12 @@ class OutcomeKind(StrEnum):
 
 @value
 class Outcome:
-    """How the handling of a message ended; `text` is one line for the log."""
+    """How the handling of a message ended; `text` is one line for the log. `copied`: the bytes of the layers that were
+    uploaded, in each registry; a dead letter has none."""
 
     kind: OutcomeKind
     text: str
+    copied: int = 0
 
     @property
     def shown(self) -> str:

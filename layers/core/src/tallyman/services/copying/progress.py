@@ -23,3 +23,19 @@ class CopyProgress:
 
     def pushed(self, repository: Location, digest: Digest) -> None:
         """A manifest was put into a target."""
+
+
+class CopiedBytes(CopyProgress):
+    """Sums the sizes of the blobs that were uploaded. A blob that takes several runs counts in the last of them."""
+
+    def __init__(self) -> None:
+        self._sizes: list[int] = []  # many threads may append, but not add, without a lock
+
+    def uploaded(self, repository: Location, digest: Digest, size: int) -> None:
+        """Adds the blob."""
+        self._sizes.append(size)
+
+    @property
+    def total(self) -> int:
+        """The bytes until now, once for each target."""
+        return sum(self._sizes)

@@ -10,6 +10,7 @@ from math import ceil
 from tallyman.domain.events.hints import DecideAbove, FinishCreation, Promote, RollBack, parse_promotion_hint
 from tallyman.errors import LeaseHeld, OutOfTime, RevisionConflict, TallymanError, UnderWay
 from tallyman.ports.clocks import Deadline
+from tallyman.ports.reactions import Outcome, OutcomeKind
 from tallyman.services.promotion.run import Ended, PromotionRun, Promotions
 from tallyman.services.releases.roll_back import RollBacks
 from tallyman.values import value
@@ -25,23 +26,25 @@ class PromoteImage:
     promotions: Promotions
     roll_backs: RollBacks
 
-    def handle(self, body: str, deadline: Deadline) -> str:
-        """Handles one hint; returns the line for the log.
+    def handle(self, body: str, deadline: Deadline) -> Outcome:
+        """Handles one hint; returns the line for the log and the bytes that were copied.
 
         A transient failure is not an error: a hint for the next try was sent. A permanent one is raised, and BadMessage
         for what is not a hint.
         """
         hint = parse_promotion_hint(body)
         if isinstance(hint, RollBack):
-            return self.roll_backs.carry_out(hint)
+            return Outcome.handled(self.roll_backs.carry_out(hint))
         if isinstance(hint, FinishCreation):
-            return self.promotions.targets.creations.finish(hint.repository)
+            return Outcome.handled(self.promotions.targets.creations.finish(hint.repository))
         if isinstance(hint, DecideAbove):
-            return f"{self.promotions.evaluator.above(hint)} decisions about indexes above {hint.digest}"
-        return self._promote(hint, deadline)
-
-    def _promote(self, hint: Promote, deadline: Deadline) -> str:
+            count = self.promotions.evaluator.above(hint)
+            return Outcome.handled(f"{count} decisions about indexes above {hint.digest}")
         run = PromotionRun(self.promotions, hint, deadline)
+        text = self._promote(hint, run)
+        return Outcome(OutcomeKind.HANDLED, text, run.copied.total)
+
+    def _promote(self, hint: Promote, run: PromotionRun) -> str:
         try:
             return run.carry_out()
         except Ended as end:

@@ -32,6 +32,7 @@ from tallyman.ports.copying import InParts
 from tallyman.ports.messages import Hints
 from tallyman.ports.records import Ledger, State
 from tallyman.ports.registries import ImageSource, ImageTarget
+from tallyman.services.copying.progress import CopiedBytes
 from tallyman.services.copying.stage import CopyOptions, ImageGraph, Staged, read_graph, stage
 from tallyman.services.deciding.evaluator import Evaluator, pending_key
 from tallyman.services.deciding.read_signing import ReadSigning
@@ -106,7 +107,8 @@ class Promotions:
 class PromotionRun:
     """One run of a promotion: its hint and its state. `carry_out` is the whole promotion.
 
-    `silent`: registries that did not answer; `looked`: when the targets were asked; `stops`: see `read_stops`.
+    `silent`: registries that did not answer; `looked`: when the targets were asked; `stops`: see `read_stops`;
+    `copied`: what was uploaded.
     """
 
     using: Promotions
@@ -118,6 +120,7 @@ class PromotionRun:
     looked: datetime | None = None
     staged: Mapping[Repository, Staged | TallymanError] = field(default_factory=dict)
     stops: tuple[StateCheck, ...] = ()
+    copied: CopiedBytes = field(default_factory=CopiedBytes)
     _decision: Decision | None = None
     _tree: ImageGraph | None = None
 
@@ -218,7 +221,7 @@ class PromotionRun:
         copies only to the first and waits for the others."""
         using, origin = self.using, self.tree.repository
         answering = [p for p in self.places if p not in self.silent]  # the others would only time out again
-        options = CopyOptions(self.deadline, parts=using.parts)
+        options = CopyOptions(self.deadline, parts=using.parts, watch=self.copied)
 
         def copy(to: Sequence[Repository]) -> dict[Repository, Staged | TallymanError]:
             return stage(using.source, origin, using.target, to, self.tree, options)
