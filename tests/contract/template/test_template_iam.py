@@ -210,7 +210,7 @@ def called() -> dict[str, set[str]]:
             for node in ast.walk(ast.parse(source)):
                 name = (
                     node.attr
-                    if isinstance(node, ast.Attribute)
+                    if isinstance(node, ast.Attribute) and ast.unparse(node.value) != "socket"  # no client of AWS
                     else node.value
                     if isinstance(node, ast.Constant)
                     else ""
