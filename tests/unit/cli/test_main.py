@@ -194,8 +194,10 @@ class FakeAws:
         self.outputs, self.region = outputs, region
 
     def get_config_variable(self, name: str) -> str | None:
-        assert name == "region"
-        return self.region
+        return {"region": self.region, "data_path": None}[name]
+
+    def register_component(self, name: str, component: Any) -> None:
+        assert name == "data_loader"
 
     def create_client(self, service: str, **more: Any) -> "FakeAws":
         return self

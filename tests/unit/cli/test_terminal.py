@@ -175,16 +175,19 @@ def test_a_package_of_an_extra_that_is_missing_is_said_by_the_extra(missing: str
 @pytest.mark.parametrize("pause", [0.0, 0.05, 0.1, 0.2, 0.4])
 def test_ctrl_c_while_it_starts_shows_no_traceback(pause: float) -> None:
     code = "import sys; from tallyman_cli import start; sys.stdout.write('begun'); sys.stdout.flush(); start.main()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, "history", "dev/app"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=environment(AWS_REGION="us-east-2", AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x",
-                        AWS_ENDPOINT_URL="http://127.0.0.1:9"),
-    )  # fmt: skip
-    assert process.stdout is not None
-    assert process.stdout.read(5) == "begun"
-    time.sleep(pause)
-    process.send_signal(signal.SIGINT)
-    stderr = process.communicate(timeout=60)[1]
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and never answers
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, "history", "dev/app"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=environment(AWS_REGION="us-east-2", AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x",
+                            AWS_ENDPOINT_URL=f"http://127.0.0.1:{silent.getsockname()[1]}"),
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
+        )  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.read(5) == "begun"
+        time.sleep(pause)
+        process.send_signal(signal.SIGINT)
+        stderr = process.communicate(timeout=60)[1]
     assert "Traceback" not in stderr
     assert process.returncode in (-signal.SIGINT, 130, 1)
 
