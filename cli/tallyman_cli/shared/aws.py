@@ -5,12 +5,12 @@ import os
 import socket
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from botocore.config import Config
 
 from tallyman.adapters.aws.sessions import new_session
 from tallyman.adapters.errors.translate import translated
+from tallyman.adapters.http.client import origin
 from tallyman.domain.names import EcrRegistry
 from tallyman.domain.partitions import nearest, partition_of
 from tallyman.errors import BadInput, NotFound, Refused, TallymanError
@@ -59,14 +59,18 @@ def find_stack(name: str) -> tuple[dict[str, str], EcrRegistry]:
 
 
 def _check_local_cloud() -> None:
-    """Raises BadInput where the environment is that of a local cloud that has ended; else boto3 tries for ten seconds,
-    and its error names a port only. One connection to this machine."""
-    url = os.environ.get("AWS_ENDPOINT_URL", "")
-    address = urlsplit(url)
-    if address.hostname not in ("127.0.0.1", "localhost") or address.port is None:
+    """Raises BadInput where AWS_ENDPOINT_URL is not valid, or that of a local cloud that has ended; else boto3 tries
+    for ten seconds, and its error names a port only. One connection to this machine."""
+    url = os.environ.get("AWS_ENDPOINT_URL")
+    if not url:
+        return
+    _, host, port = origin(url)
+    if not port:
+        raise BadInput(f"AWS_ENDPOINT_URL={url}: expected a URL such as http://127.0.0.1:4566")
+    if host not in ("127.0.0.1", "localhost"):
         return
     try:
-        socket.create_connection((address.hostname, address.port), timeout=5).close()
+        socket.create_connection((host, port), timeout=5).close()
     except OSError:
         raise BadInput(
             f"nothing answers at {url} (AWS_ENDPOINT_URL): the local cloud of this shell has ended; start another with "

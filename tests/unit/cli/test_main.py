@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -241,6 +242,13 @@ def test_in_the_shell_of_a_local_cloud_that_has_ended_the_message_says_so_at_onc
         port = server.getsockname()[1]
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
     with pytest.raises(BadInput, match=rf"127.0.0.1:{port}.*the local cloud of this shell has ended.*local start"):
+        found(monkeypatch, FakeAws(dict.fromkeys(aws.NEEDED, "x")))
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:99999", "http://localhost:port", "http://[::1", "127.0.0.1:4566"])
+def test_an_endpoint_that_is_no_url_is_named(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+    with pytest.raises(BadInput, match=rf"AWS_ENDPOINT_URL={re.escape(url)}: expected a URL"):
         found(monkeypatch, FakeAws(dict.fromkeys(aws.NEEDED, "x")))
 
 
