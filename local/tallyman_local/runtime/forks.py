@@ -48,16 +48,25 @@ class _Preloaded:
                 if not block:
                     raise _Gone("the process that workers are forked from ended")
                 answer += block
-        except OSError as error:
-            raise _Gone("the process that workers are forked from ended") from error
+        except BaseException as error:
+            self._hang_up()  # after Ctrl-C too: the next request would take this one's answer for its own
+            if isinstance(error, OSError):
+                raise _Gone("the process that workers are forked from ended") from error
+            raise
         said: dict[str, Any] = json.loads(answer)
         if said.get("stale"):
             raise _Gone("a layer was edited")
         return said
 
     def close(self) -> None:
-        self._channel.close()
+        self._hang_up()
         self._process.wait()
+        self._channel.close()
+
+    def _hang_up(self) -> None:
+        """The process reads the end of its requests, and can still answer the last one."""
+        with contextlib.suppress(OSError):  # macOS, where it has ended
+            self._channel.shutdown(socket.SHUT_WR)
 
 
 class Fork:

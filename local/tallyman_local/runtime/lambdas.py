@@ -70,11 +70,11 @@ class _Worker:
     def __init__(self, function: Function, environment: dict[str, str], logs: Path) -> None:
         own, *layers = function.folders
         with ExitStack() as theirs:
+            log_file = theirs.enter_context(logs.open("ab"))  # before the pipes, which it would leave open if it failed
             stdin, self._in = os.pipe()
             theirs.callback(os.close, stdin)
             self._out, stdout = os.pipe()
             theirs.callback(os.close, stdout)
-            log_file = theirs.enter_context(logs.open("ab"))
             streams = (stdin, stdout, log_file.fileno())
             try:
                 self._process = FORKS.fork(function.handler, own, layers, environment, streams)

@@ -81,7 +81,7 @@ def _preload(package: str) -> None:
         inside = pkgutil.walk_packages(found.submodule_search_locations, f"{package}.", onerror=lambda _: None)
         names += [package, *(module.name for module in inside)]
     for name in names:
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception, SystemExit):
             importlib.import_module(name)
 
 

@@ -2,8 +2,9 @@
 
 import json
 import os
+import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 
 from tallyman_local.runtime.forks import Fork, Forks
+from tallyman_local.runtime.lambdas import FunctionRunner
+from tallyman_local.stack.deploy import Function
 
 HANDLER = """
 import os, sys, tallyman.words
@@ -70,18 +73,19 @@ def start(tmp_path: Path, layer: Path) -> Iterator[Callable[..., Any]]:
     def started(**environment: str) -> Iterator[Running]:
         stdin, write = os.pipe()
         read, stdout = os.pipe()
-        with (tmp_path / "log").open("ab") as log:
-            fork = forks.fork("app.handler", own, [layer], environment, (stdin, stdout, log.fileno()))
-        os.close(stdin)
-        os.close(stdout)
-        running = Running(fork, write, read)
-        try:
+        with ExitStack() as ends:
+            ends.callback(os.close, write)
+            ends.callback(os.close, read)
+            try:
+                with (tmp_path / "log").open("ab") as log:
+                    fork = forks.fork("app.handler", own, [layer], environment, (stdin, stdout, log.fileno()))
+            finally:
+                os.close(stdin)
+                os.close(stdout)
+            ends.callback(fork.reap)
+            running = Running(fork, write, read)
             assert running.line() == {"ready": True}
             yield running
-        finally:
-            fork.reap()
-            os.close(write)
-            os.close(read)
 
     forks = Forks()
     yield started
@@ -127,3 +131,39 @@ def test_a_preloaded_process_that_was_killed_is_started_again(start: Callable[..
         with start() as after:
             assert after.invoke()["said"] == "first"
         assert running.fork.reap() == -9
+
+
+def test_ctrl_c_amid_a_request_leaves_no_answer_for_the_next(
+    start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with start() as running:
+        send = socket.send_fds
+
+        def interrupted(*arguments: Any) -> int:
+            send(*arguments)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(socket, "send_fds", interrupted)
+        with pytest.raises(KeyboardInterrupt), start():
+            pass
+        monkeypatch.undo()
+        with start() as after:
+            assert after.invoke()["said"] == "first"
+        assert running.fork.reap() == -9
+
+
+def test_a_module_of_a_layer_that_exits_ends_no_worker_that_does_not_import_it(
+    start: Callable[..., Any], layer: Path
+) -> None:
+    (layer / "tallyman" / "exits.py").write_text("raise SystemExit(3)\n")
+    with start() as running:
+        assert running.invoke()["said"] == "first"
+
+
+def test_a_log_that_cannot_be_written_leaves_no_pipe_open(tmp_path: Path) -> None:
+    function = Function("f", "f", "arn", "app.handler", {}, 9, 128, "role", (tmp_path,))
+    runner = FunctionRunner(function, limit=1, environment=dict, logs=tmp_path / "missing" / "log")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(FileNotFoundError):
+        runner.start_one()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
