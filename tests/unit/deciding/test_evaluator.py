@@ -87,6 +87,24 @@ def test_a_refusal_names_the_finding_the_tag_and_where_to_ask() -> None:
     assert attributes == {"kind": "failed", "severity": "medium", **place}
 
 
+def test_a_refusal_that_says_the_same_in_other_words_is_recorded_and_told_no_second_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An update of Tallyman rewords reasons: thousands of refused images are no news."""
+    world = RecordingStack(policy(scan={"max": {"critical": 0}}))
+    digest = world.registries.push(DEV, image("a"), "v1.0.0")
+    world.ledger.append(scanned(digest, {"critical": 1}, at=world.clock()))
+    world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
+    monkeypatch.setattr("tallyman.domain.gates.scan._findings", lambda number, severity: f"{severity}: {number}")
+    world.at_work().evaluator.digest(digest)
+    assert "critical: 1" in str(pending(world)[0]["reason"])
+    assert (len(world.facts(Kind.DECIDED)), len(world.notices.published)) == (2, 1)
+    world.clock.advance(minutes=1)
+    world.ledger.append(scanned(digest, {"critical": 2}, at=world.clock(), seen=world.clock()))
+    world.at_work().evaluator.digest(digest)
+    assert len(world.notices.published) == 2
+
+
 def test_two_reactions_that_decide_at_once_write_one_decision(monkeypatch: pytest.MonkeyPatch) -> None:
     world = RecordingStack(policy(soak="24h"))
     digest = world.registries.push(DEV, image("a"), "v1.0.0")

@@ -7,6 +7,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from support.fakes.policies import parsed
 from support.fakes.ports import listed, stored
 from support.fakes.promotion import PLACES, PromotionStack, command
@@ -224,6 +226,24 @@ def test_what_runs_is_asked_at_most_once_an_hour() -> None:
     assert len(asked) == 2 * len(world.policy.registries())
 
 
+def test_what_would_not_pass_for_a_reason_in_other_words_is_told_no_second_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world, digest = promoted(scan={"max": {"critical": 0}})
+    scan(world, digest)
+    world.work()
+    assert world.released() == digest
+    scan(world, digest, critical=1)
+    assert len(world.told("would_not_pass")) == 1
+    monkeypatch.setattr("tallyman.domain.gates.scan._findings", lambda number, severity: f"{severity}: {number}")
+    for _ in range(2):
+        world.evaluator.digest(digest)
+    assert "critical: 1" in str(world.facts(Kind.DECIDED)[-1].detail["gates"])
+    assert len(world.told("would_not_pass")) == 1
+    scan(world, digest, critical=2)
+    assert len(world.told("would_not_pass")) == 2
+
+
 def test_what_was_overtaken_is_told_when_it_is_released_again() -> None:
     world, digest = overtaken()
     command(world, "roll-back", digest, repository=DEV.name, environment="prod")
@@ -305,6 +325,9 @@ def test_a_repository_that_is_open_is_counted_and_told_once_per_change() -> None
     world.problems_found = {PROD: "the repository has no policy"}
     assert [world.sweep().unguarded["prod"] for _ in range(3)] == [1, 1, 1]
     world.problems_found = {PROD: "the statement was changed"}
+    world.sweep()
+    assert len(world.told("unguarded")) == 2
+    world.problems_found = {PROD: "the statement was changed: the same, with an explanation of a later version"}
     world.sweep()
     assert len(world.told("unguarded")) == 2
     world.problems_found = {}

@@ -92,6 +92,12 @@ def problem(found: str | None, allowed: Sequence[str]) -> str | None:
     return None
 
 
+def is_same(problem: str, other: str) -> bool:
+    """Whether two texts of `problem` name the same one. What follows the colon explains it, in words that may change
+    from version to version."""
+    return problem.partition(": ")[0] == other.partition(": ")[0]
+
+
 def _normal(value: Any) -> Any:
     """A form without meaningless differences: one value or a list of it, the order of lists, the forms of `*`."""
     if isinstance(value, dict):

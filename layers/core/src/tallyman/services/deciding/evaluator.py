@@ -3,6 +3,7 @@
 Every reaction ends here. `promote_image` does not rely on these decisions: it decides again before it acts.
 """
 
+import json
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -166,13 +167,13 @@ class Evaluator:
         Raises RevisionConflict where another reaction was faster: the caller has to decide again.
         """
         entry = PENDING.read(self.state, pending_key(decision))
+        last = _last(image.of(Kind.DECIDED), decision)
         if any(True for _ in image.of(Kind.PROMOTED)):
-            NoncompliantImages(self.state, self.notices).look(decision, now)
+            NoncompliantImages(self.state, self.notices).look(decision, now, _is_same(last, decision))
         if not decision.is_candidate:
             if entry.found is not None:
                 self.state.put(entry.remove(now, decided=entry.found.decided))
             return
-        last = _last(image.of(Kind.DECIDED), decision)
         self._require_newest(decision, entry, last)
         entry = self._append(decision, entry, last, now)
         if entry.found is None:
@@ -217,7 +218,7 @@ class Evaluator:
                 digest=decision.digest,
                 detail=details.dump(),
             )
-            waits = _pending(decision, entry.found, now, decided=fact.id)
+            waits = _pending(decision, entry.found, now, fact.id, _is_same(last, decision))
             if self.ledger.append(fact, entry.write(waits)) is Appended.KNOWN:
                 raise RevisionConflict("another reaction decided the same in the same moment")
             entry = entry.written(waits)
@@ -253,13 +254,26 @@ def _saying(last: Decided) -> tuple[object, ...]:
     return tuple(last.tags), last.verdict, policy, gates
 
 
+def _is_same(last: Fact | None, decision: Decision) -> bool:
+    """Whether the last decision differs at most in the words of its reasons, as after an update of Tallyman: that is
+    recorded, but no news for people."""
+    return last is not None and _evidence(Decided.parse(last)) == _evidence(decision.details)
+
+
+def _evidence(decided: Decided) -> str:
+    """As `_saying`, with the facts of each gate instead of its reason where it has any. JSON: as facts are stored."""
+    tags, verdict, policy, _ = _saying(decided)
+    gates = [(gate["name"], gate["verdict"], gate["facts"] or gate["reason"]) for gate in decided.gates]
+    return json.dumps((tags, verdict, policy, gates), sort_keys=True, default=str)
+
+
 def _is_awake(waits: Pending, decision: Decision, now: datetime) -> bool:
     """Whether a hint for the moment at which time may open a gate was sent."""
     opens = decision.opens_at
     return opens is None or (waits.wake is not None and now <= waits.wake <= opens)
 
 
-def _pending(decision: Decision, old: Pending | None, now: datetime, decided: str) -> Pending:
+def _pending(decision: Decision, old: Pending | None, now: datetime, decided: str, is_same: bool) -> Pending:
     gate = decision.deciding
     same = old is not None and (old.verdict, old.gate) == (decision.verdict, gate.name if gate else None)
     trying = gate is None or gate.name == "target"
@@ -277,7 +291,7 @@ def _pending(decision: Decision, old: Pending | None, now: datetime, decided: st
         until=decision.until,
         decided=decided,
         # a hold whose reason changes (the time of the next try) is announced once
-        noticed=quiet or bool(old and same and decision.verdict == WAITING and old.noticed),
+        noticed=quiet or bool(old and same and (decision.verdict == WAITING or is_same) and old.noticed),
         attempt=old.attempt if old else 0,
         next_at=old.next_at if old and trying else None,
         failing_since=old.failing_since if old and trying else None,

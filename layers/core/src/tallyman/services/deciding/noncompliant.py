@@ -35,8 +35,9 @@ class NoncompliantImages:
     state: State
     notices: Notices
 
-    def look(self, decision: Decision, now: datetime) -> None:
+    def look(self, decision: Decision, now: datetime, is_same: bool) -> None:
         """Adds the image to the list and announces it, or removes it from the list; a known image is left as it is.
+        `is_same`: the decision differs from the last one at most in words.
 
         An image that the environment does not release is only recorded, and announced when it is released again;
         reconcile finds out whether it still runs. Cost: two reads; a change costs two writes and a notice. Raises
@@ -52,7 +53,7 @@ class NoncompliantImages:
             return
         gates = tuple({"name": g.name, "verdict": g.verdict, "reason": g.reason} for g in found)
         released = is_released(self.state, decision.target, decision.repository, decision.digest)
-        if old is not None and old.gates == gates and (old.notified or not released):
+        if old is not None and (old.gates == gates or is_same) and (old.notified or not released):
             return
         image = NoncompliantImage(
             digest=decision.digest,

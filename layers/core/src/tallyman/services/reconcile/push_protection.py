@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from tallyman.domain.names import Repository
 from tallyman.domain.policy import Policy
+from tallyman.domain.push_protection import is_same
 from tallyman.errors import NotFound, RevisionConflict, TallymanError
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.messages import Notices
@@ -69,7 +70,7 @@ class PushProtection:
             if entry.found is not None:
                 self.state.put(entry.remove(self.clock()))
             return
-        if entry.found is not None and entry.found.problem == problem and entry.found.notified:
+        if entry.found is not None and is_same(entry.found.problem, problem) and entry.found.notified:
             return
         guard = GuardState(problem, self.clock(), notified=False)
         self.state.put(entry.write(guard))
