@@ -117,9 +117,10 @@ def data(value: Any) -> None:
     put(as_json(value))
 
 
-def as_json(value: Any) -> str:
-    """Indented JSON. Characters that are not printable are escaped, which JSON allows in any text."""
-    return _NOT_ASCII.sub(_escaped, json.dumps(value, indent=2, ensure_ascii=False))
+def as_json(value: Any, indent: int | None = 2) -> str:
+    """JSON, without `indent` on one line. Characters that are not printable are escaped, which JSON allows in any
+    text."""
+    return _NOT_ASCII.sub(_escaped, json.dumps(value, indent=indent, ensure_ascii=False))
 
 
 def _escaped(found: re.Match[str]) -> str:
@@ -136,7 +137,7 @@ def put(text: str) -> None:
 def json_line(value: Any) -> None:
     """Prints one of many results as a line of JSON on stdout."""
     pause()
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.write(as_json(value, None) + "\n")
     sys.stdout.flush()
 
 

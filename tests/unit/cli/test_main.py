@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -270,6 +271,18 @@ def test_on_a_terminal_digests_are_short_and_marks_have_colour(monkeypatch: pyte
     assert "sha256:aaaaaaaaaaaa " in shown
     assert digest not in shown
     assert "\x1b[31m✗ failed" in shown
+
+
+@pytest.mark.parametrize("write", [output.data, output.json_line])
+def test_json_holds_no_character_that_a_terminal_obeys(
+    write: Callable[[object], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = {"who": "Ana \x1b[2J \x9b2J \u202e é"}
+    write(said)
+    shown = capsys.readouterr().out
+    assert json.loads(shown) == said
+    assert "é" in shown
+    assert shown.replace("\n", "").isprintable()
 
 
 def test_elsewhere_a_row_of_any_length_is_one_line_without_colour(capsys: pytest.CaptureFixture[str]) -> None:
