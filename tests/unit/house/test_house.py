@@ -72,6 +72,19 @@ def test_nothing_refers_to_a_folder_outside_the_repository() -> None:
         assert not outside.search(text), path
 
 
+def test_a_module_that_another_one_names_is_there() -> None:
+    """By its path from a folder of code, such as domain/policy/model.py."""
+    sources = [path for path in tracked() if path.suffix == ".py" and path.parts[len(ROOT.parts)] != "tests"]
+    there = [path.as_posix() for path in tracked() if path.suffix == ".py"]
+    named = {
+        (path.name, name)
+        for path in sources
+        for name in re.findall(r"`((?:[a-z_]+/)+[a-z_0-9]+\.py)`", path.read_text("utf-8"))
+    }
+    assert len(named) > 5
+    assert [each for each in sorted(named) if not any(path.endswith(f"/{each[1]}") for path in there)] == []
+
+
 def test_scripts_can_be_run() -> None:
     for path in [*(ROOT / "tests/tools").glob("*.sh"), ROOT / ".ci/run"]:
         assert path.stat().st_mode & 0o111, path

@@ -203,6 +203,9 @@ def test_a_source_of_usage_throttled_for_ever_stops_every_run_and_says_which() -
     world.usage.error = "too many requests"
     assert world.run() == "refused: ECS of 111111111111/us-east-2 can't be read: too many requests"
     assert len(world.there()) == 3
+    world.usage.error = "no answer"  # or the same error in the words of a later version
+    assert world.run() == "refused: ECS of 111111111111/us-east-2 can't be read: no answer"
+    assert len(world.notices.published) == 1
 
 
 def test_archiving_moves_and_removes_nothing() -> None:

@@ -140,7 +140,8 @@ class LambdaRollOuts:
 
     AWS's page "Create a Lambda function using a container image" asks that the caller may read the image, and may read
     and set the policy of its repository, because Lambda adds its own permission to pull to that policy. Our role may
-    not set it: the policy of repositories that we create allows Lambda to pull from the start (`domain/prevention.py`).
+    not set it: the policy of repositories that we create allows Lambda to pull from the start
+    (`domain/push_protection.py`).
     """
 
     PERMISSIONS: tuple[str, ...] = permissions(

@@ -67,12 +67,18 @@ class Runs:
         return outcome
 
     def refuse(self, run: Run) -> str:
-        """Ends a run whose plan was refused: people are notified once for each reason. Returns the outcome."""
+        """Ends a run whose plan was refused: people are notified once for each reason, and once for each source of
+        usage that can't be read, whatever its errors say. Returns the outcome."""
         reason = run.plan.refused[0]
         last = RUNS.get(self.state, run_key(run.repository))
-        if last is None or last.refused != reason:
+        if last is None or last.refused is None or _without_error(last.refused) != _without_error(reason):
             what = f"retention of {run.repository} is refused"
             lines = [f"{what}: {reason}", *run.plan.refused[1:], f"Policy: {run.plan.policy}", "Nothing was removed."]
             attributes = {"kind": "retention_refused", "environment": run.plan.inventory.environment or "-"}
             self.notices.publish(what[:100], "\n".join(lines), attributes)
         return self.end(run.repository, run.request, f"refused: {reason}", run, reason)
+
+
+def _without_error(reason: str) -> str:
+    """The reason without the text of an error, which differs from call to call and from version to version."""
+    return reason.partition(" can't be read: ")[0]
