@@ -242,6 +242,10 @@ def test_what_would_not_pass_for_a_reason_in_other_words_is_told_no_second_time(
     assert len(world.told("would_not_pass")) == 1
     scan(world, digest, critical=2)
     assert len(world.told("would_not_pass")) == 2
+    world.policy = replace(world.policy, raw=world.policy.raw + b"\n")  # another one may ask for other things
+    monkeypatch.setattr("tallyman.domain.gates.scan._findings", lambda number, severity: f"{number} of {severity}")
+    world.evaluator.digest(digest)
+    assert len(world.told("would_not_pass")) == 3
 
 
 def test_what_was_overtaken_is_told_when_it_is_released_again() -> None:

@@ -1,6 +1,7 @@
 """Provenance in annotations: those of an image, and those of statements about it.
 
-Anybody who may push can write annotations, and nobody verifies them: no decision uses them.
+Anybody who may push can write annotations, and nobody verifies them: of decisions only the gate `attested` uses them,
+to which it is enough that a statement is there.
 """
 
 from collections.abc import Iterable, Mapping

@@ -261,10 +261,10 @@ def _is_same(last: Fact | None, decision: Decision) -> bool:
 
 
 def _evidence(decided: Decided) -> str:
-    """As `_saying`, with the facts of each gate instead of its reason where it has any. JSON: as facts are stored."""
-    tags, verdict, policy, _ = _saying(decided)
+    """As `_saying`, with the facts of each gate instead of its reason where it has any, and with the policy: another
+    one may ask for other things by the same facts. JSON: as facts are stored."""
     gates = [(gate["name"], gate["verdict"], gate["facts"] or gate["reason"]) for gate in decided.gates]
-    return json.dumps((tags, verdict, policy, gates), sort_keys=True, default=str)
+    return json.dumps((list(decided.tags), decided.verdict, decided.policy, gates), sort_keys=True, default=str)
 
 
 def _is_awake(waits: Pending, decision: Decision, now: datetime) -> bool:
