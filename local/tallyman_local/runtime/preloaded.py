@@ -12,6 +12,7 @@ import importlib.util
 import json
 import os
 import pkgutil
+import signal
 import socket
 import sys
 import time
@@ -36,6 +37,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()  # a collection in a worker would touch, and thereby copy, every page that it shares
     for request, streams in _requests(channel):
+        waits, answered = os.pipe()
         if "reap" in request:
             answer = {"status": os.waitstatus_to_exitcode(os.waitpid(request["reap"], 0)[1])}
         elif _sources(folders) != sources:
@@ -44,9 +46,16 @@ def main() -> None:
             answer = {"pid": pid}
         else:
             channel.detach()
+            os.close(answered)
+            if not os.read(waits, 1):  # this process ended before it answered: another fork gets these streams
+                signal.raise_signal(signal.SIGKILL)
+            os.close(waits)
             _become(request, streams)
             serve(request["handler"], request["folders"])
         channel.sendall(json.dumps(answer).encode() + b"\n")
+        os.write(answered, b"!")
+        os.close(waits)
+        os.close(answered)
 
 
 def _requests(channel: socket.socket) -> Iterator[tuple[dict[str, Any], list[int]]]:

@@ -152,6 +152,27 @@ def test_ctrl_c_amid_a_request_leaves_no_answer_for_the_next(
         assert running.fork.reap() == -9
 
 
+def test_a_preloaded_process_that_ends_before_it_answers_leaves_no_worker_on_the_streams(
+    start: Callable[..., Any], layer: Path, tmp_path: Path
+) -> None:
+    once = tmp_path / "once"
+    once.touch()
+    (layer / "tallyman" / "ends.py").write_text(f"""
+import os, pathlib
+def end():
+    once = pathlib.Path({str(once)!r})
+    if once.exists():
+        once.unlink()
+        os.kill(os.getpid(), 9)
+os.register_at_fork(after_in_parent=end)
+""")
+    with start() as running:
+        assert not once.exists()
+        running.fork.reap()
+        os.set_blocking(running.stdout, False)
+        assert os.read(running.stdout, 1) == b""  # nobody else holds it
+
+
 def test_a_module_of_a_layer_that_exits_ends_no_worker_that_does_not_import_it(
     start: Callable[..., Any], layer: Path
 ) -> None:
