@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import botocore.session
 import pytest
 from botocore.stub import Stubber
 
 from tallyman.adapters.aws.rollouts import EcsRollOuts
+from tallyman.adapters.aws.sessions import new_session
 from tallyman.domain.names import EcrRegistry
 from tallyman.domain.policy import Runs, Service
 from tallyman.errors import BadInput
@@ -26,7 +26,7 @@ class Clients:
 
     def __init__(self) -> None:
         keys: dict[str, Any] = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
-        self.client: Any = botocore.session.get_session().create_client("ecs", region_name="sa-east-1", **keys)
+        self.client: Any = new_session().create_client("ecs", region_name="sa-east-1", **keys)
         self.stub = Stubber(self.client)
         self.stub.activate()
 

@@ -3,10 +3,10 @@
 from datetime import UTC, datetime
 from typing import Any
 
-import botocore.session
 import pytest
 from botocore.stub import Stubber
 
+from tallyman.adapters.aws.sessions import new_session
 from tallyman.adapters.usage.running import EcsUsage, EverySource, LambdaUsage, use
 from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.errors import NotAllowed
@@ -30,7 +30,7 @@ class OneClient:
 
 
 def stubbed(service: str) -> tuple[Any, Stubber]:
-    session = botocore.session.get_session()
+    session = new_session()
     made = session.create_client(service, region_name="sa-east-1", aws_access_key_id="x", aws_secret_access_key="x")
     return made, Stubber(made)
 

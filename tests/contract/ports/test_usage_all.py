@@ -3,11 +3,11 @@
 from datetime import UTC, datetime
 from typing import Any
 
-import botocore.session
 import pytest
 from botocore.exceptions import EndpointConnectionError
 from botocore.stub import Stubber
 
+from tallyman.adapters.aws.sessions import new_session
 from tallyman.adapters.ecr.remover import EcrRemover
 from tallyman.adapters.ecr.replication import EcrReplication
 from tallyman.adapters.usage.references import BatchJobs, EveryNeed, InspectorInUse, LambdaVersions
@@ -34,7 +34,7 @@ class One:
 
     def stub(self, service: str) -> Stubber:
         if service not in self.made:
-            session = botocore.session.get_session()
+            session = new_session()
             keys: dict[str, Any] = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
             client = session.create_client(service, region_name="sa-east-1", **keys)
             stubber = Stubber(client)

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import botocore.session
 import pytest
 from moto import mock_aws
 
 from support.stacks.templates import hub
+from tallyman.adapters.aws.sessions import new_session
 
 REGION = "us-east-2"
 
@@ -31,7 +31,7 @@ def aws() -> Iterator[None]:
 
 def client(service: str) -> Any:
     """A client of moto's cloud."""
-    return botocore.session.get_session().create_client(service, region_name=REGION)
+    return new_session().create_client(service, region_name=REGION)
 
 
 def table(logical_id: str, name: str) -> str:

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-import botocore.session
 import pytest
 from botocore.stub import Stubber
 
 from support.fakes.gate_cases import APP, policy_of
 from support.fakes.ports import FakeClock, FakeLedger, FakeSigning
 from support.images.builders import DEV, PROD, pushed
+from tallyman.adapters.aws.sessions import new_session
 from tallyman.adapters.ecr.signing import EcrSigning
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.images.details import SigningStatus
@@ -55,9 +55,7 @@ def test_nothing_is_asked_where_no_promotion_needs_a_signature_or_the_image_is_n
 
 @pytest.fixture
 def ecr() -> Any:
-    return botocore.session.get_session().create_client(
-        "ecr", region_name="us-east-2", aws_access_key_id="x", aws_secret_access_key="x"
-    )
+    return new_session().create_client("ecr", region_name="us-east-2", aws_access_key_id="x", aws_secret_access_key="x")
 
 
 class One:
