@@ -216,7 +216,7 @@ def test_what_is_not_as_the_policy_and_good_practice_say_is_told_of_each_reposit
     loose = found[f"{HUB}/loose/one"]
     assert loose.verdict == "warning"
     assert "scan" in loose.found
-    assert "tags can be moved" in loose.found or "immutable is False" in loose.found
+    assert "tags can be moved" in loose.found or "immutable is no" in loose.found
     assert "no lifecycle policy" in loose.found
     assert "everybody" not in loose.found
     assert "immutable" not in found[f"{FAR}/loose/two"].found  # a spoke's are looked at too
@@ -227,8 +227,8 @@ def test_what_is_not_as_the_policy_and_good_practice_say_is_told_of_each_reposit
     )
     ecr.put_image_tag_mutability(repositoryName="rocketseat/tidy", imageTagMutability="MUTABLE")
     untidy = repositories(world)[f"{HUB}/rocketseat/tidy"].found
-    assert "scan_on_push is False, dev wants True" in untidy
-    assert "immutable is False, dev wants True" in untidy
+    assert "scan_on_push is no, dev wants yes" in untidy
+    assert "immutable is no, dev wants yes" in untidy
     world.settle()
 
 

@@ -12,7 +12,7 @@ from tallyman.errors import BadInput, TallymanError
 from tallyman.services.promotion.creations import settings_of
 from tallyman_cli.doctor.contents import of_builds
 from tallyman_cli.doctor.finding import OK, UNKNOWN, WARN, Finding, Site
-from tallyman_cli.registry.creation import differences
+from tallyman_cli.registry.creation import differences, in_words
 
 TITLE = "repositories"
 NO_CLEAN_UP = "nothing removes old images: there is no lifecycle policy, and `retention` is not enforced"
@@ -77,7 +77,9 @@ class Repositories:
             for d in differences(wanted, found):
                 if d["setting"] == "mutable_tags" and not found.immutable:
                     continue  # `immutable` says already that every tag can be moved
-                problems.append(f"{d['setting']} is {d['found']}, {environment.name} wants {d['wanted']}")
+                problems.append(
+                    f"{d['setting']} is {in_words(d['found'])}, {environment.name} wants {in_words(d['wanted'])}"
+                )
         text = " ".join(problems)
         if environments and not problems:
             return problems  # as the policy says, whatever that is
