@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import botocore.session
 from botocore.config import Config
 
+from tallyman.adapters.aws.sessions import new_session
 from tallyman_cli.shared.context import Stack
 from tallyman_cli.shared.listings import Listing, listing
 
@@ -52,7 +52,7 @@ class Site:
 
 def clients(session: Any = None) -> Callable[[str, str], Any]:
     """Makes clients with the caller's own credentials. Each gives up after half a minute at most."""
-    found = session or botocore.session.get_session()
+    found = session or new_session()
     config = Config(connect_timeout=3, read_timeout=8, retries={"mode": "standard", "total_max_attempts": 3})
 
     def client(service: str, region: str) -> Any:

@@ -106,11 +106,6 @@ class Forks:
         self._current: dict[tuple[Path, ...], _Preloaded] = {}
         self._started: list[_Preloaded] = []  # those too whose workers run on while newer ones fork
 
-    def preload(self, layers: Sequence[Path]) -> None:
-        """Begin to import ahead of the first worker; returns at once."""
-        with self._lock:
-            self._preloaded(tuple(layers))
-
     def fork(
         self,
         handler: str,
@@ -122,9 +117,8 @@ class Forks:
         """A worker of `handler` in the folder `own`, with copies of these standard input, output and error."""
         request = {
             "handler": handler,
-            "folders": [str(own), *map(str, layers)],
+            "folder": str(own),
             "environment": dict(environment),
-            "cwd": str(own) if own.is_dir() else "",
         }
         with self._lock:
             process = self._preloaded(tuple(layers))

@@ -51,7 +51,7 @@ def main() -> None:
                 signal.raise_signal(signal.SIGKILL)
             os.close(waits)
             _become(request, streams)
-            serve(request["handler"], request["folders"])
+            serve(request["handler"], request["folder"])
         channel.sendall(json.dumps(answer).encode() + b"\n")
         os.write(answered, b"!")
         os.close(waits)
@@ -105,7 +105,7 @@ def _sources(folders: Iterable[str]) -> dict[str, int]:
 
 
 def _become(request: dict[str, Any], streams: list[int]) -> None:
-    """Take over the worker's streams, its `environment` and its working folder `cwd`."""
+    """Take over the worker's streams and `environment`, and work in its `folder`."""
     os.setsid()  # Ctrl-C is for the cloud; it ends its workers itself
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
@@ -115,8 +115,8 @@ def _become(request: dict[str, Any], streams: list[int]) -> None:
     if sys.platform == "darwin":
         os.environ["no_proxy"] = "*"  # else urllib asks the system, which ends a process that was forked
     time.tzset()
-    if request["cwd"]:
-        os.chdir(request["cwd"])
+    if Path(request["folder"]).is_dir():
+        os.chdir(request["folder"])
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Sequence
 from typing import Any, BinaryIO, NoReturn
 
 
@@ -38,8 +37,8 @@ class Context:
         return max(0, int((self._ends - time.monotonic()) * 1000))
 
 
-def serve(handler_name: str, folders: Sequence[str]) -> NoReturn:
-    """Import `module.function` with these folders first on the module path, and answer until standard input ends."""
+def serve(handler_name: str, folder: str) -> NoReturn:
+    """Import `module.function` with its folder first on the module path, and answer until standard input ends."""
     inbox = os.fdopen(os.dup(0), "rb")
     outbox = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # prints and child processes: to the log
@@ -50,7 +49,7 @@ def serve(handler_name: str, folders: Sequence[str]) -> NoReturn:
     invocations: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(inbox, invocations), daemon=True).start()
 
-    sys.path[:0] = folders
+    sys.path.insert(0, folder)
     handler, failure = _import(handler_name)
     _write(outbox, {"ready": failure is None})
     while True:
