@@ -86,7 +86,7 @@ def _exporting(path: Path | None) -> Iterator[OnEntry | None]:
         return
     with Export.opened(path) as export:
         yield export.write
-    output.say(f"wrote {export.count} entries to {path}")
+    output.say(f"wrote {output.counted(export.count, 'entry', 'entries')} to {path}")
 
 
 def _finding(flaw: Flaw) -> Finding:
@@ -116,7 +116,8 @@ def _show(proof: Proof, found: list[Finding]) -> None:
         output.line(f"    → {each.todo}")
     if proof.more:
         output.line(f"… and {proof.more} more")
-    counts = f"{proof.entries} entries: {proof.sealed} sealed in {proof.segments} segments"
+    entries, segments = output.counted(proof.entries, "entry", "entries"), output.counted(proof.segments, "segment")
+    counts = f"{entries}: {proof.sealed} sealed in {segments}"
     waiting = f", {proof.waiting} for the next run of reconcile" if proof.waiting else ""
     unproven = f", {proof.unproven} not proven because a segment is missing" if proof.unproven else ""
     output.line(f"{'✗' if found else '✓'} {counts}{waiting}{unproven}")

@@ -41,7 +41,7 @@ class Done:
         if self.options.all_tags:
             tagged = sum(image.tag is not None for image in self.images)
             there = f"{self.listed - tagged} of them are there as they are"
-            output.put(f"{self.listed} tags, {'each asked for' if self.options.referrers else there}")
+            output.put(f"{output.counted(self.listed, 'tag')}, {'each asked for' if self.options.referrers else there}")
         for report in self.reports.values():
             self._show(report)
         if not self.options.dry_run:
@@ -53,15 +53,14 @@ class Done:
             plan = report.plan
             how = "would be mounted" if plan.mounts else "would travel"
             total = size(sum(plan.blobs.values()))
-            output.put(
-                f"{report.repository}: {total} in {len(plan.blobs)} blobs {how}, {len(plan.manifests)} manifests"
-            )
+            blobs, manifests = output.counted(len(plan.blobs), "blob"), output.counted(len(plan.manifests), "manifest")
+            output.put(f"{report.repository}: {total} in {blobs} {how}, {manifests}")
             for digest, bytes_ in sorted(plan.blobs.items(), key=lambda item: -item[1]):
                 output.put(f"  {digest} {size(bytes_)}")
         elif not report.error and not self.options.dry_run:
-            facts = [f"{size(count.sent)} in {len(report.uploaded)} blobs"]
+            facts = [f"{size(count.sent)} in {output.counted(len(report.uploaded), 'blob')}"]
             facts += [f"{n} {w}" for n, w in ((count.skipped, "there"), (count.mounted, "mounted")) if n]
-            facts.append(f"{len(report.pushed)} manifests")
+            facts.append(output.counted(len(report.pushed), "manifest"))
             output.put(f"{report.repository}: {', '.join(facts)}")
         for tag, digest in report.tagged.items():
             output.put(f"  {tag} {digest}")

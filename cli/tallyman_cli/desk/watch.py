@@ -173,6 +173,6 @@ def _what(fact: Fact) -> str:
         found = ", ".join(f"{number} {severity}" for severity, number in scan.counts.items())
         return found or scan.outcome.replace("_", " ")
     if fact.kind is Kind.MISSED:
-        return f"{Missed.parse(fact).count} events"
+        return output.counted(Missed.parse(fact).count, "event")
     gist = Gist.parse(fact)
     return gist.refused or gist.because or gist.reason or gist.outcome or ""

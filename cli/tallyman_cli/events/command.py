@@ -66,7 +66,7 @@ def make(  # noqa: PLR0913 - each argument is an option of the command
         for path, content in made.items():
             (to / path).parent.mkdir(parents=True, exist_ok=True)
             (to / path).write_text(content, "utf-8")
-        output.say(f"{len(made)} events in {to}")
+        output.say(f"{output.counted(len(made), 'event')} in {to}")
         return
     wrong = differences(made, to)
     for each in wrong:

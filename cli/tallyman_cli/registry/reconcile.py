@@ -40,7 +40,7 @@ def reconcile(
         if not answer.get("more"):
             break
         payload = {**payload, "token": answer["token"]}
-        output.say(f"run {run}: {sweep.images} images so far")
+        output.say(f"run {run}: {output.counted(sweep.images, 'image')} so far")
     for problem in sweep.problems:
         output.trouble(problem)
     if as_json:

@@ -23,6 +23,7 @@ from tallyman.domain.partitions import nearest, partition_of
 from tallyman.domain.policy import Policy
 from tallyman.errors import BadInput, TallymanError
 from tallyman_cli.doctor.quotas import OWN_CONCURRENCY
+from tallyman_cli.shared import output
 from tallyman_cli.shared.chosen import choose_region
 
 POLICY = Path("layers/policy/tallyman.yaml")
@@ -175,7 +176,8 @@ def hub(environment: str, session: Any) -> str:
         )
     said = (
         f"deploy: stack {found.stack} ({found.status or 'new'}) in {found.account}/{found.region}, {POLICY} with "
-        f"{len(policy.environments)} environments and {len(policy.registries())} registries"
+        f"{output.counted(len(policy.environments), 'environment')} and "
+        f"{output.counted(len(policy.registries()), 'registry', 'registries')}"
     )
     return "\n".join([said, *(f"deploy: note: {each}" for each in notes(found, policy, overrides(part), session))])
 

@@ -52,7 +52,8 @@ def trust_roots(
         output.data(found)
     else:
         what = "written: deploy it with the policy" if changed else "unchanged"
-        output.line(f"{to}: {what} ({authorities} authorities, {logs} logs, {digest})")
+        names = output.counted(authorities, "authority", "authorities"), output.counted(logs, "log")
+        output.line(f"{to}: {what} (it names {names[0]} and {names[1]}; {digest})")
 
 
 def fetch(mirror: str, root: Path, folder: Path) -> bytes:

@@ -234,6 +234,11 @@ def when(moment: datetime | str | None) -> str:
     return found.astimezone().isoformat(timespec="seconds")
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """`1 dead letter`, `2 dead letters`; `many`: where the plural is no mere `s`."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
 def size(count: int | None) -> str:
     """Bytes in a decimal unit, as registries and bills count; `?` for None."""
     if count is None:

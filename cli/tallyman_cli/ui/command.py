@@ -110,7 +110,7 @@ def _export(desk: "Desk", folder: Path, as_json: bool) -> None:
     if as_json:
         output.data(done)
     else:
-        output.line(f"{done['pages']} pages in {folder}: open {folder / 'index.html'}")
+        output.line(f"{output.counted(done['pages'], 'page')} in {folder}: open {folder / 'index.html'}")
     for each in done["failed"]:
         output.say(f"not exported: {each['page']}: {each['error']}")
     if done["failed"]:

@@ -52,7 +52,7 @@ def environment() -> Environment:
         "usd": text.usd,
         "person": text.person,
         "words": text.words,
-        "counted": text.counted,
+        "counted": output.counted,
         "clock": text.clock,
         "delta": text.delta,
         "verdict": verdict,

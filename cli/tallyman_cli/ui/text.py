@@ -69,11 +69,6 @@ def words(name: str | None) -> str:
     return (name or "").replace("_", " ")
 
 
-def counted(number: int, one: str, many: str = "") -> str:
-    """`1 dead letter`, `2 dead letters`; `many`: where the plural is no mere `s`."""
-    return f"{number} {one if number == 1 else many or one + 's'}"
-
-
 def clock(moment: str | None) -> str:
     """`2026-11-16 01:54:34 UTC`."""
     return parse_time(moment).strftime("%Y-%m-%d %H:%M:%S UTC") if moment else ""

@@ -17,7 +17,8 @@ from tallyman.domain.images.details import Finding, ScanReport
 from tallyman.domain.times import format_time
 from tallyman.state import sweeps
 from tallyman.state.items import StateChange
-from tallyman_cli.ui import render, text
+from tallyman_cli.shared import output
+from tallyman_cli.ui import render
 from tallyman_cli.ui.actions import ACTIONS, arguments, program_arguments
 from tallyman_cli.ui.app import Application
 from tallyman_cli.ui.desk import Desk, Outcome
@@ -269,8 +270,12 @@ def test_each_button_asks_once_more_and_runs_the_command_of_its_name(full: FakeS
 
 
 def test_a_number_stands_with_its_noun_in_singular_or_plural() -> None:
-    assert [text.counted(n, "dead letter") for n in (0, 1, 2)] == ["0 dead letters", "1 dead letter", "2 dead letters"]
-    assert text.counted(2, "registry", "registries") == "2 registries"
+    assert [output.counted(n, "dead letter") for n in (0, 1, 2)] == [
+        "0 dead letters",
+        "1 dead letter",
+        "2 dead letters",
+    ]
+    assert output.counted(2, "registry", "registries") == "2 registries"
 
 
 def test_the_gates_page_offers_an_approval_only_where_one_is_asked_for_and_names_the_freeze(full: FakeStack) -> None:
