@@ -12,6 +12,7 @@ from tallyman.errors import NotFound, TallymanError
 from tallyman.state import trips
 from tallyman.state.trips import TRIPS
 from tallyman_cli.doctor.finding import BAD, OK, UNKNOWN, Finding, Site
+from tallyman_cli.shared import output
 from tallyman_cli.shared.waiting import wait_for
 
 TITLE = "round trip"
@@ -32,7 +33,8 @@ class Trip:
         under_way = {each["registry"]: each["nonce"] for each in sent if each["error"] is None}
         if under_way:
             self.site.say(
-                f"test events of {len(under_way)} registries were sent; waiting at most {self.site.patience:g} s"
+                f"sent test events to {output.counted(len(under_way), 'registry', 'registries')}; "
+                f"waiting at most {self.site.patience:g} s"
             )
         took = self._wait(under_way)
         lost = [registry for registry in under_way if registry not in took]
@@ -129,13 +131,14 @@ class Causes:
         if way.get("undelivered"):
             queue = f"{name}-{'' if own else 'spoke-'}undelivered"
             return (
-                f"{way['undelivered']} events could not be sent on, they lie in the queue {queue} there",
+                f"{output.counted(way['undelivered'], 'event')} could not be sent on: see the queue {queue} there",
                 f"read their attributes ERROR_CODE and ERROR_MESSAGE: the role {name}-spoke-forward-{registry.region}, "
                 f"or the bus",
             )
         if self.undelivered:
             return (
-                f"{self.undelivered} events could not be put into a queue, they lie in {name}-undelivered in {hub}",
+                f"{output.counted(self.undelivered, 'event')} could not be put into a queue: "
+                f"see {name}-undelivered in {hub}",
                 "read their attributes ERROR_CODE and ERROR_MESSAGE: a queue's policy, or its key",
             )
         return (

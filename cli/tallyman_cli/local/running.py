@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from tallyman_cli.local.options import bad
+from tallyman_cli.shared import output
 
 NOT_INSIDE = "not inside a local cloud: run this below `tallyman local exec -- …`, or export what `local start` prints"
 
@@ -53,12 +54,12 @@ def describe(left: dict[str, Any]) -> str:
     """What `settle` left, in words."""
     parts = []
     if left.get("bus"):
-        parts.append(f"{left['bus']} events on the bus")
+        parts.append(f"{output.counted(left['bus'], 'event')} on the bus")
     for queue, counts in left.get("queues", {}).items():
         named = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in counts.items() if count)
         parts.append(f"{queue}: {named}")
     if left.get("invocations"):
-        parts.append(f"{left['invocations']} invocations")
+        parts.append(output.counted(left["invocations"], "invocation"))
     if left.get("backfills"):
-        parts.append(f"{left['backfills']} replication backfills")
+        parts.append(output.counted(left["backfills"], "replication backfill"))
     return "; ".join(parts)

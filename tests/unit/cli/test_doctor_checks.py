@@ -152,7 +152,7 @@ NO_RULE = ClientError({"Error": {"Code": "ResourceNotFoundException", "Message":
             "waits in the queue tallyman-push, and record_push does not take it up",
             "event source mapping of tallyman-record-push",
         ),
-        ({}, {"undelivered": 7}, "7 events could not be sent on, they lie in the queue tallyman-spoke-und", "ERROR_CO"),
+        ({}, {"undelivered": 7}, "7 events could not be sent on: see the queue tallyman-spoke-und", "ERROR_CO"),
         ({"get_queue_attributes": messages(2, "undelivered"), **URL}, {}, "4 events could not be put into", "ERROR_CO"),
         (
             dict.fromkeys(("describe_event_bus", "describe_rule", "get_queue_url"), denied("Any")),
