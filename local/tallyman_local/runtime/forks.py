@@ -1,4 +1,4 @@
-"""Starts workers as forks of a preloaded process, one such process a set of layers, for all clouds of this process."""
+"""Start workers as forks of a preloaded process: one for each set of layers, shared by all clouds of this process."""
 
 import atexit
 import contextlib
@@ -23,9 +23,10 @@ class _Gone(RuntimeError):
 
 
 class _Preloaded:
-    """The process itself, which imports while its creator goes on. One request at a time: the caller holds a lock."""
+    """The process itself, which imports in the background. One request at a time: the caller holds a lock."""
 
     def __init__(self, layers: Sequence[Path]) -> None:
+        self._workers, self._retired = 0, False
         self._channel, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
@@ -36,7 +37,32 @@ class _Preloaded:
                 start_new_session=True,
             )
 
-    def ask(self, request: Mapping[str, Any], descriptors: Sequence[int] = ()) -> dict[str, Any]:
+    def fork(self, request: Mapping[str, Any], streams: Sequence[int]) -> int:
+        """The process id of a new worker. Raises _Gone."""
+        pid: int = self._ask(request, streams)["pid"]
+        self._workers += 1
+        return pid
+
+    def reap(self, pid: int) -> int:
+        """The exit status of a worker that was killed or has ended."""
+        try:
+            status: int = self._ask({"reap": pid})["status"]
+        except _Gone:
+            status = -signal.SIGKILL  # the process that adopted the worker has its status
+        self._workers -= 1
+        self._close_unused()
+        return status
+
+    def retire(self) -> None:
+        """End the process when its last worker is reaped; it forks no more."""
+        self._retired = True
+        self._close_unused()
+
+    def _close_unused(self) -> None:
+        if self._retired and not self._workers:
+            self.close()
+
+    def _ask(self, request: Mapping[str, Any], descriptors: Sequence[int] = ()) -> dict[str, Any]:
         """Raises _Gone."""
         raw = json.dumps(request).encode() + b"\n"
         try:
@@ -70,7 +96,7 @@ class _Preloaded:
 
 
 class Fork:
-    """One forked process. Its id stays its own until `reap`."""
+    """One forked process. No other process gets its id before `reap`."""
 
     def __init__(self, parent: _Preloaded, pid: int, lock: threading.Lock) -> None:
         self.pid, self._parent, self._lock = pid, parent, lock
@@ -82,14 +108,11 @@ class Fork:
             self._kill()
 
     def reap(self) -> int:
-        """Kill it and take it away. Its exit status, negative for a signal; one that ended by itself keeps its own."""
+        """Kill it and collect its exit status: negative for a signal; a process that had ended keeps its own."""
         with self._lock:
             if self._status is None:
                 self._kill()
-                try:
-                    self._status = self._parent.ask({"reap": self.pid})["status"]
-                except _Gone:
-                    self._status = -signal.SIGKILL  # whoever adopted it knows better
+                self._status = self._parent.reap(self.pid)
             return self._status
 
     def _kill(self) -> None:
@@ -99,12 +122,12 @@ class Fork:
 
 
 class Forks:
-    """The preloaded processes, and what they fork. For all threads."""
+    """The preloaded processes by their layers. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._current: dict[tuple[Path, ...], _Preloaded] = {}
-        self._started: list[_Preloaded] = []  # those too whose workers run on while newer ones fork
+        self._started: list[_Preloaded] = []  # retired ones too
 
     def fork(
         self,
@@ -114,24 +137,21 @@ class Forks:
         environment: Mapping[str, str],
         streams: tuple[int, int, int],
     ) -> Fork:
-        """A worker of `handler` in the folder `own`, with copies of these standard input, output and error."""
-        request = {
-            "handler": handler,
-            "folder": str(own),
-            "environment": dict(environment),
-        }
+        """Start a worker of `handler` in the folder `own`, with copies of these standard streams."""
+        request = {"handler": handler, "folder": str(own), "environment": dict(environment)}
+        key = tuple(layers)
         with self._lock:
-            process = self._preloaded(tuple(layers))
+            process = self._preloaded(key)
             try:
-                answer = process.ask(request, streams)
+                pid = process.fork(request, streams)
             except _Gone:
-                del self._current[tuple(layers)]
-                process = self._preloaded(tuple(layers))
-                answer = process.ask(request, streams)
-            return Fork(process, answer["pid"], self._lock)
+                self._current.pop(key).retire()
+                process = self._preloaded(key)
+                pid = process.fork(request, streams)
+            return Fork(process, pid, self._lock)
 
     def close(self) -> None:
-        """End the processes. Workers go on: they end with their own standard input."""
+        """End the processes. Their workers run until their own standard input ends."""
         with self._lock:
             self._current.clear()
             while self._started:
@@ -145,5 +165,5 @@ class Forks:
 
 
 FORKS = Forks()
-"""Those of this process, which outlive a cloud: the next one starts its workers without importing anything."""
+"""The preloaded processes of this process. They outlive a cloud, so that the next one need not import anything."""
 atexit.register(FORKS.close)

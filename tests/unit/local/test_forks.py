@@ -125,6 +125,22 @@ def test_an_edit_of_a_layer_reaches_the_next_worker(start: Callable[..., Any], l
             assert (before.invoke()["said"], after.invoke()["said"]) == ("first", "edited")
 
 
+def test_a_preloaded_process_whose_layer_was_edited_ends_with_its_last_worker(
+    start: Callable[..., Any], layer: Path
+) -> None:
+    with start() as before, start() as other:
+        parent = before.invoke()["parent"]
+        (layer / "tallyman" / "words.py").write_text("SAID = 'edited'\n")
+        with start() as after:
+            before.fork.reap()
+            os.kill(parent, 0)
+            assert other.invoke()["said"] == "first"
+            other.fork.reap()
+            with pytest.raises(ProcessLookupError):
+                os.kill(parent, 0)
+            assert after.invoke()["said"] == "edited"
+
+
 def test_a_preloaded_process_that_was_killed_is_started_again(start: Callable[..., Any]) -> None:
     with start() as running:
         os.kill(running.invoke()["parent"], 9)
