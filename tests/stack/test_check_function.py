@@ -44,3 +44,6 @@ def test_the_answer_of_a_function_lets_an_image_go_or_not(tmp_path: Path) -> Non
         assert deciding is not None
         assert deciding.reason == f"ticket failed, by the function ticket: {refused.digest}"
         assert world.there(NAME, "v1.1.0") == [approved.digest] * 2
+        for kind, status in (("Event", 202), ("DryRun", 204)):
+            answer = world.client("lambda").invoke(FunctionName="ticket", InvocationType=kind)
+            assert answer["StatusCode"] == status

@@ -10,7 +10,6 @@ import re
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -19,8 +18,6 @@ from tallyman_local.moto import imported as imported  # before moto's own names
 
 # isort: split
 import moto.backends as moto_backends
-from moto.awslambda.exceptions import UnknownFunctionException
-from moto.awslambda.models import lambda_backends
 from moto.backend_index import backend_url_patterns
 from moto.core.base_backend import BackendDict
 from moto.core.request import Request
@@ -184,36 +181,6 @@ def assume_role(arn: str, session: str, region: str) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": role.secret_access_key,
         "AWS_SESSION_TOKEN": role.session_token,
     }
-
-
-@dataclass(frozen=True)
-class Created:
-    """A Lambda function. `timeout`: seconds. `memory`: MB. `code`: a zip file."""
-
-    name: str
-    arn: str
-    handler: str
-    environment: dict[str, str]
-    timeout: int
-    memory: int
-    role: str
-    code: bytes
-    code_sha_256: str
-
-
-def zipped_function(account: str, region: str, name: str) -> Created | None:
-    """The function of that name; None where there is none, or where it is an image, which does not run here."""
-    with LOCK:
-        try:
-            found = lambda_backends[account][region].get_function(name)
-        except UnknownFunctionException:
-            return None
-        if found.package_type != "Zip" or not found.handler:
-            return None
-        environment = {str(key): str(value) for key, value in found.environment_vars.items()}
-        code, digest = bytes(found.code_bytes), str(found.code_sha_256)
-        times = int(found.timeout), int(found.memory_size)
-        return Created(name, found.function_arn, found.handler, environment, *times, found.role, code, digest)
 
 
 def _add_message(queue: Queue, message: Message) -> None:

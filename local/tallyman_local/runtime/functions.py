@@ -1,4 +1,4 @@
-"""The deployed functions: their workers, what feeds them, and everyone who invokes them."""
+"""The functions of the hub's stack: their workers, their event source mappings, and Lambda's Invoke."""
 
 import json
 import logging
@@ -18,11 +18,10 @@ from tallyman_local.stack.template import BadTemplate
 
 log = logging.getLogger("tallyman.local")
 
-UNFED = 2  # workers at most of a function that no queue feeds
-
+UNFED = 2  # the most workers of a function without an event source mapping
 
 RoleMay = Callable[[str, str, str], bool]
-_TAKING = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
+_RECEIVING = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
 
 
 def _may_log(function: Function, role_may: RoleMay) -> bool:
@@ -31,16 +30,15 @@ def _may_log(function: Function, role_may: RoleMay) -> bool:
 
 
 class Functions:
-    """The functions of the hub's stack. `url` is the AWS endpoint they see, `policy` the file in force.
+    """The functions of the hub's stack. `url` is the AWS endpoint that they see, `policy` the policy file in force.
 
-    What Lambda itself does with a function's role needs that role's permission (`role_may`): it writes the log, and
-    takes messages from the queue. Raises BadTemplate for a queue that the role may not take from, as the creation of
-    the mapping fails on AWS.
+    Lambda writes the log and receives messages with the function's role, which must have the permissions (`role_may`).
+    Raises BadTemplate for a queue from which the role may not receive: on AWS the creation of the mapping fails.
     """
 
     def __init__(self, hub: Stack, pollers: Pollers, role_may: RoleMay, *, url: str, policy: Path, logs: Path) -> None:
         self._pollers, self._url, self._policy = pollers, url, policy
-        self._own = OwnFunctions(logs.parent / "functions", url, pollers.invoke)
+        self._own = OwnFunctions(logs.parent / "functions", url)
         self.runners: dict[str, FunctionRunner] = {}
         for function in hub.functions.values():
             fed = sum(mapping.concurrency for mapping in hub.mappings if mapping.function == function.logical_id)
@@ -52,13 +50,13 @@ class Functions:
             )
         for mapping in hub.mappings:
             role = hub.functions[mapping.function].role
-            for action in _TAKING:
+            for action in _RECEIVING:
                 if not role_may(role, action, mapping.queue_arn):
                     raise BadTemplate(f"{role} may not call {action} on {mapping.queue_arn}")
             pollers.add(mapping, self.runners[mapping.function])
 
     def start_workers(self) -> None:
-        """Start a worker of each function, one after the other, behind the caller's back."""
+        """Start a worker of each function in the background, one after the other."""
 
         def start() -> None:
             for runner in self.runners.values():
@@ -82,7 +80,7 @@ class Functions:
         raise KeyError(name)
 
     def invoke_later(self, arn: str, payload: str) -> None:
-        """As EventBridge invokes: asynchronously, without an answer."""
+        """Invoke asynchronously, as EventBridge does."""
         try:
             runner = self.runner(arn)
         except KeyError:
@@ -91,12 +89,9 @@ class Functions:
         self._pollers.invoke_later(runner, json.loads(payload))
 
     def answer(self, name: str, kind: str, body: bytes, where: str) -> Answer | None:
-        """Lambda's Invoke of type `kind`, asked in `where` (account/region); None: no such function there."""
-        try:
-            runner = self.runner(name)
-        except KeyError:
-            return self._own.answer(name, body, where) if kind == "RequestResponse" else None
-        if where != str(HUB):
+        """Lambda's Invoke of type `kind`, called in `where` (account/region); None: there is no such function."""
+        runner = self._find(name, where)
+        if runner is None:
             return None
         event: Any = json.loads(body) if body else {}
         if kind == "DryRun":
@@ -109,10 +104,17 @@ class Functions:
             return json_answer(outcome.result, headers={"X-Amz-Executed-Version": "$LATEST"})
         return json_answer(outcome.error, headers={"X-Amz-Function-Error": "Unhandled"})
 
+    def _find(self, name: str, where: str) -> FunctionRunner | None:
+        try:
+            runner = self.runner(name)
+        except KeyError:
+            return self._own.runner(name, where)
+        return runner if where == str(HUB) else None
+
     def _environment(self, function: Function) -> dict[str, str]:
         declared = dict(function.environment)
         if "TALLYMAN_POLICY" in declared:
             declared["TALLYMAN_POLICY"] = str(self._policy)
-        # The local trail has no quota to share; at AWS's pace a reconcile would take a minute a registry.
+        # The local trail has no quota; at AWS's rate a reconcile would take a minute for each registry.
         declared["TALLYMAN_TRAIL_RATE"] = "0"
         return environment_of(replace(function, environment=declared), self._url, HUB.region)

@@ -166,12 +166,12 @@ class FunctionRunner:
             return
         self._release(worker)
 
-    def invoke(self, event: Any, request_id: str | None = None) -> Outcome:
+    def invoke(self, event: Any) -> Outcome:
         """Run the handler on `event` (JSON-able), waiting for a free worker; the outcome is never an exception."""
         worker = self._acquire()
         if worker is None:
             return Outcome(error={"errorType": "Local.Stopped", "errorMessage": "the local cloud is stopping"})
-        request_id = request_id or str(uuid.uuid4())
+        request_id = str(uuid.uuid4())
         invocation = {
             "event": event,
             "request_id": request_id,

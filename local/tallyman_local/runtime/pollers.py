@@ -1,7 +1,7 @@
-"""Event source mappings: what lies in a queue goes to its function, in batches, and what fails comes again.
+"""Event source mappings: take messages from queues in batches, invoke the functions, and offer failed messages again.
 
-One thread watches all queues. A batch is taken and counted as in flight under one lock, and leaves both
-under the same lock when its invocation is over: to `settle` nothing is ever between queue and worker.
+One thread watches all queues. A batch is received and counted as in flight under one lock, and both end under the same
+lock after its invocation: `settle` sees every message either in its queue or in flight.
 """
 
 import logging
@@ -18,8 +18,8 @@ from tallyman_local.stack.deploy import Mapping
 
 log = logging.getLogger("tallyman.local")
 
-RETRY_MS = 500  # until a failed batch is offered again, but for --real-time
-SOON_MS = 5_000  # what is due later is not waited for
+RETRY_MS = 500  # until a failed batch is offered again, without --real-time
+SOON_MS = 5_000  # `settle` does not wait for a message that is due later
 
 
 @dataclass
@@ -29,11 +29,14 @@ class _Feed:
     runner: FunctionRunner
     in_flight: dict[str, float] = field(default_factory=dict)  # message id → visible_at as received
     batches: int = 0
-    enabled: bool = True
+
+    @property
+    def full(self) -> bool:
+        return self.batches >= self.mapping.concurrency
 
 
 class Pollers:
-    """All event source mappings of the hub, and who else is being run (`invoking`)."""
+    """All event source mappings of the hub, and the count of direct invocations that run."""
 
     def __init__(self, *, real_time: bool = False) -> None:
         self._real_time = real_time
@@ -47,20 +50,12 @@ class Pollers:
         _, _, _, region, account, name = mapping.queue_arn.split(":", 5)
         self._feeds.append(_Feed(mapping, sqs_backends[account][region].get_queue(name), runner))
 
-    def enable(self, function: str, on: bool) -> None:
-        """Whether a function (by logical id) takes up messages: an event source mapping that is disabled takes none."""
-        with moto_calls.CHANGED:
-            for feed in self._feeds:
-                if feed.mapping.function == function:
-                    feed.enabled = on
-            moto_calls.CHANGED.notify_all()
-
     def start(self) -> None:
-        """Begin to take messages."""
+        """Begin to receive messages."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Take no more; batches in flight are left to their threads."""
+        """Receive no more messages; the threads of batches in flight go on."""
         with moto_calls.CHANGED:
             self._stopped = True
             moto_calls.CHANGED.notify_all()
@@ -68,32 +63,27 @@ class Pollers:
 
     def invoke(self, runner: FunctionRunner, event: Any) -> Outcome:
         """A direct invocation, which `left` counts while it runs."""
-        with moto_calls.CHANGED:
-            self._direct += 1
+        self._count(1)
+        return self._run_direct(runner, event)
+
+    def invoke_later(self, runner: FunctionRunner, event: Any) -> None:
+        """An asynchronous invocation; `left` counts it from now on."""
+        self._count(1)
+        threading.Thread(target=self._run_direct, args=(runner, event), daemon=True).start()
+
+    def _run_direct(self, runner: FunctionRunner, event: Any) -> Outcome:
         try:
             return runner.invoke(event)
         finally:
-            with moto_calls.CHANGED:
-                self._direct -= 1
-                moto_calls.CHANGED.notify_all()
+            self._count(-1)
 
-    def invoke_later(self, runner: FunctionRunner, event: Any) -> None:
-        """An asynchronous invocation; counted from now on."""
+    def _count(self, more: int) -> None:
         with moto_calls.CHANGED:
-            self._direct += 1
-
-        def run() -> None:
-            try:
-                runner.invoke(event)
-            finally:
-                with moto_calls.CHANGED:
-                    self._direct -= 1
-                    moto_calls.CHANGED.notify_all()
-
-        threading.Thread(target=run, daemon=True).start()
+            self._direct += more
+            moto_calls.CHANGED.notify_all()
 
     def left(self, *, until_due: bool = False) -> dict[str, Any]:
-        """What is still to be done, empty when nothing is. Call it with moto_calls.LOCK held to rely on it.
+        """The messages and invocations that are not done, empty when all are. Hold moto_calls.LOCK for an exact answer.
 
         A message that is delayed or hidden counts if it is due within 5 s, with `until_due` whenever it is due.
         """
@@ -124,18 +114,18 @@ class Pollers:
                     moto_calls.CHANGED.wait(self._wait_seconds())
 
     def _wait_seconds(self) -> float | None:
-        """Until a message of a feed that has room is due. Visible messages of a full feed wait for its batch."""
+        """Seconds until a message is due for a feed that is not full; the end of a batch wakes the others."""
         now = _now()
         dues = [
             max(message.visible_at, message.delayed_until)
             for feed in self._feeds
-            if feed.enabled and feed.batches < feed.mapping.concurrency
+            if not feed.full
             for message in feed.queue._messages
         ]
         return max(0.002, (min(dues) - now) / 1000 + 0.001) if dues else None
 
     def _take(self, feed: _Feed) -> bool:
-        if not feed.enabled or feed.batches >= feed.mapping.concurrency or not feed.queue._messages:
+        if feed.full or not feed.queue._messages:
             return False
         backend = sqs_backends[feed.queue.account_id][feed.queue.region]
         visibility = int(feed.queue.visibility_timeout)
@@ -167,7 +157,7 @@ class Pollers:
         if not failed:
             feed.queue.delete_message(current.receipt_handle or "")
         elif not self._real_time and current.visible_at == received:
-            # A handler that set a visibility of its own (a pause before its retry) is left to it.
+            # Unless the handler has set a visibility timeout of its own, as a pause before its retry.
             current.visible_at = _now() + RETRY_MS
 
 
@@ -176,7 +166,7 @@ def _now() -> float:
 
 
 def _failed_ids(outcome: Outcome, taken: list[Message], *, partial: bool) -> set[str]:
-    """Which messages come again: as Lambda reads a batch's answer."""
+    """The ids of the messages that are offered again, as Lambda reads a batch's answer."""
     every = {message.id for message in taken}
     if not outcome.ok:
         return every
