@@ -1,11 +1,11 @@
-"""What holds for all tests."""
+"""Settings for all tests."""
 
 import gc
 import os
 
 from hypothesis import HealthCheck, settings
 
-# No test speaks to an account of whoever runs it, or depends on how their shell is set up.
+# No test uses an account of the person who runs it, or depends on their shell's settings.
 for _name in [n for n in os.environ if n.startswith(("AWS_", "TALLYMAN_")) and n != "AWS_CA_BUNDLE"]:
     del os.environ[_name]
 os.environ |= {
@@ -14,16 +14,16 @@ os.environ |= {
     "AWS_EC2_METADATA_DISABLED": "true",
 }
 
-# No test fails for being slow: machines differ, and tests share them.
+# No test fails for being slow: machines differ, and tests run beside each other.
 settings.register_profile("tallyman", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tallyman")
 
 
 def pytest_collection_finish() -> None:
-    """Keep the garbage collector from going through thousands of collected tests, and their modules, all the time.
+    """Freeze the collected tests and modules, and collect garbage less often.
 
-    moto's clouds and botocore's models are hundreds of thousands of objects, many of which live for one test: with the
-    collector's usual thresholds a third of the tests' processor time was its own.
+    moto's clouds and botocore's models are hundreds of thousands of objects, many of which live for one test: with
+    the usual thresholds the garbage collector took a third of the tests' processor time.
     """
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""Real images in memory, and their push by the registry's own protocol, with the standard library alone."""
+"""Real images in memory and their push by the OCI distribution protocol, with the standard library only."""
 
 import gzip
 import hashlib
@@ -18,7 +18,7 @@ SIGNATURE = "application/vnd.cncf.notary.signature"
 
 @dataclass
 class Image:
-    """A manifest, and the blobs that it names."""
+    """A manifest and the blobs that it references."""
 
     raw: bytes
     media_type: str
@@ -38,7 +38,7 @@ def digest_of(raw: bytes) -> str:
 
 
 def image(text: str, architecture: str = "amd64") -> Image:
-    """A whole image with one layer that holds one file."""
+    """An image with one layer that holds one file."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
         entry = tarfile.TarInfo("smoke.txt")
@@ -52,7 +52,7 @@ def image(text: str, architecture: str = "amd64") -> Image:
 
 
 def signature(subject: Image) -> Image:
-    """What Notation attaches: an artifact with that subject. Nobody signed it, so a gate with keys refuses it."""
+    """An artifact with this subject, shaped as Notation writes it. It is not signed, so a gate with keys refuses it."""
     envelope = json.dumps({"payload": "", "signature": "", "of": subject.digest}).encode()
     more = {"artifactType": SIGNATURE, "subject": subject.descriptor}
     return _manifest(b"{}", SIGNATURE, envelope, "application/jose+json", more)
@@ -71,7 +71,7 @@ def _manifest(config: bytes, config_type: str, layer: bytes, layer_type: str, mo
 
 
 def index(*children: tuple[Image, str]) -> Image:
-    """An index over platform images."""
+    """An index of platform images."""
     entries = [{**each.descriptor, "platform": {"os": "linux", "architecture": arch}} for each, arch in children]
     media_type = f"{OCI}.index.v1+json"
     return Image(json.dumps({"schemaVersion": 2, "mediaType": media_type, "manifests": entries}).encode(), media_type)
@@ -80,7 +80,7 @@ def index(*children: tuple[Image, str]) -> Image:
 def send(
     method: str, url: str, body: bytes | None = None, token: str = "", content_type: str = ""
 ) -> tuple[int, Message]:
-    """(status, headers) of a request to the registry; errors of HTTP are answers too."""
+    """Send a request to the registry and return (status, headers); HTTP errors are answers too."""
     request = urllib.request.Request(url, body, method=method)
     if token:
         request.add_header("Authorization", f"Basic {token}")
@@ -94,8 +94,8 @@ def send(
 
 
 def push(base: str, token: str, pushed: Image, tag: str = "", *children: Image) -> int:
-    """Every blob, then children by digest, then the image by its tag: the status of the last. `base`: the address of
-    the repository in the registry's API. RuntimeError where a blob or a child is not taken."""
+    """Push every blob, then the children by digest, then the image by its tag; return the status of the last request.
+    `base`: address of the repository in the registry's API. Raises RuntimeError if a blob or child is refused."""
     for each in (*children, pushed):
         for digest, raw in each.blobs.items():
             status, headers = send("POST", f"{base}/blobs/uploads/", b"", token)

@@ -1,4 +1,5 @@
-"""What a run makes: the stacks, repositories, a function, a queue that sees ECR's events, a role with few rights."""
+"""The resources that a run creates: stacks, repositories, a function, a queue that receives ECR's events, a role with
+few permissions."""
 
 import json
 import os
@@ -16,11 +17,11 @@ ALIAS = "live"
 
 
 class Skipped(Exception):
-    """The step does not apply here; says why."""
+    """The step does not apply here; the text says why."""
 
 
 def policy(site: Site) -> str:
-    """What is in force in the stack of the run."""
+    """The policy of the run's stack."""
     return f"""\
 environments:
   dev: {{registries: [{site.hub}]}}
@@ -36,19 +37,19 @@ repositories:
 
 
 def function_arn(site: Site) -> str:
-    """The pattern that the parameter RollOutFunctions takes."""
+    """The ARN pattern for the parameter RollOutFunctions."""
     partition = site.hub.session.get_partition_for_region(site.hub.region)
     return f"arn:{partition}:lambda:{site.prod.region}:{site.prod.account}:function:{site.name}"
 
 
 def checkout(site: Site) -> None:
-    """A copy of the checkout with a policy and an environment `smoke` of its own, so that nothing of yours changes."""
+    """A copy of the checkout with its own policy and an environment `smoke`, so that your files do not change."""
     tree = site.folder / "checkout"
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in listed.splitlines():
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, tree / name)
-    for made in (".venv", ".venv-sam"):  # minutes to make again
+    for made in (".venv", ".venv-sam"):  # takes minutes to rebuild
         if (ROOT / made).is_dir():
             (tree / made).symlink_to(ROOT / made)
     (tree / "layers/policy/tallyman.yaml").write_text(policy(site))
@@ -68,7 +69,7 @@ def checkout(site: Site) -> None:
 
 
 def deploy(site: Site) -> str:
-    """The hub."""
+    """Deploy the hub."""
     if site.deployed:
         raise Skipped(f"{site.stack} is there already")
     checkout(site)
@@ -79,7 +80,7 @@ def deploy(site: Site) -> str:
 
 
 def remove_hub_later(site: Site) -> None:
-    """The stack, then what it keeps, then what sam has put into its bucket."""
+    """Register the removal of the stack, then of what it retains, then of what sam uploaded to its bucket."""
     dynamodb = site.hub.client("dynamodb")
 
     def table(name: str) -> Callable[[], object]:
@@ -100,7 +101,7 @@ def _sam_bucket(place: Place) -> str:
 
 
 def _empty(bucket: str, place: Place, prefix: str = "") -> None:
-    """Every version of every object below the prefix."""
+    """Delete every version of every object below the prefix."""
     s3 = place.client("s3")
     for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
         found = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
@@ -116,7 +117,7 @@ def _delete_stack(place: Place, name: str) -> None:
 
 
 def spoke(site: Site) -> str:
-    """spoke.yaml where production is."""
+    """Deploy spoke.yaml in production's region."""
     if site.deployed:
         raise Skipped("the spokes of a deployed hub are its owner's")
     outputs = site.hub.client("cloudformation").describe_stacks(StackName=site.stack)["Stacks"][0]["Outputs"]
@@ -131,7 +132,7 @@ def spoke(site: Site) -> str:
     }
     if site.prod.account != site.hub.account:
         given["RollOutFunctions"] = function_arn(site)
-        if ":assumed-role/" in site.caller:  # whose people may read there; a user can't be named
+        if ":assumed-role/" in site.caller:  # the account whose principals may read there; a user can't be named
             role = site.caller.split("/")[1]
             given["PeopleRoles"] = f"arn:{site.caller.split(':')[1]}:iam::{site.hub.account}:role/*{role}"
     name, cloudformation = f"{site.stack}-spoke", site.prod.client("cloudformation")
@@ -147,7 +148,7 @@ def spoke(site: Site) -> str:
 
 
 def remove_repositories(site: Site) -> None:
-    """Of both registries; twice, for a promotion that was under way may make one again."""
+    """Delete the repositories of both registries; twice, because a promotion in progress may create one again."""
     for again in (False, True):
         for place in (site.hub, site.prod):
             ecr = place.client("ecr")
@@ -160,7 +161,8 @@ def remove_repositories(site: Site) -> None:
 
 
 def function(site: Site, image: str) -> Any:
-    """A Lambda function of the image in production's account, with a version and an alias; Lambda's client."""
+    """Create a Lambda function of the image in production's account, with a version and an alias; return Lambda's
+    client."""
     client, iam = site.prod.client("lambda"), site.prod.client("iam")
     trust = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
     site.remove_later(f"the role {site.name}", lambda: iam.delete_role(RoleName=site.name))
@@ -173,7 +175,7 @@ def function(site: Site, image: str) -> Any:
         try:
             client.create_function(**given, Architectures=["x86_64"])
         except client.exceptions.InvalidParameterValueException as error:
-            if "assume" not in str(error):  # a role that is seconds old
+            if "assume" not in str(error):  # the role is only seconds old
                 raise
             return False
         return True
@@ -186,7 +188,7 @@ def function(site: Site, image: str) -> Any:
 
 
 class Watcher:
-    """A rule and a queue of the run's own that see every event of its repositories in the hub's registry."""
+    """A rule and a queue of this run that receive every event of its repositories in the hub's registry."""
 
     def __init__(self, site: Site) -> None:
         sqs, events, name = site.hub.client("sqs"), site.hub.client("events"), f"{site.name}-events"
@@ -211,7 +213,7 @@ class Watcher:
         events.put_targets(Rule=name, Targets=[{"Id": "queue", "Arn": arn}])
 
     def pushes(self, digest: str) -> int:
-        """Events of pushes of this digest so far."""
+        """The push events of this digest so far."""
         while messages := self._sqs.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10, WaitTimeSeconds=1).get(
             "Messages"
         ):
@@ -222,7 +224,7 @@ class Watcher:
 
 
 def limited(site: Site, statements: list[dict[str, Any]]) -> Place:
-    """The hub's place with the credentials of a role that may do this and nothing else."""
+    """The hub's place with the credentials of a role that has only these permissions."""
     iam, sts, name = site.hub.client("iam"), site.hub.client("sts"), f"{site.name}-limited"
     partition = site.hub.session.get_partition_for_region(site.hub.region)
     root = f"arn:{partition}:iam::{site.hub.account}:root"
@@ -238,7 +240,7 @@ def limited(site: Site, statements: list[dict[str, Any]]) -> Place:
         try:
             return sts.assume_role(RoleArn=role, RoleSessionName="smoke")["Credentials"]
         except ClientError as error:
-            if "AccessDenied" not in str(error):  # a role that is seconds old
+            if "AccessDenied" not in str(error):  # the role is only seconds old
                 raise
             return None
 

@@ -1,4 +1,4 @@
-"""What docs/aws.md has "to confirm", word for word; a run answers each, or says why it can't."""
+"""The questions that docs/aws.md lists "to confirm", word for word; a run answers each, or says why it can't."""
 
 CHILDREN = "one PUSH event for each child of a multi-arch push, and one for the index"
 EXPIRED = "DELETE events when a lifecycle policy expires images (CloudTrail has `PolicyExecutionEvent`)"

@@ -1,4 +1,4 @@
-"""The accounts of a run, what it makes there, and how everything is removed again, whatever happened."""
+"""The accounts of a run, the resources that it creates there, and their removal, also after a failure."""
 
 import json
 import secrets
@@ -21,14 +21,14 @@ _GONE = ("NotFound", "does not exist", "NoSuch", "NonExistent", "Not Found")
 
 @dataclass
 class Place:
-    """An account and region, and the session with its credentials."""
+    """An account and region with a session that has its credentials."""
 
     account: str
     region: str
     session: Session
 
     def client(self, service: str) -> Any:
-        make: Any = self.session.client  # its overloads take literal names of services only
+        make: Any = self.session.client  # boto3's overloads take only literal service names
         return make(service, region_name=self.region)
 
     def __str__(self) -> str:
@@ -37,10 +37,10 @@ class Place:
 
 @dataclass
 class Site:
-    """One run. `hub`: where dev and the stack are; `prod`: the second region, in the hub's account or another one.
+    """One run. `hub`: the place of dev and the stack; `prod`: the second region, in the hub's account or another one.
 
-    `deployed`: the stack was there before and stays. All names that a run makes carry `id`. `removals` are done from
-    the last to the first; each is registered before the thing that it removes is made.
+    `deployed`: the stack existed before and stays. All names that a run creates contain `id`. `removals` run from
+    last to first; each is registered before its resource is created.
     """
 
     hub: Place
@@ -61,18 +61,18 @@ class Site:
         self.folder = Path(tempfile.mkdtemp(prefix="tallyman-smoke-"))
 
     def tallyman(self, *arguments: str, may_fail: bool = False) -> Any:
-        """A command's JSON. RuntimeError with what it said where it failed."""
+        """Run a command and return its JSON. Raises RuntimeError with its output if it fails."""
         command = [sys.executable, "-m", "tallyman_cli.start", "--stack", self.stack, *arguments, "--json"]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
         if (done.returncode and not may_fail) or not done.stdout:
             raise RuntimeError(f"tallyman {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
         found = json.loads(done.stdout)
-        if isinstance(found, dict) and set(found) == {"error"}:  # no answer, whatever may fail
+        if isinstance(found, dict) and set(found) == {"error"}:  # no answer, whatever fails
             raise RuntimeError(f"tallyman {' '.join(arguments)}: {found['error']}")
         return found
 
     def until(self, what: str, true: Callable[[], Any], seconds: float = 0) -> Any:
-        """What `true` answers as soon as it answers something; RuntimeError after the patience."""
+        """Poll `true` until its result is truthy and return it; RuntimeError after the timeout."""
         end = time.monotonic() + (seconds or self.patience)
         while True:
             if found := true():
@@ -82,7 +82,7 @@ class Site:
             time.sleep(1)
 
     def base(self, name: str, place: Place | None = None) -> tuple[str, str]:
-        """(address of a repository in the registry's API, token)."""
+        """(Address of a repository in the registry's API, token)."""
         ecr = (place or self.hub).client("ecr")
         uri = ecr.describe_repositories(repositoryNames=[name])["repositories"][0]["repositoryUri"]
         host, _, path = uri.partition("/")
@@ -91,7 +91,7 @@ class Site:
         return f"{scheme}://{host}/v2/{path}", str(token)
 
     def push(self, name: str, pushed: images.Image, tag: str = "", *children: images.Image) -> None:
-        """To dev. RuntimeError where the registry does not take it."""
+        """Push to dev. Raises RuntimeError if the registry refuses it."""
         status = images.push(*self.base(name), pushed, tag, *children)
         if status not in (200, 201):
             raise RuntimeError(f"push of {name}:{tag or pushed.digest}: {status}")
@@ -102,12 +102,11 @@ class Site:
         return rows
 
     def remove_later(self, what: str, act: Callable[[], object]) -> None:
-        """Registered before it is made, so that what was made in part goes too."""
+        """Register a removal before the creation, so that partly created resources are removed too."""
         self.removals.append((what, act))
 
     def remove(self) -> str:
-        """Everything, the newest first; a failure keeps nothing else from being removed. RuntimeError names what is
-        left."""
+        """Run all removals, newest first; one that fails does not stop the others. RuntimeError names what remains."""
         problems = []
         while self.removals:
             what, act = self.removals.pop()

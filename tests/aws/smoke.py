@@ -1,12 +1,13 @@
-"""Tries Tallyman on a real test account and writes what it saw: `make aws-smoke ACCOUNT=111111111111`.
+"""Run Tallyman on a real test account and report the results: `make aws-smoke ACCOUNT=111111111111`.
 
-Deploys a hub of its own name (unless --deployed names one), and its spoke in a second region of the account, or of the
-account of --spoke-profile; creates repositories, pushes an image, an index and a signature, and goes through recording,
-verification, scan, promotion, a roll-out to a Lambda function, a recall, a plan of retention and a lost event; runs the
-doctor; answers what docs/aws.md has "to confirm"; removes all that it made, after a failure too. Reports in smoke.json
-and smoke.md, account ids masked. Exit status: 0 every step passed, 1 not, 2 not begun.
+Deploys a hub under its own name (unless --deployed names one), and its spoke in a second region of the account, or in
+the account of --spoke-profile. Creates repositories, pushes an image, an index and a signature, and exercises
+recording, verification, scan, promotion, a roll-out to a Lambda function, a recall, a retention plan and a lost event.
+Runs the doctor, answers the questions that docs/aws.md lists "to confirm", and removes everything it created, also
+after a failure. Reports in smoke.json and smoke.md, account ids masked. Exit status: 0 every step passed, 1 a step
+failed, 2 not started.
 
-Uses boto3 and the `tallyman` command alone, with your credentials; inside a local cloud it finds that cloud.
+Uses only boto3 and the `tallyman` command, with your credentials; inside a local cloud it uses that cloud.
 """
 
 import argparse
@@ -34,7 +35,7 @@ USD_A_PUSH, USD_AN_HOUR = 0.0004, 0.02
 
 @dataclass
 class Step:
-    """What one step did. `outcome`: passed, failed or skipped."""
+    """The result of one step. `outcome`: passed, failed or skipped."""
 
     name: str
     outcome: str
@@ -51,7 +52,7 @@ class Smoke:
         self.begun = time.monotonic()
 
     def run(self) -> bool:
-        """Whether everything passed. The clean-up runs after whatever happened."""
+        """Run all steps and return whether all passed. The clean-up always runs."""
         self.site.remove_later("the repositories", lambda: remove_repositories(self.site))
         try:
             for name, step, needed in self.steps.all():
@@ -68,14 +69,14 @@ class Smoke:
             outcome, found = "passed", step()
         except Skipped as why:
             outcome, found = "skipped", str(why)
-        except Exception as error:  # a fault of one step keeps no other from being tried
+        except Exception as error:  # a failed step does not stop the others
             outcome, found = "failed", f"{type(error).__name__}: {error}"
         self.done.append(Step(name, outcome, round(time.monotonic() - begun, 1), found))
         print(masked(f"{outcome:8} {name}: {found}"), flush=True)
         return outcome != "failed"
 
     def report(self, folder: Path) -> None:
-        """smoke.json and smoke.md."""
+        """Write smoke.json and smoke.md."""
         hours = (time.monotonic() - self.begun) / 3600
         cost = round(self.site.pushes * USD_A_PUSH + hours * USD_AN_HOUR, 4)
         confirmed = {q: self.steps.answers.get(q, questions.UNANSWERED) for q in questions.QUESTIONS}
@@ -105,21 +106,21 @@ class Smoke:
 
 
 def _cell(text: str) -> str:
-    """As a cell of a table."""
+    """Text for a table cell."""
     return " ".join(text.replace("|", "/").split())
 
 
 def masked(text: str) -> str:
-    """Without account ids."""
+    """The text without account ids."""
     return re.sub(r"(?<!\d)\d{12}(?!\d)", "############", text)
 
 
 class NotBegun(Exception):
-    """Why nothing was done."""
+    """The reason why nothing was done."""
 
 
 def place(account: str, region: str, profile: str, option: str) -> tuple[Place, str]:
-    """The account of these credentials, and who they are. Raises NotBegun where it is not the one that was named."""
+    """The account and identity of these credentials. Raises NotBegun if it is not the account that was named."""
     try:
         session = Session(profile_name=profile or None)
         found = session.client("sts", region_name=region).get_caller_identity()
@@ -131,7 +132,7 @@ def place(account: str, region: str, profile: str, option: str) -> tuple[Place, 
 
 
 def begin(arguments: list[str]) -> tuple[Smoke, Path]:
-    """Parses the arguments and checks whose credentials these are."""
+    """Parse the arguments and check the identity of the credentials."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--account", required=True, help="the account that the credentials belong to")
     parser.add_argument("--region", default="", help="the hub's; else the one of your settings")
@@ -162,13 +163,13 @@ def begin(arguments: list[str]) -> tuple[Smoke, Path]:
 
 
 def main(arguments: list[str]) -> int:
-    """Begins, runs, reports."""
+    """Prepare, run and report."""
     try:
         smoke, folder = begin(arguments)
     except NotBegun as why:
         print(f"smoke: {why}: nothing was done", file=sys.stderr)
         return 2
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the clean-up runs then too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the clean-up runs then too
     try:
         return 0 if smoke.run() else 1
     finally:

@@ -1,4 +1,4 @@
-"""The steps of a run, in their order: each does one thing, and says what it found or raises."""
+"""The steps of a run, in order. Each does one thing, and returns what it found or raises."""
 
 import base64
 import json
@@ -22,7 +22,7 @@ NEEDED = ("rules", "queues", "round trip", "registries", "events")
 
 
 class Steps:
-    """What one step leaves to those after it. `answers`: question of docs/aws.md → what was seen."""
+    """State that a step leaves for later ones. `answers`: question of docs/aws.md → what was observed."""
 
     def __init__(self, site: Site, signing_profile: str = "") -> None:
         self.site, self.signing_profile = site, signing_profile
@@ -30,7 +30,7 @@ class Steps:
         self.one = image(f"one {site.id}")
 
     def all(self) -> list[tuple[str, Callable[[], str], bool]]:
-        """(name, step, whether nothing after it can be tried without it)."""
+        """(Name, step, whether the steps after it need it)."""
         return [
             ("deploy the hub", lambda: make.deploy(self.site), True),
             ("deploy the spoke", lambda: make.spoke(self.site), True),
@@ -51,7 +51,7 @@ class Steps:
         ]
 
     def repositories(self) -> str:
-        """By the command, as the policy says; and a queue of our own that sees their events."""
+        """Create the repositories by the command, as the policy says, and a queue that receives their events."""
         if not self.site.deployed:
             self.answers[questions.TEMPLATES] = f"template.yaml and spoke.yaml deployed in {self.site.hub.region}"
         else:
@@ -84,7 +84,7 @@ class Steps:
         self.site.push(self.site.app, whole, "v1.1.0", amd, arm)
         self.site.until("the index by its tag", lambda: self._row("v1.1.0"))
         named = {"index": whole, "amd64": amd, "arm64": arm}
-        with suppress(RuntimeError):  # the answer says so
+        with suppress(RuntimeError):  # the answer reports it
             self.site.until("its events", lambda: self.watcher.pushes(whole.digest), 60)
         counted = ", ".join(f"{name} {self.watcher.pushes(each.digest)}" for name, each in named.items())
         self.answers[questions.CHILDREN] = f"events of pushes: {counted}"
@@ -114,7 +114,7 @@ class Steps:
         return f"within {self._promotion('v1.0.0'):.0f} s of looking"
 
     def _promotion(self, tag: str) -> float:
-        """Seconds until the image of the tag is in production."""
+        """Seconds until the tag's image is in production."""
         begun, name = time.monotonic(), f"dev/{self.site.app}:{tag}"
 
         def is_there() -> bool:
@@ -124,7 +124,7 @@ class Steps:
         return time.monotonic() - begun
 
     def rolled_out(self) -> str:
-        """A function that runs the first image; the second is pushed to dev, and the alias moves by itself."""
+        """Create a function that runs the first image; push the second to dev; the alias must move without help."""
         prod = self.site.prod
         found = prod.client("ecr").describe_repositories(repositoryNames=[self.site.app])["repositories"][0]
         uri = str(found["repositoryUri"])
@@ -166,7 +166,7 @@ class Steps:
         return f"{len(plan['images'])} images, {sum(i['action'] == 'remove' for i in plan['images'])} to remove"
 
     def lost(self) -> str:
-        """Rules off, a push, rules on: only the sweep can know of it."""
+        """Disable the rules, push, enable the rules: only the sweep can find the push."""
         events, name = self.site.hub.client("events"), self.site.app
         rules = [f"{self.site.stack}-image-own", f"{self.site.stack}-pushed-own"]
         pushed = image(f"lost {self.site.id}")
@@ -175,7 +175,7 @@ class Steps:
                 events.disable_rule(Name=rule)
             time.sleep(RULES)
             self.site.push(name, pushed, "v1.3.0")
-            time.sleep(RULES / 6)  # its event goes by
+            time.sleep(RULES / 6)  # time for its event to pass
         finally:
             for rule in rules:
                 events.enable_rule(Name=rule)
@@ -199,7 +199,7 @@ class Steps:
         return said
 
     def confirmed(self) -> str:
-        """What no source states, and one run can see."""
+        """Answer the questions that no documentation answers but one run can."""
         base, token = self.site.base(self.site.app)
         bad = base64.b64encode(b"AWS:expired").decode()
         self.answers[questions.TOKEN] = f"{send('GET', f'{base}/tags/list', token=bad)[0]} for a token that is none"
@@ -210,7 +210,7 @@ class Steps:
         return "tokens, _catalog, the same image again, several entries"
 
     def _again(self, base: str, token: str, tag: str) -> str:
-        """The image by a tag that it has already, if need be since a moment ago."""
+        """Push an image again by a tag that it already has; return the status and the number of events."""
         wait = 2 if LOCAL else 20
         if tag == "latest":
             push(base, token, self.one, tag)
@@ -222,7 +222,7 @@ class Steps:
         return f"{kind} tag: status {status}, {self.watcher.pushes(self.one.digest) - before} events"
 
     def _entries(self) -> str:
-        """A role that may send one kind of event sends it together with another one."""
+        """A role that may send one kind of event sends it together with another kind."""
         partition = self.site.hub.session.get_partition_for_region(self.site.hub.region)
         bus = f"arn:{partition}:events:{self.site.hub.region}:{self.site.hub.account}:event-bus/default"
         asked = {"StringEquals": {"events:source": "tallyman.smoke", "events:detail-type": "Allowed"}}
@@ -238,14 +238,15 @@ class Steps:
         return "; ".join(str(each.get("ErrorCode") or "taken") for each in answer["Entries"])
 
     def unsigned(self) -> str:
-        """With a signing profile: ECR signs what comes to the run's repositories, and a role pushes that may not."""
+        """With a signing profile: ECR signs what is pushed to the run's repositories, and a role without signing
+        permissions pushes."""
         if not self.signing_profile:
             raise make.Skipped(questions.OPEN[questions.UNSIGNED])
         ecr, push_only = self.site.hub.client("ecr"), ("BatchCheckLayerAvailability", "CompleteLayerUpload")
         try:
             ecr.get_signing_configuration()
         except ClientError:
-            pass  # there is none, so that none is lost
+            pass  # there is none, so nothing is overwritten
         else:
             raise make.Skipped("the registry has a signing configuration, which a run does not replace")
         actions = [f"ecr:{name}" for name in (*push_only, "InitiateLayerUpload", "PutImage", "UploadLayerPart")]

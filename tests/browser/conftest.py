@@ -1,4 +1,4 @@
-"""A real Chromium, and the page of a stack that has lived for some weeks."""
+"""A real Chromium, and the page of a stack with some weeks of history."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ FLAGS = [
 
 
 def program() -> str:
-    """Where Chromium is; skips where there is none."""
+    """Path of Chromium; skips the test if it is not installed."""
     found = next((path for name in PROGRAMS if (path := shutil.which(name))), None)
     if found is None:
         pytest.skip("no Chromium: apt-get install chromium")
@@ -34,7 +34,7 @@ def program() -> str:
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
-    """The browser."""
+    """A running browser."""
     playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: requirements/browser.txt")
     path = program()
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
@@ -47,13 +47,13 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def shown() -> Showcase:
-    """What is in the stack."""
+    """The stack's contents."""
     return showcase()
 
 
 @pytest.fixture
 def server(shown: Showcase) -> Iterator[PageServer]:
-    """Its page, read-only."""
+    """The stack's page, read-only."""
     page = PageServer(Desk(shown.world.stack))
     page.start()
     yield page
@@ -62,8 +62,7 @@ def server(shown: Showcase) -> Iterator[PageServer]:
 
 @pytest.fixture
 def page(chromium: Any, server: PageServer) -> Iterator[Any]:
-    """A page that was opened with the token. Fails for anything that the browser complains about, and for any request
-    to another host."""
+    """A page opened with the token. Fails on any error that the browser reports and on any request to another host."""
     context = chromium.new_context(viewport={"width": 1280, "height": 900}, base_url=server.address.partition("/?")[0])
     opened = context.new_page()
     complaints: list[str] = []

@@ -1,4 +1,4 @@
-"""The page in a real browser: each view opens, follows what happens, bears hostile text and is usable by everybody."""
+"""The page in a real browser: each view opens, updates itself, shows hostile text safely and is accessible."""
 
 import os
 from pathlib import Path
@@ -20,7 +20,7 @@ LARGEST_PICTURE = 200_000
 
 
 def views(shown: Showcase) -> dict[str, str]:
-    """An address of each view, by the name of its picture."""
+    """The address of each view, by the name of its picture."""
     bad, good = digest_of(shown, "widget-server", "v1.2.0-e4d07f3"), digest_of(shown, "widget-server", "v1.2.1-b7f20d9")
     return {
         "board": "/",
@@ -68,7 +68,7 @@ def test_each_view_fits_a_phone(page: Any, shown: Showcase, view: str) -> None:
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_pictures(page: Any, shown: Showcase, view: str, tmp_path: Path) -> None:
-    """`PICTURES=docs/images` keeps them: that is how the pictures of the docs are made."""
+    """Capture every view; `PICTURES=docs/images` keeps the files, which are the pictures of the docs."""
     page.set_viewport_size({"width": 1280, "height": 880})
     page.goto(views(shown)[view] + ("&" if "?" in views(shown)[view] else "?") + "live=off")
     page.wait_for_selector("h1")
@@ -136,7 +136,7 @@ def test_everything_can_be_reached_with_the_keyboard(page: Any) -> None:
 
 
 def test_a_page_of_another_host_gets_nothing(chromium: Any, server: PageServer) -> None:
-    """Another site's page, and a stranger without the token."""
+    """Requests from another site's page, and from a client without the token."""
     context = chromium.new_context()
     stranger = context.new_page()
     stranger.goto(server.address)

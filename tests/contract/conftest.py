@@ -1,4 +1,4 @@
-"""Servers that several contract tests ask: the local ECR, other registries, and a home of the test's own."""
+"""Servers that several contract tests use: the local ECR, other registries, and a home folder for each test."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture
 def served(running: Served) -> Served:
-    """The module's local ECR, as new: without a repository."""
+    """The module's local ECR, reset: without a repository."""
     running.reset()
     return running
 
@@ -39,7 +39,7 @@ def client(served: Served, repository: Repository) -> Any:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The test's own folder: no login and no upload of whoever runs it is found."""
+    """A home folder for the test: logins and uploads of the person who runs it are not found."""
     monkeypatch.delenv("DOCKER_CONFIG", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -48,7 +48,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def ecr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
-    """A local ECR of the test's own, which its environment leads to."""
+    """A local ECR for this test only; the environment points to it."""
     with serve(tmp_path / "ecr") as served:
         for name, value in served.environment().items():
             monkeypatch.setenv(name, value)
@@ -57,13 +57,13 @@ def ecr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
 
 @pytest.fixture
 def source() -> Iterator[OciServer]:
-    """An empty registry of OCI."""
+    """An empty OCI registry."""
     with oci_server() as registry:
         yield registry
 
 
 @pytest.fixture
 def target() -> Iterator[OciServer]:
-    """Another one."""
+    """A second empty OCI registry."""
     with oci_server() as registry:
         yield registry

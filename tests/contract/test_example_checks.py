@@ -1,4 +1,4 @@
-"""The examples of checks: what they post or answer, beside programs that are stubs, and a ticket system over HTTP."""
+"""The examples of checks: what they post or return, with stub programs and a ticket system over HTTP."""
 
 import importlib.util
 import json
@@ -25,7 +25,7 @@ RUN = "https://ci.example.com/runs/42"
 
 
 def run(folder: Path, script: str, *arguments: str, **programs: str) -> tuple[int, list[str], str]:
-    """Exit status, the arguments of what was posted, and stderr. `programs`: by name, what the shell does for it."""
+    """Exit status, the arguments of what was posted, and stderr. `programs`: name → shell code that replaces it."""
     posted = folder / "posted"
     programs["tallyman"] = f"printf '%s\\n' \"$@\" > '{posted}'"
     for name, body in programs.items():
@@ -85,7 +85,7 @@ def test_a_workload_that_runs_another_digest_posts_nothing(tmp_path: Path) -> No
 
 
 class Tickets(BaseHTTPRequestHandler):
-    """Tickets by their label; a server error for `release-v9.9.9`."""
+    """Tickets by label; a server error for `release-v9.9.9`."""
 
     def do_GET(self) -> None:
         (label,) = parse_qs(urlsplit(self.path).query)["label"]

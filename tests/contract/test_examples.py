@@ -1,4 +1,4 @@
-"""The examples for CI: valid by the rules of their systems, with commands that there are, and without keys."""
+"""The examples for CI: valid by their systems' schemas, with existing commands, and without access keys."""
 
 import re
 import subprocess
@@ -21,7 +21,7 @@ SCHEMAS = [
 
 
 class _Yaml12(yaml.SafeLoader):
-    """`on` is a word there, no truth."""
+    """In YAML 1.2 `on` is a string, not a boolean."""
 
 
 _Yaml12.yaml_implicit_resolvers = {
@@ -35,7 +35,7 @@ def load(path: Any) -> Any:
 
 
 def problems(schema: str, path: Path) -> str:
-    """What check-jsonschema says by the schema that it carries; it asks no network. Empty: the file is valid."""
+    """The errors of check-jsonschema with its bundled schema; it uses no network. Empty: the file is valid."""
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return "" if done.returncode == 0 else done.stdout + done.stderr

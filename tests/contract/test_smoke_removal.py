@@ -1,4 +1,4 @@
-"""What `make aws-smoke` deploys and removes, against moto: the stacks, what the hub keeps, what sam uploaded."""
+"""`make aws-smoke` deploys and removes, against moto: the stacks, the data that the hub retains, and sam's uploads."""
 
 import json
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ SAM = {"Resources": HUB["Resources"], "Outputs": {"SourceBucket": {"Value": "sam
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    """A hub as a run has deployed it, with data in what it keeps."""
+    """A hub as a run has deployed it, with data in its retained resources."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with aws():
         session = Session()

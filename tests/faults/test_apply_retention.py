@@ -1,4 +1,4 @@
-"""Runs of apply_retention that die anywhere: the next finishes what they began, and tells everything once."""
+"""Runs of apply_retention that die at any call: the next run finishes their work, and announces everything once."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -18,12 +18,13 @@ HINT = json.dumps({"repository": str(DEV)})
 
 
 def runs(digest: Digest) -> Use:
-    """A task that runs the digest."""
+    """Let a task run the digest."""
     return Use("ecs task", "web/1", DEV.at(digest), DEV.registry, DEV, None, digest)
 
 
 def dies_anywhere(world: Callable[[], Retaining]) -> Iterator[Retaining]:
-    """Worlds in which a run died at its first, second, … last call, before or after it was done; and the next ended."""
+    """Yield stacks in which a run died at its first, second, … last call, before or after the call, and the next run
+    finished."""
     whole = CrashAfter()
     world().worker(whole).handle(HINT)
     assert whole.count > 20
@@ -32,7 +33,7 @@ def dies_anywhere(world: Callable[[], Retaining]) -> Iterator[Retaining]:
             made = world()
             with pytest.raises(Crash):
                 made.worker(CrashAfter(number, when)).handle(HINT)
-            made.clock.advance(seconds=90)  # the dead worker's leases end
+            made.clock.advance(seconds=90)  # the dead worker's leases expire
             made.run()
             yield made
 
@@ -53,7 +54,7 @@ def test_a_run_that_dies_at_any_call_is_completed_by_the_next() -> None:
 
 
 def family(world: Retaining) -> tuple[Digest, set[Digest]]:
-    """An old index of two platforms with attestations, signed, and two versions that stay: the index, what stays."""
+    """An old index of two platforms with attestations, signed, and two versions that stay: (the index, what stays)."""
     built = multi_arch("old", attested=True)
     world.push("v1.0.0", built)
     world.push(None, signature(built))
@@ -82,7 +83,7 @@ def test_a_family_of_which_a_dead_run_removed_a_part_is_finished_by_the_next(
 
 
 def part_of_a_family(monkeypatch: pytest.MonkeyPatch) -> tuple[Retaining, set[Digest], set[Digest]]:
-    """A run that died after it removed the index alone; what is left of the family, and what stays."""
+    """A run died after it removed only the index: (the rest of its image graph, what stays)."""
     monkeypatch.setattr("tallyman.services.retention.apply_retention.BATCH", 1)
     world = Retaining()
     index, kept = family(world)

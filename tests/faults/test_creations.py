@@ -1,4 +1,5 @@
-"""A target's repository is created in two calls, settings and policy: a crash between them leaves none half-made."""
+"""A target's repository is created in two calls, settings and policy: a crash between them leaves no unprotected
+repository."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,7 +24,7 @@ PULL = ("333333333333",)
 
 
 def guarded_policy(**more: Any) -> Policy:
-    """prod's repositories: one account may pull, nobody but promotions push."""
+    """prod's repositories: one account may pull, only promotions push."""
     made = policy(verified=True)
     wanted = {"push": Push.TALLYMAN_ONLY, "pull": PULL, **more}
     rules = tuple(replace(rule, create=replace(rule.create, **wanted)) for rule in made.repositories)
@@ -31,7 +32,7 @@ def guarded_policy(**more: Any) -> Policy:
 
 
 def harbour_without_prod() -> tuple[PromotionStack, dict[str, Any]]:
-    """An image that wants into prod, where the first registry lacks the repository; the hint to promote it."""
+    """A stack whose first registry in prod lacks the repository, and the hint to promote an image there."""
     stack = PromotionStack(policy=guarded_policy())
     stack.registries.drop(PROD)
     stack.push(image("app"), "v1.0.0")
@@ -40,7 +41,7 @@ def harbour_without_prod() -> tuple[PromotionStack, dict[str, Any]]:
 
 
 def dies_between(stack: PromotionStack, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The worker dies after CreateRepository and before SetRepositoryPolicy."""
+    """Kill the worker after CreateRepository and before SetRepositoryPolicy."""
 
     def half(settings: RepositorySettings, *_: Any) -> None:
         stack.registries.add(settings.repository)
@@ -62,7 +63,7 @@ def test_the_next_promotion_sets_the_policy_that_the_one_before_did_not_come_to(
 ) -> None:
     stack, body = harbour_without_prod()
     dies_between(stack, body, monkeypatch)
-    stack.hints.send("promote", body)  # the queue offers it again
+    stack.hints.send("promote", body)  # the queue delivers it again
     stack.work()
     held = stack.registries.held(PROD)
     assert (held.push, held.pull) == ((), PULL)
@@ -134,7 +135,7 @@ def test_what_no_promotion_takes_up_again_is_finished_by_reconciles_hint(monkeyp
     dies_between(stack, body, monkeypatch)
     world = RecordingStack(policy=stack.policy, clock=stack.clock, state=stack.state)
     world.reconcile({"repositories": ["prod/*"]})
-    assert world.hints.take("promote") == []  # its worker may still be at it
+    assert world.hints.take("promote") == []  # its worker may still be running
     stack.clock.advance(minutes=6)
     for _ in range(2):
         world.reconcile({"repositories": ["prod/*"]})

@@ -1,4 +1,4 @@
-"""A promotion that leaves copies to ECR and dies at any call ends as one that ran to its end, and sets no tag early."""
+"""A promotion that leaves copies to ECR and dies at any call ends as an undisturbed one, and sets no tag early."""
 
 import json
 from datetime import timedelta
@@ -11,7 +11,7 @@ from tallyman.domain.names import Digest
 
 
 def run(stack: PromotionStack, slow: bool) -> None:
-    """To the end, with an arrival ten seconds from now at the latest."""
+    """Run to the end; replication arrives within ten seconds."""
     stack.work(until=timedelta(seconds=10))
     if slow:
         stack.replication.deliver()
@@ -19,7 +19,7 @@ def run(stack: PromotionStack, slow: bool) -> None:
 
 
 def obeys(stack: PromotionStack, digest: Digest) -> bool:
-    """No tag anywhere unless the content is everywhere."""
+    """Assert that no tag exists anywhere unless the content is in every registry."""
     everywhere = all(digest in stack.registries.held(place).manifests for place in PLACES)
     return everywhere or stack.tags("v1.0.0") == [None, None]
 
@@ -42,8 +42,8 @@ def test_a_worker_that_dies_at_any_call_leaves_what_the_next_one_finishes(when: 
         except Crash:
             assert obeys(stack, digest), n
         if crash.count < n:
-            break  # it has no call more
-        stack.hints.send("promote", body)  # the queue offers it again
+            break  # there is no further call
+        stack.hints.send("promote", body)  # the queue delivers it again
         run(stack, slow)
         assert stack.end() == wanted, (n, when)
         assert not stack.refused

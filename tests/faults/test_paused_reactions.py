@@ -1,7 +1,7 @@
-"""A reaction that sleeps between any two of its calls, for as long as others need for all their work, changes nothing.
+"""A reaction that is paused before any of its calls, while others do all their work, does not change the result.
 
-Not crashes but pauses: what it read is old when it writes. An item that was removed meanwhile, and made anew, is not
-the one that it knew.
+Pauses, not crashes: its data is stale when it writes. An item that was removed meanwhile and created again is not the
+item that it read.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ HOUR = timedelta(hours=1)
 
 
 class Sleeper:
-    """Wraps ports; before call number `at` it does what `meanwhile` says."""
+    """Wraps ports; runs `meanwhile` before call number `at`."""
 
     def __init__(self, at: int, meanwhile: Callable[[], None]) -> None:
         self.at, self.meanwhile, self.calls = at, meanwhile, 0
@@ -69,7 +69,7 @@ def test_a_reaction_that_sleeps_for_a_whole_promotion_decides_nothing_anew(gates
         stack = PromotionStack(policy=policy(**gates))
         digest = stack.push(image("app"), "v1.0.0")
         if not known:
-            # as if no reaction had decided about it yet
+            # as if no reaction had evaluated it yet
             stack.ledger.items = {k: i for k, i in stack.ledger.items.items() if i["kind"] != Kind.DECIDED}
             stack.state.items = {k: i for k, i in stack.state.items.items() if not k[0].startswith("P#")}
             stack.hints.take()
@@ -83,13 +83,13 @@ def test_a_reaction_that_sleeps_for_a_whole_promotion_decides_nothing_anew(gates
             done.append(1)
 
         evaluator, sleeper = sleeping(stack, at, promoted)
-        with suppress(RevisionConflict):  # its message is offered again
+        with suppress(RevisionConflict):  # its message is delivered again
             evaluator.digest(digest)
         if sleeper.calls < at:
             assert at > 3
             return
         assert done
-        stack.evaluator.digest(digest)  # whoever looks at it next can decide
+        stack.evaluator.digest(digest)  # the next evaluation can write
         stack.work(until=HOUR)
         assert stack.tags("v1.0.0") == [digest, digest]
         assert listed(stack.state, "P#prod") == []

@@ -1,4 +1,4 @@
-"""A promotion that dies at any call, or has company, ends as one that ran alone and to its end."""
+"""A promotion that dies at any call, or runs beside others, ends as an undisturbed one."""
 
 import json
 import threading
@@ -43,7 +43,7 @@ def test_a_worker_that_dies_at_any_call_leaves_what_the_next_one_finishes(when: 
         released = stack.released()
         if released:
             assert stack.tags("v1.0.0") == [digest, digest], n
-        stack.hints.send("promote", body)  # the queue offers it again
+        stack.hints.send("promote", body)  # the queue delivers it again
         stack.work()
         assert stack.end() == wanted, (n, when)
         assert not stack.refused
@@ -116,7 +116,7 @@ def test_a_worker_that_slept_through_its_lease_can_not_move_the_release() -> Non
             stack.clock.advance(seconds=LENGTH.total_seconds() + 1)
             stack.registries.put_manifest = put  # type: ignore[method-assign]
             other = stack.push(newer, "v1.1.0")
-            stack.work()  # somebody else promotes a newer one meanwhile
+            stack.work()  # another worker promotes a newer one meanwhile
             assert stack.released() == other
         put(repository, manifest, tag)  # type: ignore[arg-type]
 
@@ -152,7 +152,7 @@ def test_an_index_that_dies_halfway_is_finished_too() -> None:
         assert stack.end() == wanted, n
 
 
-# --- leases by themselves
+# --- leases alone
 
 
 def leases(stack: PromotionStack) -> Leases:

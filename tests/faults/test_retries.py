@@ -1,4 +1,4 @@
-"""Retries never stop by themselves, clocks that differ change nothing, and a policy that says the same is not news."""
+"""Retries never stop without a reason, clock skew changes nothing, and an unchanged policy causes no news."""
 
 import json
 import random
@@ -17,7 +17,7 @@ from tallyman.errors import Throttled
 
 
 def failing() -> PromotionStack:
-    """The second region of prod takes no content; the hint to promote waits."""
+    """prod's second region accepts no content; the hint to promote waits."""
     stack, _ = one()
     stack.registries.fail(PROD_SA.registry, Throttled("Rate exceeded"), methods={"upload"})
     return stack
@@ -38,7 +38,7 @@ def test_a_worker_that_dies_in_a_try_that_fails_is_followed_by_another_try_witho
         ((_, body, _),) = stack.hints.take("promote")
         with suppress(Crash):  # threads: the last calls are not always made
             stack.worker(CrashAfter(n, when)).handle(json.dumps(body), lambda: 900.0)
-        stack.hints.send("promote", body, delay=5)  # the queue offers it again
+        stack.hints.send("promote", body, delay=5)  # the queue delivers it again
         stack.work(until=timedelta(seconds=30))
         stack.registries.heal()
         stack.work(until=timedelta(hours=1))
@@ -52,13 +52,13 @@ def test_doubled_hints_of_one_try_do_not_multiply() -> None:
     for _ in range(3):
         stack.hints.send("promote", body)
     stack.work(until=timedelta(hours=2))
-    assert len(stack.hints.to("promote")) <= 3  # each with its own next try at most: later ones are superseded
+    assert len(stack.hints.to("promote")) <= 3  # each schedules at most one next try: later ones are superseded
     attempts = [f.detail["attempt"] for f in stack.facts(Kind.DELAYED)]
     assert attempts == sorted(attempts)
 
 
 class Askew(FakeClock):
-    """A worker's clock, which is not the true one."""
+    """A worker's clock, which is wrong."""
 
     def __init__(self, true: FakeClock, seconds: float) -> None:
         self.true, self.by = true, timedelta(seconds=seconds)
@@ -80,7 +80,7 @@ def test_clocks_that_are_half_a_minute_askew_promote_and_release_once(seed: int)
         stack.clock = Askew(true_clock, chance.choice([-30, 0, 30]))
         worker = stack.worker()
         stack.clock = true_clock
-        for _ in range(3):  # our own pushes come in meanwhile
+        for _ in range(3):  # events of our own pushes arrive meanwhile
             place = chance.choice([PROD, PROD_SA])
             if digest in stack.registries.held(place).manifests:
                 tell(stack, digest, place)

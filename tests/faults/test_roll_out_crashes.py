@@ -1,4 +1,4 @@
-"""A roll-out that dies at any call, its message with it, ends as one that ran alone and to its end."""
+"""A roll-out that dies at any call and loses its message ends as an undisturbed one."""
 
 import json
 from datetime import timedelta
@@ -24,7 +24,7 @@ def fine(world: RolloutStack) -> None:
 
 
 def end(world: RolloutStack) -> tuple[Any, ...]:
-    """All that people and programs can see of how it ended, without times."""
+    """The final state that people and programs can see, without times."""
     shown = world.shown()
     targets = [{k: v for k, v in target.items() if k != "since"} for target in shown["targets"]]
     return shown["status"], shown["reason"], targets, world.fleet.runs, world.outcomes()
@@ -47,10 +47,10 @@ def test_a_worker_that_dies_at_any_call_leaves_what_the_next_one_finishes(when: 
             world.run(crash=crash)
             break  # it has fewer calls than n
         except Crash:
-            if again == "queue":  # it offers the message again
+            if again == "queue":  # the queue delivers the message again
                 world.now += timedelta(minutes=12)
                 world.run()
-            else:  # the message is gone for good
+            else:  # the message is lost
                 world.now += timedelta(minutes=16)
                 assert world.reconcile() or world.data["status"] in ("done", "failed"), crash.calls[-1]
         world.work()
@@ -86,7 +86,7 @@ def test_one_that_dies_while_it_waits_goes_on_when_its_message_is_offered_again(
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_release_whose_promoter_died_is_told_even_where_the_next_one_overtakes_it(when: str) -> None:
-    """Every release has its event and its place in the history, in their order, wherever its worker died."""
+    """Every release has its event and its place in the history, in order, wherever its worker died."""
     n = 0
     while True:
         n += 1
@@ -97,7 +97,7 @@ def test_a_release_whose_promoter_died_is_told_even_where_the_next_one_overtakes
             stack.handle(body, stack.worker(CrashAfter(n, when)))
             break
         except Crash:
-            stack.clock.advance(seconds=5)  # and its message is gone for good
+            stack.clock.advance(seconds=5)  # and its message is lost
         moved = stack.released() == first
         second = stack.push(image("b"), "v1.1.0")
         stack.hints.sent = [row for row in stack.hints.sent if row[1]["digest"] == second]

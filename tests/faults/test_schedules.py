@@ -1,4 +1,4 @@
-"""Runs under a seeded scheduler: `make faults` does more of them, and `-m heavy` the systematic ones."""
+"""Runs under a seeded scheduler: `make faults` runs more of them, and `-m heavy` the systematic ones."""
 
 from itertools import islice
 from unittest.mock import patch
@@ -99,7 +99,7 @@ def test_no_schedule_of_a_chain_breaks_a_law(first: int) -> None:
 
 
 def test_a_reaction_may_sleep_through_a_whole_promotion() -> None:
-    """The first reaction to a push, asleep at calls of it until the image is in production."""
+    """The first reaction to a push is paused at each of its calls until the image is in production."""
     for place, result in islice(scenarios.systematic(None), 4, 16, 2):
         assert result.broken is None, f"worker, call {place}: {result.broken}\n" + "\n".join(result.log)
 

@@ -1,5 +1,5 @@
-"""A recall, freeze or failed verification that is recorded before the release moves keeps it from moving: at any
-moment of a promotion, also between its last decision and its last write."""
+"""A recall, freeze or failed verification that is recorded before the release moves prevents the move: at every moment
+of a promotion, also between its last decision and its last write."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from tallyman.state.stops import failed_verification, stop_change
 
 
 class Between(CrashAfter):
-    """Does something before the n-th call, once, and lets the worker go on."""
+    """Calls a function once, before the n-th call, and lets the worker continue."""
 
     def __init__(self, n: int, act: Callable[[], object]) -> None:
         super().__init__(0)
@@ -44,7 +44,7 @@ def freeze_all(stack: PromotionStack, digest: Digest) -> None:
 
 
 def damaged(stack: PromotionStack, digest: Digest) -> None:
-    """As verify_digest writes it."""
+    """Record a failed verification as verify_digest does."""
     now = stack.clock.advance(seconds=1)
     check = {"name": "content", "verdict": "failed", "reason": "a layer is damaged"}
     fact = verified(digest, at=now, seen=now, verdict="failed", checks=[check])

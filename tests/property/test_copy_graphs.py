@@ -1,5 +1,5 @@
-"""A tag appears last: whatever the graph of indexes, images and referrers looks like, a target has an image only with
-everything beneath it; what can be copied is, byte by byte, and what can't stops nothing else."""
+"""Tags come last: whatever the graph of indexes, images and referrers, a target has an image only with everything
+beneath it; everything that can be copied is copied byte by byte, and failures are isolated."""
 
 import math
 from typing import Any
@@ -19,8 +19,8 @@ LAYERS = [layer(f"layer {n}") for n in range(5)]
 
 @st.composite
 def graphs(draw: Any) -> tuple[list[Built], list[Built]]:
-    """Images that share layers, indexes that share children at any depth, of Docker and of OCI in any mixture,
-    attestations among them, referrers of any of them and of each other."""
+    """Images that share layers, indexes that share children at any depth, of Docker and OCI in any combination, with
+    attestations, and referrers of any of them and of each other."""
     nodes: list[Built] = [
         image(
             *draw(st.lists(st.sampled_from(LAYERS), min_size=1, max_size=3, unique_by=lambda la: la.digest)),
@@ -49,7 +49,7 @@ def world(nodes: list[Built], signed: list[Built]) -> FakeRegistries:
 
 
 def whole(registries: FakeRegistries) -> None:
-    """In every target each manifest has its blobs and children."""
+    """Assert that in every target each manifest has its blobs and children."""
     for target in (PROD, PROD_SA):
         held = registries.held(target)
         for digest, manifest in held.manifests.items():
@@ -68,14 +68,14 @@ def test_any_graph_arrives_as_it_is_each_blob_read_once(graph: tuple[list[Built]
     try:
         members = read_graph(registries, DEV, root.digest)
     except BadManifest:
-        reject()  # nested deeper than is allowed
+        reject()  # nested too deep
     done = stage(registries, DEV, registries, [PROD, PROD_SA], members, CopyOptions(lambda: math.inf))
     assert all(isinstance(found, Staged) for found in done.values())
     for target in (PROD, PROD_SA):
         held = registries.held(target)
         assert all(held.manifests[d].raw == m.raw for d, m in root.manifests.items())
         about: set[Digest] = set()
-        for made in signed:  # each after what it points at
+        for made in signed:  # each after its children
             if made.root.subject and made.root.subject.digest in {*root.manifests, *about}:
                 about.add(made.digest)
         assert about <= set(held.manifests)
@@ -87,7 +87,7 @@ def test_any_graph_arrives_as_it_is_each_blob_read_once(graph: tuple[list[Built]
 @given(graphs(), st.data())
 @settings(max_examples=60, deadline=None)
 def test_lists_of_referrers_that_go_in_circles_end(graph: tuple[list[Built], list[Built]], data: Any) -> None:
-    """Such a list is an index that anybody may write: it may name the subject itself, what lists it, or each other."""
+    """A referrers list is an index that anybody may write: it may name the subject, itself, or another list."""
     nodes, signed = graph
     root = data.draw(st.sampled_from(nodes))
     registries = world(nodes, signed)
@@ -98,7 +98,7 @@ def test_lists_of_referrers_that_go_in_circles_end(graph: tuple[list[Built], lis
     try:
         members = read_graph(registries, DEV, root.digest)
     except BadManifest:
-        reject()  # nested deeper than is allowed
+        reject()  # nested too deep
     assert len(members.digests) == len(set(members.digests))
     done = stage(registries, DEV, registries, [PROD, PROD_SA], members, CopyOptions(lambda: math.inf))
     assert all(isinstance(found, Staged) for found in done.values())

@@ -1,4 +1,5 @@
-"""decide: the same facts, the same decision; unknown is closed; no fact's order matters; no gate opens another."""
+"""decide: the same facts give the same decision; unknown means closed; the order of facts is irrelevant; gates are
+independent."""
 
 from datetime import timedelta
 from typing import Any
@@ -53,7 +54,7 @@ configured = st.sets(st.sampled_from(sorted(GATES))).map(lambda names: {n: GATES
 
 
 def judge(gates: dict[str, Any], told: list[Fact], pointing: bool = True) -> Decision | None:
-    """The decision for prod about an image whose tag v1.0.0 is in dev, or is not."""
+    """The decision for prod about an image, with or without its tag v1.0.0 in dev."""
     base = pushed(DIGEST, "v1.0.0", DEV, at=NOON - timedelta(days=20), index=False)
     where = {(DEV, "v1.0.0"): DIGEST if pointing else OTHER}
     image = ImageFacts(DIGEST, tuple(sorted([base, *told], key=lambda f: f.sort)), {}, where)

@@ -62,7 +62,7 @@ def referred(kind: str) -> Fact:
 
 
 def provenance() -> Fact:
-    """A provenance of a build of main, verified by SIGNER."""
+    """Provenance of a build of main, verified by SIGNER."""
     name = SignerKey.parse(SIGNER).name
     details = Origin(
         repository=str(DEV),
@@ -256,7 +256,7 @@ def test_a_window_is_open_at_its_next_opening_and_at_no_quarter_of_an_hour_befor
 ) -> None:
     zone = ZoneInfo(window.timezone)
     opens = window.next_opening(moment, zone)
-    if opens is None:  # an hour that the clock skips each time, or holidays all the way
+    if opens is None:  # an hour that DST skips every time, or nothing but holidays
         assert not window.is_open(moment, zone)
         return
     assert opens >= moment

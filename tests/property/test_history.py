@@ -1,4 +1,4 @@
-"""The history fold, for any facts: order and doubling never matter, no row is without a telling, equals join."""
+"""The history fold, for any facts: order and duplicates are irrelevant, every row has an event, equal rows join."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -35,7 +35,7 @@ def facts(draw: st.DrawFn) -> Fact:
         actor=draw(st.sampled_from([None, "arn:aws:iam::111111111111:user/ana"])),
         **detail,
     )
-    return replace(told, id=fact_id(repr(told)))  # in the ledger no two facts have one key
+    return replace(told, id=fact_id(repr(told)))  # in the ledger no two facts have the same key
 
 
 many = st.lists(facts(), max_size=14)

@@ -1,4 +1,4 @@
-"""The laws of what is recorded: whatever is lost, doubled, late or killed, the end is the same."""
+"""The laws of recording: whatever is lost, doubled, late or killed, the result is the same."""
 
 import json
 from collections.abc import Callable
@@ -33,10 +33,10 @@ steps = st.lists(
 
 
 def act(world: "Stage", step: Step) -> list[dict[str, Any]]:
-    """One thing that somebody does to the registry; the events that ECR makes of it."""
+    """Do one thing to the registry; return the events that ECR sends for it."""
     name, content, tag_number, seconds = step
-    # two pushes within one second at most: what comes back within it has the event that it had before, which nobody
-    # can tell from a doubled one
+    # At most two pushes within one second: an image that is pushed again within it has the same event as before, which
+    # cannot be distinguished from a doubled one.
     seconds = seconds if name == "push" and world.alone else max(1, seconds)
     world.alone = name == "push" and seconds > 0
     world.clock.advance(seconds=seconds)
@@ -55,23 +55,23 @@ def act(world: "Stage", step: Step) -> list[dict[str, Any]]:
 
 
 class Stage(RecordingStack):
-    """A world that remembers whether the last thing was a push, alone in its second."""
+    """A stack that remembers whether the last act was a push, alone in its second."""
 
     alone = False
 
 
 def mutable_world() -> Stage:
-    """Where every tag may move, so that all of it can happen."""
+    """A stack where every tag may move, so that everything can happen."""
     world = Stage()
     world.registries.add(DEV, immutable=False)
     return world
 
 
 def play(world: Stage, script: list[Step], fate: Callable[[], int]) -> None:
-    """Acts; `fate` says how often each event arrives, and which of those on their way is next."""
+    """Run the acts; `fate` says how often each event is delivered, and which one is next."""
     under_way: list[dict[str, Any]] = []
     for step in script:
-        world.clock.advance(milliseconds=7)  # a reaction takes its time: no two look at one registry in one instant
+        world.clock.advance(milliseconds=7)  # a reaction takes time: no two read a registry in the same instant
         if step[0] == "hear" and under_way:
             world.told(under_way.pop(fate() % len(under_way)))
         elif step[0] == "sweep":
@@ -125,7 +125,7 @@ def test_a_sweep_after_a_sweep_writes_nothing(script: list[Step], dice: list[int
 @settings(deadline=None, max_examples=40)
 @given(st.data())
 def test_told_in_any_order_and_doubled_the_history_is_the_same(data: st.DataObject) -> None:
-    """Events a second or more apart: within one second only asking the registry in time can tell the order."""
+    """Events at least a second apart: within one second only reading the registry in time shows the order."""
     script = data.draw(steps.map(lambda s: [x for x in s if x[0] in ("push", "untag", "delete")]))
     worlds = [mutable_world(), mutable_world()]
     for number, world in enumerate(worlds):
@@ -154,13 +154,13 @@ def test_history_is_the_same_for_any_order_and_doubling_of_facts(
     assert history(mixed) == history(facts)
 
 
-# --- a crash at any call (before it: after one is before the next)
+# --- a crash before any call (after one is before the next)
 
 Told = tuple[str, ...]
 
 
 def summary(world: RecordingStack) -> dict[str, Any]:
-    """What has to be the same in the end, whoever died on the way: all but counts of writes and when they were."""
+    """The state that must be equal in the end, whatever died: everything except write counts and write times."""
     facts = {(f.kind.value, f.partition, f.tag, str(f.repository), f.detail.get("verdict")) for f in world.ledger.facts}
     items: dict[Any, dict[str, Any]] = dict(world.state.items)
     state = {
@@ -214,7 +214,8 @@ def test_a_crash_at_any_call_of_record_push_changes_nothing_in_the_end() -> None
 
 
 def lost_world() -> RecordingStack:
-    """Everything that a sweep may find: pushes, a moved tag, removals, archived images, stowaways, a lost scan."""
+    """A stack with everything that a sweep may find: pushes, a moved tag, removals, archived images, stowaways, a lost
+    scan."""
     world = RecordingStack(policy(scan={"max": {"critical": 0}}))
     apps = [image(name) for name in "abcd"]
     for n, app in enumerate(apps):

@@ -1,5 +1,5 @@
-"""The law "Bytes are the truth: a digest is the SHA-256 of the raw bytes received. Manifests are stored,
-compared and sent as those bytes." And: on no bytes whatever does the parser raise anything but BadManifest."""
+"""The law "Bytes are the truth: a digest is the SHA-256 of the raw bytes received. Manifests are stored, compared and
+sent as those bytes." The parser raises nothing but BadManifest on any bytes."""
 
 import hashlib
 import json

@@ -1,4 +1,5 @@
-"""Laws of origin: nothing opens `signed` but a verified signature by a signer of now, and bad ones change nothing."""
+"""Laws of origin: only a verified signature by a currently trusted signer opens `signed`, and bad signatures change
+nothing."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -22,7 +23,7 @@ WHO = {"issuer": signing.ISSUER, "subject": signing.SUBJECT}
 GATES: dict[str, Any] = {"signed": {"keys": [MINE], "identities": [WHO]}}
 
 
-def told(  # noqa: PLR0913 - what verdicts differ in
+def told(  # noqa: PLR0913 - the fields in which verdicts differ
     number: int,
     verdict: str,
     keys: list[str],

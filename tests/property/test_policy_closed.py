@@ -1,4 +1,4 @@
-"""Whatever stands in a policy file, it is read whole or refused with a reason: never half, never with another error."""
+"""Any policy file is read completely or refused with a reason: never in part, never with another error."""
 
 import copy
 from typing import Any
@@ -85,7 +85,7 @@ def test_any_value_at_any_place_is_read_or_refused_with_a_reason(place: tuple[An
 @given(st.sampled_from([p for p in PLACES if isinstance(p[-1], str)]), st.text(min_size=1, max_size=8))
 def test_a_key_that_is_not_known_is_never_ignored(place: tuple[Any, ...], name: str) -> None:
     if place[:-1] == ("environments",):
-        return  # the names there are the user's own
+        return  # these names are the user's own
     damaged = copy.deepcopy(VALID)
     holder = container(damaged, place)
     if name in _known(place):

@@ -1,4 +1,4 @@
-"""Laws of lists of tags: the meaning of a list, and that what is said of two lists is true."""
+"""Laws of tag lists: the meaning of a list, and the relations that are reported between two lists."""
 
 from fnmatch import fnmatchcase
 

@@ -1,5 +1,5 @@
-"""Laws of retention over generated repositories: nested and shared indexes, chains and
-circles of referrers, many tags a digest, unreadable manifests, clocks that are askew."""
+"""Laws of retention over generated repositories: nested and shared indexes, chains and circles of referrers, many tags
+per digest, unreadable manifests, clock skew."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -73,7 +73,7 @@ def text(retention: dict[str, Any]) -> str:
 
 def consistent(retention: dict[str, Any]) -> bool:
     keep = retention["keep"] or []
-    return not {RULES[0], RULES[1]} <= set(keep)  # two numbers for the same are refused as contradicting
+    return not {RULES[0], RULES[1]} <= set(keep)  # two numbers for the same are refused as a contradiction
 
 
 @st.composite
@@ -99,7 +99,7 @@ def cases(draw: Any) -> Case:
 
 
 def links(images: list[Img]) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
-    """From the images alone: what each holds, and the indexes above each."""
+    """From the images alone: the digests that each holds, and the indexes above each."""
     there = {img.name for img in images}
     holds: dict[str, set[str]] = {img.name: set() for img in images}
     above: dict[str, set[str]] = {img.name: set() for img in images}

@@ -1,4 +1,4 @@
-"""Text from outside never reaches a terminal, a notice or a log as anything but printable characters."""
+"""Text from outside reaches terminals, notices and logs only as printable characters."""
 
 import io
 import json
@@ -28,7 +28,7 @@ CLEAR = "\x1b[2J\x1b]0;owned\x07\x9b31m\u202egnp.exe"
 
 
 class Terminal(io.StringIO):
-    """Stdout as a terminal, whose own colours are no text of ours."""
+    """Stdout as a terminal without styles."""
 
     def isatty(self) -> bool:
         return True
@@ -42,7 +42,7 @@ def written(terminal: bool = False) -> Iterator[tuple[io.StringIO, io.StringIO]]
 
 
 def harmless(text: str) -> bool:
-    """Nothing but printable characters, blanks and line breaks."""
+    """Assert that the text has only printable characters, blanks and line breaks."""
     return all(c == "\n" or c == "\t" or c.isprintable() or c.isspace() for c in text) and not set(text) & set(
         "\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
     )

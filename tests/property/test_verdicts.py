@@ -1,4 +1,4 @@
-"""A verdict and its rows never contradict each other, whatever is known of an image."""
+"""A verdict and its rows never contradict each other, whatever is known about an image."""
 
 from datetime import timedelta
 from typing import Any

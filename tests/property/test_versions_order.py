@@ -1,4 +1,4 @@
-"""Laws of versions: parsing never raises, the order is total and is that of semver 2.0.0, ranges agree with it."""
+"""Laws of versions: parsing never raises, the order is total and that of semver 2.0.0, ranges agree with it."""
 
 from itertools import zip_longest
 
@@ -98,7 +98,7 @@ def test_ranges_agree_with_the_order(version: Version, triple: tuple[int, int, i
     assert holds["="] is (version.precedence == end.precedence)
     assert holds["!="] is not holds["="]
     assert holds["<="] is (version <= end)
-    # `<` shuts out the end's own pre-releases as well.
+    # `<` also excludes pre-releases of the upper bound.
     assert holds["<"] is (version < end and version.release != end.release)
 
 

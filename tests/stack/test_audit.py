@@ -1,4 +1,4 @@
-"""`tallyman audit` on the local cloud: what people do behind our back is found; settings are mended."""
+"""`tallyman audit` on the local cloud: changes that bypass Tallyman are found; settings are corrected."""
 
 import json
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def world(tmp_path: Any) -> Iterator[Deployed]:
 
 
 def audit(*words: str, given: str = "") -> dict[str, list[dict[str, Any]]]:
-    """The findings by kind, without those of good practice."""
+    """The findings by kind, without those about good practice."""
     result = CliRunner().invoke(app, ["audit", *words, "--json"], input=given)
     found = json.loads(result.stdout)["findings"]
     assert result.exit_code == (1 if found else 0), result.output
@@ -48,7 +48,7 @@ def audit(*words: str, given: str = "") -> dict[str, list[dict[str, Any]]]:
 
 def test_what_people_do_behind_our_back_is_found_and_settings_are_mended(world: Deployed) -> None:
     assert audit() == {}
-    world.create(NAME, "prod")  # it is there
+    world.create(NAME, "prod")  # the repository exists
     place = world.place(NAME, "prod", 2)
     other = world.client("ecr", "sa-east-1", role=ADMIN)
     policy = json.loads(other.get_repository_policy(repositoryName=NAME)["policyText"])
@@ -80,7 +80,7 @@ def test_what_people_do_behind_our_back_is_found_and_settings_are_mended(world: 
     }
     assert audit("--since", "2099-01-01T00:00:00Z").keys() <= found.keys() - {"stowaway", "tags_differ"}
 
-    assert audit("--fix", given="n\n").keys() == found.keys()  # asked, and not wanted
+    assert audit("--fix", given="n\n").keys() == found.keys()  # asked, and declined
     left = audit("--fix", given="y\n")
     assert set(left) == {"stowaway", "tags_differ", "others_push"}
     assert set(audit()) == set(left)

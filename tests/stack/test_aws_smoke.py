@@ -1,4 +1,4 @@
-"""`make aws-smoke`, step by step against the local cloud, so that it runs when it is needed."""
+"""`make aws-smoke`, step by step against the local cloud, so that it works when it is needed."""
 
 import json
 import os
@@ -25,7 +25,7 @@ FUNCTION = {"RollOutFunctions": f"arn:aws:lambda:sa-east-1:{PROD}:function:tally
 
 @pytest.fixture(autouse=True)
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a run copies goes with the test."""
+    """The folders of a run are inside the test's folder."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
@@ -36,7 +36,7 @@ def site(region: str = "us-east-2", **given: Any) -> Site:
 
 
 def run(*arguments: str, account: str = HUB, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """`make aws-smoke`, as a person runs it."""
+    """Run `make aws-smoke` as a user does."""
     command = ["make", "aws-smoke", f"ACCOUNT={account}", f"ARGS={' '.join(arguments)}"]
     environ = {**os.environ, **environment}
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=environ, timeout=550)
@@ -59,7 +59,7 @@ def test_every_question_of_the_docs_is_one_that_a_run_answers() -> None:
 
 
 class Stopped(BaseException):
-    """As Ctrl-C."""
+    """Simulates Ctrl-C."""
 
 
 def test_everything_is_removed_the_newest_first_whatever_failed() -> None:
@@ -105,7 +105,7 @@ def test_a_step_that_fails_or_is_stopped_is_followed_by_the_removal_and_the_repo
 
 
 class Credentials:
-    """A boto3 session of which only the partition is asked."""
+    """A boto3 session that only answers its partition."""
 
     def get_partition_for_region(self, region: str) -> str:
         return "aws"
@@ -140,7 +140,7 @@ def test_a_stack_that_is_there_is_neither_deployed_nor_removed() -> None:
 
 @pytest.fixture(scope="module")
 def profile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A profile with credentials of production's account, as a person has one."""
+    """A profile with a person's credentials of production's account."""
     file = tmp_path_factory.mktemp("aws") / "config"
     role = f"arn:aws:iam::{PROD}:role/admin"
     file.write_text(f"[profile prod]\nrole_arn = {role}\ncredential_source = Environment\nregion = sa-east-1\n")
@@ -148,7 +148,7 @@ def profile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def left(world: Deployed) -> list[str]:
-    """What a run made and did not remove."""
+    """The resources that a run created and did not remove."""
     found = [r["repositoryName"] for r in world.client("ecr").describe_repositories()["repositories"]]
     admin = f"arn:aws:iam::{PROD}:role/admin"
     far = {service: world.client(service, "sa-east-1", admin) for service in ("ecr", "lambda", "iam")}

@@ -1,4 +1,4 @@
-"""From `git commit` to both regions of prod: buildspec.yml itself, a real Docker engine, the local cloud."""
+"""From `git commit` to both regions of prod: the real buildspec.yml, a real Docker engine, the local cloud."""
 
 import json
 import shutil

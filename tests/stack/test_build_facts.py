@@ -1,4 +1,4 @@
-"""Which commit, build and person made an image: from what a build pushes to what `show` tells, on the local cloud."""
+"""The commit, build and person behind an image: from a build's push to the output of `show`, on the local cloud."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime

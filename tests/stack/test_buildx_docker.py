@@ -1,6 +1,6 @@
-"""`tallyman build` with a BuildKit by itself: cache in a repository, platforms in one index, base from a registry.
+"""`tallyman build` with a separate BuildKit: cache in a repository, platforms in one index, base from a registry.
 
-Made for it, for example, by `docker buildx create --driver docker-container --driver-opt network=host --bootstrap`.
+Create one with, for example, `docker buildx create --driver docker-container --driver-opt network=host --bootstrap`.
 """
 
 import io
@@ -73,7 +73,7 @@ def prune(builder: str) -> None:
 
 
 def inside(world: Deployed, digest: str, name: str) -> bytes:
-    """A file of an image."""
+    """The content of a file in an image."""
     place = world.place(NAME)
     manifest = world.stack.source.manifest(place, digest)
     assert manifest is not None
@@ -129,7 +129,7 @@ def test_the_cache_lies_in_its_repository_and_changes_no_digest(
         assert manifest is not None
         shared = manifest.layers[: len(of_base.layers)]
         assert [each.digest for each in shared] == [each.digest for each in of_base.layers]
-    # without any cache the same commit gives the same digest, where its steps can be repeated
+    # even without a cache the same commit gives the same digest, if its steps are reproducible
     (checkout / "Dockerfile").write_text("\n".join([*lines[:2], lines[3]]) + "\n")
     commit(checkout)
     build(world, builder, checkout, tmp_path / "third", *kept)

@@ -1,4 +1,4 @@
-"""One push, all the way, with the functions and the layer that `make build` made, instead of the checkout's."""
+"""One push, from event to release, with the functions and the layer of `make build` instead of the checkout's."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A chain of three environments on the deployed stack, with renaming: an index with its referrers goes to its end."""
+"""A chain of three environments on the deployed stack, with renaming: an index with referrers reaches the last."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The result of a check as an event: put on the deployed bus, brought by its rule, recorded by record_push."""
+"""The result of a check as an event: put on the deployed bus, delivered by its rule, recorded by record_push."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ def test_an_event_of_a_named_sender_lets_an_image_go_and_others_nothing(tmp_path
         events.put_events(Entries=[{**entry, "Source": "acme.other"}, {**entry, "DetailType": "Check"}])
         world.settle()
         assert world.there(NAME, "v1.0.0") == [None, None]
-        for function in ("promote-image", "reconcile"):  # they announce releases, and pass nothing
+        for function in ("promote-image", "reconcile"):  # they announce releases, and pass no check
             keys = world.cloud.credentials(f"arn:aws:iam::111111111111:role/tallyman-{function}-us-east-2")
             with pytest.raises(ClientError, match=r"not authorized to perform: events:PutEvents"):
                 client_of(world.cloud.url, keys, "events").put_events(Entries=[entry])

@@ -1,4 +1,4 @@
-"""A check that asks a function: one that was created in the local cloud, asked by the deployed verify_origin."""
+"""A check that invokes a function: created in the local cloud, invoked by the deployed verify_origin."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""The endpoint: who is asking, for which account and region, and what is said of what nobody serves."""
+"""The endpoint: the caller, account and region of a request, and the answer for services that are not supported."""
 
 import http.client
 import json
@@ -141,7 +141,7 @@ def test_a_long_poll_ends_when_a_message_comes(cloud: Cloud) -> None:
 
 
 def test_a_function_assumes_a_spokes_role_only_where_it_is_trusted(cloud: Cloud) -> None:
-    """People get any role they name; a function's role gets what the template gives it, as on AWS."""
+    """People get any role they name; a function's role gets only what the template grants it, as on AWS."""
     work, slow = (as_function(cloud, name) for name in ("toy-work", "toy-slow"))
     trusting = {"RoleArn": "arn:aws:iam::222222222222:role/toy-spoke-read", "RoleSessionName": "me"}
     got = work.assume_role(**trusting)

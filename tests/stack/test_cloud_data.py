@@ -1,4 +1,4 @@
-"""What a cloud keeps in its folder, that it is alone in it, its ports, its quotas; replication through the cloud."""
+"""A cloud's folder, its data, lock, ports and quotas; replication through the cloud."""
 
 import os
 import signal
@@ -34,13 +34,13 @@ def test_the_registries_of_a_folder_are_there_at_the_next_start_and_quotas_throt
 
 
 def once(cloud: Any) -> Any:
-    """A client that does not try again."""
+    """A client without retries."""
     keys = cloud.environment()
     return client_of(cloud.url, keys, "ecr", config=Config(retries={"total_max_attempts": 1}))
 
 
 def free_ports(count: int) -> int:
-    """The first of some neighbouring ports that nobody has."""
+    """The first of some consecutive free ports."""
     for first in range(20000 + os.getpid() % 10000, 65000 - count, count):
         held = []
         try:

@@ -1,4 +1,4 @@
-"""`tallyman local exec`: a command inside a cloud of its own, and nothing left when it ends, however it ends."""
+"""`tallyman local exec`: runs a command inside its own cloud, and cleans up however the command ends."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Queues feed functions, as Lambda's event source mappings do, and faster where AWS would only wait."""
+"""Queues invoke functions as Lambda's event source mappings do, without AWS's delays."""
 
 import json
 import os
@@ -109,7 +109,7 @@ def test_settle_waits_for_a_message_due_soon_and_not_for_one_due_later(cloud: Cl
 
 def test_settle_until_due_waits_for_what_is_due_later(cloud: Cloud, folder: Path) -> None:
     sqs = toy.client(cloud, "sqs")
-    sqs.purge_queue(QueueUrl=sqs.get_queue_url(QueueName="toy-work")["QueueUrl"])  # what another test left for later
+    sqs.purge_queue(QueueUrl=sqs.get_queue_url(QueueName="toy-work")["QueueUrl"])  # left over from another test
     toy.send(cloud, name="opens", delay=7)
     assert cloud.settle(30) == {}
     assert "opens" not in toy.done(folder)
@@ -223,7 +223,7 @@ def test_no_worker_is_left_when_the_cloud_stops(tmp_path: Path, cloud: Cloud) ->
     assert pids
     for runner in cloud.functions.values():
         runner.kill()
-    toy.wait_for(lambda: not any(alive(pid) for pid in pids), 10)  # who was at work is reaped by who waited for it
+    toy.wait_for(lambda: not any(alive(pid) for pid in pids), 10)  # processes are reaped by the thread that waited
 
 
 def alive(pid: int) -> bool:
@@ -264,7 +264,7 @@ def test_a_statement_is_needed_if_it_alone_allowed_a_call(cloud: Cloud) -> None:
 
 @pytest.mark.parametrize("action", ["sqs:ReceiveMessage", "logs:PutLogEvents"])
 def test_lambda_itself_needs_the_functions_role(cloud: Cloud, tmp_path: Path, action: str) -> None:
-    """A queue that the role may not take from fails the mapping; a log that it may not write is nowhere."""
+    """A queue that the role may not read fails the mapping; a log that it may not write does not exist."""
 
     def role_may(role: str, asked: str, resource: str) -> bool:
         return asked != action

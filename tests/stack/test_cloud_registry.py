@@ -1,4 +1,5 @@
-"""The registries inside the cloud: a push over HTTP makes its event, its trail and its work; one token opens all."""
+"""The registries inside the cloud: a push over HTTP causes its event, CloudTrail record and work; one token is valid
+for all."""
 
 import http.client
 import json
@@ -58,7 +59,7 @@ def request(address: str, token: str, method: str, path: str, body: bytes = b"",
 
 
 def push(address: str, token: str, built: builders.Built, tag: str) -> None:
-    """As a client does: blobs, what is beneath, the image or index itself."""
+    """Push as a client does: blobs, children, then the image or index itself."""
     for digest, blob in built.blobs.items():
         _, headers = request(address, token, "POST", f"/v2/{NAME}/blobs/uploads/")
         location = headers["Location"].split("/", 3)[3]
@@ -73,7 +74,7 @@ def push(address: str, token: str, built: builders.Built, tag: str) -> None:
 
 
 def events(folder: Path, digest: str) -> list[dict[str, Any]]:
-    """The events about a digest that the toy function got."""
+    """The events about a digest that the sample function received."""
     bodies = [json.loads(note["body"]) for note in toy.notes(folder) if "body" in note]
     return [body for body in bodies if body.get("detail", {}).get("image-digest") == digest]
 

@@ -1,4 +1,4 @@
-"""DynamoDB of the local cloud: moto's, made fast; still all or nothing, and sorted."""
+"""DynamoDB of the local cloud: moto's, made faster; transactions stay atomic and queries sorted."""
 
 import gc
 import threading
@@ -139,7 +139,7 @@ def test_a_query_of_an_index_is_in_its_order(tables: Any) -> None:
 
 
 def test_nothing_is_kept_of_what_is_over(cloud: Cloud, tables: Any) -> None:
-    """A copy of a table for each transaction made the garbage collector stop a page for 2 s at 5,000 images."""
+    """Regression: a copy of a table per transaction made garbage collection stop a page for 2 s at 5,000 images."""
 
     def alive() -> list[int]:
         gc.collect()

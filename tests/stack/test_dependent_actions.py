@@ -1,4 +1,4 @@
-"""What a call needs beside its own name: a role without it fails here as it would on AWS, and the call says by what."""
+"""Permissions that a call needs besides its own: without them it fails here as on AWS, and names what it needs."""
 
 import json
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
 
 @contextmanager
 def without(account: str, name: str, action: str) -> Iterator[None]:
-    """The role's own policies and the managed ones attached to it, meanwhile without one action."""
+    """Remove one action from the role's own and attached managed policies until the block ends."""
 
     def less(statement: dict[str, Any]) -> dict[str, Any]:
         actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
@@ -87,7 +87,7 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def there(stack: Deployed) -> Iterator[Deployed]:
-    """An image in prod, whose registry signs what is pushed by a profile."""
+    """An image in prod, whose registry signs pushes by a profile."""
     stack.push(b.image("there"), "shop/there", "v1.0.0", environment="prod")
     admin = stack.client("ecr", role=f"arn:aws:iam::{PROD}:role/admin")
     rules = [{"signingProfileArn": PROFILE}]
@@ -113,9 +113,9 @@ def test_every_dependent_action_of_a_function_has_a_case() -> None:
         "dynamodb:PutItem",
         "ecr:GetDownloadUrlForLayer",  # of a function's image: test_roll_out
         "ecr:GetRepositoryPolicy",
-        "lambda:InvokeFunction",  # people's: test_people_permissions
-        "s3:ListBucket",  # below
-        "s3:ListBucketVersions",  # people's: test_sealed_ledger
+        "lambda:InvokeFunction",  # used by people: test_people_permissions
+        "s3:ListBucket",  # tested below
+        "s3:ListBucketVersions",  # used by people: test_sealed_ledger
         "servicequotas:ListServiceQuotas",
         "sqs:ChangeMessageVisibility",  # test_people_permissions; of a batch: test_letters
     }

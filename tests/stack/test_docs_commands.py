@@ -1,8 +1,8 @@
-"""The commands of `tallyman` that the pages' code blocks show, each run on one local cloud, and what they print.
+"""The `tallyman` commands in the pages' code blocks, each run on one local cloud, and their output.
 
-The cloud holds what the pages speak of. Digests, moments and letters on the pages are examples, for which those of this
-cloud stand in. A command that can't run in it is listed with its reason and with the test that holds it instead. The
-outputs on the pages are what a terminal shows; `make outputs` writes them anew where they changed.
+The cloud contains what the pages describe. Digests, times and letters on the pages are examples, which this cloud's own
+replace. A command that can't run in it is listed with its reason and with the test that covers it instead. The outputs
+on the pages are what a terminal shows; `make outputs` updates them where they changed.
 """
 
 import contextlib
@@ -98,7 +98,7 @@ LATE = ("approve", "check", "promote", "freeze", "thaw", "deny", "release roll-b
 
 
 def lines() -> list[str]:
-    """Every line to run, once, those that change something last."""
+    """Every line to run, without duplicates; those that change something come last."""
     found = {shown.line for shown in in_blocks() if shown.line.startswith("tallyman ")}
     return sorted((line for line in found if not any(line.startswith(known) for known in NOT_HERE)), key=rank)
 
@@ -110,7 +110,7 @@ def rank(line: str) -> tuple[int, str]:
 
 @dataclass(frozen=True)
 class Result:
-    """How a command ended: exit status, what a terminal showed of its result, that with its messages, the exception."""
+    """The result of a command: exit status, its stdout on a terminal, stdout with messages, the exception."""
 
     status: int
     printed: str
@@ -120,7 +120,7 @@ class Result:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Result]]:
-    """Of every line, run in the order of `lines`, in a directory with the policies that the pages name."""
+    """Result by line, run in the order of `lines`, in a directory with the policies that the pages name."""
     folder = tmp_path_factory.mktemp("docs")
     (folder / "examples").symlink_to(ROOT / "examples")
     (folder / "layers/policy").mkdir(parents=True)
@@ -148,7 +148,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, R
 
 
 def filled(running: Deployed) -> datetime:
-    """Brings about what the pages speak of; a moment between the first `latest` and the next."""
+    """Create what the pages describe; return a moment between the first `latest` and the next."""
     running.push(FIRST, NAME, "v1.0.0-3f2a91c", "latest")
     time.sleep(1.1)  # times of events have whole seconds
     between = datetime.now(UTC)
@@ -165,12 +165,12 @@ def filled(running: Deployed) -> datetime:
     running.send("push", '{"no": "event"}')
     running.settle()
     running.reconcile()  # the soak is over by now
-    running.reconcile()  # counts what was promoted by then
+    running.reconcile()  # counts what was promoted before
     return between
 
 
 def here(line: str, moment: datetime | None) -> list[str]:
-    """The words, with what is there instead of the page's examples. `moment`: instead of a time (None: now)."""
+    """The line's words, with real values instead of the page's examples. `moment`: replaces times (None: now)."""
     sample = widget_server("1.2.3")
     digest = sample.children[0].digest if "local scan" in line else sample.root.digest
     line = re.sub(r"sha256:[0-9a-f]{64}", str(digest), line)
@@ -182,7 +182,7 @@ def here(line: str, moment: datetime | None) -> list[str]:
 
 
 def on_a_page(printed: str, between: datetime) -> str:
-    """With the pages' moments and letter: `between` is theirs of 02:00."""
+    """The text with the page's times and letter: `between` becomes the page's 02:00."""
 
     def moved(found: re.Match[str]) -> str:
         return format_time(parse_time(found[0]) - between.replace(microsecond=0) + BETWEEN)
@@ -192,7 +192,8 @@ def on_a_page(printed: str, between: datetime) -> str:
 
 
 def same_every_time(printed: str) -> str:
-    """Without digests, durations, what is sealed, sizes (zlibs differ), and what else differs (tools/session.py)."""
+    """The text without digests, durations, seal counts, sizes (zlib versions differ), and what tools/session.py
+    replaces."""
     text = re.sub(r"sha256:[0-9a-f…]+", "DIGEST", printed)
     text = re.sub(r"\d[\d.]* (B|kB|bytes)\b", "SIZE", text)
     text = re.sub(r"\d+ entries: .*", "N entries", text)

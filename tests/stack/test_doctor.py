@@ -1,4 +1,4 @@
-"""`tallyman doctor` against a stack that is well, and one that is not."""
+"""`tallyman doctor` against a healthy stack and a faulty one."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
 
 
 def findings(status: int, *arguments: str) -> dict[str, list[tuple[str, str]]]:
-    """(verdict, found) by check."""
+    """(Verdict, found) by check."""
     done = CliRunner().invoke(app, ["doctor", "--json", *arguments])
     assert done.exit_code == status, done.stdout + done.stderr
     found: dict[str, list[tuple[str, str]]] = {}
@@ -43,7 +43,7 @@ def findings(status: int, *arguments: str) -> dict[str, list[tuple[str, str]]]:
 
 
 def trips(world: Deployed) -> dict[str, Finding]:
-    """By registry. A pause lasts until all that can happen has happened; its seconds are counted, not waited for."""
+    """Round trips by registry. A pause lasts until the cloud is idle; its seconds are counted, not waited for."""
     slept = [0.0]
 
     def sleep(seconds: float) -> None:
@@ -66,7 +66,7 @@ def changed(do: Callable[[], Any], undo: Callable[[], Any]) -> Iterator[None]:
 
 
 def emptied(world: Deployed) -> None:
-    """What could not be delivered is taken out, in the spokes too."""
+    """Take undelivered events out of the queues, in the spokes too."""
     world.settle()
     world.dead_letters()
     for region in ("us-east-2", "sa-east-1"):
@@ -141,7 +141,7 @@ def test_a_spoke_whose_role_can_not_be_assumed_is_named(world: Deployed) -> None
 
     def trust(document: Any) -> None:
         iam.update_assume_role_policy(RoleName="tallyman-spoke-read", PolicyDocument=json.dumps(document))
-        world.cloud.kill("tallyman-reconcile")  # it holds credentials from before
+        world.cloud.kill("tallyman-reconcile")  # it has credentials from before
 
     with changed(lambda: trust(nobody), lambda: trust(role)):
         found = trips(world)
@@ -169,7 +169,7 @@ def test_the_role_that_puts_a_test_event_may_put_nothing_else(world: Deployed, w
     good = {"Source": "tallyman.doctor", "DetailType": "Round Trip", "Detail": "{}"}
     assert events.put_events(Entries=[good])["FailedEntryCount"] == 0
     world.settle()
-    assert world.dead_letters() == []  # a forged one is no bad message either
+    assert world.dead_letters() == []  # a forged one is not reported as a bad message either
 
 
 def test_somebody_in_a_spoke_can_not_pass_an_event_off_as_a_push(world: Deployed) -> None:
@@ -219,7 +219,7 @@ def test_what_is_not_as_the_policy_and_good_practice_say_is_told_of_each_reposit
     assert "tags can be moved" in loose.found or "immutable is no" in loose.found
     assert "no lifecycle policy" in loose.found
     assert "everybody" not in loose.found
-    assert "immutable" not in found[f"{FAR}/loose/two"].found  # a spoke's are looked at too
+    assert "immutable" not in found[f"{FAR}/loose/two"].found  # a spoke's are inspected too
     ecr.set_repository_policy(repositoryName="loose/one", policyText=policy)
     assert "its policy lets everybody in" in repositories(world)[f"{HUB}/loose/one"].found
     ecr.put_image_scanning_configuration(
@@ -234,11 +234,11 @@ def test_what_is_not_as_the_policy_and_good_practice_say_is_told_of_each_reposit
 
 def test_what_we_create_is_well_by_our_own_check(world: Deployed) -> None:
     world.create("rocketseat/fresh")
-    world.settle()  # the image of the fixture is promoted: its repositories in prod are ours too
+    world.settle()  # the fixture's image is promoted: its repositories in prod are ours too
     found = repositories(world)
     for place in (f"{HUB}/rocketseat/fresh", *(f"{spoke}/{NAME}" for spoke in (SPOKE, FAR))):
         assert (found[place].verdict, found[place].todo) == ("ok", None), found[place].found
-        assert "no lifecycle policy" in found[place].found  # said, and no alarm
+        assert "no lifecycle policy" in found[place].found  # reported, without an alarm
 
 
 def test_what_images_stand_on_and_whose_they_are_is_known_by_their_labels_and_annotations(world: Deployed) -> None:

@@ -64,7 +64,7 @@ def test_attested(gated: Gated) -> None:
 
 
 def test_a_signature_that_was_removed_counts_no_more_by_its_event_or_by_the_sweep(gated: Gated) -> None:
-    # a gate that nobody opens keeps the image at the gated
+    # a gate that nobody opens blocks the image of gates/gated
     image = gated.pushed("signed-approvals", "v7.0.0")
     place = gated.world.place("gates/signed-approvals")
     ecr = {"registryId": place.registry.account, "repositoryName": place.name}
@@ -100,7 +100,7 @@ def test_approvals(gated: Gated) -> None:
 
 def test_who_pushed_it_does_not_approve_it(gated: Gated) -> None:
     image = gated.pushed("approvals", "v1.1.0")
-    gated.world.reconcile("dev/gates/approvals")  # the trail tells who pushed: the developer, in a session called local
+    gated.world.reconcile("dev/gates/approvals")  # CloudTrail shows who pushed: the developer, in a session named local
     assert any(f.actor for f in gated.world.facts(image.digest, Kind.PUSHED))
     gated.about("approve", "approvals", image.digest, "local")
     assert gated.closed("approvals", "v1.1.0") == {"approvals": "waiting"}

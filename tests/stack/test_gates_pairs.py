@@ -1,4 +1,4 @@
-"""Gates in pairs, with the deployed handlers: neither opens for the other, in whatever order they open."""
+"""Gates in pairs, with the deployed handlers: neither opens the other, in whatever order they open."""
 
 from collections.abc import Callable, Iterator
 

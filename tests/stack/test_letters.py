@@ -1,4 +1,4 @@
-"""Dead letters on the local cloud, with the rights of people: a poison message becomes a letter, and goes."""
+"""Dead letters on the local cloud, with a person's permissions: a poison message becomes a letter, and is removed."""
 
 import json
 import shlex
@@ -19,7 +19,7 @@ ROLE = f"arn:aws:iam::111111111111:{RELEASE}"
 def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gated]:
     with gate_stack(tmp_path_factory.mktemp("letters")) as running:
         cloud = running.world.cloud
-        cloud.credentials(ROLE)  # makes the role, as an administrator has
+        cloud.credentials(ROLE)  # creates the role, as an administrator
         stacks = running.world.client("cloudformation").describe_stacks(StackName=cloud.stack)["Stacks"]
         arn = next(o["OutputValue"] for o in stacks[0]["Outputs"] if o["OutputKey"] == "PeoplePolicyArn")
         running.world.client("iam").attach_role_policy(RoleName=RELEASE.partition("/")[2], PolicyArn=arn)
@@ -29,7 +29,7 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gated]:
 
 @pytest.fixture
 def tallyman(door: Gated) -> Any:
-    """The command of somebody who holds the role."""
+    """The command, run by a session of the role."""
     cloud = door.world.cloud
     keys = {name.upper(): value for name, value in cloud.credentials(ROLE, session="ana").items()}
     environment = {"AWS_ENDPOINT_URL": cloud.url, "AWS_REGION": "us-east-2", "TALLYMAN_STACK": cloud.stack, **keys}
@@ -53,7 +53,7 @@ def test_a_poison_message_is_listed_replayed_and_discarded(door: Gated, tallyman
     (row,) = tallyman("letters", "replay", letter["letter"], "--because", "mended")
     assert row["done"], row
     door.world.settle()
-    (again,) = tallyman("letters", "list", "--queue", "push")  # the cause is not gone
+    (again,) = tallyman("letters", "list", "--queue", "push")  # the cause still exists
     assert again["letter"] != letter["letter"]
 
     (row,) = tallyman("letters", "discard", "--queue", "push", "--because", "sent by hand")

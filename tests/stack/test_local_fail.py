@@ -1,4 +1,4 @@
-"""`tallyman local fail`: one registry that fails, each way of it, as clients of its /v2/ and its API see it."""
+"""`tallyman local fail`: one registry fails in each supported way, observed by clients of its /v2/ and its API."""
 
 import http.client
 import json
@@ -70,7 +70,7 @@ def v2(cloud: Cloud, variable: str, method: str = "GET", path: str = "/v2/", **m
 
 
 def api(cloud: Cloud, region: str) -> int:
-    """The status of one call to the second account's ECR; the SDK's own retries are left out."""
+    """The status of one call to the second account's ECR, without the SDK's retries."""
     keys = cloud.credentials(SECOND)
     ecr = client_of(cloud.url, keys, "ecr", region, config=Config(retries={"total_max_attempts": 1}, read_timeout=2))
     try:

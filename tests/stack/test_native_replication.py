@@ -51,7 +51,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
 
 
 def replicate(world: Deployed, *prefixes: str) -> None:
-    """Sets the replication of the first registry, as its owner would."""
+    """Configure the replication of the first registry, as its owner would."""
     rule: dict[str, Any] = {"destinations": [{"region": r.region, "registryId": r.account} for r in (NEAR, FAR)]}
     rule["repositoryFilters"] = [{"filter": prefix, "filterType": "PREFIX_MATCH"} for prefix in prefixes]
     owner = world.client("ecr", role="arn:aws:iam::222222222222:role/admin")
@@ -139,7 +139,7 @@ def test_the_doctor_prints_the_rule_until_it_is_set_and_warns_of_removals(world:
 
 
 def audited(world: Deployed) -> list[Audited]:
-    """What an audit finds of repositories."""
+    """The audit's findings about repositories."""
     assert world.stack.clients is not None
     clients = cast(Clients, world.stack.clients())
     return list(Repositories(world.stack, EcrReplication(clients), EcrSettings(clients)).findings())

@@ -1,4 +1,4 @@
-"""After a full run with the most talkative logs no secret is anywhere: registry tokens, presigned addresses, keys."""
+"""After a full run with the most verbose logs no output contains a secret: registry tokens, presigned URLs, keys."""
 
 import base64
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ NAME = "rocketseat/widget-server"
 
 
 class Secrets:
-    """What the cloud hands out while this is in force, by kind."""
+    """Collects the secrets that the cloud issues while this is active, by kind."""
 
     def __init__(self) -> None:
         self.found: dict[str, set[str]] = {"token": set(), "address": set()}
@@ -36,7 +36,7 @@ class Secrets:
         return path
 
     def sessions(self) -> set[str]:
-        """Keys and tokens of all sessions that STS has given out."""
+        """Keys and tokens of all sessions that STS has issued."""
         backends: BackendDict[Any] = sts_backends
         roles = [
             role for account in backends.values() for backend in account.values() for role in backend.assumed_roles
@@ -58,7 +58,7 @@ def secrets() -> Iterator[Secrets]:
 
 
 def everything(world: Deployed) -> dict[str, str]:
-    """All text that is kept or sent: logs, facts, state, archive, notices, dead letters."""
+    """All text that is stored or sent: logs, facts, state, archive, notices, dead letters."""
     texts = {f"log {path.name}": path.read_text("utf-8", "replace") for path in logs(world)}
     dynamodb, s3 = world.client("dynamodb"), world.client("s3")
     for table in ("ledger", "state"):
@@ -81,12 +81,12 @@ def test_no_secret_is_in_a_log_a_fact_the_archive_or_a_notice(tmp_path: Path, se
     with deployed(tmp_path, scanner="clean", parameters={"LogLevel": "DEBUG"}) as world:
         world.push(b.multi_arch("quiet"), NAME, "v1.0.0")
         registries = world.stack.policy.environment("prod").registries
-        for number, how in enumerate(({"status": 503}, {"throttle": True}, {"after_bytes": 50})):  # what errors say
+        for number, how in enumerate(({"status": 503}, {"throttle": True}, {"after_bytes": 50})):  # error messages
             world.cloud.failures.set(registries[number % 2], Failure(**how))  # type: ignore[arg-type]
             world.push(b.image(f"fails {number}"), NAME, f"v1.1.{number}", settle=False)
             world.cloud.settle(10)
             world.cloud.failures.end()
-        world.push(b.image("foreign"), NAME, "v2.0.0", environment="prod")  # a stowaway, which a notice tells
+        world.push(b.image("foreign"), NAME, "v2.0.0", environment="prod")  # a stowaway, which causes a notice
         world.send("verify", '{"digest": "no digest"}')
         world.send("push", "no event")
         world.settle()

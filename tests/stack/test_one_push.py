@@ -1,4 +1,4 @@
-"""One push, all the way, through the deployed template: two accounts, two regions, real handlers."""
+"""One push, from event to release, through the deployed template: two accounts, two regions, real handlers."""
 
 import json
 from collections.abc import Iterator
@@ -81,7 +81,7 @@ def test_a_push_that_event_and_sweep_tell_is_one_row(world: Deployed) -> None:
         world.push(image, "rocketseat/late", "v1.0.0", settle=False)
         world.stack.reconcile({"repositories": ["dev/rocketseat/late"]})
         assert {f.via for f in world.facts(image.digest, Kind.PUSHED)} == {Via.RECONCILED}
-    world.settle()  # chaos is off: what was held back came late
+    world.settle()  # chaos is off: what was held back arrived late
     assert {f.via for f in world.facts(image.digest, Kind.PUSHED) if f.registry == world.place("x").registry} == {
         Via.RECONCILED,
         Via.EVENT,

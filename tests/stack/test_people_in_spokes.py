@@ -1,6 +1,6 @@
-"""People in another account: with PeoplePolicy alone, in the roles that the spoke's parameters let them be.
+"""People in another account: with only PeoplePolicy, in the roles that the spoke's parameters allow them to assume.
 
-The local cloud holds the roles to their policies and their trust, as IAM would.
+The local cloud enforces the roles' policies and trust, as IAM would.
 """
 
 import json
@@ -44,7 +44,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         stacks = running.client("cloudformation").describe_stacks(StackName=running.cloud.stack)["Stacks"]
         policy = next(o["OutputValue"] for o in stacks[0]["Outputs"] if o["OutputKey"] == "PeoplePolicyArn")
         for role in (READER, CHANGER, STRANGER):
-            running.cloud.credentials(role)  # makes the role, as an administrator has
+            running.cloud.credentials(role)  # creates the role, as an administrator
             running.client("iam").attach_role_policy(RoleName=role.rpartition("/")[2], PolicyArn=policy)
             running.cloud.permissions.held.add(role)
         yield running
@@ -52,7 +52,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
 
 @pytest.fixture
 def run(world: Deployed) -> Run:
-    """Runs a command with --json as somebody who holds the role: (exit status, its JSON)."""
+    """Run a command with --json as a session of the role: (exit status, its JSON)."""
 
     def as_role(role: str, *arguments: str) -> tuple[int, Any]:
         with mock.patch.dict(os.environ, world.cloud.credentials(role, session="ana")):
@@ -63,7 +63,7 @@ def run(world: Deployed) -> Run:
 
 
 def spoke(world: Deployed, role: str, name: str, region: str = "us-east-2") -> Any:
-    """ECR's client of somebody who holds `role` and became the role of people of this name in the spoke."""
+    """ECR's client of a session of `role` that assumed the spoke's role for people of this name."""
     keys = world.client("sts", role=role).assume_role(
         RoleArn=f"arn:aws:iam::{PROD}:role/{world.cloud.stack}-{name}", RoleSessionName="ana"
     )["Credentials"]
@@ -112,7 +112,7 @@ def test_a_reader_creates_no_repository_and_one_who_may_change_does(world: Deplo
     assert (status, told["state"], told["problem"]) == (0, "created", None)
     ecr = spoke(world, CHANGER, "spoke-people-change")
     text = ecr.get_repository_policy(repositoryName="guarded/new")["policyText"]
-    assert f"arn:aws:iam::{PROD}:role/{world.cloud.stack}-spoke-push" in text  # still the promoting role alone
+    assert f"arn:aws:iam::{PROD}:role/{world.cloud.stack}-spoke-push" in text  # still only the promoting role
     assert "people" not in text
 
 
@@ -181,7 +181,7 @@ def test_whoever_may_read_may_ask_the_doctor_and_what_they_can_not_see_gets_no_t
     status, found = run(READER, "doctor")
     assert status == 0, found
     unseen = [f for f in found if f["verdict"] == "unknown"]
-    assert {f["check"] for f in unseen} <= {"events"}  # where nothing was pushed yet
+    assert {f["check"] for f in unseen} <= {"events"}  # in a repository to which nothing was pushed yet
     assert all("no push is known yet" in f["found"] for f in unseen)
     seen = {f["found"].partition(": ")[0] for f in found if f["check"] == "repositories"}
     assert {f"{HUB}/us-east-2/shop/asked", f"{PROD}/us-east-2/shop/asked"} <= seen

@@ -1,6 +1,6 @@
-"""What a person may do with the stack's own policy for people: read, and ask; nobody can write a fact by hand.
+"""A person's permissions with the stack's policy for people: read, and send commands; nobody can write a fact.
 
-The local cloud evaluates the attached policy as IAM would; a session of the role is what a person has.
+The local cloud evaluates the attached policy as IAM would; a person has a session of the role.
 """
 
 import json
@@ -23,7 +23,7 @@ Client = Callable[[str], Any]
 @pytest.fixture(scope="module")
 def gated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gated]:
     with gate_stack(tmp_path_factory.mktemp("people")) as running:
-        running.world.cloud.credentials(ROLE)  # makes the role, as an administrator has
+        running.world.cloud.credentials(ROLE)  # creates the role, as an administrator
         iam = running.world.client("iam")
         iam.attach_role_policy(RoleName=RELEASE.partition("/")[2], PolicyArn=outputs(running)["PeoplePolicyArn"])
         running.world.cloud.permissions.held.add(ROLE)
@@ -32,7 +32,7 @@ def gated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gated]:
 
 @pytest.fixture
 def person(gated: Gated) -> Client:
-    """Clients of somebody who holds the role."""
+    """Clients of a session of the role."""
     keys = gated.world.cloud.credentials(ROLE, session="ana")
 
     def client(service: str) -> Any:
@@ -146,7 +146,7 @@ def test_the_policy_for_people_names_no_writing_action_but_asking(gated: Gated) 
     assert {a for a in actions if not a.partition(":")[2].startswith(reading)} == {
         "sqs:SendMessage",
         "lambda:InvokeFunction",
-        "sqs:ReceiveMessage",  # of dead letters alone: test_letters
+        "sqs:ReceiveMessage",  # only of dead letters: test_letters
         "sqs:ChangeMessageVisibility",
         "sts:AssumeRole",  # of the roles for people in spokes: test_people_in_spokes
     }

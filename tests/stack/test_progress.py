@@ -1,4 +1,4 @@
-"""Promotions that can't go through at once, on the deployed stack: regions that fail, workers that are killed."""
+"""Promotions that can't finish at once, on the deployed stack: regions that fail, workers that are killed."""
 
 import threading
 import time
@@ -36,7 +36,7 @@ def fail(world: Deployed, number: int, **how: object) -> None:
 
 
 def tagged(world: Deployed, name: str) -> list[bool]:
-    """Whether each registry of prod has v1.0.0, by what is in the store: nobody is asked who may be down."""
+    """Whether each registry of prod has v1.0.0, read from the store: a failing registry can't be asked."""
     found = []
     for place in world.stack.policy.environment("prod").repositories(name):
         try:
@@ -49,7 +49,7 @@ def tagged(world: Deployed, name: str) -> list[bool]:
 
 
 def wait_for(true: Callable[[], object]) -> None:
-    """Until it is true; the cloud tells whenever something has happened."""
+    """Wait until it is true; checked whenever something happens in the cloud."""
     ends = time.monotonic() + 60
     while not true():
         assert time.monotonic() < ends
@@ -75,7 +75,7 @@ def test_a_region_that_fails_leaves_no_tag_anywhere_until_it_is_back(
     assert decision.deciding is not None
     assert str(world.stack.policy.environment("prod").registries[number - 1]) in decision.deciding.reason
     other = world.place(name, "prod", 3 - number)
-    world.cloud.ecr.resolve(other.registry, name, image.digest)  # raises where it is not there: staged all the same
+    world.cloud.ecr.resolve(other.registry, name, image.digest)  # raises if it is missing: it was staged all the same
     world.cloud.failures.end()
     world.reconcile(f"dev/{name}")
     assert until(lambda: tagged(world, name) == [True, True], "not promoted", world.cloud)

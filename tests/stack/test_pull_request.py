@@ -1,4 +1,4 @@
-"""The steps for GitHub and GitLab, run as they stand, on a local cloud; the hosts' APIs answer over real HTTP."""
+"""The steps for GitHub and GitLab, run unchanged, on a local cloud; the hosts' APIs answer over real HTTP."""
 
 import json
 import os
@@ -24,7 +24,7 @@ TWO = "environments: {dev: {registries: [111111111111/us-east-2]}, prod: {regist
 
 
 class Host:
-    """Comments of one pull request, as GitHub's and GitLab's APIs hold them."""
+    """Comments of one pull request, as GitHub's and GitLab's APIs store them."""
 
     def __init__(self) -> None:
         self.comments: list[dict[str, Any]] = [{"id": 7, "body": "of another workflow"}]
@@ -51,7 +51,7 @@ class Host:
 
 @contextmanager
 def listening(host: Host) -> Iterator[str]:
-    """Its address."""
+    """Serve; yield the address."""
 
     class Handler(BaseHTTPRequestHandler):
         def _any(self) -> None:
@@ -67,7 +67,7 @@ def listening(host: Host) -> Iterator[str]:
         do_GET = do_POST = do_PATCH = _any
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Silent."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -89,7 +89,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A clone whose policy differs from that of its last commit, and a `tallyman` on the path."""
+    """A clone whose policy differs from that of its last commit, and a `tallyman` on the PATH."""
     folder = tmp_path / "checkout"
     folder.mkdir()
     git = [
@@ -115,7 +115,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def run(script: str, checkout: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Runs a step's script as the host does, with the local cloud's credentials."""
+    """Run a step's script as the host does, with the local cloud's credentials."""
     paths = os.pathsep.join(str(ROOT / folder) for folder in ("layers/core/src", "cli", "local"))
     path = f"{checkout.parent / 'bin'}{os.pathsep}{os.environ['PATH']}"
     given = {**os.environ, "PYTHONPATH": paths, "PATH": path, "POLICY": "tallyman.yaml", "BASE": "HEAD", **variables}
@@ -142,7 +142,7 @@ def test_the_action_comments_once_and_changes_its_own_comment(world: Deployed, c
             "GH_TOKEN": "secret",
         }
         first = run(script, checkout, **variables)
-        assert first.returncode == 1, first.stderr  # the image is not in: it waits for its scan
+        assert first.returncode == 1, first.stderr  # the image is not promoted: it waits for its scan
         _, ours = host.comments
         assert "```diff" in ours["body"]
         assert f"### Why `dev/{NAME}:v1.0.0` → `prod`" in ours["body"]

@@ -1,4 +1,4 @@
-"""The terminal sessions of README.md and README.pt-BR.md: they run as they stand there, and print what stands there."""
+"""The terminal sessions of README.md and README.pt-BR.md run unchanged, and print what the pages show."""
 
 import pytest
 from tools import session

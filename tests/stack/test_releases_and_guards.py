@@ -1,4 +1,4 @@
-"""On the deployed stack: roll-back, recall and prevention, as people type them and as registries enforce them."""
+"""On the deployed stack: roll-back, recall and push protection, as people type them and as registries enforce them."""
 
 import json
 from collections.abc import Iterator
@@ -51,7 +51,7 @@ def test_only_promotions_and_the_break_glass_role_push_into_prod(world: Deployed
         world.client("ecr", role=role).initiate_layer_upload(repositoryName=NAME)
     there = world.client("ecr", role="arn:aws:iam::222222222222:role/break-glass")
     assert there.initiate_layer_upload(repositoryName=NAME)["uploadId"]
-    assert world.client("ecr").initiate_layer_upload(repositoryName=NAME)["uploadId"]  # dev is open
+    assert world.client("ecr").initiate_layer_upload(repositoryName=NAME)["uploadId"]  # dev is unrestricted
 
 
 def test_reconcile_finds_a_repository_that_is_open_to_pushes(world: Deployed) -> None:

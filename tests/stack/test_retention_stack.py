@@ -1,4 +1,4 @@
-"""Retention through the deployed template: ECS, Lambda and Batch of moto say what runs; the role that may removes."""
+"""Retention through the deployed template: moto's ECS, Lambda and Batch report usage; only one role removes."""
 
 import json
 from collections.abc import Iterator
@@ -141,7 +141,7 @@ def test_what_a_cluster_of_eks_runs_stays_and_one_that_can_not_be_read_refuses(
 
 @contextmanager
 def known(server: KubernetesServer, where: EcrRegistry) -> Iterator[None]:
-    """EKS of moto knows the cluster meanwhile, at the server's address."""
+    """moto's EKS has the cluster, at the server's address, until the block ends."""
     clusters = eks_backends[where.account][where.region].clusters
     made = Cluster(server.cluster, "arn:aws:iam::0:role/cluster", {}, where.account, where.region, "aws")
     made.endpoint, made.certificate_authority = server.url, server.described["certificateAuthority"]

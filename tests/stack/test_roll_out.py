@@ -1,4 +1,4 @@
-"""A release moves what runs, by digest: ECS services and Lambda functions of two regions, through the stack."""
+"""A release updates running services by digest: ECS services and Lambda functions of two regions, through the stack."""
 
 import json
 from collections.abc import Iterator
@@ -128,7 +128,7 @@ def test_a_service_moves_in_every_region_in_order_and_back_everywhere_when_one_f
 
 
 def failing_in(service: str, reason: str, region: str) -> Any:
-    """Deployments of the service fail in one region only."""
+    """Make deployments of the service fail in one region only."""
     from contextlib import contextmanager
 
     @contextmanager
@@ -148,7 +148,7 @@ def test_a_function_gets_the_image_of_its_architecture_and_a_failed_update_moves
         assert live(world, region).endswith(f"@{arm.digest}")
     with failing_in("resizer", "the image is not valid", REGIONS[0]):
         world.push(b.multi_arch("resizer-two"), FUNCTION, next(VERSIONS))
-        # a look that found the lease taken comes again later, which `settle` does not wait for
+        # a reaction that found the lease taken is retried later, which `settle` does not wait for
         toy.wait_for(lambda: outcomes(world, FUNCTION)[-1] == (f"{ACCOUNT}/{REGIONS[0]}", "failed"))
     for region in REGIONS:
         assert live(world, region).endswith(f"@{arm.digest}")
@@ -188,7 +188,7 @@ def test_a_release_whose_event_was_lost_is_rolled_out_by_reconcile(world: Deploy
 
 def test_who_may_not_change_a_function_is_refused_as_iam_says_it(world: Deployed) -> None:
     role = f"arn:aws:iam::{ACCOUNT}:role/reader"
-    world.cloud.credentials(role)  # makes it
+    world.cloud.credentials(role)  # creates it
     arn = f"arn:aws:lambda:{REGIONS[0]}:{ACCOUNT}:function:resizer"
     allowed = {"Effect": "Allow", "Action": "lambda:GetFunction", "Resource": arn}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
@@ -236,7 +236,7 @@ def test_lambda_may_pull_from_what_a_promotion_made_and_where_it_may_not_the_rol
         assert item.data["status"] == "failed"
         assert "Lambda does not have permission to access the ECR image" in item.data["reason"]
         assert [live(world, region) for region in REGIONS] == before
-        # who may set the repository's policy, as an administrator may, has Lambda add what it needs
+        # Lambda adds the permission it needs if the caller may set the repository's policy, as an administrator may
         functions = world.client("lambda", REGIONS[1], ADMIN)
         image = f"{ACCOUNT}.dkr.ecr.{REGIONS[1]}.amazonaws.com/{FUNCTION}:{version}"
         functions.update_function_code(FunctionName="resizer", ImageUri=image)
@@ -247,7 +247,7 @@ def test_lambda_may_pull_from_what_a_promotion_made_and_where_it_may_not_the_rol
 
 
 def boto3_name(operation: str) -> str:
-    """`UpdateAlias` as boto3 calls it."""
+    """`UpdateAlias` as boto3 names the call."""
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in operation).lstrip("_")
 
 

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.sam, pytest.mark.docker, pytest.mark.heavy]
 ARCHITECTURE = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
 BASE_IMAGE = f"public.ecr.aws/lambda/python:3.13-{ARCHITECTURE}"
 EVENTS = {
-    # event: what the function must have written, as `make invoke` tells it
+    # event: what the function must have written, as `make invoke` prints it
     "record_push/push": ["facts: pushed", "facts: child_of", "state: v1.0.0-abc1234"],
     "record_push/push-ten": ["facts: pushed"],
     "record_push/push-doubled": ["facts: pushed"],
@@ -40,7 +40,7 @@ def answers(*command: str) -> bool:
 
 @pytest.fixture(scope="module", autouse=True)
 def built() -> None:
-    """A build of the functions for this machine, made anew."""
+    """A new build of the functions for this machine."""
     if not answers("docker", "version"):
         pytest.skip("no Docker engine answers")
     if not answers("docker", "image", "inspect", BASE_IMAGE):
@@ -55,7 +55,7 @@ def built() -> None:
 
 
 def outside() -> dict[str, str]:
-    """Our environment without what leads to another local cloud."""
+    """Our environment without the variables that point to another local cloud."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("TALLYMAN_", "AWS_"))}
     return {**kept, "PYTHONPATH": "tests"}
 

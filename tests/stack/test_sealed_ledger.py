@@ -1,4 +1,4 @@
-"""The seal on the local cloud: reconcile writes it under its own role, a person with the people's policy proves it."""
+"""The seal on the local cloud: reconcile writes it in its own role, a person with the people's policy verifies it."""
 
 import json
 import os

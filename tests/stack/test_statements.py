@@ -1,6 +1,6 @@
-"""Statements of roles that no other test of the stack needs: without each of them a call of its role is refused.
+"""Statements of roles that no other stack test needs: without each of them a call of its role is refused.
 
-`make least-privilege` adds up what all tests of the stack needed; what it lists belongs here, or goes.
+`make least-privilege` combines what all stack tests needed; a statement that it lists needs a test here, or is deleted.
 """
 
 from collections.abc import Callable, Iterator
@@ -49,7 +49,7 @@ def queue(name: str) -> Call:
 
 
 def put_image(world: Deployed, ecr: Any) -> object:
-    """Pushes the image that is there under another tag."""
+    """Push an existing image under another tag."""
     return ecr.put_image(repositoryName=NAME, imageManifest=b.image("there").root.raw.decode(), imageTag="moving-on")
 
 
@@ -67,7 +67,7 @@ def findings(world: Deployed, ecr: Any) -> object:
 
 
 def tasks(account: str) -> Call:
-    """Looks at a task of the account."""
+    """Describe a task of the account."""
     arn = f"arn:aws:ecs:us-east-2:{account}:task/shop/{'0' * 32}"
     return lambda _, ecs: ecs.describe_tasks(cluster="shop", tasks=[arn])
 
@@ -125,7 +125,7 @@ CASES: dict[tuple[str, str], tuple[str, Call]] = {
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    """An image in both registries, which sign what is pushed by a profile."""
+    """An image in both registries, which sign pushes by a profile."""
     with deployed(tmp_path_factory.mktemp("statements"), POLICY, parameters=PARAMETERS) as running:
         for environment in ("dev", "prod"):
             running.push(b.image("there"), NAME, "v1.0.0", environment=environment)
@@ -133,7 +133,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
             profile = f"arn:aws:signer:us-east-2:{account}:/signing-profiles/release"
             admin = running.client("ecr", role=f"arn:aws:iam::{account}:role/admin")
             admin.put_signing_configuration(signingConfiguration={"rules": [{"signingProfileArn": profile}]})
-        running.cloud.credentials(f"arn:aws:iam::{HUB}:role/auditor")  # makes the role
+        running.cloud.credentials(f"arn:aws:iam::{HUB}:role/auditor")  # creates the role
         stacks = running.client("cloudformation").describe_stacks(StackName=running.cloud.stack)["Stacks"]
         policy = next(o["OutputValue"] for o in stacks[0]["Outputs"] if o["OutputKey"] == "PeoplePolicyArn")
         running.client("iam").attach_role_policy(RoleName="auditor", PolicyArn=policy)
@@ -149,7 +149,7 @@ def of_stack(world: Deployed, role: str) -> tuple[str, str]:
 
 
 def refusal(call: Call, world: Deployed, client: Any) -> str | None:
-    """What IAM says; None where it lets the call through, whatever becomes of it."""
+    """IAM's refusal; None if it allows the call, whatever its result."""
     try:
         call(world, client)
     except ClientError as error:

@@ -1,4 +1,4 @@
-"""The page of a local cloud: the deployed stack, real tables, and a button that runs the command itself."""
+"""The page of a local cloud: the deployed stack, real tables, and a button that runs the real command."""
 
 import json
 from collections.abc import Iterator

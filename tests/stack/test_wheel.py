@@ -1,4 +1,4 @@
-"""The wheel in an environment of its own, outside the checkout: what it holds is enough for the local cloud."""
+"""The wheel in its own environment, outside the checkout: its contents are enough for the local cloud."""
 
 import re
 import subprocess
@@ -19,7 +19,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment with the wheel; its dependencies are those of the tests' environment, but none of the
+    """A virtual environment with the wheel; its dependencies are those of the tests' environment, without the
     checkout's packages."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
@@ -105,7 +105,7 @@ def third_party(folder: str) -> set[str]:
 
 
 def named(requirements: list[str]) -> set[str]:
-    """The distributions, those of an extra of ours that is named among them."""
+    """The distributions that the requirements name, including those of our own extras."""
     own = [extra for text in requirements for extra in re.findall(r"^tallyman-ecr\[(\w+)\]", text)]
     names = {re.split(r"[\[><=; ]", text)[0].lower().replace("_", "-") for text in requirements}
     return names.union(*(named(PROJECT["optional-dependencies"][extra]) for extra in own))
@@ -119,7 +119,7 @@ def test_what_is_imported_is_a_dependency_or_in_an_extra(folder: str, extras: li
     allowed = named(PROJECT["dependencies"])
     allowed |= {name for extra in extras for name in named(PROJECT["optional-dependencies"][extra])}
     allowed |= {"botocore", "responses", "markupsafe"}  # of boto3, moto and Jinja2
-    allowed |= {"pytest", "apig-wsgi"}  # the fixture is for who has pytest, the page's handler for page.yaml's layer
+    allowed |= {"pytest", "apig-wsgi"}  # the fixture is for users with pytest, the page's handler for page.yaml's layer
     assert third_party(folder) - allowed == set()
 
 

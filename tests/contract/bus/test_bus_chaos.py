@@ -1,4 +1,4 @@
-"""Bad delivery on purpose: lost, doubled, late and out of order, the same way for the same seed."""
+"""Delivery faults on purpose: lost, doubled, late and reordered events, identical for the same seed."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Resource policies are read as IAM reads them."""
+"""Resource policies are evaluated as IAM evaluates them."""
 
 from types import SimpleNamespace
 from typing import Any

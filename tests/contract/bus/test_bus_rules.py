@@ -1,4 +1,4 @@
-"""The local bus carries events as EventBridge does, through rules, targets and policies that stand in moto."""
+"""The local bus delivers events as EventBridge does, by the rules, targets and policies in moto."""
 
 import json
 from collections.abc import Iterator
@@ -71,7 +71,7 @@ def test_a_forwarded_event_is_not_forwarded_again(bus: Bus) -> None:
     bus.emit(toy.push_event(SPOKE.account, SPOKE.region), SPOKE.account, SPOKE.region)
     assert bodies("toy-far") == []
     own = toy.push_event(HUB.account, HUB.region)
-    bus.emit(own, HUB.account, HUB.region, "toy")  # put there itself, it makes its one hop
+    bus.emit(own, HUB.account, HUB.region, "toy")  # PutEvents on the second bus: one hop is still allowed
     assert bodies("toy-far") == [own]
 
 
@@ -153,7 +153,7 @@ def test_a_target_gets_what_its_input_says(bus: Bus, target: dict[str, Any], exp
 def test_put_events_says_which_entries_are_wrong(bus: Bus) -> None:
     good = {"Source": "my.application", "DetailType": "ECR Image Action", "Detail": '{"a": 1}'}
     bad = [{**good, "Detail": "no json"}, {**good, "Detail": "[]"}, {"Source": "x", "DetailType": "y"}]
-    bad += [{**good, "Source": "aws.ecr"}]  # only AWS itself
+    bad += [{**good, "Source": "aws.ecr"}]  # only AWS itself may use this source
     answer = bus.put_events([good, *bad], HUB.account, HUB.region, now="2026-11-16T01:54:34Z")
     assert answer["FailedEntryCount"] == 4
     codes = [entry.get("ErrorCode") for entry in answer["Entries"]]

@@ -1,5 +1,5 @@
-"""A copy that dies at any of its requests, and is run again: the same end, nothing doubled, nothing read again that
-was there; and of several targets each for itself."""
+"""A copy that dies at any of its requests and runs again has the same result, doubles nothing and re-reads nothing that
+is already there; each of several targets is independent."""
 
 import json
 import math
@@ -23,13 +23,13 @@ from tallyman.services.copying.progress import CopyProgress
 
 NAME = "team/app"
 PART = image("a")
-LISTED = sbom(PART, "listed")  # a referrer that is a child of the index as well
+LISTED = sbom(PART, "listed")  # a referrer that is also a child of the index
 BUILT = index(PART, LISTED)
 ABOUT = (signature(BUILT), sbom(BUILT))
 
 
 class Dying(HttpClient):
-    """The process dies before it sends the n-th request, or after that was done; 0: never."""
+    """Kills the process before its n-th request is sent, or after it was served; 0: never."""
 
     def __init__(self, n: int = 0, when: str = "before") -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class Dying(HttpClient):
 
 
 class Registries:
-    """A source, and two targets without the API for referrers."""
+    """A source, and two targets without the referrers API."""
 
     def __init__(self, stack: ExitStack) -> None:
         self.source, self.target, self.other = (stack.enter_context(oci_server()) for _ in range(3))
@@ -84,7 +84,7 @@ class Registries:
             wire.close()
 
     def listed(self, server: OciServer, subject: Built = BUILT) -> list[str]:
-        """The entries of the list of referrers, as they stand there."""
+        """The entries of the referrers list, in their order."""
         repo = server.repo(NAME)
         raw, _ = repo.manifests.get(repo.tags.get(f"sha256-{subject.digest.hex}", ""), (b'{"manifests": []}', ""))
         return sorted(entry["digest"] for entry in json.loads(raw)["manifests"])
@@ -93,7 +93,7 @@ class Registries:
         return server.repo(NAME).tags.get("v1") == BUILT.digest and self.holds(server)
 
     def holds(self, server: OciServer) -> bool:
-        """Everything but the tag."""
+        """Assert that the target has everything except the tag."""
         repo = server.repo(NAME)
         everything = (BUILT, *ABOUT)
         return (
@@ -123,7 +123,7 @@ def test_a_death_at_any_request_and_then_again_ends_the_same(when: str) -> None:
                 world.run(Dying(n, when))
             except Crash:
                 deaths += 1
-            if any("v1" in server.repo(NAME).tags for server in world.targets):  # a tag comes last, over all targets
+            if any("v1" in server.repo(NAME).tags for server in world.targets):  # tags come last, across all targets
                 assert all(world.holds(server) for server in world.targets), n
             lacking = {str(d) for built in (BUILT, *ABOUT) for d in built.blobs}
             lacking = {d for d in lacking if any(d not in server.repo(NAME).blobs for server in world.targets)}

@@ -1,4 +1,4 @@
-"""`tallyman copy` as people run it, between registries: what it does, says and ends with."""
+"""`tallyman copy` between registries as a user runs it: its effects, output and exit status."""
 
 import base64
 import hashlib

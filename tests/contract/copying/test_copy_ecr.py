@@ -1,4 +1,4 @@
-"""`tallyman copy` between ECRs, by the names of the policy's environments, by their ports, and by AWS's hosts."""
+"""`tallyman copy` between ECRs, addressed by environment, by port, and by AWS's host names."""
 
 import base64
 import json

@@ -1,5 +1,5 @@
-"""`tallyman copy` against registries as they are: the manners of registry.k8s.io, ghcr.io, Artifactory, Harbor, GitLab,
-Quay and Docker Hub, and of sources that mean harm."""
+"""`tallyman copy` against registries as they behave: the peculiarities of registry.k8s.io, ghcr.io, Artifactory,
+Harbor, GitLab, Quay and Docker Hub, and hostile sources."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def elsewhere(server: OciServer, path: str) -> Trouble:
 
 
 def put(server: OciServer, document: dict[str, Any], tag: str = "", kind: str = INDEX) -> Digest:
-    """A manifest as it is, without anything beneath it."""
+    """Store a manifest as it is, without its children and blobs."""
     raw = json.dumps(document).encode()
     digest = Digest.of(raw)
     server.repo("team/app").manifests[str(digest)] = raw, kind
@@ -101,7 +101,7 @@ def test_a_registry_of_the_internet_sends_us_to_no_private_address(
         assert "--private-redirects" in done["error"]
 
 
-# --- what is asked for in passing
+# --- requests beside the copy
 
 
 @pytest.mark.parametrize("status", REFUSALS)
@@ -344,7 +344,7 @@ def test_a_list_that_a_tag_names_travels_with_its_subject_and_as_no_image(
 def test_an_index_that_lists_layers_is_copied_with_them(
     source: OciServer, target: OciServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """BuildKit's cache without image-manifest=true."""
+    """The index is BuildKit's cache without image-manifest=true."""
     layers = {str(Digest.of(raw)): raw for raw in (b"layer one", b"layer two")}
     config = b'{"layers": []}'
     types = [*(["application/vnd.oci.image.layer.v1.tar+gzip"] * 2), "application/vnd.buildkit.cacheconfig.v0"]
@@ -355,7 +355,7 @@ def test_an_index_that_lists_layers_is_copied_with_them(
     ]
     digest = put(source, {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}, "cache")
     copied(capsys, f"{source.host}/team/app:cache", f"oci:{tmp_path}/layout:cache")
-    target.repo("team/app").manifests.update(dict.fromkeys(blobs, (b"", "")))  # the test's server asks for children
+    target.repo("team/app").manifests.update(dict.fromkeys(blobs, (b"", "")))  # the test server requires children
     copied(capsys, f"oci:{tmp_path}/layout:cache", f"{target.host}/team/app")
     assert target.repo("team/app").tags["cache"] == digest
     assert all(target.repo("team/app").blobs[d] == raw for d, raw in blobs.items())
@@ -415,7 +415,7 @@ def test_a_location_that_is_not_the_registrys_is_refused_and_both_are_named(
     assert f"http://{target.host}" in error
 
 
-# --- what is not there
+# --- missing content
 
 
 def test_a_source_that_is_not_there_is_no_success(

@@ -1,4 +1,5 @@
-"""Images of every kind over HTTP, in any mixture: what arrives is the same to the byte, and comes from nowhere else."""
+"""Images of every kind over HTTP, in any combination: the copy is identical byte by byte, and no other host is
+contacted."""
 
 import math
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ ZSTD = replace(layer("zstd"), media_type="application/vnd.oci.image.layer.v1.tar
 
 @pytest.fixture
 def servers() -> Iterator[list[OciServer]]:
-    """A source, two targets, and one that nobody names but a manifest."""
+    """A source, two targets, and a server that only a manifest names."""
     with ExitStack() as stack:
         yield [stack.enter_context(oci_server()) for _ in range(4)]
 

@@ -1,4 +1,4 @@
-"""Large layers by `tallyman copy`: a run that is killed is gone on with by the next, wherever the layer goes."""
+"""Large layers by `tallyman copy`: the next run resumes a killed one, for each kind of target."""
 
 import fcntl
 import json
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("home")
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A mebibyte is large already."""
+    """Treat one mebibyte as large."""
     monkeypatch.setattr(transports, "LARGE", MIB)
     monkeypatch.setattr(large_uploads, "PART", 2 * MIB)
 
@@ -42,7 +42,7 @@ def kept(tmp_path: Path) -> list[Path]:
 
 
 def killed(source: OciServer, target: OciServer, part: int) -> None:
-    """A run that is killed in the middle of this part."""
+    """Run the copy and kill it in the middle of this part."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     words = [f"{source.host}/team/app:v1", f"{target.host}/team/app"]
     process = subprocess.Popen([sys.executable, "-c", PROGRAM, *words], env=environment)
@@ -101,7 +101,7 @@ def test_a_part_that_is_refused_is_overcome_in_the_same_run(
     target.on("PATCH", "/blobs/uploads/", Trouble(status=status))
     assert again(source, target) == 0
     assert target.repo("team/app").blobs[str(LAYER.digest)] == LAYER.raw
-    assert sum(length for _, length in target.parts) == SIZE  # in parts again, not whole
+    assert sum(length for _, length in target.parts) == SIZE  # uploaded in parts again, not in one piece
     assert kept(tmp_path) == []
 
 
@@ -188,7 +188,7 @@ def test_a_killed_run_to_ecr_is_gone_on_with_too(
     assert 8 * MIB <= json.loads(file.read_text())["data"]["offset"] < 9 * MIB
     before = source.bytes_out
     assert run(words) == 0
-    assert source.bytes_out - before < 15 * MIB  # of 20, and what lay in buffers
+    assert source.bytes_out - before < 15 * MIB  # of 20 parts, plus what was in buffers
     held = ecr.client(PROD).batch_get_image(repositoryName="team/app", imageIds=[{"imageTag": "big"}])
     assert held["images"][0]["imageId"]["imageDigest"] == big.digest
     assert kept(tmp_path) == []

@@ -1,4 +1,4 @@
-"""`--all-tags` and referrers that came later, to images that are there already; and what that costs."""
+"""`--all-tags` and referrers that arrive later, for images that are already there; and the cost."""
 
 import json
 from typing import Any
@@ -35,7 +35,7 @@ def copied(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0)
 
 
 def enter(server: OciServer, made: Built, subject: str, *before: Built) -> None:
-    """As a client of a registry without the API pushes a referrer."""
+    """Add a referrer as a client of a registry without the referrers API does."""
     server.push("team/app", made)
     kind = "application/vnd.oci.image.index.v1+json"
     entries = [{"mediaType": m.root.media_type, "digest": str(m.digest), "size": len(m.raw)} for m in (*before, made)]
@@ -59,7 +59,7 @@ def test_between_ecrs_a_later_signature_travels_and_the_lists_are_all_that_is_as
     assert done["targets"][0]["pushed"] == [signature(subject).digest]
     ecr.trail.clear()
     assert copied(capsys, *everything)["images"] == []
-    assert ecr.trail == []  # lists are not events of the trail's
+    assert ecr.trail == []  # CloudTrail does not record list calls
 
 
 @pytest.mark.parametrize("subject", [BUILTS["v1"], CHILD])

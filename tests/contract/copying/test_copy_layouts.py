@@ -1,4 +1,4 @@
-"""`tallyman copy` from and to OCI layouts: folders, ours and skopeo's."""
+"""`tallyman copy` from and to OCI layouts: folders written by us and by skopeo."""
 
 import json
 import shutil
@@ -55,7 +55,7 @@ def test_what_the_index_of_a_layout_lacks_is_entered_by_the_next_copy(
     listed = tmp_path / "images/index.json"
     whole = listed.read_bytes()
     assert {e["digest"] for e in json.loads(whole)["manifests"]} == {BUILT.digest, signed.digest}
-    listed.unlink()  # a copy died after it wrote the manifests, before it entered them
+    listed.unlink()  # a copy died after it wrote the manifests and before it listed them in the index
     done = copied(capsys, *arguments)
     assert listed.read_bytes() == whole
     assert done["targets"][0]["uploaded"] == []

@@ -1,4 +1,4 @@
-"""`tallyman copy` against more manners of registries: other statuses, other orders, other words for the same."""
+"""`tallyman copy` against more peculiarities of registries: other statuses, orders and spellings."""
 
 import json
 from pathlib import Path
@@ -96,7 +96,7 @@ def test_several_scopes_are_asked_for_one_by_one(source: OciServer, target: OciS
     assert path.count("scope=") == 2
 
 
-# --- what is not there
+# --- missing content
 
 
 @pytest.mark.parametrize("code", ["NOT_FOUND", "NAME_UNKNOWN", "BLOB_UNKNOWN", "RESOURCE_NOT_FOUND", None])
@@ -113,7 +113,7 @@ def test_404_is_not_there_whatever_its_words(
     assert "v2" in done["error"]
 
 
-# --- what is asked for in passing
+# --- requests beside the copy
 
 
 @pytest.mark.parametrize("status", PASSING)
@@ -251,7 +251,7 @@ def test_pages_of_referrers_are_read_to_their_end(source: OciServer, target: Oci
     assert all(str(made.digest) in target.repo("team/app").manifests for made in (one, two))
 
 
-# --- odd values in documents
+# --- unusual values in documents
 
 
 @pytest.mark.parametrize("key", ["annotations", "platform", "urls", "data", "artifactType"])

@@ -1,4 +1,4 @@
-"""PutImage keeps to a registry's budget, which the workers of a promotion share."""
+"""PutImage stays within a registry's rate limit, which all workers of a promotion share."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +18,7 @@ from tallyman.settings import Settings
 
 
 class Budgets:
-    """Stands for `Pace`: what rates there are, and after how many requests each wait began."""
+    """Replaces `Pace`: the rates in use, and the number of requests before each wait."""
 
     def __init__(self, script: Scripted) -> None:
         self.script, self.rates = script, list[float]()

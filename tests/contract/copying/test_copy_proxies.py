@@ -1,4 +1,4 @@
-"""`tallyman copy` between registries that speak TLS, and through the proxies that the environment names."""
+"""`tallyman copy` between registries over TLS, and through the proxies that the environment names."""
 
 import base64
 import os
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("home")
 
 @dataclass
 class Registries:
-    """Two registries that only the proxy finds, and one of this machine."""
+    """Two registries that only the proxy can reach, and one on this machine."""
 
     source: OciServer
     target: OciServer
@@ -37,7 +37,7 @@ class Registries:
 
     @property
     def tunnels(self) -> set[str]:
-        """What was asked for with CONNECT."""
+        """The targets of CONNECT requests."""
         return {target for method, target in self.proxy.asked if method == "CONNECT"}
 
 
@@ -116,7 +116,7 @@ def test_who_is_in_no_proxy_is_asked_directly(
 ) -> None:
     monkeypatch.setenv("no_proxy", "example")
     done = copied(capsys, f"{FROM}/team/app:v1", f"{TO}/team/app", status=1)
-    assert f"no answer from {TO}" in done["targets"][0]["error"]  # no resolver knows it
+    assert f"no answer from {TO}" in done["targets"][0]["error"]  # no resolver knows this name
     assert world.tunnels == {f"{FROM}:443"}
 
 
@@ -164,5 +164,5 @@ def test_a_certificate_of_somebody_else_is_said(world: Registries, capsys: pytes
     done = copied(capsys, "other.test/team/app:v1", f"{TO}/team/app", status=1)
     assert "other.test:443 has a certificate that this machine does not trust" in done["error"]
     assert "not valid for 'other.test'" in done["error"]
-    assert len(world.proxy.asked) == 1  # it is the same a moment later
+    assert len(world.proxy.asked) == 1  # the same a moment later
     assert world.source.requests == []

@@ -1,4 +1,4 @@
-"""Copies between registries over HTTP: what each ugly answer comes to, and who is told our credentials."""
+"""Copies between registries over HTTP: the result of each unusual answer, and which hosts receive our credentials."""
 
 import math
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ NAME = "team/app"
 
 
 class Registries:
-    """A source, two targets, and the ways to them."""
+    """A source, two targets, and the transports to them."""
 
     def __init__(self, stack: ExitStack) -> None:
         self.source, self.target, self.other = (stack.enter_context(oci_server()) for _ in range(3))
@@ -52,7 +52,7 @@ class Registries:
 
 @pytest.fixture(params=["near", "far"])
 def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registries]:
-    """With registries that are near, and that count as far away: then the source is read ahead."""
+    """Registries nearby, and registries that count as far away: then the source is read ahead."""
     monkeypatch.setattr(copy, "FAR", -1.0 if request.param == "far" else 60.0)
     with ExitStack() as stack:
         yield Registries(stack)
@@ -105,7 +105,7 @@ def test_a_broken_read_goes_on_where_it_was_and_reads_nothing_twice(world: Regis
     world.source.on("GET", reading(built), Trouble(cut=3_000_000, gently=True))
     assert isinstance(world.copy(built)[0], Staged)
     read = world.source.bytes_out - sum(len(m.raw) for m in built.manifests.values())
-    assert read <= sum(map(len, built.blobs.values())) + 2_000  # the list of referrers
+    assert read <= sum(map(len, built.blobs.values())) + 2_000  # the referrers list
 
 
 def test_an_upload_whose_answer_was_lost_is_not_sent_again(world: Registries) -> None:
@@ -197,7 +197,7 @@ def test_basic_credentials_are_sent_where_they_are_asked_for(world: Registries) 
     assert isinstance(world.copy(BUILT)[0], Staged)
     assert world.source.authorizations[0] is None
     assert {*world.source.authorizations} == {None, Login("me", "secret").basic}
-    assert world.source.authorizations.count(None) <= 2  # and who was on the way when the registry said so
+    assert world.source.authorizations.count(None) <= 2  # and those that were in flight when the registry said so
     assert set(world.target.authorizations) == {None}
 
 
@@ -254,7 +254,7 @@ def test_referrers_travel_with_and_without_the_api(world: Registries, api: bool,
     way, origin = world.way("pull,push"), repository_at(world.source.host, NAME)
     world.source.referrers_api, world.target.referrers_api = api, target_api
     world.source.push(NAME, built, "v1")
-    for made in (signed, listed):  # as a client pushes them: with the fallback tag where there is no API
+    for made in (signed, listed):  # as a client pushes them: with the fallback tag where the referrers API is missing
         world.source.repo(NAME).blobs.update({str(d): raw for d, raw in made.blobs.items()})
         way.put_manifest(origin, made.root)
     [outcome] = world.copy(built)

@@ -1,4 +1,4 @@
-"""The program of `tallyman copy`: what it loads, and how it ends."""
+"""The entry point of `tallyman copy`: which modules it loads, and how it ends."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The HTTP client, with TLS and without, against peers that dawdle, fall silent or hang up."""
+"""The HTTP client, with and without TLS, against slow, silent and disconnecting peers."""
 
 import socket
 import threading
@@ -19,7 +19,7 @@ Served = Callable[[Peer], AbstractContextManager[str]]
 
 @pytest.fixture(params=["http", "https"])
 def served(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Served:
-    """The address of a server that does this with its first connection."""
+    """The address of a server that runs this function with its first connection."""
     context = certify(tmp_path, "127.0.0.1") if request.param == "https" else None
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     wire.tls.cache_clear()
@@ -53,14 +53,14 @@ def head_of(connection: socket.socket) -> bytes:
 
 
 def test_a_body_that_comes_in_drops_is_read_whole_in_pieces(served: Served) -> None:
-    body = bytes(range(256)) * 5000  # more than one piece
+    body = bytes(range(256)) * 5000  # more than one chunk
 
     def peer(connection: socket.socket) -> None:
         head_of(connection)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body[:7])
         for start in range(7, len(body), 100_003):
             connection.sendall(body[start : start + 100_003])
-        head_of(connection)  # the next request: the connection was kept
+        head_of(connection)  # the next request: the connection was reused
         connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
 
     client = HttpClient(read=10)
@@ -113,7 +113,7 @@ def test_who_takes_no_byte_more_is_given_up_after_the_time_for_sending(served: S
         over.wait(10)
 
     client = HttpClient(read=10, send=0.2)
-    pieces = (bytes(PIECE) for _ in range(64))  # more than any socket buffer takes
+    pieces = (bytes(PIECE) for _ in range(64))  # more than any socket buffer holds
     with served(peer) as url:
         with pytest.raises(Unreachable, match=r"push: the connection broke \(.*timed out"):
             client.open("PUT", url, headers={"Content-Length": str(64 * PIECE)}, what="push", body=pieces)

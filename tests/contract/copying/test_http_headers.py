@@ -1,4 +1,4 @@
-"""Headers as registries and the proxies before them write them."""
+"""Headers as registries and the proxies in front of them write them."""
 
 from email.message import Message
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""OCI layouts as other tools write them, and what a large one costs to read."""
+"""OCI layouts as other tools write them, and the cost of reading a large one."""
 
 from collections import Counter
 from pathlib import Path
@@ -116,7 +116,7 @@ def test_what_a_whole_layout_costs_is_linear(
     monkeypatch.setattr(Path, "read_bytes", read_bytes)
     done = copied(capsys, "--all-tags", "--dry-run", place, f"oci:{tmp_path}/mirror")
     assert len(done["targets"][0]["would_push"]) == tags
-    assert reads["manifests"] <= 3 * tags + 20  # for what it points at, to be copied, and at the target
+    assert reads["manifests"] <= 3 * tags + 20  # once for its children, once to copy it, once at the target
     assert reads["index.json"] == 1
     if tags == 100:
         copied(capsys, "--all-tags", place, f"oci:{tmp_path}/mirror")

@@ -1,4 +1,4 @@
-"""The local servers answer this machine only: who they are named by, and which pages they answer."""
+"""The local servers answer only this machine: which Host headers and which web origins they accept."""
 
 import http.client
 import re

@@ -1,4 +1,4 @@
-"""What holds for every call of the local ECR's API: botocore's model, ECR's words, who calls."""
+"""Rules for every call of the local ECR's API: botocore's model, ECR's messages, the caller's identity."""
 
 import base64
 from datetime import timedelta
@@ -63,7 +63,7 @@ def test_a_parameter_outside_the_model_is_refused_in_ecrs_words(
     assert body["message"].startswith(text)
 
 
-# -- who calls
+# -- the caller
 
 
 def test_who_may_not_is_told_so(served: Served, client: Any) -> None:

@@ -1,4 +1,4 @@
-"""Images by the local ECR's API, asked by boto3: described, listed, put, deleted, archived, referred to."""
+"""Images by the local ECR's API, through boto3: describe, list, put, delete, archive, referrers."""
 
 from datetime import timedelta
 from typing import Any

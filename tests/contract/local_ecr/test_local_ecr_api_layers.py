@@ -1,4 +1,4 @@
-"""Layers by the local ECR's API, asked by boto3: up in parts, down by a presigned address."""
+"""Layers by the local ECR's API, through boto3: uploads in parts, downloads by presigned URL."""
 
 import hashlib
 from typing import Any

@@ -1,4 +1,4 @@
-"""Repositories by the local ECR's API, asked by boto3: settings, pages, policies, the trail."""
+"""Repositories by the local ECR's API, through boto3: settings, pages, policies, CloudTrail."""
 
 import json
 from datetime import datetime

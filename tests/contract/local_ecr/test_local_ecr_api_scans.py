@@ -1,4 +1,4 @@
-"""Scans of the local ECR: begun by a push or a call, completed by hand or by themselves."""
+"""Scans of the local ECR: started by a push or a call, completed by a test or automatically."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ def test_a_scan_waits_until_it_is_completed_and_may_be_completed_again(served: S
     ]
     assert found["findings"][1] | {"attributes": []} == {**findings[1], "attributes": []}
     detail = client.describe_images(repositoryName=NAME)["imageDetails"][0]
-    assert not {"imageScanStatus", "imageScanFindingsSummary"} & detail.keys()  # as native basic scanning
+    assert not {"imageScanStatus", "imageScanFindingsSummary"} & detail.keys()  # as for native basic scanning
 
     clean, bad = scan_events(served)
     assert clean["detail"] == {

@@ -1,4 +1,4 @@
-"""Clients that others wrote, against the local registry: what they push comes out again, byte by byte."""
+"""Third-party clients against the local registry: what they push can be pulled again, byte by byte."""
 
 import base64
 import gzip
@@ -25,7 +25,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
 
 
 def write_layout(folder: Path, built: Built, tag: str) -> None:
-    """An OCI image layout."""
+    """Write an OCI image layout."""
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True)
     for digest, raw in [*built.blobs.items(), *((d, m.raw) for d, m in built.manifests.items())]:
@@ -57,7 +57,7 @@ def test_skopeo_copies_a_multi_arch_image_in_across_and_out(served: Served, tmp_
     served.create()
     served.create(PROD, imageTagMutability="IMMUTABLE")
     write_layout(tmp_path / "in", both, "v1")
-    if docker:  # a layout takes no docker list: this one comes by our own push
+    if docker:  # an OCI layout can't hold a Docker manifest list: push this one ourselves
         served.push(both, "v1")
     else:
         done = skopeo(served, "copy", "--all", f"oci:{tmp_path / 'in'}:v1", address(served))
@@ -91,7 +91,7 @@ def test_skopeo_is_told_that_a_tag_is_immutable(served: Served, tmp_path: Path) 
 
 @pytest.fixture
 def docker(served: Served, tmp_path: Path) -> Docker:
-    """A client that is logged in to the first registry, with a configuration of its own."""
+    """A client that is logged in to the first registry, with its own configuration."""
     if not shutil.which("docker") or subprocess.run(["docker", "version"], capture_output=True, timeout=60).returncode:
         pytest.skip("no Docker engine answers")
     environment = {**os.environ, "DOCKER_CONFIG": str(tmp_path / "docker")}

@@ -1,5 +1,5 @@
-"""The `aws` command, boto3's waiters and paginators, buildah, ECR's credential helper, and the notes' session, word for
-word but for the host. A client that is not installed is skipped: tests/tools/clients.sh."""
+"""The `aws` command, boto3's waiters and paginators, buildah, ECR's credential helper, and the session of the notes,
+word for word except the host. Clients that are not installed are skipped: tests/tools/clients.sh."""
 
 import base64
 import gzip
@@ -188,12 +188,12 @@ def test_buildah_builds_pushes_pulls_and_keeps_the_digest(served: Served, shell:
 
 @contextmanager
 def proxy_of_aws(port: int, own: int, host: str, folder: Path) -> Iterator[dict[str, str]]:
-    """The helper knows AWS's own address only: a proxy takes its CONNECT, and speaks TLS as that host."""
+    """The helper knows only AWS's own address: a proxy accepts its CONNECT, and speaks TLS as that host."""
     context = certify(folder, host)
     listening = socket.create_server(("127.0.0.1", 0))
 
     def answer() -> None:
-        """One connection: CONNECT, then one request, passed on to the local API."""
+        """Serve one connection: CONNECT, then one request, forwarded to the local API."""
         with suppress(OSError):
             plain, _ = listening.accept()
             asked = b""
@@ -203,13 +203,13 @@ def proxy_of_aws(port: int, own: int, host: str, folder: Path) -> Iterator[dict[
             with context.wrap_socket(plain, server_side=True) as secured, secured.makefile("rb") as stream:
                 lines = [line.decode().strip() for line in iter(stream.readline, b"\r\n")]
                 headers = dict(line.split(": ", 1) for line in lines[1:])
-                headers.pop("Host", None)  # the local API answers to its own name alone
+                headers.pop("Host", None)  # the local API answers only to its own host name
                 body = stream.read(int(headers.get("Content-Length", 0)))
                 connection = http.client.HTTPConnection("127.0.0.1", port)
                 connection.request("POST", "/", body, headers)
                 said = connection.getresponse()
                 local, real = f"http://localhost:{own}", f"https://{DEV.account}.dkr.ecr.{DEV.region}.amazonaws.com"
-                content = said.read().replace(local.encode(), real.encode())  # it takes no other proxyEndpoint
+                content = said.read().replace(local.encode(), real.encode())  # it accepts no other proxyEndpoint
                 head = f"HTTP/1.1 {said.status} OK\r\nContent-Length: {len(content)}\r\nConnection: close\r\n"
                 head += f"Content-Type: {said.headers['Content-Type']}\r\n\r\n"
                 secured.sendall(head.encode() + content)

@@ -1,4 +1,4 @@
-"""Every constraint of botocore's model of ECR, broken one at a time, and every error code that the local ECR knows."""
+"""Every constraint of botocore's ECR model, broken one at a time, and every error code of the local ECR."""
 
 import ast
 import json
@@ -17,12 +17,12 @@ from tallyman_local.ecr import model
 from tallyman_local.ecr.errors import OCI
 
 SOURCES = Path(model.__file__).parent
-Way = tuple[str, ...]  # from a request's parameters down to one value
-Breach = tuple[Way, Any, str]  # where, what is put there, what the refusal says
+Way = tuple[str, ...]  # keys and indexes from a request's parameters to one value
+Breach = tuple[Way, Any, str]  # path, invalid value, expected message
 
 
 def breaches(name: str, shape: Shape, way: Way = ()) -> Iterator[Breach]:  # noqa: C901 - a table: what breaks each kind of constraint
-    """Every way to break a constraint of a shape or of what is in it."""
+    """Yield every way to break a constraint of a shape or of its members."""
     low, high = shape.metadata.get("min"), shape.metadata.get("max")
     whole = shape.type_name in ("integer", "long")
     if isinstance(shape, StructureShape):
@@ -41,7 +41,7 @@ def breaches(name: str, shape: Shape, way: Way = ()) -> Iterator[Breach]:  # noq
         yield from breaches(name, shape.member, (*way, "0"))
         return
     if shape.type_name == "blob":
-        return  # the local ECR's own test: 20 MiB
+        return  # tested elsewhere: 20 MiB
     if choices := shape.metadata.get("enum"):
         assert "coffee" not in choices
         yield way, "coffee", "Member must satisfy enum value set"
@@ -58,7 +58,7 @@ def breaches(name: str, shape: Shape, way: Way = ()) -> Iterator[Breach]:  # noq
 
 
 def put(parameters: Any, shape: Shape, way: Way, given: Any) -> Any:
-    """The parameters with one value replaced; what is on the way there is made."""
+    """The parameters with one value replaced; missing parents are created."""
     if not way:
         return given
     if isinstance(shape, ListShape):
@@ -114,7 +114,7 @@ def test_a_part_of_a_layer_has_at_most_20_mib(served: Served) -> None:
 
 
 def codes() -> Iterator[tuple[str, str]]:
-    """(file, code) of each error code that the local ECR's sources spell out."""
+    """(File, code) of each error code in the local ECR's sources."""
     for path in SOURCES.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):

@@ -1,4 +1,5 @@
-"""What others build on: the example's tests run in a pytest of their own, several at once, data that stays."""
+"""The local ECR for other projects: the example's tests run in their own pytest, several at once, with data that
+persists."""
 
 import os
 import subprocess

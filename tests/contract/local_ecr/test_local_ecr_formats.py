@@ -1,4 +1,4 @@
-"""What the guide's pages say of manifests and lists: converted on pulls by tag, media types, the catalog, lifecycle."""
+"""Manifests and lists by ECR's user guide: conversion on pulls by tag, media types, the catalog, lifecycle."""
 
 import json
 from typing import Any
@@ -158,7 +158,7 @@ def test_there_is_no_pull_through_cache_rule(client: Any) -> None:
         )
 
 
-# -- chosen (docs/local-ecr.md)
+# -- our choices (docs/local-ecr.md)
 
 
 def test_an_id_with_digest_and_tag_is_removed_like_its_tag(served: Served, client: Any) -> None:

@@ -1,4 +1,4 @@
-"""Whatever is sent to the local ECR, it answers with an error of ECR's or OCI's, never with a fault of its own."""
+"""The local ECR answers any input with an error of ECR or OCI, never with an internal error."""
 
 import json
 from collections.abc import Iterator

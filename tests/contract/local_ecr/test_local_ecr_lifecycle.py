@@ -1,4 +1,4 @@
-"""The local ECR's preview of lifecycle policies, through boto3: its waiter, its paginator, its errors."""
+"""The local ECR's lifecycle policy preview, through boto3: its waiter, paginator and errors."""
 
 import json
 from typing import Any
@@ -12,7 +12,7 @@ from tallyman.domain.retention.lifecycle import LifecycleImage, evaluate, parse_
 
 
 def document(*rules: dict[str, Any]) -> str:
-    """A lifecycle policy; each rule says what differs from 'expire the untagged, all but one'."""
+    """A lifecycle policy; each rule states its differences from "expire untagged images, keep one"."""
     made = []
     for number, rule in enumerate(rules, 1):
         selection = {"tagStatus": "untagged", "countType": "imageCountMoreThan", "countNumber": 1, **rule}
@@ -37,7 +37,7 @@ def versions(served: Served, number: int) -> list[str]:
 
 
 def preview(client: Any, text: str | None = None, **asked: Any) -> dict[str, Any]:
-    """Started, waited for by boto3's own waiter, read."""
+    """Start a preview, wait for it by boto3's waiter, and return it."""
     given = {} if text is None else {"lifecyclePolicyText": text}
     assert client.start_lifecycle_policy_preview(repositoryName=NAME, **given)["status"] == "IN_PROGRESS"
     client.get_waiter("lifecycle_policy_preview_complete").wait(repositoryName=NAME)
@@ -62,7 +62,7 @@ def test_a_preview_tells_what_would_expire_by_which_rule(served: Served, client:
     result = found["previewResults"][0]
     assert (result["action"], result["storageClass"]) == ({"type": "EXPIRE"}, "STANDARD")
     assert result["imagePushedAt"] < found["previewResults"][1]["imagePushedAt"]
-    assert len(client.describe_images(repositoryName=NAME)["imageDetails"]) == 4  # nothing happened
+    assert len(client.describe_images(repositoryName=NAME)["imageDetails"]) == 4  # nothing was deleted
 
 
 def test_a_transition_is_counted_apart(served: Served, client: Any) -> None:

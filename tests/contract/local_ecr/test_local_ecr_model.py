@@ -1,4 +1,4 @@
-"""Every operation of botocore's model of ECR: served, or refused with a clear error; the table in docs says which."""
+"""Every operation of botocore's ECR model is served, or refused with a clear error; the table in docs says which."""
 
 import json
 import re
@@ -25,7 +25,7 @@ def served(served: Served) -> Served:
 
 @pytest.mark.parametrize("operation", model.service().operation_names)
 def test_every_operation_is_served_or_refused_with_an_error_of_its_own(served: Served, operation: str) -> None:
-    """With parameters that the model takes; what is answered has the shape of the model."""
+    """Called with parameters that the model accepts; each answer has the model's shape."""
     shape = model.service().operation_model(operation)
     assert shape.input_shape is not None
     assert shape.output_shape is not None
@@ -48,7 +48,7 @@ def test_no_operation_of_the_model_is_forgotten() -> None:
 
 
 def table() -> dict[str, str]:
-    """operation → what the table in docs/local-ecr.md says."""
+    """Operation → its row in the table of docs/local-ecr.md."""
     rows = re.findall(r"^\| `([A-Z]\w+)` \| (.+?) \|$", DOCS.read_text("utf-8"), re.MULTILINE)
     return dict(rows)
 

@@ -1,4 +1,4 @@
-"""What the OCI distribution suite checks and taught, as a table of our own: the suite itself is run by hand."""
+"""The checks of the OCI distribution suite, and what it found, as a table; the suite itself is run by hand."""
 
 import hashlib
 import json

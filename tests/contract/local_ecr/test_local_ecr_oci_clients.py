@@ -1,4 +1,4 @@
-"""crane, regctl and oras, between two registries of the local ECR. A client that is not on the PATH is skipped."""
+"""crane, regctl and oras between two registries of the local ECR. Clients that are not on the PATH are skipped."""
 
 import hashlib
 import json
@@ -30,14 +30,14 @@ def address(served: Served, registry: EcrRegistry = DEV, name: str = NAME) -> st
 
 
 def holds(served: Served, app: Built, tag: str = "v1") -> None:
-    """The second registry has that image, byte by byte."""
+    """Assert that the second registry has that image, byte by byte."""
     assert served.send("GET", f"/v2/{NAME}/manifests/{tag}", registry=PROD).data == app.raw
     for digest, raw in app.blobs.items():
         assert served.ecr.store.blobs.path(PROD, digest).read_bytes() == raw
 
 
 def told(served: Served, account: str) -> list[tuple[str, str]]:
-    """Kind and tag of what that account's registry told of pushes."""
+    """Kind and tag of the events of that account's registry."""
     return [
         (event["detail-type"], event["detail"].get("image-tag", ""))
         for event in served.events
@@ -76,7 +76,7 @@ def test_crane_copies_lists_reads_and_deletes(served: Served, shell: Run) -> Non
 
 @pytest.fixture
 def regctl(served: Served, shell: Run) -> Run:
-    """Logged in at both registries. `registry set` pings without credentials, which ECR refuses: no check."""
+    """regctl, logged in to both registries. `registry set` pings without credentials, which ECR refuses: no check."""
     program("regctl")
     for registry in (DEV, PROD):
         host = f"localhost:{served.ports[registry]}"
@@ -137,11 +137,11 @@ def test_regctl_lists_pages_of_tags_and_removes_one(served: Served, regctl: Run)
 
 @pytest.mark.clients
 def test_regctl_loses_its_place_in_a_chunked_upload_as_at_ecr(served: Served, regctl: Run, tmp_path: Path) -> None:
-    """It believes the `Range` of an answer, which stays at the first chunk (containers-roadmap #2831)."""
+    """It trusts the `Range` header of an answer, which stays at the first chunk (containers-roadmap #2831)."""
     served.create()
     put = f"regctl blob put {address(served)}"
     for chunks, right in ((2, True), (3, False)):
-        raw = bytes(chunks * 2**20)  # the size of its chunks, where it does not know how much there will be
+        raw = bytes(chunks * 2**20)  # the chunk size that it uses for a stream of unknown length
         (tmp_path / "blob").write_bytes(raw)
         status, said = regctl(f"{put} < {tmp_path}/blob")
         assert (status == 0) is right, said
@@ -155,7 +155,7 @@ def test_regctl_loses_its_place_in_a_chunked_upload_as_at_ecr(served: Served, re
 
 @pytest.fixture
 def oras(served: Served, shell: Run) -> Run:
-    """Logged in at both registries."""
+    """oras, logged in to both registries."""
     program("oras")
     for registry in (DEV, PROD):
         says(shell, f"oras login --plain-http -u AWS -p {password(served)} localhost:{served.ports[registry]}")

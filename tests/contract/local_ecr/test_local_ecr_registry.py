@@ -1,4 +1,4 @@
-"""What a registry is set to: policy, account settings, scanning, exclusions, templates, signing, quotas."""
+"""Registry settings: policy, account settings, scanning, exclusions, templates, signing, quotas."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ PROFILE = "arn:aws:signer:us-east-2:111111111111:/signing-profiles/widgets"
 
 @pytest.fixture
 def client(served: Served) -> Any:
-    """Without a repository: each test makes its own."""
+    """A client without a repository: each test creates its own."""
     return served.client()
 
 
@@ -103,7 +103,7 @@ def test_enhanced_scanning_is_refused_clearly(client: Any) -> None:
     assert refusal(client.put_registry_scanning_configuration, rules=rules) == "InvalidParameterException"
 
 
-# -- pulls that are not recorded
+# -- pulls excluded from lastRecordedPullTime
 
 
 def test_the_pulls_of_an_excluded_principal_are_not_recorded(served: Served, client: Any) -> None:
@@ -161,7 +161,7 @@ def test_who_may_not_create_repositories_creates_none_by_a_push(served: Served, 
     [
         ("team/api/one", "IMMUTABLE"),  # the longest prefix
         ("team/other", "MUTABLE"),
-        ("teams/other", "ROOT"),  # a prefix ends with a slash, written or not
+        ("teams/other", "ROOT"),  # a prefix ends with a slash, written or implied
         ("team/cache/x", None),  # the longest prefix is for something else
     ],
 )
@@ -301,7 +301,7 @@ def test_a_rate_throttles_the_api_and_the_registry_with_the_right_words(tmp_path
         assert served.api("DescribeImages", repositoryName=NAME)[0] == 200
         assert served.api("DescribeImages", PROD, repositoryName=NAME)[1]["__type"] == "RepositoryNotFoundException"
         assert served.api("DescribeImages", repositoryName=NAME)[1]["__type"] == "ThrottlingException"
-        served.clock.move(seconds=0.5)  # half a second later there is one more
+        served.clock.move(seconds=0.5)  # half a second later one more is allowed
         assert served.put(app.raw, "v3", app.media_type).status == 201
         assert served.put(app.raw, "v4", app.media_type).status == 429
 

@@ -1,4 +1,5 @@
-"""Native replication between local registries, with ECR's gaps: settings not copied, tags left out, no chains."""
+"""Native replication between local registries, with ECR's gaps: settings are not copied, tags can be missing, no
+chains."""
 
 import json
 import os
@@ -33,7 +34,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def replicate(
     served: Served, *to: EcrRegistry, source: EcrRegistry = DEV, prefix: str = "", removals: bool = False
 ) -> None:
-    """Set the source's replication to these registries."""
+    """Configure the source's replication to these registries."""
     rule: dict[str, Any] = {"destinations": [{"region": r.region, "registryId": r.account} for r in to]}
     if prefix:
         rule["repositoryFilters"] = [{"filter": prefix, "filterType": "PREFIX_MATCH"}]
@@ -43,14 +44,14 @@ def replicate(
 
 
 def let_in(served: Served, registry: EcrRegistry, actions: list[str], source: EcrRegistry = DEV) -> None:
-    """The registry's policy allows these actions to another account."""
+    """Allow these actions to another account in the registry's policy."""
     statement = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{source.account}:root"}, "Action": actions}
     statement["Resource"] = f"arn:aws:ecr:{registry.region}:{registry.account}:repository/*"
     served.client(registry).put_registry_policy(policyText=json.dumps({"Statement": [statement]}))
 
 
 def tags(served: Served, registry: EcrRegistry) -> dict[str, list[str]]:
-    """digest → tags of what the registry has."""
+    """Digest → tags of the registry's images."""
     details = served.client(registry).describe_images(repositoryName=NAME)["imageDetails"]
     return {d["imageDigest"]: d.get("imageTags", []) for d in details}
 
@@ -63,7 +64,7 @@ def statuses(served: Served, tag: str = "v1") -> dict[str, tuple[str, str | None
 
 
 def told(served: Served, registry: EcrRegistry) -> list[tuple[str, str]]:
-    """(detail-type, tag) of what a registry told."""
+    """(detail-type, tag) of a registry's events."""
     return [
         (e["detail-type"], e["detail"]["image-tag"])
         for e in served.events
@@ -216,7 +217,7 @@ def test_a_configuration_outside_the_limits_is_refused(served: Served, rules: li
 
 
 def backfill(served: Served, to: EcrRegistry = NEAR) -> dict[str, Any]:
-    """Start one."""
+    """Start a backfill."""
     destination = {"region": to.region, "registryId": to.account}
     answer: dict[str, Any] = served.client().start_replication_backfill(destination=destination)
     return answer

@@ -1,4 +1,4 @@
-"""Any sequence of pushes, moves, removals and archivings, against a model of two dictionaries."""
+"""Any sequence of pushes, tag moves, deletions and archivings, against a model of two dictionaries."""
 
 import shutil
 import tempfile
@@ -26,7 +26,7 @@ repositories = st.sampled_from(REPOSITORIES)
 
 
 class StoreAgainstAModel(RuleBasedStateMachine):
-    """The model: for each repository the images that are there, and which tag names which."""
+    """The model: for each repository its images, and which digest each tag points to."""
 
     @initialize()
     def begin(self) -> None:
@@ -85,7 +85,7 @@ class StoreAgainstAModel(RuleBasedStateMachine):
             self.tags[repository][tag] = digest
 
     def named(self, repository: Repository, digest: str) -> bool:
-        """Whether an index that is there names it."""
+        """Whether an existing index references it."""
         return any(digest in CHILDREN[parent] for parent in self.images[repository] & CHILDREN.keys())
 
     @rule(repository=repositories, digest=digests)

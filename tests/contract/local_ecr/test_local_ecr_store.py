@@ -1,4 +1,4 @@
-"""The local ECR's store: what was answered survives a killed process, layers stream, threads keep apart."""
+"""The local ECR's store: acknowledged writes survive a killed process, layers stream, threads do not interfere."""
 
 import hashlib
 import http.client
@@ -156,7 +156,7 @@ def test_a_large_layer_streams_up_and_down_without_being_held_in_memory(tmp_path
 
 
 def put(served: Served, location: str, size: int, token: str) -> int:
-    """Send the blocks with a Content-Length; the status."""
+    """Send the blocks with a Content-Length; return the status."""
     connection = http.client.HTTPConnection("localhost", served.ports[DEV])
     path = location.partition(f":{served.ports[DEV]}")[2]
     connection.request("PUT", path, blocks(), {"Authorization": token, "Content-Length": str(size)})
@@ -166,7 +166,7 @@ def put(served: Served, location: str, size: int, token: str) -> int:
 
 
 def fetch(served: Served, address: str) -> str:
-    """Read in small pieces; the digest of what came."""
+    """Read in small chunks; return the digest of the content."""
     connection = http.client.HTTPConnection("127.0.0.1", served.ports[DEV])
     connection.request("GET", address.partition(f":{served.ports[DEV]}")[2])
     answer, sha256 = connection.getresponse(), hashlib.sha256()
@@ -199,7 +199,7 @@ def test_many_layers_come_at_once(tmp_path: Path) -> None:
 
 
 def test_a_repository_deleted_under_a_push_is_unknown_not_a_fault(tmp_path: Path) -> None:
-    """The races themselves are left to chance; none of them may end as a fault or as a blob without an owner."""
+    """The outcome of each race is random; none may be an internal error or leave a blob without a repository."""
     with serve(tmp_path) as served:
         app = image("app")
 

@@ -1,4 +1,4 @@
-"""Large layers in flat memory, many pushes at once, a full disk, two clients on one upload."""
+"""Large layers in constant memory, many pushes at once, a full disk, two clients on one upload."""
 
 import errno
 import hashlib
@@ -26,7 +26,7 @@ from tallyman_local.ecr.store import blobs
 PART = 10 * 1024 * 1024
 BLOCK = bytes(range(256)) * (PART // 256)
 
-# The process under measurement: the registry and its API, nothing else. It tells its ports, then its peak at the end.
+# The process under measurement: only the registry and its API. It prints its ports, then its peak memory at the end.
 CHILD = """
 import sys
 from datetime import UTC, datetime
@@ -57,7 +57,7 @@ print(before, peak(), flush=True)
 
 
 def start(folder: Path) -> subprocess.Popen[str]:
-    """The process, not yet listening."""
+    """Start the process; it does not listen yet."""
     return subprocess.Popen(
         [sys.executable, "-c", CHILD, str(folder)],
         stdin=subprocess.PIPE,
@@ -68,7 +68,7 @@ def start(folder: Path) -> subprocess.Popen[str]:
 
 
 def ports(child: subprocess.Popen[str]) -> tuple[int, int, str]:
-    """The registry's port, the API's, and an Authorization header, once it listens."""
+    """The registry's port, the API's port, and an Authorization header, once it listens."""
     assert child.stdout is not None
     registry, api, token = child.stdout.readline().split()
     return int(registry), int(api), f"Basic {token}"
@@ -80,7 +80,7 @@ def parts(size: int) -> Iterator[bytes]:
 
 
 def request(port: int, token: str, method: str, path: str, body: object = None, **headers: str) -> tuple[int, str]:
-    """Status and Location's path."""
+    """Status and the path of Location."""
     connection = http.client.HTTPConnection("localhost", port, timeout=300)
     named = {"Authorization": token, **{name.replace("_", "-"): value for name, value in headers.items()}}
     connection.request(method, path, body, named, encode_chunked="Transfer-Encoding" in named)  # type: ignore[arg-type]
@@ -105,7 +105,7 @@ def by_chunked_patch(port: int, api: int, token: str, size: int, digest: str) ->
 
 
 def by_one_chunk(port: int, api: int, token: str, size: int, digest: str) -> None:
-    """How long a chunk is, is the client's choice."""
+    """The client chooses the size of a chunk."""
     _, path = request(port, token, "POST", f"/v2/{NAME}/blobs/uploads/")
     with socket.create_connection(("localhost", port), timeout=300) as connection:
         head = (
@@ -137,7 +137,7 @@ def by_parts_of_the_api(port: int, api: int, token: str, size: int, digest: str)
 @pytest.mark.parametrize("way", [by_put, by_chunked_patch, by_one_chunk, by_parts_of_the_api])
 @pytest.mark.parametrize("size", [100 * 1024 * 1024, pytest.param(2000 * 1024 * 1024, marks=pytest.mark.heavy)])
 def test_a_large_layer_goes_up_in_flat_memory(tmp_path: Path, way: Callable[..., None], size: int) -> None:
-    """The peak of the whole process, its interpreter, botocore's model and all: below 100 MB."""
+    """The peak of the entire process, with interpreter and botocore's model, stays below 100 MB."""
     sha256 = hashlib.sha256()
     for part in parts(size):
         sha256.update(part)
@@ -167,7 +167,7 @@ def test_fifty_pushes_at_once_are_all_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("answers", [2, 9, 23, 41])
 def test_a_process_killed_while_many_push_keeps_every_push_that_it_answered(tmp_path: Path, answers: int) -> None:
-    """Four clients push; the process is killed after so many answers. Begun again: whole pushes or none."""
+    """Four clients push; the process is killed after some answers. After a restart each push is complete or absent."""
     child = start(tmp_path)
     port, _, token = ports(child)
     answered: list[str] = []
@@ -201,7 +201,7 @@ def test_a_process_killed_while_many_push_keeps_every_push_that_it_answered(tmp_
 
 
 def test_two_clients_on_one_upload_never_mix_their_bytes(tmp_path: Path) -> None:
-    """Both send the same chunk at the same offset: one is stored, the other refused; what is stored is whole."""
+    """Both send the same chunk at the same offset: one is stored, the other refused; the stored layer is intact."""
     with serve(tmp_path) as served:
         served.create()
         chunks = [bytes([number]) * 300_000 for number in range(6)]
@@ -224,7 +224,7 @@ def refused(answer: object) -> tuple[int, str]:
 
 
 def test_a_full_disk_refuses_the_layer_and_keeps_the_rest(tmp_path: Path) -> None:
-    """A limit on the size of files stands for the full disk: the same error path, OSError from write()."""
+    """A limit on the size of files replaces the full disk: the same error path, OSError from write()."""
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     with serve(tmp_path) as served:
         served.create()

@@ -1,4 +1,4 @@
-"""Who hears of a push: whatever becomes of them, the push is answered, and nobody keeps another from hearing."""
+"""Subscribers of a push: their failures never fail the push, and never keep other subscribers from their event."""
 
 import json
 from collections.abc import Callable
@@ -92,7 +92,7 @@ def test_a_region_that_no_image_can_go_to_is_refused(served: Served, region: str
 
 
 def test_a_push_after_a_restart_is_answered_though_the_kept_configuration_names_no_region(tmp_path: Path) -> None:
-    """As an earlier version kept it."""
+    """An earlier version stored configurations without a region."""
 
     def emit_like_the_bus(served: Served) -> Callable[..., None]:
         def emit(event: dict[str, Any], account: str, region: str) -> None:

@@ -1,4 +1,4 @@
-"""The local registry answers as ECR's `/v2/` does: who is let in, and a table of statuses, headers and words."""
+"""The local registry answers as ECR's `/v2/`: authentication, and a table of statuses, headers and messages."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the local registry tells of pushes and removals by `/v2/`: events as ECR writes them, and the trail."""
+"""Events and CloudTrail records of pushes and deletions by `/v2/`, in ECR's format."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Layers by `/v2/`, with ECR's oddities: uploads in sessions, mounts, downloads by presigned redirects."""
+"""Layers by `/v2/`, with ECR's peculiarities: upload sessions, mounts, downloads by presigned redirects."""
 
 import http.client
 import socket

@@ -1,4 +1,4 @@
-"""Manifests by `/v2/`: what they need, which tags move, lists of tags and referrers, removal."""
+"""Manifests by `/v2/`: required content, tags that move, tag and referrer lists, deletion."""
 
 import json
 from typing import Any
@@ -123,7 +123,7 @@ def test_children_pushed_again_by_digest_are_no_conflict_where_tags_are_immutabl
     assert served.push(both, "v2", name="team/app").status == 201
 
 
-# -- tags, referrers, removal
+# -- tags, referrers, deletion
 
 
 def test_tags_come_in_pages_with_an_opaque_link(served: Served) -> None:

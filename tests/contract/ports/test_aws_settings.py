@@ -1,4 +1,4 @@
-"""The command line finds region and credentials in each way alone that AWS's own command line knows."""
+"""The command line finds region and credentials in each way that AWS's own command line supports."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ KEYS = {"AWS_ACCESS_KEY_ID": "KEY", "AWS_SECRET_ACCESS_KEY": "secret"}
 
 
 class Aws:
-    """STS that knows who asks, CloudFormation that knows no stack, SSO; `asked`: (access key, region) of each call."""
+    """STS that reports the caller, CloudFormation without stacks, SSO; `asked`: (access key, region) of each call."""
 
     def __init__(self) -> None:
         self.asked: set[tuple[str, str]] = set()
@@ -62,7 +62,7 @@ def aws() -> Iterator[Aws]:
 
 
 def run(aws: Aws, home: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`tallyman pending` with these variables alone."""
+    """Run `tallyman pending` with only these variables."""
     found = {"PATH": os.environ["PATH"], "HOME": str(home), "AWS_EC2_METADATA_DISABLED": "true", **environment}
     found["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{aws.server.server_port}"
     command = [sys.executable, "-m", "tallyman_cli.start", *options, "pending"]

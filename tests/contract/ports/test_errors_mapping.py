@@ -1,4 +1,4 @@
-"""Whatever AWS, botocore and urllib3 raise leaves the adapters as an error of ours."""
+"""Every exception of AWS, botocore and urllib3 leaves the adapters as one of our errors."""
 
 import socket
 import ssl
@@ -50,7 +50,7 @@ ADAPTERS: list[Any] = [
     sqs.SqsHints,
 ]
 WHAT = "read 111111111111/us-east-2/rocketseat/widget-server"
-BY_CODE_ONLY = {"TransactionCanceledException"}  # told apart by its reasons, in dynamodb.py
+BY_CODE_ONLY = {"TransactionCanceledException"}  # distinguished by its reasons, in dynamodb.py
 
 
 def client_error(code: str, status: int = 400, message: str = "AWS's own words") -> boto.ClientError:
@@ -59,12 +59,13 @@ def client_error(code: str, status: int = 400, message: str = "AWS's own words")
 
 
 def calls_in_use() -> Iterator[tuple[str, str]]:
-    """Service and operation of every permission that an adapter declares; TransactWriteItems has none of its own."""
+    """Service and operation of every permission that an adapter declares; TransactWriteItems has no permission of its
+    own."""
     for adapter in ADAPTERS:
         for permission in adapter.PERMISSIONS:
             service, _, operation = permission.partition(":")
             if permission not in CALLS:
-                continue  # an action that another call needs: nobody calls it
+                continue  # a permission that another call needs; no operation has this name
             yield service, operation
     yield "dynamodb", "TransactWriteItems"
 
@@ -82,7 +83,7 @@ def test_every_error_that_a_call_in_use_declares_has_a_meaning(call: tuple[str, 
     assert not {code for code in declared | names if code not in CODES} - BY_CODE_ONLY - S3_ELSEWHERE
 
 
-S3_ELSEWHERE = {  # what S3 declares for parts, offsets and archive tiers, which we don't use: judged by status
+S3_ELSEWHERE = {  # S3 declares these for parts, offsets and archive tiers, which we don't use: judged by status
     "EncryptionTypeMismatch",
     "InvalidObjectState",
     "InvalidRequest",
@@ -141,7 +142,7 @@ def every(root: type[Exception]) -> list[type[Exception]]:
 
 
 def made(kind: type[Exception]) -> Exception:
-    """An instance without caring for its constructor."""
+    """An instance made without its constructor."""
     error = kind.__new__(kind)
     if isinstance(error, boto.BotoCoreError):
         error.kwargs = {"endpoint_url": "https://ecr.us-east-2.amazonaws.com/path?X-Amz-Signature=secret"}

@@ -1,4 +1,4 @@
-"""Clients of other accounts, and the settings that everything is wired from."""
+"""Clients of other accounts, and the settings from which everything is wired."""
 
 import os
 import threading
@@ -44,7 +44,7 @@ def test_another_account_is_reached_by_the_role_of_the_power(clients: Clients) -
     )
     for power in ("read", "push"):
         client = clients.get("ecr", PROD.registry, power)
-        assert assumed == assumed[:1] or power == "push"  # nothing is assumed before it is needed
+        assert assumed == assumed[:1] or power == "push"  # no role is assumed before it is needed
         client.describe_repositories()
     assert [a["RoleArn"] for a in assumed] == [
         f"arn:aws:iam::222222222222:role/tallyman-spoke-{power}" for power in ("read", "push")
@@ -117,7 +117,7 @@ def test_people_assume_roles_of_their_own_by_what_they_do() -> None:
         clients.get("ecr", HUB, "push").describe_repositories()
     role = "arn:aws:iam::222222222222:role/tallyman-spoke-people"
     assert assumed == [role, f"{role}-change", f"{role}-change"]
-    assert clients.promoter("222222222222").endswith("role/tallyman-spoke-push")  # promotions' role stays what it is
+    assert clients.promoter("222222222222").endswith("role/tallyman-spoke-push")  # the promotion role is unchanged
 
 
 def test_a_person_is_told_what_to_do_only_where_permissions_are_the_matter() -> None:

@@ -1,4 +1,4 @@
-"""What the adapters make of ECR's answers; botocore's model of ECR checks each request and each answer."""
+"""The adapters' results for ECR's answers; botocore's ECR model checks each request and answer."""
 
 import json
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from tallyman.domain.images.purls import Package
 from tallyman.errors import BadInput, NotAllowed, NotFound, Refused, TallymanError, Throttled, Unreachable, Unsupported
 
 APP = digest_of("app")
-SESSION: Any = botocore.session.get_session()  # one for all: it reads ECR's model once
+SESSION: Any = botocore.session.get_session()  # shared: creating it reads ECR's model
 NAMES = {"registryId": DEV.registry.account, "repositoryName": DEV.name}
 
 
@@ -279,7 +279,7 @@ def test_each_refusal_of_a_scan_is_an_error_of_its_kind_but_a_scan_a_day_is_fine
         ("MUTABLE", False, ()),
         ("IMMUTABLE", True, ()),
         ("IMMUTABLE_WITH_EXCLUSION", True, ("latest", "dev-*")),
-        ("MUTABLE_WITH_EXCLUSION", False, ()),  # its filters name what stays: no help to who may not rely on a tag
+        ("MUTABLE_WITH_EXCLUSION", False, ()),  # its filters name what stays mutable: no protection for fixed tags
     ],
 )
 def test_immutability_is_what_can_be_relied_on(
@@ -345,7 +345,7 @@ def test_a_repository_that_may_not_be_created_is_refused(ecr: Stubbed) -> None:
             ecr.target.create(WANTED)
 
 
-# --- answers that lack what would prove them
+# --- incomplete answers
 
 
 FINDING = {"name": "CVE-1", "severity": "CRITICAL"}

@@ -63,7 +63,7 @@ class Ecr:
         self.target.create(RepositorySettings(repository, **(values | settings)))
 
     def push(self, built: Built, tag: str | None = None, repository: Repository = DEV) -> Digest:
-        """As a promotion would."""
+        """Push as a promotion does."""
         for digest in self.target.missing_blobs(repository, built.blobs):
             raw = built.blobs[digest]
             self.target.upload(repository, digest, len(raw), [raw])
@@ -255,7 +255,7 @@ def test_an_empty_blob_is_not_taken(ecr: Ecr, size: int | None) -> None:
 
 
 class Broken(TallymanError):
-    """What the source of an upload raises."""
+    """The error of an upload's source."""
 
 
 @pytest.mark.parametrize("size", [None, 6_000_000])

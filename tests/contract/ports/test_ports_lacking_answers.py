@@ -1,4 +1,4 @@
-"""An answer of AWS that lacks what would prove it is not known: neither empty, nor done, nor gone."""
+"""An incomplete answer of AWS means unknown: neither empty, nor done, nor removed."""
 
 from datetime import timedelta
 from typing import Any
@@ -18,7 +18,7 @@ APP = Service(Runs.ECS, "shop/app", "team/app")
 
 
 class Answering:
-    """Clients, and a client, of which every operation gives this answer."""
+    """Clients, and a client, whose operations all return this answer."""
 
     def __init__(self, answer: Any) -> None:
         self.answer = answer

@@ -153,7 +153,7 @@ def test_the_indexes_above_an_image_are_read_apart_from_its_facts_in_pages(table
 
 @pytest.mark.parametrize("number", ["1.5", "-1E-7"])
 def test_an_entry_with_a_number_that_we_never_store_is_read_all_the_same(number: str) -> None:
-    """Whoever may write to the table could else stop the seal, and the command that proves the ledger."""
+    """Otherwise write access to the table would be enough to stop the seal and `audit ledger`."""
     raw = {"pk": {"S": "D#x"}, "sk": {"S": "y"}, "size": {"N": number}}
     client = SimpleNamespace(scan=lambda **_: {"Items": [raw]})
     entries = DynamoEntries(client, "ledger", "state").every()
@@ -192,7 +192,7 @@ def test_a_release_lies_under_its_environment_and_repository(tables: Tables) -> 
 
 
 def test_long_histories_are_read_to_their_end(tables: Tables) -> None:
-    text = "x" * 300_000  # four a MiB, which is a page
+    text = "x" * 300_000  # four fit in a MiB, which is a page
     for n in range(9):
         tables.ledger.append(fact(Kind.DECIDED, APP, DEV, at=at(n), text=text))
     assert len(tables.ledger.of_digest(APP)) == 9
@@ -268,7 +268,7 @@ def test_a_partition_is_listed_in_the_order_of_sk_and_by_prefix(tables: Tables) 
 
 
 class Answering:
-    """A client whose every method gives the next of these answers, or raises it."""
+    """A client whose every method returns the next of these answers, or raises it."""
 
     def __init__(self, *answers: Any) -> None:
         self.answers = list(answers)

@@ -1,4 +1,4 @@
-"""`LayerUploads` on the local ECR: parts, what was lost on the way, what is forgotten."""
+"""`LayerUploads` on the local ECR: parts, lost answers, expired uploads."""
 
 import uuid
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ def test_parts_become_the_layer(served: Served, uploads: EcrLayerUploads) -> Non
 def test_ecr_says_how_far_it_is(uploads: EcrLayerUploads) -> None:
     session = uploads.begin(DEV, DIGEST)
     uploads.send_part(DEV, session, 0, RAW[: 5 * MIB])
-    assert uploads.send_part(DEV, session, 0, RAW[: 5 * MIB]) == 5 * MIB  # the answer had been lost
+    assert uploads.send_part(DEV, session, 0, RAW[: 5 * MIB]) == 5 * MIB  # the answer was lost
     other = uploads.begin(DEV, DIGEST)
     assert uploads.send_part(DEV, other, 5 * MIB, RAW[5 * MIB :]) == 0
 
@@ -59,7 +59,7 @@ def test_a_session_that_ecr_does_not_know_is_forgotten(uploads: EcrLayerUploads)
     with pytest.raises(UploadExpired):
         uploads.complete(DEV, str(uuid.uuid4()), DIGEST)
     session = uploads.begin(DEV, DIGEST)
-    with pytest.raises(UploadExpired):  # nothing came: there is nothing to complete
+    with pytest.raises(UploadExpired):  # nothing was received: there is nothing to complete
         uploads.complete(DEV, session, DIGEST)
 
 

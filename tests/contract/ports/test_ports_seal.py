@@ -44,7 +44,7 @@ def books(request: pytest.FixtureRequest) -> Iterator[Books]:
 
 
 def seen(name: str, minutes: int) -> Fact:
-    """Seen at noon and so many minutes; it happened the longer ago."""
+    """A fact observed this many minutes after noon, which happened as many minutes before."""
     at = NOON + timedelta(minutes=minutes)
     return replace(pushed(digest_of(name), "v1.0.0"), seen=at, at=NOON - timedelta(minutes=minutes))
 
@@ -132,7 +132,7 @@ def test_the_list_goes_over_several_pages(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_objects_that_are_no_segments_are_left_out_of_the_list() -> None:
-    """`\u00b2` is a digit, but no number."""
+    """`²` is a digit, but `int` refuses it."""
     found = {"Versions": [{"Key": f"seals/{name}"} for name in ("0000000001", "\u00b2", "\u0663", "x", "")]}
     client = SimpleNamespace(list_object_versions=lambda **_: found)
     assert S3SealList(client, BUCKET).versions() == {1: 1}

@@ -261,7 +261,7 @@ def test_an_announcement_that_was_not_taken_is_an_error_although_the_answer_is_2
 
 
 class Replies:
-    """A client whose every method gives the next of these answers, or raises it."""
+    """A client whose every method returns the next of these answers, or raises it."""
 
     def __init__(self, *answers: Any) -> None:
         self.answers, self.asked = list(answers), list[tuple[str, dict[str, Any]]]()
@@ -365,7 +365,7 @@ def put(tag: str, minutes: int) -> dict[str, Any]:
 
 
 class LookedUp:
-    """The clients of a registry whose trail is the local cloud's."""
+    """The clients of a registry whose CloudTrail is the local cloud's."""
 
     def __init__(self, *records: dict[str, Any]) -> None:
         self.trail, self.requests, self.refuses_tokens = LocalTrail(), 0, False
@@ -388,7 +388,7 @@ class LookedUp:
 
 
 def waits() -> None:
-    """There is time."""
+    """A deadline in the future."""
 
 
 def read_all(trail: Trail, registry: EcrRegistry, since: datetime, until: datetime) -> list[ApiCall]:
@@ -428,7 +428,7 @@ def test_calls_that_only_read_are_left_out_and_all_pages_read() -> None:
     clients: Any = LookedUp(*(record("BatchGetImage", 1, n=n) for n in range(120)), put("v1", 2))
     found = read_all(CloudTrail(clients, rate=0), DEV.registry, NOON, NOON + HOUR)
     assert [c.tag for c in found] == ["v1"]
-    assert clients.requests == len(CHANGES)  # of pulls, however many, none is read
+    assert clients.requests == len(CHANGES)  # no pull is read, however many there are
 
 
 @pytest.mark.parametrize("dead_tokens", [False, True])
@@ -467,7 +467,7 @@ def test_a_removal_is_one_call_for_each_image_that_was_removed() -> None:
 
 
 def test_what_a_lifecycle_policy_expired_is_a_call_of_the_service() -> None:
-    """The form of a PolicyExecutionEvent: no parameters, the images under serviceEventDetails."""
+    """The format of a PolicyExecutionEvent: no parameters, the images under serviceEventDetails."""
     images = [
         {"lifecycleEventImage": {"digest": digest_of("a"), "tagStatus": "Tagged", "tagList": ["a1", "a2"]}},
         {"lifecycleEventImage": {"digest": digest_of("b"), "tagStatus": "Untagged", "tagList": []}},
@@ -496,7 +496,7 @@ def test_a_call_that_failed_changed_nothing() -> None:
 
 
 def test_an_event_without_a_record_keeps_no_others_from_being_read() -> None:
-    """`CloudTrailEvent` is optional in CloudTrail's model, as every member of an event."""
+    """CloudTrail's model makes `CloudTrailEvent` optional, like every member of an event."""
     event = {"EventName": "PutImage", "CloudTrailEvent": json.dumps(put("v1", 1))}
     clients: Any = Replies({"Events": [{"EventName": "PutImage"}, event]}, *[{"Events": []}] * len(CHANGES))
     found: list[ApiCall] = read_all(CloudTrail(clients, rate=0), DEV.registry, NOON, NOON + HOUR)

@@ -1,4 +1,4 @@
-"""What the adapters make of registries that refuse, break off, lie or redirect."""
+"""The adapters' results for registries that refuse, disconnect, lie or redirect."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -35,14 +35,14 @@ from tallyman.errors import (
     Unsupported,
 )
 
-SECRET = "QVdTOnNlY3JldA"  # as a token looks
+SECRET = "QVdTOnNlY3JldA"  # in the format of a token
 ROOT = image("app").root
 RIGHT = digest_of("right")
 
 
 @dataclass
 class ScriptedRegistry:
-    """A scripted registry, and the clients that lead to it. Each token is another one."""
+    """A scripted registry, and the clients that point to it. Each token is different."""
 
     script: Scripted
     now: float = 1_000_000.0
@@ -175,7 +175,7 @@ def test_a_presigned_address_is_in_no_message(world: ScriptedRegistry) -> None:
         assert SECRET not in f"{error} {error!r}"
 
 
-# --- throttling and trouble
+# --- throttling and server errors
 
 
 def test_throttled_says_how_long_to_wait(world: ScriptedRegistry) -> None:
@@ -190,7 +190,7 @@ def test_a_short_wait_is_sat_out(world: ScriptedRegistry) -> None:
     world.script.replies += [oci(429, "TOOMANYREQUESTS", "Rate exceeded", Retry_After="2"), Reply(201)]
     world.target(attempts=2).put_manifest(DEV, ROOT, "v1")
     [pause] = world.slept
-    assert 2 <= pause <= 2.25  # and a little more, another for each of us
+    assert 2 <= pause <= 2.25  # plus a random part for each client
 
 
 def test_server_errors_are_tried_again_a_few_times(world: ScriptedRegistry) -> None:
@@ -316,7 +316,7 @@ def test_an_upload_to_an_address_that_is_none_is_refused(world: ScriptedRegistry
 
 
 def test_a_location_without_tls_and_without_a_path_is_one_of_the_registry() -> None:
-    """Behind a proxy that ends TLS; the path was looked for by its slash."""
+    """Behind a proxy that terminates TLS. Regression: the path was found by its slash."""
     client = RegistryClient(HttpClient(), OciAuth(HttpClient(), lambda place: None, power="pull,push"))
     place = repository_at("registry.test", "app")
     headers = Message()
@@ -385,7 +385,7 @@ def test_each_end_of_an_upload_is_an_error_of_its_kind(world: ScriptedRegistry, 
 def test_an_upload_that_is_refused_before_its_end_says_why(world: ScriptedRegistry) -> None:
     denied = oci(403, "DENIED", "not authorized to perform: ecr:UploadLayerPart")
     world.script.replies += [accepted(world), Reply(denied.status, denied.body, denied.headers, deaf=True)]
-    with pytest.raises((NotAllowed, Unreachable)):  # the reset of the socket may overtake the answer
+    with pytest.raises((NotAllowed, Unreachable)):  # the socket's reset may arrive before the answer
         world.target().upload(DEV, RIGHT, 50_000_000, (b"x" * 1_000_000 for _ in range(50)))
 
 

@@ -1,4 +1,4 @@
-"""How a test event is put on a registry's bus, and what is seen of the way out, by EventBridge's and SQS's answers."""
+"""Test events on a registry's bus, its forwarding rule and undelivered events, by answers of EventBridge and SQS."""
 
 import json
 from collections.abc import Iterator
@@ -61,7 +61,7 @@ def test_a_rule_that_is_not_there_is_neither_enabled_nor_disabled(buses: Registr
 
 
 class Answers:
-    """Clients of which every operation answers this, or raises it."""
+    """Clients whose operations all return this answer, or raise it."""
 
     def __init__(self, answer: Any) -> None:
         self.answer, self.asked = answer, list[tuple[EcrRegistry, dict[str, Any]]]()

@@ -1,4 +1,4 @@
-"""Moving ECS services, with requests and answers in AWS's own shapes."""
+"""ECS service updates, with requests and answers in AWS's own shapes."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ ON = {"deploymentCircuitBreaker": {"enable": True, "rollback": True}}
 
 
 class Clients:
-    """One stubbed client of ECS."""
+    """Clients with one stubbed ECS client."""
 
     def __init__(self) -> None:
         keys: dict[str, Any] = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
@@ -35,7 +35,7 @@ class Clients:
         return self.client
 
     def runs(self, **service: Any) -> None:
-        """DescribeServices answers with the service."""
+        """Make DescribeServices return the service."""
         found = {"serviceName": "app", "status": "ACTIVE", "taskDefinition": OLD, **service}
         self.stub.add_response("describe_services", {"services": [found]}, {"cluster": "shop", "services": ["app"]})
 

@@ -1,4 +1,4 @@
-"""AWS Signer's revocations: what is asked, as AWS's own model has it, and where."""
+"""AWS Signer's revocations: the request by AWS's own model, and its region."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ ASKED = SignerJob(VERSION.replace("us-east-2", "eu-west-1"), JOB, NOW, ["ab", "c
 
 
 class OneClient(Clients):
-    """Signer in the region that is asked for, of the hub's own account."""
+    """Signer in the requested region, of the hub's own account."""
 
     def __init__(self) -> None:
         super().__init__(EcrRegistry("111111111111", "us-east-2"), "tallyman", "cli")

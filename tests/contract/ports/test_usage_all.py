@@ -111,7 +111,7 @@ def test_an_account_without_inspector_has_nothing_in_use_and_a_refusal_stays_one
 
 
 class Nowhere:
-    """`Clients` whose every host does not exist."""
+    """`Clients` whose hosts do not exist."""
 
     def get(self, service: str, registry: EcrRegistry, power: str = "read") -> Any:
         return self
@@ -165,7 +165,7 @@ def test_only_rules_with_delete_replication_carry_a_removal(clients: Any) -> Non
     assert EcrReplication(clients).removal_reaches(PLACE) == [EcrRegistry("222222222222", "us-east-2")]
 
 
-# --- answers that lack what would prove that nothing runs
+# --- incomplete answers, which do not prove that nothing runs
 
 CLUSTER = "arn:aws:ecs:sa-east-1:222222222222:cluster/shop"
 TASK = "arn:aws:ecs:sa-east-1:222222222222:task/shop/0123456789abcdef"
@@ -173,7 +173,7 @@ SERVICE = "arn:aws:ecs:sa-east-1:222222222222:service/shop/web"
 
 
 def ecs(clients: Any, tasks: dict[str, Any] | None = None, services: dict[str, Any] | None = None) -> str | None:
-    """Why ECS can't be read, where it answers this."""
+    """The reason why ECS can't be read, given this answer."""
     stub = clients.stub("ecs")
     stub.add_response("list_clusters", {"clusterArns": [CLUSTER]})
     stub.add_response("list_tasks", {"taskArns": [TASK]})

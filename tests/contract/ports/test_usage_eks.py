@@ -1,4 +1,5 @@
-"""What EKS clusters run: from a Kubernetes API over TLS whose answers have the form of Kubernetes's API reference."""
+"""Images that EKS clusters run: from a Kubernetes API over TLS whose answers have the format of Kubernetes's API
+reference."""
 
 import ssl
 from collections.abc import Iterator
@@ -38,10 +39,10 @@ REPLICA_SETS = "/apis/apps/v1/replicasets"
 
 
 class FakeAws:
-    """`Clients` with EKS and STS stubbed; STS signs for itself."""
+    """`Clients` with EKS and STS stubbed; STS signs as usual."""
 
     def __init__(self, *clusters: dict[str, Any], ignored: str = "") -> None:
-        """`ignored`: a cluster that is listed, and must not be described."""
+        """`ignored`: a cluster that is listed and must not be described."""
         keys: dict[str, Any] = {
             "aws_access_key_id": "AKID",
             "aws_secret_access_key": "secret",
@@ -62,7 +63,7 @@ class FakeAws:
         return self.made[service]
 
     def caller(self) -> "FakeAws":
-        """STS says once who asks."""
+        """Let STS report the caller once."""
         arn = "arn:aws:sts::222222222222:assumed-role/tallyman-spoke-read/tallyman-apply-retention"
         self.stubs["sts"].add_response("get_caller_identity", {"Arn": arn, "Account": PROD.account, "UserId": "A:b"})
         return self
@@ -94,7 +95,7 @@ def running(shop: KubernetesServer) -> list[Use]:
 
 
 def refused(shop: KubernetesServer, aws: FakeAws | None = None) -> str:
-    """Why the cluster can't be read. No error holds the token."""
+    """The reason why the cluster can't be read. No error contains the token."""
     error = readings(aws or FakeAws(shop.described))["EKS cluster shop"].error
     assert error
     assert not any(token.rpartition(".")[2] in error for token in shop.tokens)
@@ -103,7 +104,7 @@ def refused(shop: KubernetesServer, aws: FakeAws | None = None) -> str:
 
 
 def told(uses: list[Use]) -> set[tuple[str, str, str]]:
-    """(kind, name, digest or tag)."""
+    """(Kind, name, digest or tag)."""
     return {(u.kind, u.name, u.digest or u.tag or u.image) for u in uses}
 
 
@@ -170,7 +171,7 @@ def test_every_kind_of_workload_is_read(shop: KubernetesServer) -> None:
         (f"{HOST}@{ONE}", ONE),  # containerd, CRI-O
         (f"docker-pullable://{HOST}@{ONE}", ONE),  # dockershim
         (f"mirror.example/copy@{ONE}", ONE),
-        (CONFIG, None),  # the configuration's: containerd has no digest of the registry
+        (CONFIG, None),  # the configuration's digest: containerd has no digest of the registry
         (f"docker://{CONFIG}", None),
         (CONFIG.removeprefix("sha256:"), None),
         ("", None),  # not pulled yet
@@ -188,7 +189,7 @@ def test_the_image_id_of_a_status_says_the_digest_or_not(shop: KubernetesServer,
     assert tagged.tag == "v1"
     if digest and "mirror" not in image_id:
         assert (tagged.since, more) == (None, [])
-    else:  # then what the tag pointed to when pod and container started counts too
+    else:  # later, the digest of the tag at the start of pod and container counts too
         seconds = [use.since.second for use in (tagged, *more) if use.since]
         assert seconds == [0, 5]
 
@@ -240,7 +241,7 @@ def test_an_image_that_no_registry_could_hold_is_no_use_and_one_of_another_regis
     assert [use.image for use in running(shop)] == ["docker.io/library/nginx:1.27", "::@@//:"]
 
 
-# --- what is not known
+# --- unknown usage
 
 EMPTY_SPEC = {"metadata": {"name": "x", "namespace": "y"}, "spec": {}}
 OF_SET = {"metadata": {"name": "x", "ownerReferences": [{"kind": "DaemonSet", "name": "d", "controller": True}]}}
@@ -287,7 +288,7 @@ def test_an_object_that_does_not_say_its_images_makes_the_cluster_unreadable(
 def test_an_answer_that_is_no_list_of_the_kind_is_not_an_empty_one(
     shop: KubernetesServer, body: bytes, why: str
 ) -> None:
-    shop.answers[PODS] = [Answer(200, body)] * 3  # what is no JSON is asked for again
+    shop.answers[PODS] = [Answer(200, body)] * 3  # an answer that is not JSON is requested again
     assert why in refused(shop)
 
 
@@ -458,7 +459,7 @@ def test_a_cluster_that_is_gone_or_has_no_api_yet_runs_nothing(shop: KubernetesS
 
 
 class Nowhere:
-    """`Clients` whose every host does not exist."""
+    """`Clients` whose hosts do not exist."""
 
     def get(self, service: str, registry: EcrRegistry, power: str = "read") -> Any:
         return self

@@ -1,4 +1,4 @@
-"""buildspec.yml as CodeBuild runs it, with programs that only note how they were called."""
+"""buildspec.yml as CodeBuild runs it, with programs that only record their calls."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ esac
 
 
 def run(folder: Path, builder: str = "echo its-own", **variables: str) -> list[str]:
-    """The calls of docker and tallyman, in their order."""
+    """The calls of docker and tallyman, in order."""
     tools, source, work = folder / "tools", folder / "source", folder / "work"
     for each in (tools, source, work):
         each.mkdir()

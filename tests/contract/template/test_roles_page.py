@@ -1,4 +1,4 @@
-"""docs/roles.md: each cell of the table is what the templates say."""
+"""docs/roles.md: each cell of the table agrees with the templates."""
 
 import re
 from pathlib import Path

@@ -46,7 +46,7 @@ def function(name: str) -> dict[str, Any]:
 
 
 def source(name: str) -> dict[str, Any]:
-    """The queue's event source of a function."""
+    """The SQS event source of a function."""
     events: list[dict[str, Any]] = [e["Properties"] for e in function(name)["Events"].values() if e["Type"] == "SQS"]
     (event,) = events
     return event
@@ -73,14 +73,14 @@ def test_no_other_folder_lies_among_the_functions() -> None:
 def test_a_message_stays_hidden_while_its_function_may_run(name: str, queue: str) -> None:
     timeout, visibility = function(name)["Timeout"], QUEUES[queue]["VisibilityTimeout"]
     window = source(name).get("MaximumBatchingWindowInSeconds", 0)
-    # AWS's advice is six times the timeout; the long ones have room for the rest
+    # AWS recommends six times the timeout; for the long ones a margin is enough
     assert visibility >= (6 if timeout < 900 else 1) * timeout + window
     assert visibility > timeout
 
 
 def test_long_work_comes_one_message_at_a_time() -> None:
-    """Verifications come in small batches: most are over after one read, and what a long one leaves no time for is
-    offered again (tallyman.runtime)."""
+    """Verifications come in small batches: most need one read, and tallyman.runtime hands back those that a long one
+    leaves no time for."""
     sizes = {name: source(name)["BatchSize"] for name in MAPPED if function(name)["Timeout"] == 900}
     assert sizes == {"promote_image": 1, "apply_retention": 1, "verify_digest": 5}
 
@@ -97,7 +97,8 @@ def test_promotions_come_one_at_a_time_bounded_and_may_continue_themselves() -> 
     assert source("promote_image")["BatchSize"] == 1
     assert source("promote_image")["ScalingConfig"] == {"MaximumConcurrency": {"Ref": "PromoteConcurrency"}}
     assert function("promote_image")["RecursiveLoop"] == "Allow"
-    # With apply_retention, which continues too, and roll_out, which waits: a loop of any other function is a mistake
+    # Besides apply_retention, which also continues itself, and roll_out, which waits: a loop of any other function is a
+    # fault that Lambda should stop. Each of them has its own limit.
     # that Lambda shall stop. Each of them has a limit of its own.
     assert [n for n in FUNCTIONS if "RecursiveLoop" in function(n)] == ["promote_image", "apply_retention", "roll_out"]
     for name in FUNCTIONS:
@@ -105,19 +106,19 @@ def test_promotions_come_one_at_a_time_bounded_and_may_continue_themselves() -> 
 
 
 def at_once(name: str) -> int:
-    """Batches that a function may handle at once, by the parameters' defaults; reconcile's schedule starts one."""
+    """Batches that a function may handle concurrently, by the parameters' defaults; reconcile's schedule starts one."""
     if FUNCTIONS[name] is None:
         return 1
-    most = source(name)["ScalingConfig"]["MaximumConcurrency"]  # without it Lambda goes up to what the account has
+    most = source(name)["ScalingConfig"]["MaximumConcurrency"]  # without it Lambda scales up to the account's limit
     return int(hub()["Parameters"][most["Ref"]]["Default"] if isinstance(most, dict) else most)
 
 
 def test_what_runs_for_long_leaves_room_for_the_rest_in_a_new_account() -> None:
-    """It has ten runs at once. What is throttled is offered again for as long as it stays hidden."""
+    """A new account has ten concurrent runs. A throttled message is delivered again after the visibility timeout."""
     long = sum(at_once(name) for name in FUNCTIONS if function(name)["Timeout"] == 900)
     assert long == 7
     short = [name for name in FUNCTIONS if function(name)["Timeout"] < 900]
-    assert [at_once(name) for name in short] == [2] * len(short)  # the least that Lambda takes for a queue
+    assert [at_once(name) for name in short] == [2] * len(short)  # Lambda's minimum for a queue
     assert long + sum(map(at_once, short)) == OWN_CONCURRENCY
 
 
@@ -137,7 +138,7 @@ def test_dead_letters_wait_14_days_and_longer_than_what_they_were() -> None:
     dead = {name for name, p in QUEUES.items() if "RedrivePolicy" not in p}
     assert dead == {q.removesuffix("Queue") + "DeadLetters" for q in MAPPED.values()} | {"UndeliveredQueue"}
     for name, properties in QUEUES.items():
-        wanted = 14 * DAY if name in dead else 4 * DAY  # a dead letter's age counts from the first queue
+        wanted = 14 * DAY if name in dead else 4 * DAY  # the age of a dead letter counts from its first queue
         assert properties["MessageRetentionPeriod"] == wanted
 
 
@@ -157,7 +158,7 @@ def test_a_vpc_and_a_customer_key_are_for_every_function_and_only_where_asked_fo
         assert policy["Condition"] == condition
         for function in FUNCTIONS:
             role = hub()["Resources"][f"{logical_id(function)}Role"]["Properties"]
-            assert name in attached(role, condition)  # from the role: a function is created when all is attached
+            assert name in attached(role, condition)  # from the role: a function is created after its policies
         assert "Roles" not in policy["Properties"]
     assert hub()["Parameters"]["SubnetIds"]["Default"] == hub()["Parameters"]["KmsKeyArn"]["Default"] == ""
 
@@ -183,7 +184,7 @@ def test_each_function_knows_only_the_queues_that_it_may_send_to() -> None:
             if "sqs:SendMessage" in listed(s["Action"])
             for arn in listed(s["Resource"])
         }
-        # replays go to queues that it has no hints for; never to that of people's commands
+        # replays go to queues for which it sends no hints; never to the commands queue
         assert known == may - (REPLAYED if name == "record_command" else set())
         assert may > REPLAYED or name != "record_command"
         assert ("TALLYMAN_DEAD_LETTERS" in variables) == (queue is not None)
@@ -202,14 +203,14 @@ def test_the_tables_are_kept_protected_and_restorable() -> None:
     tables = {n: r for n, r in hub()["Resources"].items() if r["Type"] == "AWS::DynamoDB::Table"}
     assert sorted(tables) == ["LedgerTable", "StateTable"]
     for table in tables.values():
-        # a first deployment that fails leaves nothing behind that blocks the next
+        # a failed first deployment leaves nothing that blocks the next one
         assert (table["DeletionPolicy"], table["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
         properties = table["Properties"]
         assert properties["BillingMode"] == "PAY_PER_REQUEST"
         assert properties["DeletionProtectionEnabled"] == {"Ref": "DeletionProtection"}
         assert properties["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
         assert [k["AttributeName"] for k in properties["KeySchema"]] == ["pk", "sk"]
-    assert hub()["Parameters"]["DeletionProtection"]["Default"] == "false"  # `make deploy` turns it on afterwards
+    assert hub()["Parameters"]["DeletionProtection"]["Default"] == "false"  # `make deploy` enables it afterwards
 
 
 def test_the_ledger_has_its_indexes_and_nothing_in_it_expires() -> None:
@@ -250,7 +251,7 @@ def test_every_log_group_has_the_retention_that_was_asked_for() -> None:
 
 def test_every_dead_letter_queue_and_every_function_has_an_alarm_that_tells_people() -> None:
     alarms = of_type(hub(), "AWS::CloudWatch::Alarm").values()
-    # our own metrics (an override) have alarms too, by the dimension that Powertools gives them
+    # our own metrics (an override) have alarms too, by the dimension that Powertools adds
     watched = {
         text(a["Dimensions"][0]["Value"])[2:-1]
         for a in alarms
@@ -286,7 +287,7 @@ def test_silence_raises_an_alarm_on_every_queue_and_where_reconcile_does_not_run
 def test_an_alarm_on_a_metric_of_our_own_names_all_dimensions_that_the_metric_is_written_with(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """CloudWatch finds a metric by all its dimensions; Powertools adds `service` to each that is written."""
+    """CloudWatch finds a metric only by all of its dimensions; Powertools adds `service` to each metric."""
     ours = [a for a in of_type(hub(), "AWS::CloudWatch::Alarm").values() if a.get("Namespace") == "Tallyman"]
     assert ours
     for alarm in ours:
@@ -375,7 +376,7 @@ def test_what_a_spoke_could_not_send_raises_an_alarm_of_its_own_account() -> Non
     assert (alarm["MetricName"], alarm["Threshold"]) == ("ApproximateNumberOfMessagesVisible", 0)
     assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
     named = {"Fn::Sub": "arn:${AWS::Partition}:sns:${AWS::Region}:${AWS::AccountId}:${NoticesTopicName}"}
-    one = {"Fn::If": ["NamesTopic", named, {"Ref": "NoticesTopicArn"}]}  # a name is the same in every region
+    one = {"Fn::If": ["NamesTopic", named, {"Ref": "NoticesTopicArn"}]}  # the name is the same in every region
     topic = {"Fn::If": ["HasTopic", [one], {"Ref": "AWS::NoValue"}]}
     assert alarm["AlarmActions"] == topic
     assert spoke()["Parameters"]["NoticesTopicArn"]["Default"] == ""
@@ -396,7 +397,7 @@ def test_the_layers_are_where_sam_build_finds_them() -> None:
     assert (ROOT / core["Properties"]["ContentUri"] / "tallyman/__init__.py").is_file()
     assert core["Metadata"] == {"BuildMethod": "python3.13", "BuildArchitecture": {"Ref": "Architecture"}}
     assert hub()["Globals"]["Function"]["Runtime"] == "python3.13"
-    # The policy is copied as it is, to /opt/tallyman.yaml.
+    # The policy is copied unchanged to /opt/tallyman.yaml.
     assert "Metadata" not in policy
     path = hub()["Globals"]["Function"]["Environment"]["Variables"]["TALLYMAN_POLICY"]
     assert (ROOT / policy["Properties"]["ContentUri"] / path.removeprefix("/opt/")).is_file()

@@ -1,4 +1,4 @@
-"""build.yaml and buildspec.yml: one application's builds, of one branch and tags, with few rights."""
+"""build.yaml and buildspec.yml: builds of one application, of one branch and tags, with few permissions."""
 
 import json
 import re
@@ -14,7 +14,7 @@ SPEC = yaml.safe_load((ROOT / "buildspec.yml").read_text())
 
 
 def branches(statement: dict[str, Any]) -> list[dict[str, Any]]:
-    """A statement, or both of a condition."""
+    """The branches of a condition: one statement or two."""
     return [s for s in statement["Fn::If"][1:] if "Effect" in s] if "Fn::If" in statement else [statement]
 
 
@@ -30,7 +30,7 @@ def test_a_build_is_a_stack_of_its_own_and_the_hub_knows_only_its_name() -> None
 
 
 def test_a_build_that_failed_raises_an_alarm_on_the_hubs_topic_where_no_rule_may_publish() -> None:
-    """A topic's policy takes no conditions for EventBridge: with one nothing arrives, without one any rule may send."""
+    """A topic's policy with a condition blocks EventBridge, and one without lets any rule publish."""
     statements = of_type(hub(), "AWS::SNS::TopicPolicy")["NoticesTopicPolicy"]["PolicyDocument"]["Statement"]
     allowed = [s["Principal"] for s in statements if s["Effect"] == "Allow"]
     assert allowed == [{"Service": "cloudwatch.amazonaws.com"}]
@@ -53,7 +53,7 @@ def test_a_build_reads_the_hubs_state_and_archive_by_the_names_that_the_hub_give
 
 
 def test_customer_keys_and_signing_are_the_builds_too() -> None:
-    """A role that lacks the hub's key can't read the policy; one that lacks the images' can't create a repository."""
+    """A role without the hub's key can't read the policy; one without the images' key can't create a repository."""
     allowed = {s["Sid"]: s for s in granted("BuildRole")}
     assert (allowed["Key"]["Action"], allowed["Key"]["Resource"]) == ("kms:Decrypt", {"Ref": "KmsKeyArn"})
     assert allowed["ImagesKeys"]["Action"] == ["kms:CreateGrant", "kms:DescribeKey", "kms:RetireGrant"]
@@ -94,7 +94,7 @@ def test_the_builds_roles_are_for_services_of_this_account_alone(name: str) -> N
 
 
 def filled(pattern: Any, branch: str) -> str:
-    """The webhook's pattern as CloudFormation makes it of this branch."""
+    """The webhook's pattern as CloudFormation resolves it for this branch."""
     if isinstance(pattern, str):
         return pattern
     text, names = pattern["Fn::Sub"]
@@ -106,7 +106,7 @@ def filled(pattern: Any, branch: str) -> str:
 
 @pytest.mark.parametrize("branch", ["main", "release-1.0"])
 def test_the_branch_and_tags_alone_are_built_as_a_batch(branch: str) -> None:
-    """The buildspec is the commit's own: what any branch could run could push what is promoted."""
+    """The commit contains its buildspec: if any branch could run it, any branch could push promoted images."""
     (project,) = of_type(build(), "AWS::CodeBuild::Project").values()
     webhook = project["Triggers"]["Fn::If"][1]
     assert webhook["BuildType"] == "BUILD_BATCH"
@@ -134,7 +134,7 @@ BRANCH = '{"Ref": "BuildBranch"}'
 
 
 def test_nothing_but_the_connection_is_made_before_it_is_completed_and_named() -> None:
-    """A project or webhook that is made with a pending connection fails the whole deployment."""
+    """A project or webhook that is created with a pending connection fails the deployment."""
     conditions = build()["Conditions"]
     unnamed = {"Fn::Equals": [{"Ref": "BuildConnectionArn"}, ""]}
     afar = {"Condition": "FromAfar"}
@@ -142,7 +142,7 @@ def test_nothing_but_the_connection_is_made_before_it_is_completed_and_named() -
     assert conditions["ByWebhook"] == {"Fn::And": [afar, {"Fn::Not": [unnamed]}]}
     assert conditions["CreatesConnection"] == {"Fn::And": [afar, unnamed]}
     assert [name for name, r in BUILD.items() if r["Condition"] == "CreatesConnection"] == ["BuildConnection"]
-    assert BUILD["BuildConnection"]["DeletionPolicy"] == "Retain"  # naming it takes it out of the stack
+    assert BUILD["BuildConnection"]["DeletionPolicy"] == "Retain"  # naming it removes it from the stack
     (project,) = of_type(build(), "AWS::CodeBuild::Project").values()
     connection = {"Type": "CODECONNECTIONS", "Resource": {"Ref": "BuildConnectionArn"}}
     assert project["Source"]["Auth"] == {"Fn::If": ["ByWebhook", connection, {"Ref": "AWS::NoValue"}]}

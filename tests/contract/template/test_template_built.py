@@ -1,4 +1,4 @@
-"""The output of `make build`: every handler imports with nothing but its layers on the path, as in Lambda."""
+"""The output of `make build`: every handler imports with only its layers on the path, as in Lambda."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from support.stacks.templates import FUNCTIONS, ROOT, hub, logical_id
 
 pytestmark = pytest.mark.sam
 BUILD = ROOT / ".aws-sam" / "build"
-UNZIPPED_LIMIT = 250 * 1024 * 1024  # Lambda's, for a function and all its layers
+UNZIPPED_LIMIT = 250 * 1024 * 1024  # Lambda's limit for a function and all its layers
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def python() -> str:
 
 @pytest.fixture(scope="module")
 def core(python: str) -> Path:
-    """A build that is older than the code says nothing about the code."""
+    """The built core layer; fails if the build is older than the code."""
     built = BUILD / "CoreLayer" / "python"
     for path in (ROOT / "layers/core/src").rglob("*.py"):
         copy = built / path.relative_to(ROOT / "layers/core/src")
@@ -39,7 +39,7 @@ def core(python: str) -> Path:
 
 
 def run(python: str, code: str, *path: Path, **variables: str) -> Any:
-    """What the code prints as JSON, in an interpreter without site-packages, with this path and environment only."""
+    """Run the code in an interpreter without site-packages, with only this path and environment; return its JSON."""
     program = f"import sys; sys.path[:0] = {[str(p) for p in path]!r}\n{code}"
     done = subprocess.run(
         [python, "-E", "-s", "-S", "-c", program],
@@ -53,7 +53,7 @@ def run(python: str, code: str, *path: Path, **variables: str) -> Any:
 
 
 def environment(name: str) -> dict[str, str]:
-    """The function's variables, with values of the right form. An import may open no connection: none is answered."""
+    """The function's variables, with valid values. An import may open no connection: none is answered."""
     own = hub()["Resources"][logical_id(name)]["Properties"]["Environment"]["Variables"]
     variables = dict.fromkeys({**hub()["Globals"]["Function"]["Environment"]["Variables"], **own}, "value")
     return variables | {
@@ -93,7 +93,7 @@ print(json.dumps([boto3.__version__, zoneinfo.ZoneInfo("America/Sao_Paulo").key]
 
 
 def services() -> tuple[str, ...]:
-    """The services whose models the layer keeps."""
+    """The services whose models the layer contains."""
     found: dict[str, Any] = {"__name__": "finish"}
     exec((ROOT / "layers/core/finish.py").read_text(), found)
     return tuple(found["SERVICES"])

@@ -1,4 +1,4 @@
-"""checkov's findings are explained in the templates; with `make checkov` done once, of what it says today."""
+"""checkov's findings are explained in the templates; compared with today's findings once `make checkov` has run."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The dashboard and the saved queries: metrics that are written, queues that are there, words that are logged."""
+"""The dashboard and the saved queries: metrics that are emitted, queues that exist, messages that are logged."""
 
 import json
 import re
@@ -16,13 +16,13 @@ OURS = {str(kind) for kind in OutcomeKind} | set(runtime.ALARMED.values()) | BY_
 
 
 def body() -> Any:
-    """The dashboard with a name in the place of each reference."""
+    """The dashboard with a name in place of each reference."""
     text = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
     return json.loads(re.sub(r"\$\{([^}]+)\}", lambda match: match[1], text))
 
 
 def metrics() -> list[list[Any]]:
-    """Every metric of every widget, the one after the other."""
+    """Every metric of every widget, in order."""
     widgets = [w["properties"] for w in body()["widgets"] if w["type"] == "metric"]
     return [metric for widget in widgets for metric in widget["metrics"]]
 

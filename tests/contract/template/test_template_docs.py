@@ -57,7 +57,7 @@ def operations(title: str) -> set[str]:
 
 
 def costs() -> list[list[tuple[str, str, float]]]:
-    """The two tables of what it costs, as (what, count, USD); the last row of each is its sum."""
+    """The two cost tables, as (item, count, USD); the last row of each is its sum."""
     tables = re.findall(r"(?ms)^\|---\|---\|---\|\n(.*?)\n\n", chapter("What it costs"))
     rows = [[[cell.strip(" *") for cell in row.strip("|").split("|")] for row in t.splitlines()] for t in tables]
     return [[(what, count, float(usd.removeprefix("about "))) for what, count, usd in table] for table in rows]
@@ -112,8 +112,8 @@ def test_what_is_left_behind_is_taken_in_by_a_change_set_that_cloudformation_tak
     page = (ROOT / "docs/operations.md").read_text("utf-8").replace("\\\n", " ")
     (command,) = re.findall(r"(?m)^aws cloudformation create-change-set .*$", page)
     assert "--import-existing-resources" in command
-    assert "--change-set-type CREATE" in command  # IMPORT wants each resource named, and takes nothing new
-    assert (ROOT / "template.yaml").stat().st_size > 51_200  # more than --template-body takes
+    assert "--change-set-type CREATE" in command  # IMPORT needs each resource named, and adds nothing new
+    assert (ROOT / "template.yaml").stat().st_size > 51_200  # longer than --template-body allows
     assert "--template-url" in command
     kept = {name for name, r in hub()["Resources"].items() if r.get("DeletionPolicy") == "RetainExceptOnCreate"}
     assert kept == {"LedgerTable", "StateTable", "ArchiveBucket"}
@@ -121,7 +121,7 @@ def test_what_is_left_behind_is_taken_in_by_a_change_set_that_cloudformation_tak
 
 
 def test_a_customer_keys_policy_asks_nothing_of_eventbridge_that_it_does_not_say() -> None:
-    """`aws:Source…` in a key's policy keeps EventBridge from encrypted topics, without an error (SNS's guide)."""
+    """`aws:Source…` in a key's policy blocks EventBridge from encrypted topics, without an error (SNS's guide)."""
     (text_of,) = re.findall(r"(?ms)^```json\n(.*?)^```", chapter("A customer key", "aws"))
     by_service = {s: each for each in json.loads(text_of) for s in listed(each["Principal"]["Service"])}
     assert set(by_service) == {"events.amazonaws.com", "sns.amazonaws.com", "cloudwatch.amazonaws.com"}

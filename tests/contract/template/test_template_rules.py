@@ -14,7 +14,7 @@ from tallyman.domain.events.eventbridge import SETTINGS_CALLS, TRIP, TRIP_SOURCE
 from tallyman_cli.shared import stack_names
 
 OWN, SPOKE = "Own", "Spoke"
-# file → the rules (without Own, Spoke, Rule) that each of its events matches
+# file → the rules (without Own, Spoke, Rule) that match each of its events
 EXPECTED: dict[str, set[str]] = {
     "record_push/push.json": {"Image", "Pushed"},
     "record_push/push-ten.json": {"Image", "Pushed"},
@@ -26,7 +26,7 @@ EXPECTED: dict[str, set[str]] = {
     "record_push/referrer.json": {"Referrer"},
     "record_push/call.json": {"Call"},
     "record_push/round-trip.json": {"Image"},
-    "record_push/check.json": set(),  # on our bus alone, and of no registry
+    "record_push/check.json": set(),  # only on our bus, and of no registry
     "verify_digest/push.json": {"Image", "Pushed"},
     "record_scan/basic.json": {"BasicScan"},
     "record_scan/failed.json": {"BasicScan"},
@@ -68,7 +68,7 @@ def matching(template: dict[str, Any], event: dict[str, Any], prefix: str = "") 
 
 def event_files() -> list[str]:
     files = (ROOT / "events").glob("*/*.json")
-    # Commands and hints are our own messages: no rule brings them.
+    # Commands and hints are our own messages: no rule delivers them.
     return sorted(
         str(f.relative_to(ROOT / "events"))
         for f in files
@@ -157,7 +157,7 @@ def test_every_rule_has_one_target_with_a_dead_letter_queue_and_the_queues_let_i
         bus = "${AWS::StackName}/" if "EventBusName" in rule else ""
         arn = f"arn:${{AWS::Partition}}:events:${{AWS::Region}}:${{AWS::AccountId}}:rule/{bus}{text(rule['Name'])}"
         assert [p for p in patterns if fnmatchcase(arn, p)], arn
-    # no rule brings commands or promotions: nobody but who IAM lets may send these
+    # no rule delivers commands or promotions: only principals that IAM allows may send them
     assert {text(queue) for queue in policy["Queues"]} == sent
     assert text(hub()["Resources"]["EventBus"]["Properties"]["Name"]) == "${AWS::StackName}"
     assert not [p for p in patterns if fnmatchcase(arn.replace("${AWS::StackName}", "other"), p)]

@@ -1,4 +1,4 @@
-"""Builds of a checkout as CodeBuild runs them, on this machine: buildspec.yml, a Docker engine, a local cloud."""
+"""Builds of a checkout on this machine as CodeBuild runs them: buildspec.yml, a Docker engine, a local cloud."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def git(folder: Path, *words: str, **environment: str) -> str:
 
 
 def variables(world: Deployed, work: Path, **more: str) -> dict[str, str]:
-    """What a build finds in its environment, and the commands that its image has."""
+    """The environment variables of a build, and the commands that its image has."""
     programs = work / "bin"
     programs.mkdir(exist_ok=True)
     for name, target in {"tallyman": "-m tallyman_cli.start", "aws": str(ROOT / "tests/tools/aws_ecr.py")}.items():
@@ -54,7 +54,7 @@ def build(world: Deployed, folder: Path, work: Path, **more: str) -> codebuild.O
 
 
 def log_in(env: dict[str, str]) -> None:
-    """What buildspec.yml does first."""
+    """Log in as buildspec.yml does first."""
     script = (
         'aws ecr get-login-password --region "$AWS_REGION" '
         '| docker login --username AWS --password-stdin "$IMAGE_REGISTRY"'
@@ -63,7 +63,7 @@ def log_in(env: dict[str, str]) -> None:
 
 
 def docker_config(work: Path) -> Path:
-    """A configuration of Docker with no log-in and no builder in use; with buildx where a person has it at home."""
+    """A Docker configuration without log-in and builder; with the buildx plugin if the person has it."""
     folder = work / "docker"
     (folder / "cli-plugins").mkdir(parents=True, exist_ok=True)
     link = folder / "cli-plugins/docker-buildx"
@@ -74,14 +74,14 @@ def docker_config(work: Path) -> Path:
 
 @cache
 def buildx_plugin() -> str | None:
-    """Where the program of buildx is; None: there is none."""
+    """The path of buildx; None if there is none."""
     told = _told("docker", "info", "--format", "{{json .ClientInfo.Plugins}}")
     return next((p["Path"] for p in json.loads(told or "null") or () if p["Name"] == "buildx"), None)
 
 
 @cache
 def builder_apart() -> str | None:
-    """A builder of buildx that is there and runs, with a BuildKit by itself; None: there is none."""
+    """A running buildx builder with a separate BuildKit; None if there is none."""
     for line in (_told("docker", "buildx", "ls", "--format", "json") or "").splitlines():
         found = json.loads(line)
         if found["Driver"] != "docker" and any(node.get("Status") == "running" for node in found["Nodes"]):

@@ -1,8 +1,8 @@
-"""A `docker` that builds nothing: it notes how it was called, and answers as a test says.
+"""A `docker` that builds nothing: it records its calls, and answers as a test says.
 
 In its folder: `says.json` {buildx: drivers by builder's name, "" the one in use, null: does not start; mtime: of files
-that a build writes; metadata: what buildx says of a build; fail: words with which a build with these options fails;
-note: what a build says}; `calls.jsonl`.
+that a build writes; metadata: buildx's metadata of a build; fail: words with which a build with these options fails;
+note: a build's output}; `calls.jsonl`.
 """
 
 import io
@@ -17,18 +17,18 @@ PLATFORMS = "Platforms: linux/amd64*, linux/386"
 
 
 def script(folder: Path) -> str:
-    """The program's text, for a file `docker` on the PATH."""
+    """The script's text, for a file `docker` on the PATH."""
     return f'#!/bin/sh\nexec {sys.executable} -I {Path(__file__)} {folder} "$@"\n'
 
 
 def calls(folder: Path) -> list[list[str]]:
-    """The arguments of every call, in their order."""
+    """The arguments of every call, in order."""
     file = folder / "calls.jsonl"
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
 def tar(files: dict[str, bytes], mtime: int) -> bytes:
-    """A tar of files, all of one time."""
+    """A tar of files, all with one modification time."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for name, raw in files.items():
@@ -55,7 +55,7 @@ class Docker:
             file.write(json.dumps(arguments) + "\n")
 
     def run(self) -> int:
-        """Its exit status."""
+        """Run the call; return its exit status."""
         match self.arguments:
             case ["buildx", "version"]:
                 return 0 if self.says.get("buildx") else 1
@@ -77,7 +77,7 @@ class Docker:
         return 1
 
     def option(self, name: str) -> str | None:
-        """What follows an option."""
+        """The value of an option."""
         return self.arguments[self.arguments.index(name) + 1] if name in self.arguments else None
 
     def build(self) -> int:

@@ -1,4 +1,4 @@
-"""Chains of environments with fakes: every push is told by its event, as the rules of the template do."""
+"""Chains of environments with fakes: every push causes its event, as the template's rules deliver it."""
 
 import json
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ NAME = "rocketseat/widget-server"
 
 
 def chain(environments: Mapping[str, Any], **last: Any) -> Policy:
-    """Each environment promotes to the next, verified by content; the last hop asks for `last` besides."""
+    """Each environment promotes to the next, verified by content; the last hop has the gates `last` too."""
     names = list(environments)
     hops = [{"from": a, "to": b, "tags": ["semver"], "gates": {"verified": True}} for a, b in pairwise(names)]
     hops[-1]["gates"] |= last  # type: ignore[operator]
@@ -30,7 +30,8 @@ def chain(environments: Mapping[str, Any], **last: Any) -> Policy:
 
 
 class Chain(PromotionStack):
-    """Every push is told by its event, to record_push and to verify_digest, as the rules of the template do."""
+    """A stack in which every push causes its event, for record_push and verify_digest, as the template's rules deliver
+    it."""
 
     told = 0
 
@@ -44,7 +45,7 @@ class Chain(PromotionStack):
         return self.policy.environment(environment).repositories(NAME)
 
     def pushed(self, built: Built, tag: str | None) -> Digest:
-        """A push to the first environment; all that follows from it, until nothing is due soon."""
+        """Push to the first environment, and work until nothing is due soon."""
         first = next(iter(self.policy.environments))
         self.registries.push(self.places(first)[0], built, tag)
         self.run()
@@ -71,7 +72,7 @@ class Chain(PromotionStack):
         return VerifyDigest(self.policy, self.registries, self.ledger, self.state, self.evaluator, self.clock)
 
     def runs(self, environment: str) -> Digest | None:
-        """What the environment releases."""
+        """The digest that the environment runs."""
         release = RELEASES.get(self.state, release_key(environment, NAME))
         return release.digest if release else None
 

@@ -1,4 +1,4 @@
-"""A stack in memory behind the commands: fakes of the ports, and the real services that react while a command waits."""
+"""An in-memory stack for commands: fakes of the ports, and the real services, which work while a command waits."""
 
 import json
 from collections.abc import Callable
@@ -53,7 +53,7 @@ repositories:
 
 @dataclass
 class FakeStack:
-    """The stack, and what happens to it. `works`: whether its functions take up messages while a command waits."""
+    """The stack, and actions on it. `works`: whether its functions process messages while a command waits."""
 
     policy: Policy
     clock: FakeClock = field(default_factory=FakeClock)
@@ -101,7 +101,7 @@ class FakeStack:
 
     @property
     def ports(self) -> FakePorts:
-        """What bootstrap builds services from, with fakes."""
+        """The fakes from which bootstrap builds services."""
         return FakePorts(
             policy=self.policy,
             clock=self.clock,
@@ -127,17 +127,17 @@ class FakeStack:
         return services(self.ports)
 
     def run(self, *arguments: str, **environment: str) -> Result:
-        """The command with these arguments."""
+        """Run the command with these arguments."""
         return CliRunner(env=environment).invoke(app, list(arguments))
 
     def json(self, *arguments: str, status: int = 0) -> Any:
-        """What the command prints with --json."""
+        """The command's output with --json, parsed."""
         result = self.run(*arguments, "--json")
         assert result.exit_code == status, result.output
         return json.loads(result.stdout)
 
     def push(self, built: Built, tag: str | None, place: Repository = DEV, *, told: bool = True) -> Digest:
-        """A client's push; `told`: with ECR's events, which record_push and verify_digest react to."""
+        """A client's push; `told`: with ECR's events, which record_push and verify_digest process."""
         self.registries.push(place, built, tag)
         if told:
             for digest in built.manifests:
@@ -147,7 +147,7 @@ class FakeStack:
         return built.digest
 
     def scan(self, built: Built, counts: dict[str, int] | None = None, place: Repository = DEV) -> None:
-        """A scan of every platform image ends."""
+        """Complete the scan of every platform image."""
         for digest in [c.digest for c in built.root.platform_children] or [built.digest]:
             report = ScanReport("complete", counts or {}, completed_at=self.clock())
             self.service("record_scan").record(place, digest, report, Via.EVENT)
@@ -158,7 +158,7 @@ class FakeStack:
         return getattr(self.services, name)
 
     def work(self) -> None:
-        """The functions take up what is in their queues."""
+        """Run the functions on the messages in their queues."""
         handed: dict[str, tuple[str, tuple[Any, ...]]] = {
             "commands": ("record_command", (self.sender, self.clock())),
             "verify": ("verify_digest", (lambda: float("inf"),)),
@@ -168,7 +168,7 @@ class FakeStack:
         while sent := [row for row in self.hints.take() if row[2] == 0]:
             for queue, body, _ in sent:
                 function, more = handed[queue]
-                self.clock.advance(milliseconds=1)  # no two functions ever run at the very same moment
+                self.clock.advance(milliseconds=1)  # no two functions run at the same instant
                 try:
                     self.service(function).handle(json.dumps(body), *more)
                 except TallymanError as error:

@@ -1,8 +1,8 @@
-"""Whole flows on fakes, counted: clients push, events come, the functions' own reactions take them from their queues in
-batches as template.yaml says, until nothing is due.
+"""Complete flows on fakes, with their cost: clients push, events arrive, and the functions' own reactions process their
+queues in batches as template.yaml says, until nothing is due.
 
-What is due at one moment is one invocation where the queue has a batching window, up to its batch; else each message is
-an invocation of its own, which is the most that it may cost.
+Messages due at one moment are one invocation if the queue has a batching window, up to its batch size; otherwise each
+message is its own invocation, which is the highest possible cost.
 """
 
 import json
@@ -45,14 +45,14 @@ ON_ITS_WAY = timedelta(milliseconds=500)
 
 @dataclass(frozen=True)
 class Batching:
-    """How many messages an invocation takes, and seconds that Lambda waits for more of them."""
+    """Messages per invocation, and the seconds that Lambda waits for more of them."""
 
     size: int
     window: int
 
 
 def batching() -> dict[str, Batching]:
-    """By function, as template.yaml has it."""
+    """By function, from template.yaml."""
     found = {}
     for resource in hub()["Resources"].values():
         if resource["Type"] != "AWS::Serverless::Function":
@@ -94,7 +94,7 @@ def policy(**gates: Any) -> Policy:
 
 @dataclass
 class Spent:
-    """What a flow cost. `runs`: invocations by function."""
+    """The cost of a flow. `runs`: invocations by function."""
 
     runs: Counter[str]
     reads: int
@@ -111,7 +111,7 @@ class Spent:
 
 @dataclass
 class Flow:
-    """One hub, two environments. `spent` counts what is done within it."""
+    """One hub, two environments. `spent` counts what happens inside its block."""
 
     policy: Policy = field(default_factory=policy)
     clock: FakeClock = field(default_factory=FakeClock)
@@ -129,7 +129,7 @@ class Flow:
         self.queue: list[tuple[Any, str, str]] = []
         self.told = 0
         self.runs: Counter[str] = Counter()
-        self.each: list[Spent] = []  # what each invocation cost
+        self.each: list[Spent] = []  # the cost of each invocation
         self.handled: Callable[[str, str], None] = lambda function, text: None
         ports = FakePorts(
             policy=self.policy,
@@ -152,7 +152,7 @@ class Flow:
         """`Hints`."""
         self.queue.append((self.clock() + timedelta(seconds=delay), queue, json.dumps(body)))
 
-    # --- what clients do
+    # --- clients
 
     def push(self, built: Built, tag: str | None = None, place: Repository = DEV) -> Digest:
         """A client's push."""
@@ -161,7 +161,7 @@ class Flow:
         return built.digest
 
     def scanned(self, built: Built, place: Repository = DEV) -> None:
-        """The scan of each platform image ends, without a finding."""
+        """Complete the scan of each platform image, without findings."""
         self.clock.advance(seconds=1)
         attested = {c.digest for c in built.root.children if c.is_attestation}
         for digest in [c.digest for c in built.root.children if c.digest not in attested] or [built.digest]:
@@ -171,7 +171,7 @@ class Flow:
             )
 
     def released(self, built: Built, tag: str) -> Spent:
-        """Push, scan, and all that follows; what it cost."""
+        """Push, scan and work until released; return the cost."""
         begun = self.counted()
         self.push(built, tag)
         self.work()
@@ -179,10 +179,10 @@ class Flow:
         self.work()
         return self.spent(begun)
 
-    # --- what counts
+    # --- counters
 
     def counted(self) -> tuple[Any, ...]:
-        """Where the counts stand now."""
+        """The current values of all counters."""
         m = self.meter
         return (
             Counter(self.runs),
@@ -195,7 +195,7 @@ class Flow:
         )
 
     def spent(self, begun: tuple[Any, ...]) -> Spent:
-        """What was spent since `counted`."""
+        """The cost since `counted`."""
         runs, reads, writes, index, requests, calls, read_bytes = begun
         m = self.meter
         return Spent(
@@ -214,7 +214,7 @@ class Flow:
     # --- the queues
 
     def tell(self) -> None:
-        """The events of the pushes since the last time, to record_push and verify_digest."""
+        """Send the events of the pushes since the last call to record_push and verify_digest."""
         new = self.registries.pushes[self.told :]
         self.told += len(new)
         for place, digest, tag in new:
@@ -223,7 +223,7 @@ class Flow:
                 self.queue.append((self.clock() + ON_ITS_WAY, queue, event))
 
     def work(self, until: timedelta = timedelta(minutes=1)) -> None:
-        """Invocations until nothing is due within `until`."""
+        """Invoke functions until nothing is due within `until`."""
         last = self.clock() + until
         while due := [
             (at + timedelta(seconds=self.batches[FEEDS[queue]].window), queue)
@@ -238,7 +238,7 @@ class Flow:
             self.tell()
 
     def invoke(self, queue: str) -> None:
-        """One invocation with what is due."""
+        """One invocation with the messages that are due."""
         function = FEEDS[queue]
         batch = self.batches[function]
         ready = sorted((m for m in self.queue if m[1] == queue and m[0] <= self.clock()), key=lambda m: m[0])

@@ -1,4 +1,4 @@
-"""Cases for gates: one image at the door of prod, with the facts that a test names."""
+"""Cases for gates: one image that is a candidate for prod, with the facts that a test names."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -46,27 +46,27 @@ def _json(value: Any) -> str:
 
 
 def said(kind: Kind, who: str = "ana", *, role: str = "role/release-managers", **more: Any) -> Fact:
-    """What a person said of the image at prod's door."""
+    """A person's fact about the image that is a candidate for prod."""
     detail = {"to": "prod", "name": NAME, "principal": role, "because": "it is fine", "refused": None, **more}
     at = detail.pop("at", LATER)
     return fact(kind, APP, via=Via.PERSON, actor=f"AROA{role[-4:].upper()}:{who}", at=at, **detail)
 
 
 def checked(result: str = "passed", who: str = "run-42", *, check: str = "e2e", **more: Any) -> Fact:
-    """A result that was posted of the image in dev."""
+    """A check's result, posted for the image in dev."""
     environment = more.pop("environment", "dev")
     fact = said(Kind.CHECKED, who, check=check, result=result, **more)
     return replace(fact, detail={**fact.detail, "environment": environment})
 
 
 def target_seen(**more: Any) -> Fact:
-    """A look at prod's registries that found them free."""
+    """An observation of prod's registries in which the tags are free."""
     free = {"exists": True, "immutable": True, "mutable_tags": ["latest"], "tags": {"v1.0.0": None}, "error": None}
     return fact(Kind.TARGET_SEEN, APP, to="prod", name=NAME, registries=dict.fromkeys(PLACES, free), **more)
 
 
 def image_of(*facts: Fact, tag: str = "v1.0.0", **more: Any) -> ImageFacts:
-    """The image, pushed to dev as `tag`, with nothing frozen and nothing released unless said."""
+    """The image, pushed to dev as `tag`, with no freezes and no release unless given."""
     known: dict[str, Any] = {"freezes": {"prod": ()}, "released": {("prod", NAME): None}, **more}
     base = (pushed(APP, tag, index=False), *facts)
     return ImageFacts(APP, base, pointing={(DEV, tag): APP}, **known)
@@ -80,14 +80,14 @@ def case_of(
     image: ImageFacts | None = None,
     tags: tuple[str, ...] = ("v1.0.0",),
 ) -> Case:
-    """The image at prod's door."""
+    """The image as a candidate for prod."""
     policy = policy or policy_of(gates)
     promotion = policy.repositories[0].promotions[0]
     return Case(policy, promotion, NAME, image or image_of(*facts), tags, now)
 
 
 def judged(name: str, case: Case) -> GateResult:
-    """What the gate of this name says, overrides and all."""
+    """The result of this gate, with overrides."""
     (result,) = [gate for gate in judge_all(case) if gate.name == name]
     return result
 
@@ -98,17 +98,17 @@ def decided(case: Case) -> Decision:
 
 
 def frozen(repository: str | None = None, at: datetime = NOON) -> Freeze:
-    """A freeze in force."""
+    """An active freeze."""
     return Freeze(repository, at, "ana (role/release-managers)", "the shop is full")
 
 
 def released(digest: Digest, *tags: str, first_push: datetime | None = NOON) -> Mapping[tuple[str, str], Released]:
-    """What prod runs."""
+    """The release that prod runs."""
     return {("prod", NAME): Released(digest, tags, first_push)}
 
 
 def without(image: ImageFacts, **more: Any) -> ImageFacts:
-    """The same with other parts."""
+    """The image with some parts replaced."""
     return replace(image, **more)
 
 

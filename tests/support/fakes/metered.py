@@ -1,8 +1,8 @@
-"""What a flow costs on AWS, counted on fakes: units of DynamoDB as it bills them, and calls of ECR.
+"""The AWS cost of a flow, counted on fakes: units of DynamoDB as it bills them, and calls of ECR.
 
 DynamoDB bills a consistent read by 4 KiB and a write by 1 KiB, each rounded up; a Query by the sum of what it reads; a
-batch item by item; what is not there as one unit; each write of a transaction twice. Each index that an item lies in is
-one more write. An item's size is that of its attributes' names and values.
+batch item by item; a missing item as one unit; each write of a transaction twice. Each index that contains the item
+adds one write. An item's size is that of its attributes' names and values.
 """
 
 from collections import Counter
@@ -46,13 +46,13 @@ _BATCH = {"manifests": 100, "describe": 100, "missing_blobs": 100}
 
 
 def size_of(item: Plain) -> int:
-    """Bytes of an item, as DynamoDB counts them."""
+    """Size of an item in bytes, as DynamoDB counts."""
     values = (len(str(v).encode()) if isinstance(v, str) else len(str(v)) // 2 + 2 for v in item.values())
     return sum(len(name) for name in item) + sum(values)
 
 
 def read_units(sizes: Sequence[int]) -> int:
-    """Units of one consistent read of items together."""
+    """Units of one consistent read of these items."""
     return max(1, ceil(sum(sizes) / 4096))
 
 
@@ -63,7 +63,7 @@ def write_units(size: int) -> int:
 
 @dataclass
 class Meter:
-    """What was counted. `calls` are of DynamoDB, by name; `items` how many were read; `index` units of the indexes."""
+    """The counters. `calls` of DynamoDB, by name; `items` read; `index`: units of the indexes."""
 
     reads: int = 0
     writes: int = 0
@@ -73,7 +73,7 @@ class Meter:
     calls: Counter[str] = field(default_factory=Counter)
 
     def read(self, name: str, sizes: Sequence[int], eventual: bool = False) -> None:
-        """One read call."""
+        """Count one read call."""
         self.calls[name] += max(1, ceil(sum(sizes) / PAGE))
         self.items += len(sizes)
         self.read_bytes += sum(sizes)
@@ -81,7 +81,7 @@ class Meter:
         self.reads += ceil(units / 2) if eventual else units
 
     def write(self, name: str, sizes: Sequence[int], index: int = 0) -> None:
-        """One write call; of several items it is a transaction."""
+        """Count one write call; with several items it is a transaction."""
         self.calls[name] += 1
         self.writes += sum(write_units(size) for size in sizes) * (2 if name == "transact" else 1)
         self.index += index
@@ -159,7 +159,7 @@ class MeteredLedger(FakeLedger):
         return done
 
     def _partition(self, key: str, value: str) -> Iterable[Plain]:
-        """Kept by partition: a test with a million facts would read them all for each digest."""
+        """By partition: a test with a million facts would otherwise read them all for each digest."""
         return self.partitions.get(value, {}).values() if key == "pk" else super()._partition(key, value)
 
     def _was_read(self, key: str, rows: Sequence[Plain]) -> None:
@@ -168,7 +168,7 @@ class MeteredLedger(FakeLedger):
 
 
 def ecr_calls(registries: FakeRegistries, since: int = 0) -> Counter[str]:
-    """ECR's calls of what the fake was asked from a request on, by the fake's method."""
+    """ECR's calls for the fake's requests from an index on, by the fake's method."""
     calls: Counter[str] = Counter()
     for method, _, argument in registries.requests[since:]:
         times = ceil(len(argument) / _BATCH[method]) if method in _BATCH and isinstance(argument, tuple) else 1
@@ -177,5 +177,5 @@ def ecr_calls(registries: FakeRegistries, since: int = 0) -> Counter[str]:
 
 
 def total(calls: Counter[Any]) -> int:
-    """How many in all."""
+    """The total number of calls."""
     return sum(calls.values())

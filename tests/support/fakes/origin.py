@@ -1,4 +1,4 @@
-"""A stack whose promotion to prod asks for signers, and what is attached to an image there."""
+"""A stack whose promotion to prod requires signers, and the referrers of an image there."""
 
 import json
 from dataclasses import replace
@@ -18,7 +18,7 @@ V1 = "dev/rocketseat/widget-server:v1.0.0"
 
 
 class Origin:
-    """A stack whose promotion to prod asks for signers, and an image in dev."""
+    """A stack whose promotion to prod requires signers, and an image in dev."""
 
     def __init__(self, world: FakeStack, folder: Path, built: Built | None = None) -> None:
         self.world, self.folder = world, folder
@@ -35,7 +35,7 @@ class Origin:
         self.world.stack.given = self.world.policy
 
     def attach(self, made: Built, tag: str | None = None) -> None:
-        """A push, and what comes of its events."""
+        """Push a referrer, and process its events."""
         self.world.push(made, tag)
         self.world.work()
 
@@ -50,12 +50,12 @@ class Origin:
         return found
 
     def gets(self, sigstore: Sigstore) -> None:
-        """A deployment with these roots beside the policy."""
+        """Deploy with these trust roots beside the policy."""
         (self.folder / "trusted_root.json").write_text(json.dumps(sigstore.roots))
         self.world.signatures = OriginSignatures(self.folder)
 
     def deploys(self) -> None:
-        """The policy with what lies beside it now, as the functions read it."""
+        """Load the policy with the files beside it again, as the functions do."""
         found = OriginSignatures(self.folder)
         roots = ",".join(each for each in (found.roots, found.notation_roots) if each) or None
         self.world.policy = replace(self.world.policy, roots=roots)

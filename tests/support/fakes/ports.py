@@ -1,6 +1,7 @@
-"""In-memory fakes of every port, a clock to set, and crashes at will. The contract suites hold them to the real ones.
+"""In-memory fakes of every port, a clock to set, and crashes on demand. The contract suites test them beside the real
+ones.
 
-Facts and state go through the same codec as in DynamoDB, so that whatever does not survive JSON fails here too.
+Facts and state use the same codec as in DynamoDB, so that anything that does not survive JSON fails here too.
 """
 
 import functools
@@ -64,13 +65,13 @@ class FakeClock:
         return self.now
 
     def advance(self, **by: float) -> datetime:
-        """Moves on: `advance(hours=24)`."""
+        """Move on: `advance(hours=24)`."""
         self.now += timedelta(**by)
         return self.now
 
 
 class FakeState:
-    """`State`; `items` maps (pk, sk) to what lies in the table."""
+    """`State`; `items` maps (pk, sk) to the stored item."""
 
     def __init__(self) -> None:
         self.items: dict[tuple[str, str], Plain] = {}
@@ -102,18 +103,18 @@ class FakeState:
 
 
 def listed(state: State, pk: str) -> list[StateItem]:
-    """The items of a partition, without the markers of those that were removed."""
+    """The items of a partition, without the markers of removed ones."""
     return [item for item in state.list(pk) if not item.removed]
 
 
 def stored(state: State, pk: str, sk: str) -> StateItem | None:
-    """An item; None too where only the marker of a removed one is left."""
+    """An item; None also if only the marker of a removed one exists."""
     item = state.get(pk, sk)
     return None if item is None or item.removed else item
 
 
 class FakeLedger:
-    """`Ledger`, in one transaction with the state that it is given. `facts` are all of them, as they were written."""
+    """`Ledger`, in one transaction with the given state. `facts` are all of them, in the order of writing."""
 
     def __init__(self, state: FakeState | None = None) -> None:
         self.state = state or FakeState()
@@ -122,7 +123,7 @@ class FakeLedger:
 
     @property
     def facts(self) -> list[Fact]:
-        """All facts in the order of their writing."""
+        """All facts in the order of writing."""
         return [self._fact(item) for item in self.items.values()]
 
     def _fact(self, item: Plain) -> Fact:
@@ -197,11 +198,11 @@ class FakeLedger:
         return [item for item in self.items.values() if item.get(key) == value]
 
     def _was_read(self, key: str, rows: Sequence[Plain]) -> None:
-        """One Query was made: for those who count."""
+        """Hook for counters: one Query was made."""
 
 
 class FakeSeals:
-    """`Seals` and `SealList`; a test may damage or remove its `objects`, and say that one was `rewritten`."""
+    """`Seals` and `SealList`; a test may damage or remove its `objects`, and mark one as `rewritten`."""
 
     def __init__(self) -> None:
         self.objects: dict[int, bytes] = {}
@@ -218,7 +219,7 @@ class FakeSeals:
 
 
 class FakeArchive:
-    """`Archive`; `objects` maps (folder, digest) to bytes, and a test may damage them. `seals`: of the same bucket."""
+    """`Archive`; `objects` maps (folder, digest) to bytes, which tests may damage. `seals`: of the same bucket."""
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, Digest], bytes] = {}
@@ -238,7 +239,7 @@ class FakeArchive:
 
 @dataclass
 class FakeLetters:
-    """`Letters`, in the order in which they were put there; `sent` are those that were sent again."""
+    """`Letters`, in the order of arrival; `sent` are those that were sent again."""
 
     boxes: list[Letter] = field(default_factory=list)
     sent: list[Letter] = field(default_factory=list)
@@ -270,7 +271,7 @@ class FakeHints:
         return [body for name, body, _ in self.sent if name == queue]
 
     def take(self, queue: str | None = None) -> list[tuple[str, dict[str, Any], int]]:
-        """Takes what was sent (to one queue) away and returns it, as a consumer would."""
+        """Remove and return what was sent (to one queue), as a consumer does."""
         taken = [row for row in self.sent if queue in (None, row[0])]
         self.sent = [row for row in self.sent if queue not in (None, row[0])]
         return taken
@@ -278,8 +279,8 @@ class FakeHints:
 
 @dataclass
 class FakeNotices:
-    """`Channels`; `published` are (subject, text, attributes), `posted` (channel, message); `missing`: channels that
-    are not there."""
+    """`Channels`; `published` are (subject, text, attributes), `posted` (channel, message); `missing`: channels that do
+    not exist."""
 
     published: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     posted: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -335,7 +336,7 @@ class FakePeople:
 
 @dataclass
 class FakeSigning:
-    """`SigningView`; a test sets the `statuses` of an image. `silent`: the registry does not say."""
+    """`SigningView`; a test sets the `statuses` of an image. `silent`: the registry does not answer."""
 
     statuses: dict[tuple[Repository, Digest], list[SigningStatus]] = field(default_factory=dict)
     silent: bool = False
@@ -345,17 +346,17 @@ class FakeSigning:
 
 
 class Crash(BaseException):
-    """The process dies here. Not an Exception: no `except Exception` may go on after it."""
+    """The process dies here. Not an Exception: no `except Exception` may continue after it."""
 
 
 class CrashAfter:
-    """Makes the n-th call of any port die, before or after it did its work.
+    """Kills the process at the n-th call of any port, before or after the call did its work.
 
     >>> crash = CrashAfter(3, when="after")
     >>> service = build(ledger=crash.wrap(ledger), state=crash.wrap(state))
 
-    The wrapped ports share one count. `CrashAfter(0)` never crashes: run once with it and read `count`, then go
-    through 1 … count with both `when`. Each chunk of a blob and each item of an iterator counts as a call too.
+    The wrapped ports share one count. `CrashAfter(0)` never crashes: run once with it and read `count`, then run with 1
+    … count and both `when`. Each chunk of a blob and each item of an iterator counts as a call too.
     """
 
     def __init__(self, n: int = 0, when: str = "before") -> None:
@@ -366,7 +367,7 @@ class CrashAfter:
         self._lock = threading.Lock()
 
     def wrap(self, port: T) -> T:
-        """The port, counted."""
+        """The port, with its calls counted."""
         return cast("T", _Crashing(port, self))
 
     @contextmanager

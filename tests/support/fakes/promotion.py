@@ -60,7 +60,7 @@ class PromotionStack:
         self.replication = FakeImageReplication(self.registries, lambda: self.clock.advance(milliseconds=1))
 
     def ports(self) -> FakePorts:
-        """What the services of a process are given."""
+        """The ports of a process."""
         return FakePorts(
             policy=self.policy,
             clock=self.clock,
@@ -75,14 +75,14 @@ class PromotionStack:
         )
 
     def services(self, crash: CrashAfter | None = None) -> Services:
-        """The services of one process; `crash` kills it. Waiting moves the clock on."""
+        """The services of one process; `crash` kills it. Waiting advances the clock."""
         return services(self.ports().crashing(crash), self._wait)
 
     def _wait(self, seconds: float) -> None:
         self.clock.advance(seconds=seconds)
 
     def worker(self, crash: CrashAfter | None = None) -> PromoteImage:
-        """promote_image, as one process has it; `crash` kills it."""
+        """promote_image in one process; `crash` kills it."""
         return self.services(crash).promote_image
 
     @property
@@ -90,11 +90,11 @@ class PromotionStack:
         return self.services().evaluator
 
     def record(self) -> RecordPush:
-        """record_push, as one process has it."""
+        """record_push in one process."""
         return self.services().record_push
 
     def push(self, built: Built, tag: str) -> Digest:
-        """A push to dev, recorded and verified; the hint to promote it waits."""
+        """Push to dev, record and verify; the hint to promote the image waits."""
         self.clock.advance(seconds=1)
         self.registries.push(DEV, built, tag)
         record = self.record()
@@ -107,8 +107,8 @@ class PromotionStack:
         return built.digest
 
     def work(self, until: timedelta = timedelta(minutes=10), meanwhile: Callable[[], None] = lambda: None) -> None:
-        """Takes up hints in the order in which they are due, the clock moving on with them, until none is left that is
-        due within `until`. `meanwhile` runs before each."""
+        """Process hints in the order in which they are due, advancing the clock, until none is due within `until`.
+        `meanwhile` runs before each."""
         begun = self.clock()
         due = [(begun + timedelta(seconds=delay), body) for _, body, delay in self.hints.take("promote")]
         while due:
@@ -124,7 +124,7 @@ class PromotionStack:
             due += [(now + timedelta(seconds=delay), body) for _, body, delay in self.hints.take("promote")]
 
     def handle(self, body: Mapping[str, Any], worker: PromoteImage | None = None) -> str:
-        """One message; what is refused goes to `refused`."""
+        """Process one message; refused ones go to `refused`."""
         try:
             outcome = (worker or self.worker()).handle(json.dumps(body), lambda: 900.0).text
         except TallymanError as error:
@@ -135,26 +135,26 @@ class PromotionStack:
         self.outcomes.append(outcome)
         return outcome
 
-    # --- what a test asks
+    # --- results
 
     def tags(self, tag: str) -> list[Digest | None]:
-        """What the tag names in each registry of prod."""
+        """The digests of the tag in each registry of prod."""
         return [self.registries.tag_of(place, tag) for place in PLACES]
 
     def released(self) -> Digest | None:
-        """What prod runs."""
+        """The release of prod."""
         item = stored(self.state, release_items.partition("prod"), DEV.name)
         return Digest(item.data["digest"]) if item else None
 
     def pending(self) -> list[Mapping[str, Any]]:
-        """What waits for prod."""
+        """The pending promotions to prod."""
         return [item.data for item in listed(self.state, pending_items.partition("prod"))]
 
     def facts(self, kind: Kind) -> list[Fact]:
         return [f for f in self.ledger.facts if f.kind is kind]
 
     def end(self) -> tuple[Any, ...]:
-        """All that people and programs can see of how it ended, without times and numbers of tries."""
+        """The final state that people and programs can see, without times and numbers of tries."""
         tags = {str(p): dict(self.registries.held(p).tags) for p in PLACES}
         manifests = {str(p): set(self.registries.held(p).manifests) for p in PLACES}
         promoted = sorted((f.digest, tuple(f.detail["tags"])) for f in self.facts(Kind.PROMOTED))
@@ -169,20 +169,20 @@ def one() -> tuple[PromotionStack, Digest]:
 
 
 def replicated(rules: Policy) -> Policy:
-    """The same policy, where ECR replicates within prod."""
+    """The same policy, with ECR's replication within prod."""
     prod = replace(rules.environments["prod"], replicate=Replicate.NATIVE)
     return replace(rules, environments={**rules.environments, "prod": prod})
 
 
 def native() -> tuple[PromotionStack, Digest]:
-    """The same, where ECR replicates from the first registry of prod to the other."""
+    """The same stack, where ECR replicates from the first registry of prod to the other."""
     stack = PromotionStack(replicated(policy(verified=True)))
     stack.replication.configure(PROD.registry, PROD_SA.registry, prefix="rocketseat/")
     return stack, stack.push(image("a"), "v1.0.0")
 
 
 def command(stack: PromotionStack, name: str, digest: Digest, request: str = "r1", **more: str) -> str:
-    """A person asks; what is enqueued then is not taken up yet."""
+    """Record a person's command; what it enqueues is not processed yet."""
     stack.clock.advance(seconds=1)
     body = {"command": name, "request": request, "digest": digest, "because": "it is broken", **more}
     record = stack.services().record_command

@@ -1,4 +1,4 @@
-"""Everything that records, wired with fakes: what bootstrap does with the real adapters."""
+"""All recording services, wired with fakes as bootstrap wires them with the real adapters."""
 
 import json
 from collections.abc import Mapping
@@ -61,7 +61,7 @@ def policy(**gates: Any) -> Policy:
 
 @dataclass
 class RunParts:
-    """The parts of a run of reconcile; without releases, test events and the seal unless these are given."""
+    """The parts of a reconcile run; without releases, test events and the seal unless given."""
 
     sweep: Sweep
     waiting: Waiting
@@ -92,7 +92,7 @@ class RecordingStack:
         self.ledger = FakeLedger(self.state)
 
     def at_work(self, crash: CrashAfter | None = None) -> "RecordingServices":
-        """The services, as one process has them; `crash` kills it."""
+        """The services of one process; `crash` kills it."""
         ports = FakePorts(
             policy=self.policy,
             clock=self.clock,
@@ -111,7 +111,7 @@ class RecordingStack:
         return RecordingServices(made.record_push, made.record_scan, made.evaluator, sweeps)
 
     def told(self, *events: Mapping[str, Any]) -> None:
-        """record_push gets these events."""
+        """Deliver these events to record_push."""
         staff = self.at_work()
         for event in events:
             staff.record.handle(json.dumps(event))
@@ -131,12 +131,12 @@ class RecordingStack:
         return [f for f in self.ledger.facts if f.kind is kind]
 
     def points_to(self, tag: str, repository: Repository = DEV) -> Digest | None:
-        """What the state says."""
+        """The digest of the tag by the state."""
         item = self.state.get(tag_items.partition(repository), tag)
         return item.data["digest"] if item else None
 
     def verify(self, digest: Digest, at: datetime | None = None) -> None:
-        """As verify_digest would write it."""
+        """Record a verification as verify_digest does."""
         from support.images.builders import verified
 
         check = {"name": "manifest_digest", "verdict": "passed", "reason": ""}

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Held:
-    """One repository: what it is set to and what it holds."""
+    """One repository: its settings and contents."""
 
     settings: RepositorySettings
     manifests: dict[Digest, Manifest] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Held:
     scans: dict[Digest, ScanReport] = field(default_factory=dict)
     pull: tuple[str, ...] = ()
     functions: bool = False  # whether Lambda may pull for functions of the repository's account
-    push: tuple[str, ...] | None = None  # who besides promotions may push; None: anyone
+    push: tuple[str, ...] | None = None  # the principals besides promotions that may push; None: anyone
 
     def is_immutable(self, tag: str) -> bool:
         """By the repository's setting and its exclusion filters."""
@@ -55,8 +55,8 @@ class _Failure:
 
 
 class FakeRegistries:
-    """See the module. `requests` are all calls of ports as (method, repository or registry, argument); `pushes`
-    the manifests that were put, as (repository, digest, tag), in their order."""
+    """See the module. `requests` are all calls of ports as (method, repository or registry, argument); `pushes` the
+    manifests that were put, as (repository, digest, tag), in order."""
 
     def __init__(self, clock: Clock, chunk: int = 64 * 1024) -> None:
         self._clock, self._chunk = clock, chunk
@@ -70,23 +70,23 @@ class FakeRegistries:
         self.mounting = True  # the account setting BLOB_MOUNTING
         self.watchers: list[Callable[[Repository, Manifest, str | None], None]] = []  # called after each push
 
-    # --- what a test arranges
+    # --- arranged by tests
 
     def add(self, repository: Repository, **settings: Any) -> RepositorySettings:
-        """A repository; by default immutable with `latest` left out, AES256, scan on push."""
+        """Add a repository; by default immutable except `latest`, AES256, scan on push."""
         values = {"immutable": True, "mutable_tags": ("latest",), "scan_on_push": True, **settings}
         made = RepositorySettings(repository, created_at=self._clock(), **values)
         self._held[repository] = Held(made)
         return made
 
     def held(self, repository: Location) -> Held:
-        """What is there, for a test to look at or to change behind everybody's back."""
+        """The repository's contents, which a test may read or change directly."""
         if repository not in self._held:
             raise NotFound(f"the repository {repository.name} does not exist in {repository.registry}")
         return self._held[repository]
 
     def push(self, repository: Repository, built: "Built", tag: str | None = None) -> Digest:
-        """Everything beneath it and then itself, as a client would (counts as no request of ours)."""
+        """Push everything beneath it, then itself, as a client does (not counted in `requests`)."""
         with self._lock:
             held = self.held(repository)
             held.blobs.update(built.blobs)
@@ -95,7 +95,7 @@ class FakeRegistries:
         return built.digest
 
     def tag_of(self, repository: Location, tag: str) -> Digest | None:
-        """What the tag names now."""
+        """The digest of the tag now."""
         return self._held[repository].tags.get(tag) if repository in self._held else None
 
     def untag(self, repository: Repository, tag: str) -> None:
@@ -106,7 +106,7 @@ class FakeRegistries:
             self.delete(repository, digest)
 
     def drop(self, repository: Repository) -> None:
-        """DeleteRepository, with all that it holds."""
+        """DeleteRepository with its contents."""
         del self._held[repository]
 
     def delete(self, repository: Repository, digest: Digest) -> None:
@@ -117,14 +117,14 @@ class FakeRegistries:
         held.tags = {tag: of for tag, of in held.tags.items() if of != digest}
 
     def damage(self, repository: Repository, digest: Digest, raw: bytes | None) -> None:
-        """Other bytes under a blob's digest; None: the blob is gone."""
+        """Replace the bytes under a blob's digest; None removes the blob."""
         if raw is None:
             del self.held(repository).blobs[digest]
         else:
             self.held(repository).blobs[digest] = raw
 
     def set_scan(self, repository: Repository, digest: Digest, report: ScanReport | str = "complete") -> None:
-        """The scan's outcome from now on."""
+        """Set the scan's result."""
         made = ScanReport(report, completed_at=self._clock()) if isinstance(report, str) else report
         self.held(repository).scans[digest] = made
 
@@ -137,7 +137,7 @@ class FakeRegistries:
         times: int | None = None,
         after_bytes: int | None = None,
     ) -> None:
-        """From now on calls for this registry raise (those of `methods`, or all; `times` times, or always).
+        """Make calls for this registry raise (those of `methods`, or all; `times` times, or always).
 
         With `after_bytes` blobs break after so many bytes, and nothing else fails."""
         error = error or Unreachable(f"{registry} does not answer")
@@ -265,7 +265,7 @@ class FakeRegistries:
             held.functions = held.functions or functions
             held.push = held.push if held.push is not None or push is None else tuple(push)
 
-    # --- how
+    # --- internals
 
     def _put(self, repository: Repository, manifest: Manifest, tag: str | None) -> None:
         held = self.held(repository)
@@ -304,7 +304,7 @@ class FakeRegistries:
             size = sum(c.size or 0 for c in listed) if manifest.is_index else manifest.size
             subject = manifest.subject.digest if manifest.subject else None
         except BadManifest:
-            return shown  # a test put it there: a registry shows what it can't read too
+            return shown  # a test put it there: a registry also lists what it can't read
         return replace(shown, size=size, artifact_type=manifest.artifact_type, subject=subject)
 
     def _image(self, method: str, repository: Repository, digest: Digest) -> Held:
@@ -350,7 +350,7 @@ class _Blob:
 
 
 def _by_digest(held: Held) -> dict[Digest, list[str]]:
-    """The tags of each image, in their order."""
+    """The tags of each image, in order."""
     found: dict[Digest, list[str]] = {}
     for tag, digest in held.tags.items():
         found.setdefault(digest, []).append(tag)

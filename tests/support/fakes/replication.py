@@ -1,4 +1,5 @@
-"""ECR's own replication between the registries of `FakeRegistries`, with its gaps; what travels is up to the test."""
+"""ECR's own replication between the registries of `FakeRegistries`, with its gaps; the test decides what is
+delivered."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,11 +16,11 @@ _Journey = tuple[Repository, Digest, str | None, Repository]
 
 @dataclass
 class FakeImageReplication:
-    """`ImageReplication`, each of whose calls begins with a `tick`. Pushes travel at once; with `slow`, when
+    """`ImageReplication`, each of whose calls begins with a `tick`. Pushes replicate at once; with `slow`, when
     `deliver` is called.
 
-    `fails`: the code with which nothing arrives, by registry. `drops`: registries where no tag arrives. `arrived`: what
-    did, as (repository, digest, tag), in this order.
+    `fails`: the code with which replication to a registry fails. `drops`: registries where no tag arrives. `arrived`:
+    the replicated images as (repository, digest, tag), in order.
     """
 
     registries: FakeRegistries
@@ -35,10 +36,10 @@ class FakeImageReplication:
         self._statuses: dict[tuple[Repository, Digest], dict[EcrRegistry, ReplicationStatus]] = {}
         self.registries.watchers.append(self._pushed)
 
-    # --- what a test arranges
+    # --- arranged by tests
 
     def configure(self, source: EcrRegistry, *to: EcrRegistry, prefix: str = "") -> None:
-        """Sets the one rule of a registry; none where there is nowhere to go."""
+        """Set the one rule of a registry; no destination: no rule."""
         filters = (("PREFIX_MATCH", prefix),) if prefix else ()
         self.configured[source] = [ReplicationRule(to, filters)] if to else []
 
@@ -48,7 +49,7 @@ class FakeImageReplication:
         return bool(self._waiting)
 
     def deliver(self) -> None:
-        """What is under way arrives, or fails."""
+        """Complete or fail what is in transit."""
         for journey in self._waiting:
             self._arrive(*journey)
         self._waiting.clear()
@@ -65,7 +66,7 @@ class FakeImageReplication:
             raise NotFound(f"{repository.at(digest)} is not there")
         return dict(self._statuses.get((repository, digest), {}))
 
-    # --- how
+    # --- internals
 
     def _pushed(self, repository: Repository, manifest: Manifest, tag: str | None) -> None:
         for to in destinations(self.configured.get(repository.registry, []), repository.name):

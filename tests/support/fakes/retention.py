@@ -1,4 +1,4 @@
-"""apply_retention on fakes: a repository of dev, what runs, and a registry that removes as ECR does."""
+"""apply_retention on fakes: a repository of dev, its usage, and a registry that removes as ECR does."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -74,7 +74,7 @@ class FakeRemover:
 
 @dataclass
 class FakeReplication:
-    """`Replication`: the registries that a removal reaches."""
+    """`Replication`: the registries that a removal affects."""
 
     reached: list[EcrRegistry] = field(default_factory=list)
 
@@ -86,7 +86,7 @@ class FakeReplication:
 
 
 class Retaining:
-    """Everything outside of one run, which outlives the workers that `worker` starts."""
+    """Everything outside one run, which outlives the workers that `worker` starts."""
 
     def __init__(self, text: str = ENFORCED) -> None:
         self.policy = retention_policy(text)
@@ -100,18 +100,18 @@ class Retaining:
         self.remover = FakeRemover(self.registries)
 
     def push(self, tag: str | None, built: Built | None = None) -> Digest:
-        """An image that was pushed a day after the one before."""
+        """Push an image a day after the previous one."""
         self.clock.advance(days=1)
         return self.registries.push(DEV, built or image(tag or "untagged"), tag)
 
     def versions(self, number: int) -> list[Digest]:
-        """v1.0.0, v1.1.0 and so on; then a day passes."""
+        """Push v1.0.0, v1.1.0 and so on; then a day passes."""
         found = [self.push(f"v1.{n}.0") for n in range(number)]
         self.clock.advance(days=1)
         return found
 
     def ports(self) -> FakePorts:
-        """What the services of a process are given."""
+        """The ports of a process."""
         return FakePorts(
             policy=self.policy,
             clock=self.clock,
@@ -127,13 +127,13 @@ class Retaining:
         )
 
     def needs(self, wrap: Callable[[Any], Any] = lambda port: port) -> tuple[ReadInputs, TakeInventory]:
-        """What a plan is made with; `wrap`: around each port that could write."""
+        """The inputs to a plan; `wrap`: around each port that could write."""
         ports = self.ports()
         wrapped = {name: wrap(getattr(ports, name)) for name in ("source", "ledger", "state", "archive")}
         return retention_inputs(replace(ports, **wrapped), self.policy)
 
     def worker(self, crash: CrashAfter | None = None) -> ApplyRetention:
-        """apply_retention, as one process has it; `crash` kills it."""
+        """apply_retention in one process; `crash` kills it."""
         return services(self.ports().crashing(crash)).apply_retention
 
     def run(self, **hint: Any) -> str:
@@ -141,14 +141,14 @@ class Retaining:
         return self.worker().handle(json.dumps({"repository": str(DEV), **hint})).text
 
     def there(self) -> set[Digest]:
-        """What dev holds."""
+        """The images of dev."""
         return {detail.digest for detail in self.registries.images(DEV)}
 
     def facts(self, kind: Kind) -> list[Fact]:
         return [fact for fact in self.ledger.facts if fact.kind is kind]
 
     def proof(self, digest: Digest) -> dict[str, Any]:
-        """The proof that the fact of the removal names."""
+        """The proof that the removal's fact names."""
         (fact,) = [f for f in self.facts(Kind.REMOVED) if f.digest == digest]
         raw = self.archive.get("proofs", Digest(fact.detail["proof"]))
         assert raw is not None

@@ -23,7 +23,8 @@ REPOSITORY = f"dev/{DEV.name}"
 
 
 class Keeper:
-    """The stack of `world` with retention in it. `works`: whether the function answers; `lifecycles`: documents."""
+    """The stack of `world` with retention. `works`: whether the function answers; `lifecycles`: lifecycle policy
+    documents."""
 
     def __init__(self, world: FakeStack) -> None:
         self.world = world
@@ -38,11 +39,11 @@ class Keeper:
         world.stack.sleep = self._sleep
 
     def policy(self, text: str) -> None:
-        """The retention that is in force for every repository."""
+        """The active retention policy of every repository."""
         self.world.policy = self.world.stack.given = retention_policy(text)
 
     def needs(self, policy: Policy) -> tuple[ReadInputs, TakeInventory]:
-        """What plans by this policy are made with."""
+        """The inputs to plans by this policy."""
         return retention_inputs(self.ports(), policy)
 
     def ports(self) -> FakePorts:
@@ -50,30 +51,30 @@ class Keeper:
         return replace(self.world.ports, replication=self.replication, usage_readings=self.usage, remover=self.remover)
 
     def push(self, tag: str | None, built: Built | None = None) -> Digest:
-        """An image that was pushed a day after the one before."""
+        """Push an image a day after the previous one."""
         self.world.clock.advance(days=1)
         return self.world.registries.push(DEV, built or image(tag or "untagged"), tag)
 
     def versions(self, number: int) -> list[Digest]:
-        """v1.0.0, v1.1.0 and so on; then a day passes."""
+        """Push v1.0.0, v1.1.0 and so on; then a day passes."""
         found = [self.push(f"v1.{n}.0") for n in range(number)]
         self.world.clock.advance(days=1)
         return found
 
     def runs(self, digest: Digest) -> None:
-        """A task runs the digest."""
+        """Let a task run the digest."""
         self.usage.uses.append(Use("ecs task", "web/1", DEV.at(digest), DEV.registry, DEV, None, digest))
 
     def there(self) -> set[Digest]:
-        """What dev holds."""
+        """The images of dev."""
         return {detail.digest for detail in self.world.registries.images(DEV)}
 
     def run(self, *arguments: str, typed: str) -> Result:
-        """The command, with what a person types."""
+        """Run the command with these arguments."""
         return CliRunner().invoke(app, list(arguments), input=typed)
 
     def json(self, *arguments: str, status: int = 0) -> Any:
-        """`tallyman retention` with --json."""
+        """`tallyman retention` with --json, parsed."""
         return self.world.json("retention", *arguments, status=status)
 
     def _sleep(self, seconds: float) -> None:

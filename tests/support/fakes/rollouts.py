@@ -1,4 +1,4 @@
-"""Roll-outs with fakes: the real service, a fleet that settles when told to, and what reconcile takes up."""
+"""Roll-outs with fakes: the real service, services that settle on demand, and reconcile's repair."""
 
 import json
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ HINT = json.dumps({"detail-type": "Image Released", "detail": {"environment": "p
 
 @dataclass
 class Fleet:
-    """Services that settle when told to; `runs` is what each runs."""
+    """Services that settle on demand; `runs`: the digest that each runs."""
 
     runs: dict[tuple[EcrRegistry, str], str] = field(default_factory=dict)
     says: dict[tuple[EcrRegistry, str], Moving] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class RolloutStack:
         return self.now
 
     def worker(self, crash: CrashAfter | None = None) -> RollOutReleases:
-        """roll_out, as one process has it; `crash` kills it."""
+        """roll_out in one process; `crash` kills it."""
         ports = FakePorts(
             policy=self.policy,
             clock=self.clock,
@@ -103,7 +103,7 @@ class RolloutStack:
         return self.worker(crash).handle(body)
 
     def work(self, until: timedelta = timedelta(hours=3)) -> None:
-        """Takes up hints in the order in which they are due, the clock moving on with them."""
+        """Process hints in the order in which they are due, advancing the clock."""
         begun = self.now
         due = self._taken()
         while due:
@@ -118,7 +118,7 @@ class RolloutStack:
         return [(self.now + timedelta(seconds=delay), body) for _, body, delay in self.hints.take("roll_out")]
 
     def reconcile(self, at_once: bool = False) -> bool:
-        """Whether a run by the clock (`at_once`: by a person) takes the roll-out up."""
+        """Whether a scheduled run (`at_once`: a person's run) resumes the roll-out."""
         waiting = Waiting(self.policy, None, self.ledger, self.state, self.hints, None, None, self.clock)  # type: ignore[arg-type]
         release = RELEASES.get(self.state, ("REL#prod", NAME))
         assert release is not None
@@ -132,7 +132,7 @@ class RolloutStack:
         return item.data
 
     def shown(self) -> Any:
-        """What people see of the release in force."""
+        """What people see of the current release."""
         item = self.state.get("REL#prod", NAME)
         assert item is not None
         return roll_out_of(self.policy, self.state, "prod", NAME, item.data["id"])
@@ -143,7 +143,7 @@ class RolloutStack:
 
 
 def policy(pause: str, services: list[dict[str, str]]) -> Policy:
-    """Production in two regions, which moves these services."""
+    """Production in two regions, with roll-outs to these services."""
     return parsed({
         "environments": {
             "dev": {"registries": ["111111111111/us-east-2"]},

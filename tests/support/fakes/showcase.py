@@ -1,6 +1,6 @@
-"""A stack in memory with some weeks of life: three environments, several repositories, people, findings, a freeze.
+"""An in-memory stack with some weeks of history: three environments, several repositories, people, findings, a freeze.
 
-The real services wrote all of it. The pictures of docs/ show it.
+Everything in it was written by the real services. The pictures of docs/ show it.
 """
 
 import json
@@ -57,7 +57,7 @@ repositories:
 
 
 class Showcase:
-    """The world, and short words for what happens in it."""
+    """The stack, and short methods for what happens in it."""
 
     def __init__(self) -> None:
         policy = policy_file.loads(POLICY.encode()).for_hub(HUB)
@@ -73,15 +73,15 @@ class Showcase:
         )
 
     def place(self, name: str) -> Repository:
-        """Where developers push."""
+        """The repository to which developers push."""
         return Repository(HUB, f"rocketseat/{name}")
 
     def at(self, days: float) -> None:
-        """Goes on to so many days before the end."""
+        """Advance to this many days before the end."""
         self.world.clock.now = max(self.world.clock.now, NOW - timedelta(days=days))
 
     def release(self, name: str, tag: str, size: int = 40_000, *, latest: bool = True, clean: bool = True) -> Built:
-        """A push for two platforms with an attestation each, scanned."""
+        """Push for two platforms with an attestation each, and scan."""
         place = self.place(name)
         if place not in set(self.world.registries._held):
             self.world.registries.add(place)
@@ -110,7 +110,7 @@ class Showcase:
         return built
 
     def scan(self, built: Built, place: Repository, *findings: Finding) -> None:
-        """Every platform is scanned."""
+        """Complete the scan of every platform."""
         counts: dict[str, int] = {}
         for finding in findings:
             counts[finding.severity] = counts.get(finding.severity, 0) + 1
@@ -122,7 +122,7 @@ class Showcase:
         self.settle()
 
     def settle(self) -> None:
-        """Functions do their work, and the events of their own pushes come back to them."""
+        """Let the functions work, and deliver the events of their own pushes."""
         w = self.world
         for _ in range(8):
             w.work()
@@ -137,7 +137,7 @@ class Showcase:
                 return
 
     def say(self, *words: str, who: str = "AROAMANAGERS:ana") -> None:
-        """A person's command."""
+        """Send a person's command."""
         self.world.sender = who
         with patch.object(context, "connect", lambda stack=None, policy=None: self.world.stack):
             result = self.world.run(*words)
@@ -145,7 +145,7 @@ class Showcase:
         self.settle()
 
     def time_passes(self, hours: float) -> None:
-        """What waits for time is looked at again."""
+        """Evaluate again whatever waits for time."""
         self.world.clock.advance(hours=hours)
         for environment in ("staging", "prod"):
             for item in self.world.state.list(f"P#{environment}"):
@@ -153,7 +153,7 @@ class Showcase:
         self.settle()
 
     def swept(self) -> None:
-        """A sweep counts what the registries hold."""
+        """Run a sweep that counts the registries' contents."""
         for held in self.world.registries._held.values():
             size = sum(m.size or 0 for m in held.manifests.values())
             data = {"swept": format_time(self.world.clock()), "images": len(held.manifests), "bytes": size * 2_000}
@@ -163,12 +163,12 @@ class Showcase:
 
 
 def hash_of(*parts: object) -> int:
-    """A seed."""
+    """A digest from a seed."""
     return int(Digest.of(repr(parts).encode()).hex[:8], 16)
 
 
 def showcase() -> Showcase:
-    """The story."""
+    """Build the showcase."""
     s = Showcase()
     openssl = Finding("CVE-2026-40123", "critical", "openssl", fix=True, exploit=True)
     zlib = Finding("CVE-2026-21877", "medium", "zlib", fix=False)
@@ -223,5 +223,5 @@ def showcase() -> Showcase:
 
 
 def digest_of(s: Showcase, name: str, tag: str) -> Digest:
-    """What a tag of dev points to."""
+    """The digest of a tag of dev."""
     return s.world.registries.held(s.place(name)).tags[tag]

@@ -54,7 +54,7 @@ ABSENT: Any = _Absent()
 
 @dataclass
 class FakePorts:
-    """Satisfies `Ports`. What a test does not hand in is absent, and fails where it is used."""
+    """Satisfies `Ports`. Ports that a test does not pass are absent, and fail when used."""
 
     policy: Policy
     clock: Clock = field(default_factory=FakeClock)
@@ -88,7 +88,7 @@ class FakePorts:
     seals: Seals = ABSENT
 
     def __post_init__(self) -> None:
-        """The seal is over the ledger that there is, and lies in the archive, unless a test has others."""
+        """The seal covers the given ledger and is stored in the archive, unless a test passes others."""
         if self.entries is ABSENT:
             self.entries = cast("Any", self.ledger)
         if self.seals is ABSENT:
@@ -101,23 +101,23 @@ class FakePorts:
 
     @property
     def objects(self) -> Objects:
-        """The archive, read only."""
+        """The archive, read-only."""
         return self.archive
 
     def crashing(self, crash: CrashAfter | None) -> "FakePorts":
-        """The same ports, whose calls `crash` counts and ends."""
+        """The same ports; `crash` counts their calls and kills the process."""
         crash = crash or CrashAfter()
         ports = {name: port for name, port in vars(self).items() if name not in ("policy", "clock")}
         return replace(self, **{n: p if p is ABSENT else crash.wrap(p) for n, p in ports.items()})
 
 
 def registry_ports(registries: FakeRegistries) -> dict[str, Any]:
-    """The fake registries under each name that they serve."""
+    """The fake registries as each port that they implement."""
     return dict.fromkeys(("source", "view", "target"), registries)
 
 
 def services(ports: FakePorts, sleep: Callable[[float], None] | None = None) -> Services:
-    """The real services over these ports, as one process has them."""
+    """The real services of one process over these ports."""
     if ports.ledger is not ABSENT:
         ports = replace(ports, ledger=LongDetails(ports.ledger, ports.archive))
     return Services(ports, sleep or (lambda seconds: None))

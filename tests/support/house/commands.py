@@ -1,4 +1,4 @@
-"""The commands of `tallyman` as their parsers are."""
+"""The commands of `tallyman`, from their parsers."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -22,6 +22,6 @@ COMMANDS = dict(leaves(ROOT_COMMAND))
 
 
 def options(command: Any) -> set[str]:
-    """The names of a command's options, short ones too."""
+    """The names of a command's options, including short ones."""
     own = (name for parameter in command.params for name in parameter.opts)
     return {name for name in own if name.startswith("-")} | {"--help"}

@@ -1,7 +1,7 @@
-"""The commands that the pages show: in code blocks, and in the running text.
+"""The commands that the pages show: in code blocks, and in the text.
 
-A block without a language, or of the language `console` or `sh`, holds commands: the lines with a prompt where there is
-one, else every line. Pictures, listings and output alone are blocks of the language `text`.
+A block without a language, or of the language `console` or `sh`, holds commands: the lines with a prompt if there is
+one, otherwise every line. Pictures, listings and output alone are blocks of the language `text`.
 """
 
 import re
@@ -63,7 +63,7 @@ class Shown:
 
 
 def in_blocks() -> Iterator[Shown]:
-    """Every command of a block."""
+    """Every command in a block."""
     for page in PAGES:
         if page.name not in GENERATED:
             for _, language, body in FENCE.findall(text(page)):
@@ -73,7 +73,7 @@ def in_blocks() -> Iterator[Shown]:
 
 
 def with_outputs(page: str, made: Callable[[str, str], str]) -> str:
-    """A page's text with other outputs: what `made` gives for each command of `tallyman` and what stands under it."""
+    """A page's text with other outputs: the result of `made` for each command of `tallyman` and its old output."""
 
     def session(found: re.Match[str]) -> str:
         typed, printed = found[1], found[2]
@@ -107,7 +107,7 @@ def of_another_state(line: str, printed: str) -> bool:
 
 
 def in_text() -> Iterator[Shown]:
-    """Every command that the running text names, complete or not."""
+    """Every command that the text mentions, complete or not."""
     for page in PAGES:
         if page.name not in GENERATED:
             for code in re.findall(r"`([^`]+)`", FENCE.sub("", text(page))):
@@ -116,7 +116,7 @@ def in_text() -> Iterator[Shown]:
 
 
 def _commands(body: str) -> Iterator[str]:
-    """A block's commands; one goes on after a backslash, within quotes, and on an indented line."""
+    """A block's commands; one continues after a backslash, inside quotes, and on an indented line."""
     lines = [line.rstrip() for line in body.replace("\\\n", " ").splitlines() if line.strip()]
     prompted = [line.strip().removeprefix("$ ") for line in lines if line.lstrip().startswith("$ ")]
     joined: list[str] = []

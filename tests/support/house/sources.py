@@ -1,4 +1,4 @@
-"""The project's own files, each read and parsed once in a run however many rules look at it."""
+"""The project's own files, each read and parsed once in a run however many rules examine it."""
 
 import ast
 from functools import cache
@@ -18,12 +18,12 @@ def text(path: Path) -> str:
 
 @cache
 def tree(path: Path) -> ast.Module:
-    """A module's syntax tree. Not to be changed: every rule sees the same one."""
+    """A module's syntax tree, shared by all rules: do not change it."""
     return ast.parse(text(path))
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # without libyaml the slow one
-    """CloudFormation's short tags are of no interest here."""
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # the slow one without libyaml
+    """Ignores CloudFormation's short tags."""
 
 
 _Loader.add_multi_constructor("!", lambda loader, suffix, node: None)
@@ -31,6 +31,6 @@ _Loader.add_multi_constructor("!", lambda loader, suffix, node: None)
 
 @cache
 def template(name: str) -> dict[str, Any]:
-    """A template of CloudFormation, by its file's name; `!Ref` and the like read as None."""
+    """A CloudFormation template by its file's name; `!Ref` and the like are read as None."""
     found: dict[str, Any] = yaml.load(text(ROOT / name), Loader=_Loader)
     return found

@@ -3,7 +3,7 @@
     app = image("app-1")                         # one platform: gzip'd tar layer, configuration, manifest
     both = index(image("a", architecture="amd64"), image("b", architecture="arm64"))
     both.digest; both.manifests; both.blobs      # everything beneath it, by digest
-    sqs_batch(push_event(DEV, both.digest, "v1"))  # what Lambda hands a function
+    sqs_batch(push_event(DEV, both.digest, "v1"))  # what Lambda passes to a function
 
 Everything is deterministic: the same arguments give the same bytes.
 """
@@ -87,7 +87,7 @@ class Built:
         return self.root.raw
 
     def descriptor(self) -> dict[str, Any]:
-        """As an index lists it: with its platform, and with what says which image an attestation is of."""
+        """Its descriptor in an index: with its platform, and for an attestation the image that it describes."""
         found = descriptor(self.raw, self.media_type)
         if self.platform:
             found["platform"] = _platform(self.platform)
@@ -97,7 +97,7 @@ class Built:
 
 
 def layer(content: str | bytes | Mapping[str, bytes] = "hello", *, docker: bool = False) -> Layer:
-    """A gzip'd tar of the files given, or of one file `content`."""
+    """A gzip'd tar of these files, or of one file `content`."""
     files = content if isinstance(content, Mapping) else {"content": _bytes(content)}
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
@@ -110,12 +110,12 @@ def layer(content: str | bytes | Mapping[str, bytes] = "hello", *, docker: bool 
 
 
 def big_layer(size: int, seed: int = 0, *, docker: bool = False) -> Layer:
-    """A layer of about `size` compressed bytes that nothing can compress."""
+    """A layer of about `size` compressed bytes of incompressible data."""
     return layer(random.Random(seed).randbytes(size), docker=docker)
 
 
 def foreign_layer(content: str = "windows", url: str = "https://example.invalid/base") -> Layer:
-    """A layer that registries need not hold."""
+    """A layer that registries need not store."""
     made = layer(content)
     return Layer(made.raw, "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", made.diff_id, (url,))
 
@@ -126,11 +126,11 @@ def descriptor(raw: bytes, media_type: str) -> dict[str, Any]:
 
 
 def manifest_of(document: Mapping[str, Any], media_type: str | None = None) -> Manifest:
-    """A document as a manifest, unchecked: for wrong ones too."""
+    """A document as a manifest, unchecked, so that it may be invalid."""
     return Manifest(_json(document), media_type or str(document.get("mediaType", OCI_MANIFEST)))
 
 
-def image(  # noqa: PLR0913 - what a test may want to differ, each with a default and a name
+def image(  # noqa: PLR0913 - the parts of an image that tests vary, with defaults
     *layers: Layer | str,
     os: str = "linux",
     architecture: str = "amd64",
@@ -171,7 +171,7 @@ def index(
     subject: Built | None = None,
     platform: Platform | None = None,
 ) -> Built:
-    """An index over images, attestations or other indexes, in this order."""
+    """An index of images, attestations or other indexes, in this order."""
     document: dict[str, Any] = {
         "schemaVersion": 2,
         "mediaType": DOCKER_LIST if docker else OCI_INDEX,
@@ -188,7 +188,8 @@ def index(
 
 
 def attestation(of: Built, content: str = "provenance") -> Built:
-    """What buildx adds for an image of an index: an image for `unknown/unknown` with in-toto statements."""
+    """The attestation that buildx adds for an image of an index: an image for `unknown/unknown` with in-toto
+    statements."""
     statement = Layer(
         _bytes(json.dumps({"_type": "https://in-toto.io/Statement/v0.1", "subject": str(of.digest), "p": content})),
         IN_TOTO,
@@ -204,7 +205,8 @@ def attestation(of: Built, content: str = "provenance") -> Built:
 
 
 def multi_arch(content: str = "app", *, attested: bool = False, docker: bool = False) -> Built:
-    """An index for linux/amd64 and linux/arm64 that share a base layer; `attested`: as buildx pushes it."""
+    """An index for linux/amd64 and linux/arm64 that share a base layer; `attested`: with attestations, as buildx pushes
+    it."""
     base = layer(f"base of {content}", docker=docker)
     images = [
         image(base, layer(f"{content} for {a}", docker=docker), architecture=a, docker=docker)
@@ -214,39 +216,39 @@ def multi_arch(content: str = "app", *, attested: bool = False, docker: bool = F
 
 
 def signature(of: Built, content: str = "signature") -> Built:
-    """A referrer that signs."""
+    """A referrer with a signature's artifact type."""
     return referrer(of, SIGNATURE, content)
 
 
 def sbom(of: Built, content: str = "sbom") -> Built:
-    """A referrer that lists what is inside."""
+    """A referrer with an SBOM's artifact type."""
     return referrer(of, SBOM, content)
 
 
 def referrer(
     of: Built, artifact_type: str, content: str = "content", annotations: Mapping[str, str] | None = None
 ) -> Built:
-    """A referrer as OCI 1.1 writes it: empty configuration, one blob, subject, artifact type."""
+    """A referrer as OCI 1.1 defines it: empty configuration, one blob, subject, artifact type."""
     raw = _bytes(content)
     blob = Layer(raw, artifact_type, Digest.of(raw))
     return _artifact(b"{}", EMPTY_TYPE, [blob], subject=of, artifact_type=artifact_type, annotations=annotations)
 
 
 def signed_by_notation(of: Built, kind: str, envelope: bytes) -> Built:
-    """What Notation pushes: an artifact whose layer is the envelope, of the media type `kind`."""
+    """A signature as Notation pushes it: an artifact whose layer is the envelope, of the media type `kind`."""
     blob = Layer(envelope, kind, Digest.of(envelope))
     return _artifact(b"{}", EMPTY_TYPE, [blob], subject=of, artifact_type="application/vnd.cncf.notary.signature")
 
 
 def cosign(payload: bytes, annotations: Mapping[str, str]) -> Built:
-    """What cosign keeps under its tag `sha256-<hex>.sig`: an image whose layer is the payload."""
+    """A signature as cosign stores it under its tag `sha256-<hex>.sig`: an image whose layer is the payload."""
     made = Layer(
         payload, "application/vnd.dev.cosign.simplesigning.v1+json", Digest.of(payload), annotations=annotations
     )
     return _artifact(b"{}", "application/vnd.oci.image.config.v1+json", [made])
 
 
-def _artifact(  # noqa: PLR0913 - what a test may want to differ, each with a default and a name
+def _artifact(  # noqa: PLR0913 - the parts of a referrer that tests vary, with defaults
     config: bytes,
     config_type: str,
     layers: Sequence[Layer],
@@ -279,7 +281,7 @@ def _artifact(  # noqa: PLR0913 - what a test may want to differ, each with a de
 # --- events ------------------------------------------------------------------------------------------
 
 
-def event(  # noqa: PLR0913 - what a test may want to differ, each with a default and a name
+def event(  # noqa: PLR0913 - the fields of an event that tests vary, with defaults
     detail_type: str,
     detail: Mapping[str, Any],
     registry: EcrRegistry = DEV.registry,
@@ -289,7 +291,7 @@ def event(  # noqa: PLR0913 - what a test may want to differ, each with a defaul
     id: str | None = None,
     resources: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """EventBridge's envelope; whole seconds, as ECR gives them. The id is made from the rest unless given."""
+    """EventBridge's envelope; whole seconds, as in ECR's events. The id is derived from the rest unless given."""
     body: dict[str, Any] = {
         "version": "0",
         "id": "",
@@ -305,7 +307,7 @@ def event(  # noqa: PLR0913 - what a test may want to differ, each with a defaul
     return body
 
 
-def push_event(  # noqa: PLR0913 - what a test may want to differ, each with a default and a name
+def push_event(  # noqa: PLR0913 - the fields of an event that tests vary, with defaults
     repository: Repository = DEV,
     digest: str = "sha256:" + "0" * 64,
     tag: str | None = "v1.0.0",
@@ -318,7 +320,7 @@ def push_event(  # noqa: PLR0913 - what a test may want to differ, each with a d
     at: datetime = NOON,
     id: str | None = None,
 ) -> dict[str, Any]:
-    """A push; `tag` "" as ECR tells a push by digest, None: without the key."""
+    """A push; `tag` "": as ECR reports a push by digest, None: without the key."""
     detail = {
         "result": result,
         "repository-name": repository.name,
@@ -333,7 +335,7 @@ def push_event(  # noqa: PLR0913 - what a test may want to differ, each with a d
 
 
 def delete_event(repository: Repository, digest: str, tag: str | None = None, **more: Any) -> dict[str, Any]:
-    """A removal of a tag, or of an image."""
+    """A deletion of a tag, or of an image."""
     return push_event(repository, digest, tag, action="DELETE", **more)
 
 
@@ -354,7 +356,7 @@ def storage_event(repository: Repository, digest: str, target: str = "ARCHIVE", 
 def replication_event(
     repository: Repository, digest: str, tag: str, origin: EcrRegistry = DEV.registry, *, at: datetime = NOON
 ) -> dict[str, Any]:
-    """Native replication has brought an image into `repository`; told there, not at the origin."""
+    """Native replication has copied an image to `repository`; sent at the destination, not at the source."""
     detail = {
         "result": "SUCCESS",
         "repository-name": repository.name,
@@ -367,7 +369,7 @@ def replication_event(
     return event("ECR Replication Action", detail, repository.registry, at=at, resources=[repository.arn])
 
 
-def scan_event(  # noqa: PLR0913 - what a test may want to differ, each with a default and a name
+def scan_event(  # noqa: PLR0913 - the fields of an event that tests vary, with defaults
     repository: Repository,
     digest: str,
     tags: Sequence[str] = (),
@@ -388,7 +390,7 @@ def scan_event(  # noqa: PLR0913 - what a test may want to differ, each with a d
     return event("ECR Image Scan", detail, repository.registry, at=at, id=id, resources=[repository.arn])
 
 
-def inspector_event(  # noqa: PLR0913 - what a test may want to differ, each with a default and a name
+def inspector_event(  # noqa: PLR0913 - the fields of an event that tests vary, with defaults
     repository: Repository,
     digest: str,
     tags: Sequence[str] = (),
@@ -398,7 +400,7 @@ def inspector_event(  # noqa: PLR0913 - what a test may want to differ, each wit
     seen_by: str | None = None,
     at: datetime = NOON,
 ) -> dict[str, Any]:
-    """An enhanced scan; `seen_by`: the account of the delegated administrator, who gets it once more."""
+    """An enhanced scan; `seen_by`: the account of the delegated administrator, which gets the event too."""
     counts = {"CRITICAL": 0, "HIGH": 0, "MEDIUM": 0, **(counts or {})}
     detail = {
         "scan-status": status,
@@ -455,7 +457,7 @@ def sqs_record(
     queue: str = "arn:aws:sqs:us-east-2:111111111111:tallyman-push",
     at: datetime = NOON,
 ) -> dict[str, Any]:
-    """One message as Lambda gets it; a `str` goes in as it is, for bodies that are wrong."""
+    """One message as Lambda gets it; a `str` is used unchanged, for invalid bodies."""
     text = body if isinstance(body, str) else json.dumps(body)
     message_id = message_id or _uuid(text)
     millis = str(int(at.timestamp() * 1000))
@@ -478,7 +480,7 @@ def sqs_record(
 
 
 def sqs_batch(*bodies: Mapping[str, Any] | str, **more: Any) -> dict[str, Any]:
-    """A batch as Lambda hands it to a function; every message has an id of its own, equal bodies too."""
+    """A batch as Lambda passes it to a function; every message has its own id, also with equal bodies."""
     records = [
         sqs_record(b, message_id=_uuid(f"{i}{b if isinstance(b, str) else json.dumps(b)}"), **more)
         for i, b in enumerate(bodies)
@@ -489,7 +491,7 @@ def sqs_batch(*bodies: Mapping[str, Any] | str, **more: Any) -> dict[str, Any]:
 # --- facts -------------------------------------------------------------------------------------------
 
 
-def fact(  # noqa: PLR0913 - what a test may want to differ, each with a default and a name
+def fact(  # noqa: PLR0913 - the fields of a fact that tests vary, with defaults
     kind: Kind,
     digest: str | None = None,
     repository: Repository | None = None,
@@ -505,7 +507,7 @@ def fact(  # noqa: PLR0913 - what a test may want to differ, each with a default
     actor: str | None = None,
     **detail: Any,
 ) -> Fact:
-    """A fact; further names become its `detail`. The id comes from what an event's entry is identified by."""
+    """A fact; further arguments become its `detail`. The id is derived as for an event's entry."""
     return Fact(
         kind=kind,
         id=id
@@ -525,12 +527,12 @@ def fact(  # noqa: PLR0913 - what a test may want to differ, each with a default
 
 
 def pushed(digest: str, tag: str | None = "v1.0.0", repository: Repository = DEV, **more: Any) -> Fact:
-    """A push of a tag (None: by digest)."""
+    """The push of a tag (None: by digest)."""
     return fact(Kind.PUSHED, digest, repository, tag, **more)
 
 
 def verified(digest: str, verdict: str = "passed", repository: Repository = DEV, **more: Any) -> Fact:
-    """A verification."""
+    """A verification's result."""
     return fact(Kind.VERIFIED, digest, repository, **{"verdict": verdict, "level": "content", "checks": [], **more})
 
 
@@ -544,24 +546,24 @@ def scanned(
     at: datetime = NOON,
     **more: Any,
 ) -> Fact:
-    """A scan's outcome; `counts` by severity in lower case."""
+    """A scan's result; `counts` by severity in lower case."""
     detail = {"status": status, "counts": dict(counts or {}), "findings": list(findings)}
     return fact(Kind.SCANNED, digest, repository, at=at, **{**detail, "completed_at": format_time(at), **more})
 
 
 def child_of(child: str, parent: str, repository: Repository = DEV, **more: Any) -> Fact:
-    """In the child's partition: which index lists it."""
+    """The fact in the child's partition that names the index above."""
     return fact(Kind.CHILD_OF, child, repository, **{"index": str(parent), **more})
 
 
 def as_descriptor(built: Built) -> Descriptor:
-    """The descriptor of what was built, as a value (a registry's list of referrers has these)."""
+    """The descriptor of a built image, as a value (a registry's referrers list contains these)."""
     root = built.root
     return Descriptor(root.media_type, root.digest, len(root.raw), built.platform, root.artifact_type, root.annotations)
 
 
 def digest_of(text: str) -> Digest:
-    """Some digest, the same for the same text."""
+    """A digest, the same for the same text."""
     return Digest.of(text.encode())
 
 

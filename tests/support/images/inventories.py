@@ -1,4 +1,4 @@
-"""Repositories for tests of retention: plain words in, an Inventory out."""
+"""Repositories for retention tests: an Inventory from short descriptions."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +19,7 @@ REGISTRY = DEV.registry
 
 @dataclass(frozen=True)
 class Img:
-    """One image: `name` makes its digest; `lists` and `subject` are names; `age` days since its push."""
+    """One image: `name` makes its digest; `lists` and `subject` are names; `age`: days since its push."""
 
     name: str
     tags: tuple[str, ...] = ()
@@ -37,12 +37,12 @@ class Img:
 
 
 def layer_size(name: str) -> int:
-    """Bytes of a layer: its own for each name."""
+    """Bytes of a layer, different for each name."""
     return 1000 + int(digest_of(name)[7:11], 16)
 
 
 def inventory(images: Iterable[Img]) -> Inventory:
-    """A repository of dev that holds these."""
+    """A repository of dev with these images."""
     found = Inventory(DEV, DEV.name, "dev")
     for img in images:
         row = found.add_raw(
@@ -66,7 +66,7 @@ def inventory(images: Iterable[Img]) -> Inventory:
 
 @cache
 def retention_policy(text: str = "{}") -> Policy:
-    """The demo's places, with this retention for every repository."""
+    """The demo's environments, with this retention for every repository."""
     return loads(
         f"""
 environments:
@@ -81,12 +81,12 @@ repositories:
 
 
 def reading(*uses: Use, error: str | None = None, where: EcrRegistry = REGISTRY, regional: bool = False) -> Reading:
-    """One look at ECS."""
+    """One observation of ECS."""
     return Reading("ECS", where, NOW, uses, error, regional)
 
 
 def use(name: str | None = None, tag: str | None = None, days: float | None = None) -> Use:
-    """A task that runs the digest or the tag, for so many days."""
+    """A task that has run the digest or the tag for this many days."""
     reference = digest_of(name) if name else tag or "latest"
     since = None if days is None else NOW - timedelta(days=days)
     found = digest_of(name) if name else None
@@ -95,7 +95,7 @@ def use(name: str | None = None, tag: str | None = None, days: float | None = No
 
 @dataclass
 class Case:
-    """A policy, images, and what is known; `plan` is the plan for them."""
+    """A policy, images, and the other inputs; `plan` is the plan for them."""
 
     policy: Policy
     images: Sequence[Img]
@@ -110,11 +110,11 @@ class Case:
 
 
 def removed(plan: Plan, images: Iterable[Img]) -> set[str]:
-    """The names of what goes."""
+    """The names of the images that the plan removes."""
     return {img.name for img in images if plan.goes(img.digest)}
 
 
 def goes(text: str, *images: Img, usage: Sequence[Reading] = (), known: RetentionInputs | None = None) -> set[str]:
-    """The names of what goes by this retention."""
+    """The names of the images that this retention removes."""
     case = Case(retention_policy(text), images, usage, known or RetentionInputs())
     return removed(case.plan(), images)

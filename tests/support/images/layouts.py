@@ -10,7 +10,7 @@ REF_NAME = "org.opencontainers.image.ref.name"
 
 
 def layout(folder: Path, *named: tuple[Built, object]) -> str:
-    """A layout with these images under these names; without a name where it is None."""
+    """A layout with these images under these names; None: without a name."""
     blobs = folder / "blobs/sha256"
     blobs.mkdir(parents=True)
     entries: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""Signs images as Notation does, with authorities of a test's own; every part can be bent."""
+"""Signs images as Notation does, with the tests' own authorities; every part can be altered."""
 
 import base64
 import json
@@ -65,7 +65,7 @@ def usage(*allowed: str) -> x509.KeyUsage:
 
 @dataclass
 class Issuer:
-    """A certificate and its key. `of`: who issues it; None: itself. `usages` None: no extended key usage."""
+    """A certificate and its key. `of`: the issuer; None: itself. `usages` None: no extended key usage."""
 
     common: str = "root"
     of: "Issuer | None" = None
@@ -104,7 +104,7 @@ class Issuer:
 
 
 def signer(of: Issuer | None, **bent: Any) -> Issuer:
-    """The holder of a certificate that signs code."""
+    """The holder of a code signing certificate."""
     given = {
         "common": "release",
         "ca": False,
@@ -116,7 +116,7 @@ def signer(of: Issuer | None, **bent: Any) -> Issuer:
 
 @dataclass
 class Signing:
-    """A signature about to be made of the image with this digest; `headers`: signed ones besides the format's."""
+    """The parts of a signature of the image with this digest; `headers`: signed ones besides the format's."""
 
     digest: str
     by: Issuer

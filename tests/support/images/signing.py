@@ -1,4 +1,4 @@
-"""Signs images as cosign and Sigstore do, with keys and authorities of a test's own; every part can be bent."""
+"""Signs images as cosign and Sigstore do, with the tests' own keys and authorities; every part can be altered."""
 
 import base64
 import hashlib
@@ -53,7 +53,7 @@ def spki(key: PrivateKey) -> bytes:
 
 
 def payload(digest: str, **critical: Any) -> bytes:
-    """cosign's simple signing."""
+    """cosign's simple signing payload."""
     parts = {
         "identity": {"docker-reference": ""},
         "image": {"docker-manifest-digest": digest},
@@ -79,7 +79,7 @@ def envelope(key: PrivateKey, inner: bytes, kind: str = IN_TOTO) -> dict[str, An
 
 
 def bundle(dsse: dict[str, Any], **material: Any) -> dict[str, Any]:
-    """With the hint at a key, unless the material says else."""
+    """A bundle with the key's hint, unless the material says otherwise."""
     return {
         "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
         "verificationMaterial": material or {"publicKey": {"hint": ""}},
@@ -93,7 +93,7 @@ def raw(document: object) -> bytes:
 
 @dataclass
 class Authority:
-    """A certificate authority, its own root unless another one issues it."""
+    """A certificate authority: its own root, unless another one issues it."""
 
     name: str = "root"
     parent: "Authority | None" = None
@@ -134,7 +134,7 @@ class Authority:
 
 @dataclass
 class Rekor:
-    """A transparency log that holds one other entry."""
+    """A transparency log with one other entry."""
 
     key: PrivateKey = field(default_factory=new_key)
 
@@ -164,7 +164,7 @@ class Rekor:
         return self.logged(raw(stored), at, proof)
 
     def logged(self, body: bytes, at: datetime, proof: bool) -> dict[str, Any]:
-        """The entry of this body, as bundles hold it."""
+        """The log entry of this body, in a bundle's format."""
         time = int(at.timestamp())
         promised = {"body": b64(body), "integratedTime": time, "logID": self.id.hex(), "logIndex": 7}
         promise = sign(self.key, json.dumps(promised, sort_keys=True, separators=(",", ":")).encode())
@@ -179,7 +179,7 @@ class Rekor:
         return {**found, "inclusionProof": self.proof(body)} if proof else found
 
     def proof(self, body: bytes) -> dict[str, Any]:
-        """The second of three entries."""
+        """The inclusion proof of the second of three entries."""
         first, third = (hashlib.sha256(b"\x00" + each).digest() for each in (b"first", b"third"))
         mine = hashlib.sha256(b"\x00" + body).digest()
         root = hashlib.sha256(b"\x01" + hashlib.sha256(b"\x01" + first + mine).digest() + third).digest()
@@ -196,7 +196,7 @@ class Rekor:
 
 @dataclass
 class Sigstore:
-    """An authority with one between, and a log."""
+    """A root authority, an intermediate one, and a log."""
 
     root: Authority = field(default_factory=Authority)
     log: Rekor = field(default_factory=Rekor)
@@ -219,7 +219,7 @@ class Sigstore:
     def bundle(
         self, digest: str, at: datetime = NOW, proof: bool = True, predicate: str = SIGN, **certificate: Any
     ) -> dict[str, Any]:
-        """A keyless signature; `certificate`: what differs in that."""
+        """A keyless signature; `certificate`: differences in its certificate."""
         key = new_key()
         dsse = envelope(key, statement(digest, predicate))
         leaf = self.between.leaf(key, **certificate)

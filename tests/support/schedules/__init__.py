@@ -1,1 +1,2 @@
-"""A seeded scheduler over the whole system: it owns time, delivery and every call of a port, and can replay a run."""
+"""A seeded scheduler for the entire system: it controls time, delivery and every call of a port, and can replay a
+run."""

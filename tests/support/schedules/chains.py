@@ -1,4 +1,4 @@
-"""Runs over a chain of three environments, with more of what people do, and with retention beside it."""
+"""Runs over a chain of three environments, with more actions of people, and with retention."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,7 +26,7 @@ PLACES = {"staging": (STAGING,), "prod": (PROD, PROD_SA)}
 
 @dataclass
 class ChainLaws:
-    """The laws that hold at every moment, over the whole chain."""
+    """The laws that hold at every moment, over the entire chain."""
 
     facts: int = 0
     pushes: int = 0
@@ -60,7 +60,7 @@ class ChainLaws:
         return [f for f in self.written if f.digest == digest and f.kind in kinds and not f.detail.get("refused")]
 
     def _decided(self, sim: Simulation, fact: Fact) -> None:
-        """No promotion against the decision on record, nor without what its policy asks for."""
+        """No promotion against the recorded decision, nor without the gates of its policy."""
         laws.decided(self.written, fact)
         asks = {p.digest: p for p in sim.deployed}[Digest(fact.detail["policy"])]
         rule = next(p for p in asks.repository(DEV.name).promotions if p.target == fact.detail["to"])
@@ -114,7 +114,7 @@ class ChainLaws:
         self.needed = {d: (why, self.needed[d][1] if d in self.needed else sim.now) for d, why in now.items()}
 
     def removes(self, sim: Simulation, repository: Repository, digests: Sequence[Digest]) -> None:
-        """Retention removes nothing that has been needed for longer than a look and its leases are good for."""
+        """Retention removes nothing that has been needed for longer than its second look and its leases are valid."""
         for digest in digests:
             why, since = self.needed.get(digest, ("", sim.now))
             if repository == DEV and sim.now - since > laws.CLOSE:
@@ -122,7 +122,7 @@ class ChainLaws:
 
 
 def hold(sim: Simulation, who: people.People) -> None:
-    """The laws that hold in the end."""
+    """Check the laws that hold in the end."""
     if sim.dead:
         raise laws.Broken(f"messages were lost: {[(m.queue, m.body[:200], why) for m, why in sim.dead]}")
     laws.every_digest_can_be_decided(sim)
@@ -137,7 +137,7 @@ def hold(sim: Simulation, who: people.People) -> None:
 
 
 def _told_in_order(sim: Simulation) -> None:
-    """The ledger tells no push that was none, and those of a tag in their order."""
+    """The ledger has no push that did not happen, and those of a tag are in order."""
     real: dict[tuple[Repository, str | None], list[Digest]] = {}
     for repository, digest, tag in sim.registries.pushes:
         real.setdefault((repository, tag or None), []).append(digest)
@@ -153,7 +153,7 @@ def _told_in_order(sim: Simulation) -> None:
 
 
 def _kept_no_more(sim: Simulation) -> set[Digest]:
-    """What retention has removed from a target: each registry is planned by itself."""
+    """What retention has removed from a target: each registry is planned separately."""
     return {f.digest for f in sim.ledger.facts if f.kind is Kind.REMOVED and f.digest and f.repository in CHAIN}
 
 
@@ -166,7 +166,7 @@ def _whole(sim: Simulation, who: people.People) -> None:
 
 
 def _arrived(sim: Simulation, who: people.People) -> None:
-    """The end of the chain is reached by all that may go."""
+    """Every image whose gates are open reaches the end of the chain."""
     held = sim.registries.held(DEV)
     recalled = {f.digest for f in sim.ledger.facts if f.kind is Kind.RECALLED and not f.detail.get("refused")}
     gone = _kept_no_more(sim)
@@ -192,7 +192,7 @@ def _announced(sim: Simulation, environment: str) -> None:
 
 
 def ends(sim: Simulation) -> dict[str, object]:
-    """What is compared with the run without faults: all tags of targets, and what they run."""
+    """The state that is compared with the run without faults: all tags of targets, and their releases."""
     tags: dict[str, object] = {str(p): dict(sorted(sim.registries.held(p).tags.items())) for p in CHAIN}
     for environment in PLACES:
         release = releases.RELEASES.get(sim.state, releases.key(environment, DEV.name))
@@ -201,7 +201,7 @@ def ends(sim: Simulation) -> dict[str, object]:
 
 
 def carried_out(choices: Choices, script: Script, faults: Faults) -> tuple[Simulation, str | None]:
-    """One run to its end, and the law that it broke."""
+    """Carry out a run to its end; return the law that it broke."""
     sim = Simulation(script.policy, choices, faults, chained=True)
     watch = ChainLaws()
     sim.watch = watch
@@ -218,7 +218,7 @@ def carried_out(choices: Choices, script: Script, faults: Faults) -> tuple[Simul
 
 
 def run(seed: int, made: Sequence[int] | None = None, script: Script | None = None) -> Result:
-    """The run of a seed; of a benign script, the end is compared with that of the run without faults."""
+    """The run of a seed; if the script is benign, its end is compared with that of the run without faults."""
     script = script or people.written(seed)
     choices = Choices(seed, made)
     sim, broken = carried_out(choices, script, PROFILES[seed % len(PROFILES)])
@@ -230,7 +230,7 @@ def run(seed: int, made: Sequence[int] | None = None, script: Script | None = No
 
 
 def shortened(result: Result, tries: int = 120) -> Result:
-    """The same fault with fewer acts of people, then with fewer choices that are not calm."""
+    """The same fault with fewer actions of people, then with fewer choices other than the calmest."""
     script, best = people.written(result.seed), result
     for number in reversed(range(len(script.steps))):
         shorter = script.without([number])
@@ -252,7 +252,7 @@ def shortened(result: Result, tries: int = 120) -> Result:
 
 
 class During(StrEnum):
-    """What people do while retention works."""
+    """People's actions while retention works."""
 
     REMOVAL = "the newest two are removed"
     CLEAN = "the oldest may go all the way"
@@ -260,8 +260,8 @@ class During(StrEnum):
 
 
 def retention(asleep: int | None, during: During) -> tuple[str | None, int]:
-    """Four versions, of which retention removes two, with its worker asleep at this call of it while people act. The
-    law that was broken, and how many calls the worker made. All are refused: none is protected to begin with."""
+    """Four versions, of which retention removes two; its worker sleeps at this call while people act. Return the broken
+    law, and the number of calls that the worker made. All versions are refused: none is protected at the start."""
     policy = people.chain(retention=True)
     sim = Simulation(policy, Choices(0, ()), CALM, chained=True)
     watch = ChainLaws()
@@ -304,7 +304,7 @@ def retention(asleep: int | None, during: During) -> tuple[str | None, int]:
 
 
 def missed(seeds: int) -> Iterator[str | None]:
-    """What breaks while retention sleeps, then in the story and in seeded runs (see `scenarios.missed`)."""
+    """The laws broken while retention sleeps, then in the story and in seeded runs (see `scenarios.missed`)."""
     for during in During:
         for call in range(20, 40, 4):
             broken, _ = retention(call, during)

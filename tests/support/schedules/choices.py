@@ -1,4 +1,4 @@
-"""Choices of a run: drawn from a seed and written down, so that a run can be repeated, and made shorter."""
+"""The choices of a run: drawn from a seed and recorded, so that a run can be replayed, and shortened."""
 
 import random
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 class Choices:
-    """Draws numbers; with `script`, repeats these, and 0 (the calmest choice) when they are used up."""
+    """Draws numbers; with `script`, replays these, then returns 0 (the calmest choice)."""
 
     def __init__(self, seed: int, script: Sequence[int] | None = None) -> None:
         self._random, self._script = random.Random(seed), script
@@ -25,9 +25,9 @@ class Choices:
         return chosen
 
     def one_in(self, number: int) -> bool:
-        """True in one of `number` draws; 0 is no."""
+        """True in one of `number` draws; a draw of 0 means no."""
         return self.below(number) == number - 1
 
     def of(self, options: Sequence[T]) -> T:
-        """One of them; 0 is the first."""
+        """One of these values; a draw of 0 means the first."""
         return options[self.below(len(options))]

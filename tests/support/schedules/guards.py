@@ -1,6 +1,6 @@
-"""The guards that keep the laws, each of which can be switched off: some run must then break a law.
+"""The guards behind the laws. Each can be switched off; then some run must break a law.
 
-A guard that no run misses is either needless or untested.
+A guard that no run needs is either unnecessary or untested.
 """
 
 import secrets
@@ -30,7 +30,7 @@ def _replaced(owner: object, name: str, new: Any) -> Callable[[], AbstractContex
 
 @contextmanager
 def _no_markers() -> Iterator[None]:
-    """A removed item leaves nothing behind, so that its revision begins again."""
+    """A removed item leaves no marker, so that its revision restarts."""
     put, append = FakeState.put, FakeLedger.append
 
     def put_and_drop(self: FakeState, change: Any) -> None:
@@ -60,7 +60,7 @@ def _first_only(stage: Callable[..., Mapping[Any, Any]]) -> Callable[..., Mappin
 
 
 def _unfenced(self: Lease, write: Callable[[StateChange], bool]) -> None:
-    """The write that moves the release carries no condition on the lease; a renewal is one."""
+    """The write that moves the release has no condition on the lease; a renewal still has one."""
     if getattr(write, "__name__", "") == "put":
         _GUARD(self, write)
         return

@@ -1,4 +1,4 @@
-"""What must be true of every run: after each step, and in the end."""
+"""The laws of every run: after each step, and in the end."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -54,7 +54,7 @@ class Laws:
             }
 
     def _tagged(self, sim: Simulation, digest: Digest, tag: str) -> None:
-        """A tag appears last: in every region the content is there before."""
+        """Tags come last: the content is in every region before."""
         for place in PLACES:
             held = sim.registries.held(place)
             if digest not in held.manifests:
@@ -74,14 +74,14 @@ class Laws:
 
 
 def never_back(before: ReleaseState | None, release: ReleaseState, environment: str) -> None:
-    """By itself a release never moves to an older version."""
+    """Without a person a release never moves to an older version."""
     mine, old = highest_version(release.tags), highest_version(before.tags) if before else None
     if release.change != "roll_back" and mine and old and mine.precedence < old.precedence:
         raise Broken(f"{environment} went back from {old} to {mine} by itself")
 
 
 def decided(written: Sequence[Fact], promoted: Fact) -> None:
-    """No promotion against the decision that is on record when it is written."""
+    """No promotion against the decision that is recorded when its fact is written."""
     to = promoted.detail["to"]
     made = [f for f in written if f.digest == promoted.digest and f.kind is Kind.DECIDED and f.detail["to"] == to]
     if not made or made[-1].detail["verdict"] == FAILED:
@@ -96,7 +96,7 @@ CLOSE = timedelta(seconds=12)
 def not_beside_a_conflict(
     sim: Simulation, place: Repository, places: Sequence[Repository], digest: Digest, tag: str
 ) -> None:
-    """No first tag where another registry of the environment has had another image under it for a while."""
+    """No first tag while another registry of the environment is known to have another image under it."""
     others = {p: sim.registries.tag_of(p, tag) for p in places if p != place}
     if tag == "latest" or digest in others.values():
         return  # it may move; or this one is not the first
@@ -107,19 +107,19 @@ def not_beside_a_conflict(
 
 
 def release_of(sim: Simulation) -> ReleaseState | None:
-    """What production runs, by the state table."""
+    """The release of production, by the state table."""
     return releases.RELEASES.get(sim.state, releases.key("prod", DEV.name))
 
 
 def the_seal_holds(sim: Simulation) -> None:
-    """No entry is missed by the seal, whoever wrote it late, and nothing is found that nobody did."""
+    """The seal misses no entry, however late it was written, and reports nothing that nobody did."""
     proof = CheckLedger(sim.ledger, sim.archive.seals, sim.state, lambda: sim.now).run()
     if proof.flaws:
         raise Broken(f"the seal does not hold: {[(f.kind, f.what) for f in proof.flaws]}")
 
 
 def hold(sim: Simulation) -> None:
-    """The laws that hold in the end, after reconcile ran without faults."""
+    """Check the laws that hold in the end, after reconcile ran without faults."""
     everything_is_known(sim, DEV)
     _nothing_is_half_tagged(sim)
     _what_may_go_went(sim)
@@ -138,7 +138,7 @@ def hold(sim: Simulation) -> None:
 
 
 def everything_is_known(sim: Simulation, place: Repository) -> None:
-    """What the repository holds is in the ledger, and the state names what its tags point to."""
+    """The ledger has everything that the repository holds, and the state names the digests of its tags."""
     held = sim.registries.held(place)
     known = {f.digest for f in sim.ledger.facts if f.kind in PUSHES and f.repository == place}
     if missing := set(held.manifests) - known:
@@ -184,7 +184,7 @@ def _every_release_was_announced(sim: Simulation) -> None:
 
 
 def every_digest_can_be_decided(sim: Simulation) -> None:
-    """No digest's revisions are at odds with its facts for ever."""
+    """No digest's revisions contradict its facts permanently."""
     services = sim.services(None)
     for digest in sorted({f.digest for f in sim.ledger.facts if f.digest}):
         try:

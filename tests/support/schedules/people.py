@@ -1,7 +1,7 @@
-"""What people do in a run over a chain dev → staging → prod, written down before the run: the same for every schedule.
+"""People's actions in a run over a chain dev → staging → prod, fixed before the run: the same for every schedule.
 
-The script of a seed does not depend on what goes wrong, so that a run with faults can be compared with one without, and
-made shorter by leaving acts out.
+The script of a seed does not depend on faults, so that a run with faults can be compared with one without, and can be
+shortened by leaving actions out.
 """
 
 import random
@@ -61,7 +61,7 @@ APPROVED = {"approvals": {"count": 1, "from": ["role/release-managers"]}}
 
 @dataclass(frozen=True)
 class Step:
-    """One act: what, of which image, another image, and how many seconds pass until the next."""
+    """One action: its kind, its image, another image, and the seconds until the next one."""
 
     act: str
     image: int
@@ -71,7 +71,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Script:
-    """What people do, in its order, and by which policy it begins."""
+    """People's actions, in order, and the policy at the start."""
 
     steps: tuple[Step, ...]
     policy: Policy
@@ -79,16 +79,16 @@ class Script:
 
     @property
     def is_benign(self) -> bool:
-        """Whether the end does not depend on how fast Tallyman was."""
+        """Whether the end does not depend on the speed of Tallyman."""
         return all(step.act in BENIGN for step in self.steps) and not self.policy.repository(DEV.name).retention.removes
 
     def without(self, numbers: Sequence[int]) -> "Script":
-        """The same with acts left out."""
+        """The same script with some actions left out."""
         return Script(tuple(s for n, s in enumerate(self.steps) if n not in numbers), self.policy, self.newer)
 
 
 def written(seed: int) -> Script:
-    """The script of a seed: every third has only acts that are benign; every second one gates of people."""
+    """The script of a seed: every third has only benign actions; every second one has gates for people."""
     drawn = random.Random(f"people of {seed}")
     acts = BENIGN if seed % 3 == 0 else (*BENIGN, *BENIGN, *STOPS, *STOPS, *HANDS)
     retention = seed % 3 != 0 and seed % 2 == 0
@@ -104,7 +104,7 @@ def written(seed: int) -> Script:
 
 
 class People:
-    """Does the acts of a script. `touched`: digests that people changed in targets, whose end is theirs."""
+    """Carries out a script. `touched`: digests that people changed in targets, which the laws ignore there."""
 
     def __init__(self, sim: Simulation) -> None:
         self.sim, self.requests, self.pushed = sim, 0, 0
@@ -112,7 +112,7 @@ class People:
         self.denied: set[str] = set()
 
     def do(self, step: Step, newer: Policy) -> None:
-        """One act, as far as it can be done at all."""
+        """Carry out one action, as far as it is possible."""
         acts: Mapping[str, Callable[[Step], None]] = {
             "push": self._push,
             "scan": lambda s: self._scanned(s.image, 0),
@@ -139,11 +139,11 @@ class People:
             "hand removal": self._hand_removal,
             "retention": lambda s: self.sim.send("retention", {"repository": str(DEV)}),
         }
-        with suppress(TagTaken, NotFound):  # as ECR says to a client
+        with suppress(TagTaken, NotFound):  # ECR's refusal to a client
             acts[step.act](step)
 
     def _push(self, step: Step) -> None:
-        """The next version."""
+        """Push the next version."""
         if self.pushed < len(IMAGES):
             self.sim.push(IMAGES[self.pushed], f"v1.{self.pushed}.0")
             self.pushed += 1
@@ -186,7 +186,7 @@ class People:
         self.sim.registries.add(DEV)
 
     def _hand_tag(self, step: Step) -> None:
-        """Somebody pushes another image under a version's tag to one region, or to staging, with `docker push`."""
+        """Push another image under a version's tag to one region, or to staging, with `docker push`."""
         place = CHAIN[step.other % len(CHAIN)]
         self.sim.push(image(f"by hand {step.other}"), f"v1.{step.image}.0", place)
         self.touched |= {IMAGES[step.image].digest, *image(f"by hand {step.other}").manifests}
@@ -203,7 +203,7 @@ class People:
 
 
 def act(sim: Simulation, script: Script) -> People:
-    """All of the script; the system works meanwhile, and what is late stays late."""
+    """Carry out the script; the system works meanwhile, and late events stay late."""
     people = People(sim)
     for step in script.steps:
         people.do(step, script.newer)
@@ -212,7 +212,7 @@ def act(sim: Simulation, script: Script) -> People:
 
 
 def heal(sim: Simulation, people: People, script: Script) -> None:
-    """Nothing goes wrong any more; what can be said is said: scans, approvals, an end of freezes and deployments."""
+    """No more faults; complete everything open: scans, approvals, ends of freezes, deployments."""
     sim.deploy(script.newer)
     sim.settle()
     people.do(Step("thaw", 0, 0, 0), script.newer)

@@ -1,4 +1,4 @@
-"""Runs: what people do in them, drawn from the seed, and how a run ends; and the shortest run that still fails."""
+"""Runs: people's actions, drawn from the seed, and the end of a run; and the shortest run that still fails."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -39,7 +39,7 @@ GATES = {"verified": True, "scan": {"max": {"critical": 0}}}
 
 @dataclass(frozen=True)
 class Result:
-    """How a run ended. `broken`: the law that it broke; `made`: the choices that lead there again."""
+    """The end of a run. `broken`: the law that it broke; `made`: the choices that reproduce it."""
 
     seed: int
     broken: str | None
@@ -51,13 +51,13 @@ class Result:
 
 @contextmanager
 def no_renewals() -> Iterator[None]:
-    """Leases are not renewed by threads of real time: a worker that is paused is paused with all its threads."""
+    """Leases are not renewed by threads in real time: a paused worker is paused with all its threads."""
     with patch.object(lease, "RENEWED", 3600.0):
         yield
 
 
 def run(seed: int, script: Sequence[int] | None = None, faults: Faults | None = None, native: bool = False) -> Result:
-    """One run to its end. `native`: ECR replicates to the second registry, late, in part or not at all."""
+    """Carry out one run. `native`: ECR replicates to the second registry, late, in part or not at all."""
     choices = Choices(seed, script)
     rules = replicated(policy(**GATES)) if native else policy(**GATES)
     sim = Simulation(rules, choices, faults or PROFILES[seed % len(PROFILES)])
@@ -78,7 +78,7 @@ def run(seed: int, script: Sequence[int] | None = None, faults: Faults | None = 
 
 
 class Meanwhile(StrEnum):
-    """What people do while the first image of the story is promoted."""
+    """People's actions while the first image of the story is promoted."""
 
     NOTHING = "nothing"
     RECALL = "it is recalled"
@@ -90,8 +90,8 @@ class Meanwhile(StrEnum):
 def story(
     planned: Mapping[tuple[int, int], Act | None], meanwhile: Meanwhile = Meanwhile.NOTHING
 ) -> tuple[Result, dict[int, int]]:
-    """One image's way to production and a second one's, every event told twice, with one thing that goes wrong at a
-    known place. Beside the result: how many calls each worker made."""
+    """One image's promotion and a second one's, every event delivered twice, with one fault at a known place. Returns
+    the result, and the number of calls that each worker made."""
     choices = Choices(0, ())
     sim = Simulation(policy(**GATES), choices, CALM, most=3, planned=planned)
     sim.watch = laws.Laws()
@@ -100,7 +100,7 @@ def story(
     broken = None
     with no_renewals():
         try:
-            alone = meanwhile in (Meanwhile.BAD_SCAN, Meanwhile.RECALL)  # no other promotion takes the lease over
+            alone = meanwhile in (Meanwhile.BAD_SCAN, Meanwhile.RECALL)  # no other promotion takes over the lease
             for number, built in enumerate(SINGLE[:1] if alone else (SINGLE[0], INDEX)):
                 for _ in range(2):
                     sim.push(built, f"v1.{number}.0")
@@ -124,14 +124,14 @@ def story(
 
 
 def _interfere(sim: Simulation, meanwhile: Meanwhile) -> None:
-    """What people do while the promotion of the first image sleeps."""
+    """People's actions while the promotion of the first image sleeps."""
     if meanwhile is Meanwhile.BAD_SCAN:
         sim.scanned(SINGLE[0], {"critical": 1})
     elif meanwhile is Meanwhile.HAND_TAG:
         with suppress(TagTaken):
             sim.push(image("by hand"), "v1.0.0", PROD_SA)
     elif meanwhile is Meanwhile.NEWER:
-        sim.go_on(10.0)  # by then the lease of the one that sleeps has run out
+        sim.go_on(10.0)  # by then the sleeping worker's lease has expired
         sim.push(SINGLE[1], "v2.0.0")
         sim.go_on(5.0)
         sim.scanned(SINGLE[1])
@@ -140,7 +140,7 @@ def _interfere(sim: Simulation, meanwhile: Meanwhile) -> None:
 def systematic(
     act: Act | None, meanwhile: Meanwhile = Meanwhile.NOTHING, workers: int = WORKERS
 ) -> Iterator[tuple[tuple[int, int], Result]]:
-    """The story again and again, with this at each call of each of its first workers in turn."""
+    """Repeat the story with this fault at each call of each of its first workers in turn."""
     _, calls = story({}, meanwhile)
     for worker, number in sorted(calls.items()):
         for call in range(1, min(number, MOST)) if worker <= workers else ():
@@ -148,14 +148,14 @@ def systematic(
 
 
 def asleep(worker: int, calls: Iterable[int], meanwhile: Meanwhile) -> Iterator[tuple[int, Result]]:
-    """The story with this one of its workers asleep at each of these calls."""
+    """The story with this worker asleep at each of these calls."""
     for call in calls:
         yield call, story({(worker, call): None}, meanwhile)[0]
 
 
 def recalled_undecided(calls: Iterable[int]) -> Iterator[tuple[int, Result]]:
     """The story with the promotion asleep at each of these calls, while its image is recalled by a worker that records
-    the recall and falls asleep before it decides: nothing on record says that the promotion may not go on."""
+    the recall and sleeps before it evaluates: no recorded decision forbids the promotion."""
     for call in calls:
         yield call, story({(PROMOTION, call): None, (RECALLING, BEFORE_DECIDING): None}, Meanwhile.RECALL)[0]
 
@@ -169,7 +169,7 @@ WAKEFUL = range(20, 36)
 
 
 def missed(seeds: int) -> Iterator[str | None]:
-    """What breaks in the story with sleepers, then with crashes, then in so many seeded runs."""
+    """The laws broken in the story with sleeping workers, then with crashes, then in a number of seeded runs."""
     for meanwhile in (Meanwhile.BAD_SCAN, Meanwhile.HAND_TAG, Meanwhile.NEWER):
         for call, result in asleep(PROMOTION, WAKEFUL, meanwhile):
             yield result.broken and f"the promotion asleep at its call {call}, {meanwhile}: {result.broken}"
@@ -193,7 +193,7 @@ def _act(sim: Simulation) -> None:
             sim.push(IMAGES[pushed], f"v1.{pushed}.0")
             pushed += 1
         elif kind == "push again" and pushed:
-            with suppress(TagTaken):  # as ECR says to a client
+            with suppress(TagTaken):  # ECR's refusal to a client
                 sim.push(IMAGES[choices.below(pushed)], f"v2.{choices.below(3)}.0")
         elif kind == "scan" and pushed:
             sim.scanned(IMAGES[choices.below(pushed)])
@@ -210,7 +210,7 @@ def _act(sim: Simulation) -> None:
 
 
 def _heal(sim: Simulation) -> None:
-    """Nothing goes wrong any more: what is under way ends, scans are there, and the clock's sweeps run."""
+    """No more faults: everything in progress ends, scans are complete, and scheduled sweeps run."""
     sim.faults = CALM
     sim.settle()
     for built in IMAGES:
@@ -222,7 +222,7 @@ def _heal(sim: Simulation) -> None:
 
 
 def shortened(result: Result, tries: int = 400, native: bool = False) -> Result:
-    """The same fault with as few choices that are not calm as can be found. `native`: as it was run."""
+    """The same fault with as few choices other than the calmest as can be found. `native`: as in the original run."""
     best = result
     size = max(1, len(best.made) // 2)
     while size and tries:

@@ -1,8 +1,8 @@
-"""The whole system under a scheduler: registries, queues, functions and people, with real services over fakes.
+"""The entire system under a scheduler: registries, queues, functions and people, with real services over fakes.
 
 A run has two halves. In the first, people act and everything goes wrong: events are lost, doubled and late; workers
 are paused at any call, die before or after it, get no answer or lose it; several work on one message; clocks are
-askew. In the second half nothing goes wrong any more, and reconcile runs. What is true then is in `laws`.
+skewed. In the second half nothing goes wrong any more, and reconcile runs. `laws` checks the result.
 """
 
 import json
@@ -60,7 +60,7 @@ SOON = timedelta(minutes=2)
 
 @dataclass
 class Queued:
-    """A message in a queue. `flying`: a worker has it, until then."""
+    """A message in a queue. `flying`: until when a worker has it."""
 
     queue: str
     body: str
@@ -72,7 +72,7 @@ class Queued:
 
 
 class Quiet:
-    """What looks after running services and repository policies: nothing runs, nothing is open."""
+    """Replaces the supervision of running services and repository policies: nothing runs, nothing is open."""
 
     def running(self, registry: EcrRegistry) -> Any:
         return iter(())
@@ -97,7 +97,7 @@ class Quiet:
 
 
 class Remover:
-    """`ImageRemover`; what `watch` is called with, before it goes, are the repository and the digests."""
+    """`ImageRemover`; calls `watch` with the repository and the digests before it removes them."""
 
     def __init__(self, sim: "Simulation") -> None:
         self._sim = sim
@@ -116,7 +116,7 @@ class Remover:
 
 @dataclass
 class Faults:
-    """How often something goes wrong, as one in so many; 0: never."""
+    """The frequency of each fault, as one in N; 0: never."""
 
     lose: int = 8
     double: int = 8
@@ -186,7 +186,7 @@ class Simulation:
         self.queue.append(Queued(queue, json.dumps(body), self.now + timedelta(seconds=delay)))
 
     def services(self, worker: Worker | None, skew: float = 0.0, policy: Policy | None = None) -> Services:
-        """The services of one process; `worker` stops at their calls. `policy`: that it was deployed with."""
+        """The services of one process; `worker` stops at their calls. `policy`: the one it was deployed with."""
         ports = FakePorts(
             policy=policy or self.policy,
             clock=lambda: self.now + timedelta(seconds=skew),
@@ -222,10 +222,10 @@ class Simulation:
 
         return Services(ports, sleep)
 
-    # --- what people and clients do
+    # --- actions of people and clients
 
     def push(self, built: Built, tag: str | None, place: Repository = DEV) -> Digest:
-        """A client's push, with the events that ECR makes of it."""
+        """A client's push, with the events that ECR sends for it."""
         self.registries.push(place, built, tag)
         self.by_hand[place, built.digest, tag] = self.now
         self.told = len(self.registries.pushes)
@@ -243,19 +243,19 @@ class Simulation:
             self.tell(delete_event(place, digest, tag, at=self.now), "push")
 
     def scanned(self, built: Built, counts: Mapping[str, int] | None = None) -> None:
-        """A scan of each platform image ends."""
+        """Complete the scan of each platform image."""
         for digest in [c.digest for c in built.root.platform_children] or [built.digest]:
             if digest in self.registries.held(DEV).manifests:
                 self.registries.set_scan(DEV, digest, ScanReport("complete", dict(counts or {}), completed_at=self.now))
                 self.tell(scan_event(DEV, digest, at=self.now), "scan")
 
     def command(self, name: str, request: str, after: float = 0.0, **what: str) -> None:
-        """A person's command, sent in so many seconds, and never lost: SQS took it."""
+        """A person's command, delivered after this many seconds, and never lost: SQS has accepted it."""
         body = {"command": name, "request": request, "because": "a test", **what}
         self.queue.append(Queued("commands", json.dumps(body), self.now + timedelta(seconds=after)))
 
     def tell(self, event: dict[str, Any], *queues: str) -> None:
-        """EventBridge: at most once, or twice, or late, to each target by itself."""
+        """Deliver as EventBridge does, to each target separately: once, twice, late or never."""
         for queue in queues:
             times = 1
             if self._is("lose", self.faults.lose):
@@ -267,12 +267,13 @@ class Simulation:
                 self.queue.append(Queued(queue, json.dumps(event), self.now + timedelta(seconds=late)))
 
     def deploy(self, policy: Policy) -> None:
-        """A new policy: from now on workers have it, but for those that were started before, and go on for a while."""
+        """Deploy a new policy for all new workers; those that were started before continue with the old one for a
+        while."""
         self.policy = policy
         self.deployed.append(policy)
 
     def _deployed(self) -> Policy:
-        """A warm process may still have the one before, as long as anything goes wrong at all."""
+        """The policy of a worker: while faults happen, a warm process may still have the previous one."""
         if len(self.deployed) > 1 and self.faults is not CALM and self.choices.one_in(3):
             return self.deployed[-2]
         return self.policy
@@ -280,7 +281,7 @@ class Simulation:
     # --- the scheduler
 
     def reconcile(self) -> None:
-        """A worker that sweeps, as the clock starts one."""
+        """A worker that sweeps, as the schedule starts one."""
         self.runs += 1
         request, policy = f"run-{self.runs}", self._deployed()
 
@@ -292,7 +293,7 @@ class Simulation:
         self._start("reconcile", work, None)
 
     def step(self) -> bool:
-        """One thing happens; False where nothing can, now or later."""
+        """Let one thing happen; False if nothing can, now or later."""
         self.steps += 1
         assert self.steps < STEPS, f"no end after {STEPS} steps; at the last: {self.log[-12:]}"
         self.now += timedelta(milliseconds=5)
@@ -311,19 +312,19 @@ class Simulation:
         return True
 
     def go_on(self, seconds: float) -> None:
-        """For so long, in which whoever sleeps until the others are done sleeps on."""
+        """Advance by this time, during which workers that sleep until the others are done stay asleep."""
         self.limit = self.now + timedelta(seconds=seconds)
         while self.now < self.limit and self.step():
             pass
         self.now, self.limit = max(self.now, self.limit), None
 
     def settle(self) -> None:
-        """Until nothing is left to do."""
+        """Run until nothing is left to do."""
         while self.step() or self._replicate():
             pass
 
     def _replicate(self) -> bool:
-        """What ECR carries arrives, with the events of it; whether there was something."""
+        """Complete ECR's replication, with its events; return whether there was any."""
         if not self.replication.is_under_way:
             return False
         self.replication.deliver()
@@ -340,7 +341,7 @@ class Simulation:
             return False
         sleepers = [w for w in self.workers if w.last]
         if sleepers and (not moments or min(moments) > self.now + SOON):
-            sleepers[0].last, sleepers[0].wakes = False, self.now  # the others have done their whole work meanwhile
+            sleepers[0].last, sleepers[0].wakes = False, self.now  # the others have done all their work meanwhile
             return True
         if not moments:
             return False
@@ -419,7 +420,7 @@ class Simulation:
             self._ended(worker)
 
     def _tell_promoted(self) -> None:
-        """The events of what promotions have pushed; those of people's pushes are told by `push`."""
+        """Send the events of the pushes of promotions; `push` sends those of people's pushes."""
         new, self.told = self.registries.pushes[self.told :], len(self.registries.pushes)
         for place, digest, tag in new if self.chained else ():
             self.tell(push_event(place, digest, tag or "", at=self.now), "push", "verify")
@@ -435,7 +436,7 @@ class Simulation:
         if message is None or message not in self.queue:
             return
         if worker.hurt and error is not None:
-            message.receives -= 1  # a fault of ours: only what fails by itself may become a dead letter
+            message.receives -= 1  # a programming error: only a message that cannot succeed may become a dead letter
         if error is None or (isinstance(error, TallymanError) and not error.retryable):
             if isinstance(error, TallymanError):
                 self.refused.append((message, error))

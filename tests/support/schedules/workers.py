@@ -1,7 +1,7 @@
-"""Workers that run only when they are told to: one thread each, stopped before every call of a port.
+"""Workers that run only on command: one thread each, stopped before every call of a port.
 
 Only one thread of the simulation runs at a time. Calls of a worker's helper threads (blobs that are copied beside each
-other) are not stopped: what a helper does happens within the step of its worker.
+other) are not stopped: they happen within the step of their worker.
 """
 
 import threading
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Act(StrEnum):
-    """What happens at the call where a worker stands."""
+    """The outcome of the call where a worker stands."""
 
     GO = "go"
     CRASH_BEFORE = "crash before"
@@ -28,8 +28,8 @@ class Act(StrEnum):
 
 
 class Worker:
-    """One invocation of one function. `at`: the call before which it stands; `wakes`: until when it sleeps;
-    `last`: it sleeps until the others are done; `slept`: it did so; `hurt`: a call was made to fail."""
+    """One invocation of one function. `at`: the call before which it stands; `wakes`: until when it sleeps; `last`: it
+    sleeps until the others are done; `slept`: it did so; `hurt`: a call was made to fail."""
 
     def __init__(self, name: str, work: Callable[["Worker"], Any], now: datetime, number: int) -> None:
         self.name, self.number, self.began, self.at, self.wakes = name, number, now, "start", now
@@ -38,7 +38,7 @@ class Worker:
         self.done = self.hurt = self.last = self.slept = False
         self.calls = 0
         self._act = Act.GO
-        self._go, self._stopped = threading.Lock(), threading.Lock()  # taken: nobody may go on
+        self._go, self._stopped = threading.Lock(), threading.Lock()  # taken: no worker may continue
         self._go.acquire()
         self._stopped.acquire()
         self._thread = threading.Thread(target=self._run, args=(work,), name=name, daemon=True)
@@ -48,13 +48,13 @@ class Worker:
         self._wait()
 
     def step(self, act: Act) -> None:
-        """Lets it make the call where it stands, up to the next."""
+        """Let it make the call where it stands, and run up to the next."""
         self._act = act
         self._go.release()
         self._wait()
 
     def call(self, name: str, function: Callable[[], T]) -> T:
-        """Called by the ports: stops, then does the call as the scheduler says."""
+        """Called by the ports: stop, then do the call as the scheduler says."""
         if threading.current_thread() is not self._thread:
             return function()
         self.at = name
@@ -97,7 +97,8 @@ class _Stopping:
             return value
 
         def call(*args: Any, **named: Any) -> Any:
-            if method == "remove":  # the moment between a last look and a removal is known, and said: docs/retention.md
+            # Never stopped here: docs/retention.md documents the interval between the second look and the removal.
+            if method == "remove":
                 return value(*args, **named)
 
             def work() -> Any:
@@ -112,5 +113,5 @@ class _Stopping:
 
 
 def stopping(port: T, worker: Worker, name: str) -> T:
-    """The port, before each call of which the worker stops."""
+    """The port; the worker stops before each of its calls."""
     return cast("T", _Stopping(port, worker, name))

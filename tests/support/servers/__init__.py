@@ -1,1 +1,1 @@
-"""Servers that tests talk to."""
+"""Servers for tests."""

@@ -15,7 +15,7 @@ REGION = "us-east-2"
 
 @contextmanager
 def aws() -> Iterator[None]:
-    """moto's cloud and its credentials; nothing of the machine's own configuration."""
+    """moto's cloud and its credentials; without this machine's configuration."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN"):
             patch.delenv(name, raising=False)
@@ -35,7 +35,7 @@ def client(service: str) -> Any:
 
 
 def table(logical_id: str, name: str) -> str:
-    """Creates a table with the keys and indexes of the template's; returns its name."""
+    """Create a table with the keys and indexes of the template's; return its name."""
     properties = hub()["Resources"][logical_id]["Properties"]
     keys = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
     client("dynamodb").create_table(TableName=name, **{k: properties[k] for k in keys if k in properties})

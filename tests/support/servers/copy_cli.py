@@ -1,4 +1,4 @@
-"""`tallyman copy --json` in this process, and what a registry of tests holds of an image afterwards."""
+"""`tallyman copy --json` in this process, and a test registry's copy of an image afterwards."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""The local ECR on ephemeral ports of this machine, for tests: registries, their API, what they told."""
+"""The local ECR on ephemeral ports of this machine, for tests: registries, their API, their events."""
 
 import hashlib
 import json
@@ -33,7 +33,7 @@ class Clock:
         return self.now
 
     def move(self, **by: float) -> None:
-        """Forward, by what `timedelta` takes."""
+        """Advance by `timedelta`'s arguments."""
         self.now += timedelta(**by)
 
 
@@ -60,7 +60,7 @@ class Served:
     denied: set[tuple[str, str]] = field(default_factory=set)
 
     def reset(self) -> None:
-        """As new: no repository, nothing told, noon again."""
+        """Reset: no repositories, no events, noon again."""
         for registry in self.ecr.registries():
             for row in self.ecr.repositories(registry):
                 self.ecr.store.delete(row)
@@ -75,7 +75,7 @@ class Served:
         return f"http://localhost:{self.ports[registry]}"
 
     def environment(self, registry: EcrRegistry = DEV) -> dict[str, str]:
-        """The variables that lead AWS's clients here, as the registry's account in its region."""
+        """The variables that point AWS's clients here, as the registry's account in its region."""
         return {
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.api_port}",
             "AWS_ACCESS_KEY_ID": registry.account,
@@ -95,7 +95,7 @@ class Served:
         )
 
     def api(self, operation: str, registry: EcrRegistry = DEV, **parameters: Any) -> tuple[int, dict[str, Any]]:
-        """A call past boto3's own checks: status and body."""
+        """A call without boto3's own checks: status and body."""
         payload = json.dumps(parameters).encode()
         status, _, body = self.ecr.api(operation, payload, registry, identity(registry.account))
         return status, json.loads(body)
@@ -119,13 +119,13 @@ class Served:
             )
 
     def create(self, registry: EcrRegistry = DEV, name: str = NAME, **settings: Any) -> Repository:
-        """A repository."""
+        """Create a repository."""
         status, body = self.api("CreateRepository", registry, repositoryName=name, **settings)
         assert status == 200, body
         return Repository(registry, name)
 
     def upload(self, raw: bytes, registry: EcrRegistry = DEV, name: str = NAME) -> str:
-        """A blob in one PUT; returns its digest."""
+        """Upload a blob in one PUT; return its digest."""
         digest = sha256(raw)
         location = self.send("POST", f"/v2/{name}/blobs/uploads/", registry=registry).headers["Location"]
         answer = self.send("PUT", f"{location}?digest={digest}", raw, registry)
@@ -133,7 +133,7 @@ class Served:
         return digest
 
     def push(self, image: Built, tag: str | None = None, registry: EcrRegistry = DEV, name: str = NAME) -> Any:
-        """Push what is beneath, then the manifest by tag or digest; the answer to the last PUT."""
+        """Push what is beneath, then the manifest by tag or digest; return the answer to the last PUT."""
         for raw in image.blobs.values():
             self.upload(raw, registry, name)
         for digest, manifest in image.manifests.items():

@@ -1,4 +1,4 @@
-"""Calls of the local ECR in tests: values that the model takes, and refusals (boto3's, and those of `/v2/`)."""
+"""Calls of the local ECR in tests: values that the model accepts, and refusals (boto3's, and those of `/v2/`)."""
 
 import json
 from typing import Any
@@ -15,7 +15,7 @@ NOWHERE = "sha256:" + "0" * 64
 
 
 def refusal(call: Any, **parameters: Any) -> tuple[str, str]:
-    """Name and sentence of the error that a call of boto3's raises."""
+    """Code and message of the error that a boto3 call raises."""
     with pytest.raises(ClientError) as caught:
         call(**parameters)
     found = caught.value.response["Error"]
@@ -54,7 +54,7 @@ KNOWN: dict[str, Any] = {
 
 
 def value(name: str, shape: Shape) -> Any:
-    """A value that the model takes, with everything that it requires and no more."""
+    """A value that the model accepts, with its required members only."""
     if name in KNOWN:
         return KNOWN[name]
     if isinstance(shape, StructureShape):

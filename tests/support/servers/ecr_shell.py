@@ -1,4 +1,4 @@
-"""Lines of shell as a person types them, with the local ECR's environment; clients that may not be installed."""
+"""Shell lines as a user types them, with the local ECR's environment; clients that may not be installed."""
 
 import base64
 import os
@@ -17,7 +17,7 @@ Run = Callable[..., tuple[int, str]]
 
 
 def program(name: str) -> str:
-    """Where a client is; skips the test where it is not."""
+    """The path of a client; skips the test if it is not installed."""
     found = str(OWN / name) if (OWN / name).exists() else shutil.which(name)
     if name == "aws" and found != str(OWN / name):
         pytest.skip("no aws command in .venv-aws: run tests/tools/clients.sh")
@@ -25,7 +25,7 @@ def program(name: str) -> str:
 
 
 def environment(served: Served, tmp_path: Path) -> dict[str, str]:
-    """The account's key and the local endpoint; every client's configuration is below the test's own folder."""
+    """The account's key and the local endpoint; every client's configuration is inside the test's own folder."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     (tmp_path / "docker").mkdir()
     (tmp_path / "docker" / "config.json").write_text("{}")
@@ -43,7 +43,7 @@ def environment(served: Served, tmp_path: Path) -> dict[str, str]:
 
 
 def shell_of(served: Served, tmp_path: Path) -> Run:
-    """Runs a line: its status, and what it prints to both of its outputs."""
+    """Runs a line: its status, and its stdout and stderr combined."""
     named = {**environment(served, tmp_path), "PATH": f"{OWN}:{os.environ['PATH']}"}
 
     def run(line: str) -> tuple[int, str]:
@@ -56,12 +56,12 @@ def shell_of(served: Served, tmp_path: Path) -> Run:
 
 
 def says(shell: Run, line: str) -> str:
-    """What a line prints; it has to succeed."""
+    """The output of a line, which must succeed."""
     status, said = shell(line)
     assert status == 0, said
     return said
 
 
 def password(served: Served) -> str:
-    """What `aws ecr get-login-password` prints."""
+    """The output of `aws ecr get-login-password`."""
     return base64.b64decode(served.token().partition(" ")[2]).decode().partition(":")[2]

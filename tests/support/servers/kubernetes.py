@@ -1,6 +1,6 @@
-"""A Kubernetes API of tests, over TLS: lists in pages with `continue`, `Status` objects, and EKS's check of tokens.
+"""A Kubernetes API for tests, over TLS: lists in pages with `continue`, `Status` objects, and EKS's check of tokens.
 
-Its answers have the form of Kubernetes's API reference (v1 `List` kinds, `metadata.continue`, `Status`): no real API
+Its answers have the format of Kubernetes's API reference (v1 `List` kinds, `metadata.continue`, `Status`): no real API
 server can be installed from the registries that the tests' other packages come from.
 """
 
@@ -40,7 +40,7 @@ class Answer:
 
 
 def status(code: int, reason: str, message: str, **headers: str) -> Answer:
-    """A refusal in Kubernetes's form."""
+    """A refusal in Kubernetes's format."""
     body = {
         "kind": "Status",
         "apiVersion": "v1",
@@ -55,8 +55,8 @@ def status(code: int, reason: str, message: str, **headers: str) -> Answer:
 
 @dataclass
 class KubernetesServer:
-    """`objects`: by the list's path. `answers`: given in turn at a path before the usual ones. `most`: objects of a
-    page, however many are asked for. `asked`: (path, limit, continue) of all requests; `tokens`: theirs."""
+    """`objects`: by the list's path. `answers`: given in turn at a path before the usual ones. `most`: maximum objects
+    per page, whatever the limit. `asked`: (path, limit, continue) of all requests; `tokens`: theirs."""
 
     cluster: str
     authority: str = ""
@@ -69,12 +69,12 @@ class KubernetesServer:
 
     @property
     def described(self) -> dict[str, Any]:
-        """The parts of `DescribeCluster` that say where it is."""
+        """The parts of `DescribeCluster` that locate it."""
         data = base64.b64encode(self.authority.encode()).decode()
         return {"name": self.cluster, "status": "ACTIVE", "endpoint": self.url, "certificateAuthority": {"data": data}}
 
     def answer(self, target: str, token: str) -> Answer:
-        """What it says to a GET."""
+        """The answer to a GET."""
         parts = urlsplit(target)
         asked = {name: values[0] for name, values in parse_qs(parts.query).items()}
         limit, after = int(asked.get("limit", 0)), asked.get("continue", "")
@@ -94,7 +94,7 @@ class KubernetesServer:
         return Answer(200, json.dumps(page).encode())
 
     def _is_signed(self, token: str) -> bool:
-        """What aws-iam-authenticator checks before it asks STS: a presigned GetCallerIdentity, bound to a cluster."""
+        """aws-iam-authenticator's check before it asks STS: a presigned GetCallerIdentity, bound to a cluster."""
         scheme, _, text = token.partition(" k8s-aws-v1.")
         if scheme != "Bearer" or not text or "=" in text or len(token) > 4096:
             return False

@@ -28,9 +28,9 @@ _PATH = re.compile(r"/v2/(?P<name>.+?)/(?P<kind>manifests|blobs/uploads|blobs|ta
 
 @dataclass(frozen=True)
 class Trouble:
-    """What goes wrong. `status`: that answer instead of the work; `lost`: the work is done and the connection cut
-    before its answer; `cut`: a body is cut after so many bytes,
-    `gently`: what was sent still arrives; `flip`: one bit of the body is another."""
+    """A fault. `status`: this answer instead of the work; `lost`: the work is done and the connection cut before its
+    answer; `cut`: a body is cut after so many bytes, `gently`: what was sent still arrives; `flip`: one bit of the
+    body is flipped."""
 
     status: int = 0
     headers: tuple[tuple[str, str], ...] = ()
@@ -60,45 +60,45 @@ class OciServer:
     requests: list[tuple[str, str]] = field(default_factory=list)
     authorizations: list[str | None] = field(default_factory=list)
     referrers_api: bool = True
-    token: str | None = None  # the Bearer token that is asked for; handed out at /token
+    token: str | None = None  # the Bearer token that it requires; issued at /token
     tokens_given: list[str] = field(default_factory=list)
     mounts: bool = True
     rules: list[list[Any]] = field(default_factory=list)
     lock: threading.RLock = field(default_factory=threading.RLock)
     bytes_out: int = 0
-    sessions: dict[str, bytes] = field(default_factory=dict)  # of uploads, with what came
-    parts: list[tuple[int, int]] = field(default_factory=list)  # the first byte of each PATCH, and how many came
-    digest_tags: bool = False  # the tag `sha256-<hex>` that nobody set is the digest itself, as GitLab has it
+    sessions: dict[str, bytes] = field(default_factory=dict)  # of uploads, with the bytes received
+    parts: list[tuple[int, int]] = field(default_factory=list)  # the first byte of each PATCH, and its length
+    digest_tags: bool = False  # the tag `sha256-<hex>` that nobody set is the digest itself, as on GitLab
     pages: dict[str, tuple[list[str], str]] = field(default_factory=dict)  # by a part of a path: tags, and the Link
     raw: dict[str, bytes] = field(default_factory=dict)  # by a part of a path: the body instead
     halfway: Callable[[int], None] = lambda number: None  # called in the middle of the n-th PATCH
 
     @property
     def host(self) -> str:
-        """As in an address."""
+        """Host and port for an address."""
         return f"localhost:{self.port}"
 
     def on(self, method: str, part: str, trouble: Trouble, times: int = 1) -> None:
-        """The next requests of this method whose path has this part meet with trouble."""
+        """The next requests of this method whose path contains this part fail as described."""
         self.rules.append([method, part, trouble, times])
 
     def repo(self, name: str) -> Repo:
-        """That repository; made where it is not."""
+        """The repository; created if missing."""
         return self.repositories.setdefault(name, Repo())
 
     def push(self, name: str, built: Built, *tags: str) -> None:
-        """Everything of an image, without HTTP."""
+        """Store all parts of an image, without HTTP."""
         repo = self.repo(name)
         repo.blobs.update({str(d): raw for d, raw in built.blobs.items()})
         repo.manifests.update({str(d): (m.raw, m.media_type) for d, m in built.manifests.items()})
         repo.tags.update(dict.fromkeys(tags, str(built.digest)))
 
     def count(self, method: str, part: str = "") -> int:
-        """How many requests there were of this kind."""
+        """The number of requests of this kind."""
         return sum(m == method and part in p for m, p in self.requests)
 
     def trouble(self, method: str, path: str) -> Trouble:
-        """What this request meets with."""
+        """The fault of this request."""
         with self.lock:
             for rule in self.rules:
                 if rule[0] == method and rule[1] in path and rule[3] > 0:
@@ -109,7 +109,7 @@ class OciServer:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    disable_nagle_algorithm = True  # else each answer waits for the delayed acknowledgement of its headers
+    disable_nagle_algorithm = True  # otherwise each answer waits for the delayed acknowledgement of its headers
     protocol_version = "HTTP/1.1"
     registry: OciServer
 
@@ -284,7 +284,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             super().handle()
         except (OSError, ValueError):
-            self.close_connection = True  # what a test wanted
+            self.close_connection = True  # as the test intended
 
     def log_message(self, format: str, *args: Any) -> None:
         pass

@@ -1,4 +1,4 @@
-"""An HTTP server that answers as it is told, however ugly, and remembers what it was asked."""
+"""An HTTP server that returns scripted answers, valid or not, and records its requests."""
 
 import socket
 import struct
@@ -14,8 +14,8 @@ from support.servers.serving import serving
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer. `length`: what Content-Length says, if not the truth (-1: no such header); `reset`: the connection
-    breaks after the body instead of ending; `deaf`: answers without reading the request's body."""
+    """One answer. `length`: Content-Length, if not the truth (-1: no such header); `reset`: the connection breaks after
+    the body instead of ending; `deaf`: answers without reading the request's body."""
 
     status: int = 200
     body: bytes = b""
@@ -27,7 +27,7 @@ class Reply:
 
 @dataclass
 class Asked:
-    """One request. `whole`: its body came to its end."""
+    """One request. `whole`: its body is complete."""
 
     method: str
     path: str
@@ -47,18 +47,18 @@ class Scripted:
     answered: threading.Condition = field(default_factory=threading.Condition)
 
     def then(self, status: int = 200, body: bytes = b"", **headers: str) -> "Scripted":
-        """Adds an answer; headers with `_` for `-`."""
+        """Add an answer; headers with `_` for `-`."""
         self.replies.append(Reply(status, body, {k.replace("_", "-"): v for k, v in headers.items()}))
         return self
 
     def saw(self, ready: Callable[["Scripted"], Any]) -> None:
-        """Waits until the requests that it remembers are as `ready` says."""
+        """Wait until `ready` accepts the recorded requests."""
         with self.answered:
             assert self.answered.wait_for(lambda: ready(self), timeout=10)
 
 
 def oci(status: int, code: str, message: str, **headers: str) -> Reply:
-    """A refusal in OCI's form."""
+    """A refusal in OCI's format."""
     import json
 
     body = json.dumps({"errors": [{"code": code, "message": message}]}).encode()
@@ -68,7 +68,7 @@ def oci(status: int, code: str, message: str, **headers: str) -> Reply:
 
 
 @contextmanager
-def scripted() -> Iterator[Scripted]:  # noqa: C901 - a table: a branch for each thing the script can do
+def scripted() -> Iterator[Scripted]:  # noqa: C901 - a table: a branch for each scripted behaviour
     """A server on a free port of this machine until the block ends."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -126,7 +126,7 @@ def scripted() -> Iterator[Scripted]:  # noqa: C901 - a table: a branch for each
             try:
                 super().handle()
             except OSError:
-                self.close_connection = True  # what a test wanted
+                self.close_connection = True  # as the test intended
 
         def log_message(self, format: str, *args: Any) -> None:
             pass

@@ -1,4 +1,4 @@
-"""TLS for servers of tests, and a proxy through which they are reached by names that no resolver knows."""
+"""TLS for test servers, and a proxy that reaches them by names that no resolver knows."""
 
 import socket
 import ssl
@@ -22,7 +22,7 @@ from support.servers.serving import serving
 
 
 def certify(folder: Path, *hosts: str) -> ssl.SSLContext:
-    """A server's context for these names and addresses, good for whom `ca.pem` in the folder is told to trust."""
+    """A server's TLS context for these names and addresses; clients trust it by `ca.pem` in the folder."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0])])
     now = datetime.now(UTC)
@@ -48,8 +48,8 @@ def certify(folder: Path, *hosts: str) -> ssl.SSLContext:
 
 @dataclass
 class ProxyServer:
-    """`names`: which port of this machine a host is; `asked`: (method, target) of all; `login`: the value that
-    Proxy-Authorization must have; `refuse`: the status of every answer instead."""
+    """`names`: the port on this machine of each host; `asked`: (method, target) of all; `login`: the required value of
+    Proxy-Authorization; `refuse`: the status of every answer instead."""
 
     names: Mapping[str, int]
     port: int = 0

@@ -1,4 +1,4 @@
-"""HTTP servers of tests, each on a free port of this machine."""
+"""HTTP servers for tests, each on a free port of this machine."""
 
 import ssl
 import threading
@@ -9,10 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @contextmanager
 def serving(handler: type[BaseHTTPRequestHandler], secured: ssl.SSLContext | None = None) -> Iterator[int]:
-    """The port, until the block ends. `secured`: it speaks TLS."""
+    """Serve until the block ends; yield the port. `secured`: it speaks TLS."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
-    if secured:  # each handler shakes hands for itself
+    if secured:  # each handler does its own TLS handshake
         server.socket = secured.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

@@ -1,4 +1,4 @@
-"""boto3 clients of a local cloud, for whoever's keys they are."""
+"""boto3 clients of a local cloud, with any credentials."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,8 +7,8 @@ import boto3
 
 
 def client_of(url: str, keys: Mapping[str, str], service: str, region: str = "us-east-2", **options: Any) -> Any:
-    """A client of the cloud at this URL. `keys` as in an environment: AWS_ACCESS_KEY_ID and what belongs to it."""
-    make: Any = boto3.client  # its overloads take literal names of services only
+    """A client of the cloud at this URL. `keys` as in an environment: AWS_ACCESS_KEY_ID and its companions."""
+    make: Any = boto3.client  # boto3's overloads take only literal service names
     return make(
         service,
         region_name=region,

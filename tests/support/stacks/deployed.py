@@ -1,4 +1,4 @@
-"""The project's own stack in a local cloud, for tests of the whole way: real template, real handlers, real HTTP."""
+"""The project's own stack in a local cloud, for end-to-end tests: real template, real handlers, real HTTP."""
 
 import json
 import os
@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 class Deployed:
-    """A running cloud with the stack deployed, and what tests do with it. Repositories are created as asked for."""
+    """A running cloud with the stack deployed, and actions of tests on it. Repositories are created on first use."""
 
     def __init__(self, cloud: Cloud, stack: Stack) -> None:
         self.cloud, self.stack = cloud, stack
@@ -41,7 +41,7 @@ class Deployed:
         return self.stack.policy.environment(environment).repositories(name)[number - 1]
 
     def create(self, name: str, environment: str = "dev") -> None:
-        """Creates the repository as the policy says, once."""
+        """Create the repository as the policy says, once."""
         if (name, environment) not in self._known:
             for made in create_in(self.stack, name, environment):
                 assert made["state"] in ("created", "equal"), made
@@ -50,7 +50,7 @@ class Deployed:
     def push(
         self, built: Built, name: str, *tags: str, environment: str = "dev", number: int = 1, settle: bool = True
     ) -> None:
-        """Pushes every blob and manifest by HTTP as a client does, the root by each tag (by digest without one)."""
+        """Push every blob and manifest by HTTP as a client does, the root by each tag (by digest without one)."""
         self.create(name, environment)
         place = self.place(name, environment, number)
         base = f"{self.cloud.endpoint_of(place.registry)}/v2/{place.name}"
@@ -77,12 +77,12 @@ class Deployed:
         return client_of(self.cloud.url, keys, service, region)
 
     def settle(self, timeout: float = 60) -> None:
-        """Waits until nothing is under way."""
+        """Wait until nothing is in progress."""
         left = self.cloud.settle(timeout)
         assert not left, f"{left}\n" + "\n".join(str(letter) for letter in self.dead_letters())
 
     def scan(self, built: Built, name: str, *findings: str) -> None:
-        """Completes the scan of every platform image in dev with these findings (`CVE-…:CRITICAL`)."""
+        """Complete the scan of every platform image in dev with these findings (`CVE-…:CRITICAL`)."""
         place = self.place(name)
         told = [{"name": f.rpartition(":")[0], "severity": f.rpartition(":")[2]} for f in findings]
         children = [c.digest for c in built.root.platform_children] or [built.digest]
@@ -92,7 +92,7 @@ class Deployed:
 
     @contextmanager
     def chaos(self, **settings: Any) -> Iterator[None]:
-        """Loses, doubles, reorders or delays events meanwhile."""
+        """Lose, double, reorder or delay events until the block ends."""
         self.cloud.bus.set_chaos(Settings(**settings))
         try:
             yield
@@ -100,7 +100,7 @@ class Deployed:
             self.cloud.bus.set_chaos(None)
 
     def reconcile(self, *repositories: str) -> dict[str, Any]:
-        """Runs the deployed reconcile until nothing is left to look at, and waits; the last answer."""
+        """Run the deployed reconcile until nothing is left to do, and wait; return the last answer."""
         while True:
             answer = self.stack.reconcile({"repositories": list(repositories) or None})
             if not answer["more"]:
@@ -117,11 +117,11 @@ class Deployed:
         return [row for row in told if tag is None or row.tag == tag]
 
     def why(self, name: str, tag: str, to: str = "prod", source: str = "dev") -> Decision:
-        """What policy and facts say now."""
+        """The decision that policy and facts give now."""
         return candidates.evaluate(self.stack, candidates.candidate(self.stack, f"{source}/{name}:{tag}", to))
 
     def there(self, name: str, reference: str, environment: str = "prod") -> list[Digest | None]:
-        """The digest that each registry of the environment has under this tag or digest."""
+        """The digest of this tag or digest in each registry of the environment."""
         found = []
         for place in self.stack.policy.environment(environment).repositories(name):
             manifest = self.stack.source.manifest(place, reference) if self.stack.registries.settings(place) else None
@@ -129,14 +129,14 @@ class Deployed:
         return found
 
     def send(self, queue: str, body: str, role: str = "") -> None:
-        """Puts a message into one of the stack's queues: push, verify, scan, commands or promote."""
+        """Send a message to one of the stack's queues: push, verify, scan, commands or promote."""
         sqs = self.client("sqs", role=role)
         sqs.send_message(
             QueueUrl=sqs.get_queue_url(QueueName=f"{self.cloud.stack}-{queue}")["QueueUrl"], MessageBody=body
         )
 
     def dead_letters(self) -> list[dict[str, Any]]:
-        """What is in the dead-letter queues, taken out: {queue, body, Reason, Error, Function}."""
+        """The messages of the dead-letter queues, removed: {queue, body, Reason, Error, Function}."""
         sqs, letters = self.client("sqs"), []
         for url in sqs.list_queues().get("QueueUrls", []):
             if "dead-letters" not in url and "undelivered" not in url:
@@ -155,7 +155,7 @@ class Deployed:
         return [subject for subject, *_ in self.published()]
 
     def published(self) -> list[tuple[str, str, str]]:
-        """Subject, message and attributes of each notice so far, by the log of the topic's deliveries."""
+        """Subject, message and attributes of each notice so far, from the log of the topic's deliveries."""
         from moto.sns.models import sns_backends
 
         backend = sns_backends[self.stack.hub.account][self.stack.hub.region]
@@ -181,7 +181,7 @@ def one_promotion(**gates: Any) -> str:
 
 @contextmanager
 def deployed(folder: Path, policy: str | None = None, **options: Any) -> Iterator[Deployed]:
-    """A cloud with the project's stack and this policy (the demo's without one), running."""
+    """A cloud with the project's stack and this policy (default: the demo's), running."""
     arguments: list[Path] = []
     if policy is not None:
         arguments.append(folder / "tallyman.yaml")
@@ -190,7 +190,7 @@ def deployed(folder: Path, policy: str | None = None, **options: Any) -> Iterato
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "TALLYMAN_"))}
         with (
             mock.patch.dict(os.environ, environment | cloud.environment(), clear=True),
-            mock.patch.object(context, "chosen", Chosen()),  # what a test of the command line left
+            mock.patch.object(context, "chosen", Chosen()),  # left over from a test of the command line
         ):
             try:
                 yield Deployed(cloud, connect())
@@ -199,7 +199,7 @@ def deployed(folder: Path, policy: str | None = None, **options: Any) -> Iterato
 
 
 def until(true: Callable[[], Any], what: str, cloud: Cloud) -> Any:
-    """Settles until it is true; fails with `what` where settling does not help."""
+    """Settle until it is true; fail with `what` otherwise."""
     for _ in range(3):
         if found := true():
             return found

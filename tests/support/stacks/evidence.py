@@ -1,4 +1,4 @@
-"""Which statements of the stack's roles something needs: written down while the stack's tests run, and added up.
+"""The statements of the stack's roles that something needs: recorded while the stack's tests run, and combined.
 
     make least-privilege          # runs tests/stack with LEAST_PRIVILEGE=FOLDER, then this module on the folder
 
@@ -24,15 +24,15 @@ _REGION = re.compile(r"-[a-z]{2}(?:-[a-z]+)+-\d$")
 
 
 def _names(cloud: Cloud, statements: set[tuple[str, str]]) -> list[tuple[str, str]]:
-    """(role or policy, Sid) without stack and region, so that those of several clouds can be added up; without what
-    tests have made."""
+    """(Role or policy, Sid) without stack and region, so that those of several clouds can be combined; without those
+    created by tests."""
     named = ((arn.rpartition("/")[2], sid) for arn, sid in statements)
     own = f"{cloud.stack}-"
     return sorted((_REGION.sub("", name).removeprefix(own), sid) for name, sid in named if name.startswith(own))
 
 
 def write(cloud: Cloud) -> None:
-    """One file for one cloud, where LEAST_PRIVILEGE names a folder."""
+    """Write one file for one cloud, into the folder that LEAST_PRIVILEGE names."""
     if folder := os.environ.get("LEAST_PRIVILEGE"):
         found = {
             "all": _names(cloud, cloud.permissions.statements()),
@@ -42,7 +42,7 @@ def write(cloud: Cloud) -> None:
 
 
 def needless(folder: Path) -> tuple[int, list[tuple[str, str]]]:
-    """How many statements there are, and those that no call needed."""
+    """The number of statements, and those that no call needed."""
     every: set[tuple[str, str]] = set()
     needed: set[tuple[str, str]] = set()
     for path in folder.glob("*.json"):

@@ -1,4 +1,4 @@
-"""A cloud whose policy has a repository for each gate, and people who speak to it through the commands queue."""
+"""A cloud whose policy has a repository for each gate, and people who send commands to its queue."""
 
 import json
 from collections.abc import Iterator
@@ -63,27 +63,27 @@ people:
 
 
 class Gated:
-    """The cloud, with what tests of gates say and ask."""
+    """The cloud, with actions and checks for gate tests."""
 
     def __init__(self, world: Deployed) -> None:
         self.world = world
         self._pushed: dict[tuple[str, str], Built] = {}
 
     def push(self, *images: tuple[str, str]) -> None:
-        """Pushes an image of its own to each `gates/<name>` under the tag; waits once for all of them."""
+        """Push a different image to each `gates/<name>` under the tag; wait once for all of them."""
         for name, tag in images:
             self._pushed[name, tag] = image(f"{name} {tag}")
             self.world.push(self._pushed[name, tag], f"gates/{name}", tag, settle=False)
         self.world.settle()
 
     def pushed(self, name: str, tag: str = "v1.0.0") -> Built:
-        """The image of `gates/<name>` under this tag; pushed now, unless it was."""
+        """The image of `gates/<name>` under this tag; pushed on first use."""
         if (name, tag) not in self._pushed:
             self.push((name, tag))
         return self._pushed[name, tag]
 
     def say(self, command: str, who: str = "ana", role: str = RELEASE, settle: bool = True, **more: Any) -> str:
-        """A command as this person, sent as the CLI sends it; waits until its work is done. The request's id."""
+        """Send a command as this person, in the CLI's format; wait until it is processed. Return the request's id."""
         keys = self.world.cloud.credentials(f"arn:aws:iam::{self.world.stack.hub.account}:{role}", session=who)
         sqs = client_of(self.world.cloud.url, keys, "sqs", self.world.stack.hub.region)
         request = str(uuid4())
@@ -95,19 +95,20 @@ class Gated:
         return request
 
     def about(self, command: str, name: str, digest: str, who: str = "ana", **more: Any) -> str:
-        """A command about an image of `gates/<name>` as a candidate for prod."""
+        """Send a command about an image of `gates/<name>` as a candidate for prod."""
         candidate: dict[str, Any] = {"digest": digest, "repository": f"gates/{name}", "from": "dev", "to": "prod"}
         return self.say(command, who, **candidate, **more)
 
     def closed(self, name: str, tag: str = "v1.0.0") -> dict[str, str]:
-        """The gates that are not passed but `target`, with their verdicts; in prod there is nothing by this tag."""
+        """The gates except `target` that have not passed, with their verdicts; asserts that prod does not have the
+        tag."""
         assert self.world.there(f"gates/{name}", tag) == [None, None]
         decision = self.world.why(f"gates/{name}", tag)
         assert decision.verdict != "promoted"
         return {g.name: g.verdict for g in decision.gates if g.verdict != PASSED and g.name != "target"}
 
     def is_in(self, name: str, digest: str, tag: str = "v1.0.0") -> bool:
-        """Whether both registries of prod have it, and the decision says so."""
+        """Whether both registries of prod have it, and the decision agrees."""
         verdict = self.world.why(f"gates/{name}", tag).verdict
         return self.world.there(f"gates/{name}", tag) == [digest, digest] and verdict == "promoted"
 

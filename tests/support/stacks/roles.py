@@ -1,4 +1,4 @@
-"""Roles of a local cloud whose policies a test changes for a while."""
+"""Roles of a local cloud whose policies a test changes temporarily."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ def role_named(account: str, name: str) -> Role:
 
 @contextmanager
 def changed(account: str, name: str, change: Change) -> Iterator[None]:
-    """The role's own policies and the managed ones attached to it, meanwhile with changed statements."""
+    """Change statements of the role's own and attached managed policies until the block ends."""
     role = role_named(account, name)
     kept, attached = dict(role.policies), dict(role.managed_policies)
     documents = [*kept.values(), *(v.document for p in attached.values() for v in p.versions if v.is_default)]

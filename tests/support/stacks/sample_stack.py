@@ -1,4 +1,4 @@
-"""The toy stack in a local cloud, for tests of the cloud itself."""
+"""The sample stack in a local cloud, for tests of the cloud itself."""
 
 import json
 import time
@@ -21,7 +21,7 @@ environments:
 
 
 def cloud(folder: Path, **options: Any) -> Cloud:
-    """A cloud of the toy stack, not started; its functions note what they do in `folder`/notes.jsonl."""
+    """A cloud of the sample stack, not started; its functions record what they do in `folder`/notes.jsonl."""
     policy = folder / "tallyman.yaml"
     policy.write_text(POLICY)
     return Cloud(policy, root=ROOT, options=Options(stack="toy", parameters={"Folder": str(folder)}, **options))
@@ -43,13 +43,13 @@ def send(cloud: Cloud, queue: str = "toy-work", **order: Any) -> None:
 
 
 def notes(folder: Path) -> list[dict[str, Any]]:
-    """What the functions did."""
+    """The records of the functions."""
     path = folder / "notes.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def done(folder: Path) -> list[str]:
-    """The names of the orders carried out, as often as they were."""
+    """The names of the completed orders, with repetitions."""
     return [note["name"] for note in notes(folder) if "received" in note]
 
 
@@ -64,7 +64,7 @@ def wait_for(condition: Callable[[], Any], seconds: float = 30) -> Any:
 
 
 def push_event(account: str, region: str, **changes: Any) -> dict[str, Any]:
-    """An ECR push as ECR tells it."""
+    """An ECR push event in ECR's format."""
     return {
         "version": "0",
         "id": changes.pop("id", "13cde686-0000-0000-0000-000000000000"),

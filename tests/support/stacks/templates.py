@@ -1,4 +1,4 @@
-"""The three templates as plain data, for the tests that compare them with what the code and the docs say."""
+"""The three templates as plain data, for tests that compare them with the code and the docs."""
 
 import json
 from functools import cache
@@ -54,7 +54,7 @@ def page() -> dict[str, Any]:
 
 
 def of_type(template: dict[str, Any], kind: str) -> dict[str, Resource]:
-    """The resources of a type, by logical id, their properties only."""
+    """The properties of the resources of a type, by logical id."""
     return {name: r["Properties"] for name, r in template["Resources"].items() if r["Type"] == kind}
 
 
@@ -72,19 +72,20 @@ def text(value: object) -> str:
 
 
 def listed(value: object) -> list[Any]:
-    """A list; what stands alone is a list of one."""
+    """A list; a single value becomes a list of one."""
     return value if isinstance(value, list) else [value]
 
 
 def attached(role: Resource, condition: str | None = None) -> list[str]:
-    """The logical ids of the managed policies that the hub's role always attaches; with a condition, those for it."""
+    """The logical ids of the managed policies that are always attached to the hub's role; with a condition, those for
+    it."""
     found = [each.get("Fn::If", [None, each]) for each in role.get("ManagedPolicyArns", [])]
     return [each[1]["Ref"] for each in found if each[0] == condition]
 
 
 def statements(role: Resource) -> list[dict[str, Any]]:
-    """All statements of a role's inline policies, and of the managed ones that it always attaches; of those with a
-    condition, what stands where it holds."""
+    """All statements of a role's inline policies, and of the managed ones that are always attached; conditional ones as
+    if the condition held."""
     documents = [policy["PolicyDocument"] for policy in role["Policies"]]
     documents += [hub()["Resources"][name]["Properties"]["PolicyDocument"] for name in attached(role)]
     found = [s for document in documents for s in listed(document["Statement"])]
