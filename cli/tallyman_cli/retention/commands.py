@@ -11,7 +11,7 @@ import typer
 from tallyman.domain.names import Repository
 from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import BadInput, NotFound, Refused, Unreachable
-from tallyman.state.retention import RUNS, RetentionRun, dump_run, run_key
+from tallyman.state.retention import RUNS, RetentionRun, run_key
 from tallyman_cli.retention.money import PriceFile, Prices
 from tallyman_cli.shared import addresses, context, naming, options, output
 from tallyman_cli.shared.waiting import wait_for
@@ -140,7 +140,7 @@ def ask(stack: context.Stack, place: Repository, timeout: float) -> dict[str, An
     run = wait_for(stack, ended, timeout)
     if run is None:
         raise Unreachable(f"no outcome for {place} within {timeout:g} s; `tallyman retention plan` shows what is left")
-    data = dump_run(run)
+    data = run.dump()
     acted = not data["outcome"].startswith(("refused", "a plan only"))
     return {"repository": str(place), "acted": acted, **data}
 

@@ -17,7 +17,7 @@ from tallyman.domain.times import format_time
 from tallyman.state import marks as mark_items
 from tallyman.state import retention as retention_items
 from tallyman.state.marks import MARKS
-from tallyman.state.retention import RUNS, dump_run
+from tallyman.state.retention import RUNS
 from tallyman_cli.retention import plan as retention_plan
 from tallyman_cli.retention.money import Prices
 from tallyman_cli.retention.past import as_data, gone
@@ -31,7 +31,7 @@ POINTS = 120
 def overview(stack: Stack) -> list[dict[str, Any]]:
     """`{repository, environment, registry, place, images, bytes, enforced, rules, run}` of each repository that is
     known. Three Queries."""
-    runs = {e.sk: dump_run(e.value) for e in RUNS.list(stack.state, retention_items.RUNS_PARTITION)}
+    runs = {e.sk: e.value.dump() for e in RUNS.list(stack.state, retention_items.RUNS_PARTITION)}
     found = []
     for place, data in sorted(places.sweeps(stack).items()):
         environment, name = places.canonical(stack.policy, place)

@@ -1,11 +1,9 @@
 """Recently changed repositories, which each run of reconcile reads."""
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 from tallyman.domain.names import Repository
-from tallyman.domain.times import format_time, parse_time
+from tallyman.state.base import StateValue
 from tallyman.state.items import ItemKind, Key, ListsItems
 from tallyman.values import value
 
@@ -13,7 +11,7 @@ PARTITION = "A#active"
 
 
 @value
-class Active:
+class Active(StateValue):
     """When the repository last changed."""
 
     at: datetime
@@ -24,15 +22,7 @@ def key(repository: Repository) -> Key:
     return PARTITION, str(repository)
 
 
-def _parse(data: Mapping[str, Any]) -> Active:
-    return Active(parse_time(data["at"]))
-
-
-def _dump(active: Active) -> dict[str, Any]:
-    return {"at": format_time(active.at)}
-
-
-ACTIVE = ItemKind("A#active", "`<registry>/<repository>`", "the repository changed recently", _parse, _dump)
+ACTIVE = ItemKind(Active, PARTITION, "`<registry>/<repository>`", "the repository changed recently")
 
 
 def repositories(state: ListsItems) -> list[Repository]:

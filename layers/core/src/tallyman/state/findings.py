@@ -1,11 +1,9 @@
 """An index of the newest scans: in which images a vulnerability or a package was found. One Query for each."""
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.times import format_time, parse_time
+from tallyman.state.base import StateValue
 from tallyman.state.items import ItemKind, Key
 from tallyman.values import value
 
@@ -14,7 +12,7 @@ LONGEST = 512
 
 
 @value
-class Found:
+class Found(StateValue):
     """A finding of the scan that ended at `at`. `names`: the first vulnerabilities of a package, or packages of a
     vulnerability; `severity`: the worst of them."""
 
@@ -24,7 +22,7 @@ class Found:
 
 
 @value
-class Indexed:
+class Indexed(StateValue):
     """Since when all scans of a repository are in the index."""
 
     since: datetime
@@ -56,23 +54,5 @@ def indexed_key(repository: Repository) -> Key:
     return "FX#indexed", str(repository)
 
 
-def _parse(data: Mapping[str, Any]) -> Found:
-    return Found(parse_time(data["at"]), data["severity"], tuple(data["names"]))
-
-
-def _dump(found: Found) -> dict[str, Any]:
-    return {"at": format_time(found.at), "severity": found.severity, "names": list(found.names)}
-
-
-def _parse_indexed(data: Mapping[str, Any]) -> Indexed:
-    return Indexed(parse_time(data["since"]))
-
-
-def _dump_indexed(indexed: Indexed) -> dict[str, Any]:
-    return {"since": format_time(indexed.since)}
-
-
-FINDINGS = ItemKind("FI#<finding>", "`<digest>@<registry>/<repository>`", "a scan found it in the image", _parse, _dump)
-INDEXED = ItemKind(
-    "FX#indexed", "`<registry>/<repository>`", "all its scans are in the index", _parse_indexed, _dump_indexed
-)
+FINDINGS = ItemKind(Found, "FI#<finding>", "`<digest>@<registry>/<repository>`", "a scan found it in the image")
+INDEXED = ItemKind(Indexed, "FX#indexed", "`<registry>/<repository>`", "all its scans are in the index")

@@ -1,10 +1,8 @@
 """Which environments and repositories are frozen. A thawed item stays, with `frozen` false."""
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
-from tallyman.domain.times import format_time, parse_time
+from tallyman.state.base import StateValue
 from tallyman.state.items import ItemKind, Key
 from tallyman.values import value
 
@@ -12,7 +10,7 @@ _ALL = "*"
 
 
 @value
-class FreezeState:
+class FreezeState(StateValue):
     """Whether it is frozen, since when, by whom and why. `id`: that of the fact."""
 
     frozen: bool
@@ -37,18 +35,4 @@ def parse_key(key: Key) -> tuple[str, str | None]:
     return key[0].removeprefix("F#"), None if key[1] == _ALL else key[1]
 
 
-def _parse(data: Mapping[str, Any]) -> FreezeState:
-    return FreezeState(bool(data["frozen"]), parse_time(data["at"]), data["id"], data["by"], data["because"])
-
-
-def _dump(freeze: FreezeState) -> dict[str, Any]:
-    return {
-        "frozen": freeze.frozen,
-        "at": format_time(freeze.at),
-        "id": freeze.id,
-        "by": freeze.by,
-        "because": freeze.because,
-    }
-
-
-FREEZES = ItemKind("F#<environment>", "repository or `*`", "whether it is frozen", _parse, _dump)
+FREEZES = ItemKind(FreezeState, "F#<environment>", "repository or `*`", "whether it is frozen")

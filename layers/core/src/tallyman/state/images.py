@@ -1,10 +1,9 @@
 """Which images a repository holds. The item of a removed image stays for 30 days, so that its revision continues."""
 
-from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
 
 from tallyman.domain.names import Digest, Repository
+from tallyman.state.base import StateValue
 from tallyman.state.items import ItemKind, Key
 from tallyman.values import value
 
@@ -13,7 +12,7 @@ GONE_KEPT = timedelta(days=30)
 
 
 @value
-class HeldImage:
+class HeldImage(StateValue):
     """Whether the registry holds the image, and whether it is in ECR's archive."""
 
     present: bool
@@ -30,12 +29,4 @@ def key(repository: Repository, digest: Digest) -> Key:
     return partition(repository), digest
 
 
-def _parse(data: Mapping[str, Any]) -> HeldImage:
-    return HeldImage(bool(data["present"]), bool(data["archived"]))
-
-
-def _dump(image: HeldImage) -> dict[str, Any]:
-    return {"present": image.present, "archived": image.archived}
-
-
-IMAGES = ItemKind("R#<registry>/<repository>", "digest", "whether the registry holds the image", _parse, _dump)
+IMAGES = ItemKind(HeldImage, "R#<registry>/<repository>", "digest", "whether the registry holds the image")

@@ -5,19 +5,18 @@ a marker for a day, so that its revision continues: a worker that read the item 
 new item for the old one. DynamoDB removes the marker by its TTL.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from datetime import datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
-from tallyman.domain.times import format_time, parse_time
+from tallyman.domain.times import format_time
+from tallyman.state.base import StateValue
 from tallyman.values import value
 
-V = TypeVar("V")
+V = TypeVar("V", bound=StateValue)
 Key = tuple[str, str]
 """Partition and sort key."""
-LONGEST_REASON = 2000
-"""The number of characters of a reason that an item keeps."""
 MARKER_KEPT = timedelta(days=1)
 """How long the marker of a removed item stays. No worker runs that long: a function ends after 15 minutes."""
 
@@ -95,7 +94,7 @@ class Entry(Generic[V]):
 
     def write(self, value: V, expires: datetime | None = None) -> StateChange:
         """The change that sets the item's value."""
-        return StateChange(self.pk, self.sk, self.revision, self.kind.dump(value), expires)
+        return StateChange(self.pk, self.sk, self.revision, value.dump(), expires)
 
     def remove(self, now: datetime, **kept: str | None) -> StateChange:
         """The change that removes the item; its marker keeps `kept`."""
@@ -107,17 +106,11 @@ class Entry(Generic[V]):
 
 
 class ItemKind(Generic[V]):
-    """A kind of item. `pk` and `sk` (the form of its keys) and `what` (its meaning) are for docs/architecture.md."""
+    """A kind of item with values of the class `cls`. `pk` and `sk` (the form of its keys) and `what` (its meaning) are
+    for docs/architecture.md."""
 
-    def __init__(
-        self,
-        pk: str,
-        sk: str,
-        what: str,
-        parse: Callable[[Mapping[str, Any]], V],
-        dump: Callable[[V], dict[str, Any]],
-    ) -> None:
-        self.pk, self.sk, self.what, self.parse, self.dump = pk, sk, what, parse, dump
+    def __init__(self, cls: type[V], pk: str, sk: str, what: str) -> None:
+        self.parse, self.pk, self.sk, self.what = cls.parse, pk, sk, what
 
     def read(self, state: ReadsItem, key: Key) -> Entry[V]:
         """Read the item under the key. One GetItem."""
@@ -148,23 +141,13 @@ class ItemKind(Generic[V]):
 
     def item(self, key: Key, value: V) -> StateItem:
         """The item as it would be stored, for states of the past, which are computed and not stored."""
-        return StateItem(*key, 1, self.dump(value))
+        return StateItem(*key, 1, value.dump())
 
 
 def checks(state: ReadsItems, keys: Sequence[Key]) -> tuple[StateCheck, ...]:
     """Conditions that none of these items changes from now on. One BatchGetItem per 100 keys."""
     items = state.get_many(keys)
     return tuple(StateCheck(*key, items[key].revision if key in items else 0) for key in keys)
-
-
-def brief(text: str | None) -> str | None:
-    """A reason, cut at LONGEST_REASON characters, as items must stay small. The fact has all of it."""
-    return text if text is None or len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}…"
-
-
-def time_or_none(text: object) -> datetime | None:
-    """Parse a time that `format_time` or `sort_time` wrote; None for None or an empty string."""
-    return parse_time(str(text)) if text else None
 
 
 def text_or_none(moment: datetime | None) -> str | None:

@@ -1,11 +1,9 @@
 """Leases: which worker works on what. An item's revision is the fencing token."""
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
 
 from tallyman.domain.names import Digest
-from tallyman.domain.times import format_time, parse_time
+from tallyman.state.base import StateValue
 from tallyman.state.items import ItemKind, Key
 from tallyman.values import value
 
@@ -14,7 +12,7 @@ KEPT = timedelta(days=1)
 
 
 @value
-class LeaseState:
+class LeaseState(StateValue):
     """The holder of the lease, and when it ends unless it is renewed."""
 
     owner: str
@@ -36,18 +34,9 @@ def of_rollout(repository: str) -> str:
     return f"roll-out {repository}"
 
 
-def _parse(data: Mapping[str, Any]) -> LeaseState:
-    return LeaseState(str(data["owner"]), parse_time(data["until"]))
-
-
-def _dump(lease: LeaseState) -> dict[str, Any]:
-    return {"owner": lease.owner, "until": format_time(lease.until)}
-
-
 LEASES = ItemKind(
+    LeaseState,
     "L#<environment>",
     "`<repository>` (tags and release), `<repository>@<digest>` (content), `roll-out <repository>`",
     "a lease",
-    _parse,
-    _dump,
 )

@@ -5,13 +5,13 @@ from datetime import datetime
 from typing import Any
 
 from tallyman.domain.names import Digest
-from tallyman.domain.times import format_time, parse_time
-from tallyman.state.items import ItemKind, Key, brief
+from tallyman.state.base import StateValue, brief
+from tallyman.state.items import ItemKind, Key
 from tallyman.values import value
 
 
 @value
-class NoncompliantImage:
+class NoncompliantImage(StateValue):
     """A noncompliant image. `gates`: [{name, verdict, reason}] that do not pass; `notified`: a notice was sent;
     `uses_notified`: a notice named what runs it although it was recalled; `runs`: what was last found to run it
     although another image is released."""
@@ -28,6 +28,10 @@ class NoncompliantImage:
     uses_notified: bool = False
     runs: tuple[str, ...] = ()
 
+    def dump(self) -> dict[str, Any]:
+        gates = [{**gate, "reason": brief(gate["reason"])} for gate in self.gates]
+        return StateValue.dump(self) | {"gates": gates}
+
 
 def partition(environment: str) -> str:
     """The partition of an environment's noncompliant images; sort key: as of a pending image."""
@@ -39,36 +43,4 @@ def key(environment: str, repository: str, digest: Digest, source: str) -> Key:
     return partition(environment), f"{repository}@{digest}@{source}"
 
 
-def _parse(data: Mapping[str, Any]) -> NoncompliantImage:
-    return NoncompliantImage(
-        digest=Digest(data["digest"]),
-        name=data["name"],
-        source=data["from"],
-        target=data["to"],
-        tags=tuple(data["tags"]),
-        gates=tuple(data["gates"]),
-        policy=data["policy"],
-        since=parse_time(data["since"]),
-        notified=bool(data["told"]),
-        uses_notified=bool(data.get("uses_told")),
-        runs=tuple(data.get("runs") or ()),
-    )
-
-
-def _dump(image: NoncompliantImage) -> dict[str, Any]:
-    return {
-        "digest": image.digest,
-        "name": image.name,
-        "from": image.source,
-        "to": image.target,
-        "tags": list(image.tags),
-        "gates": [{**gate, "reason": brief(gate["reason"])} for gate in image.gates],
-        "policy": image.policy,
-        "since": format_time(image.since),
-        "told": image.notified,
-        "uses_told": image.uses_notified,
-        "runs": list(image.runs),
-    }
-
-
-NONCOMPLIANT = ItemKind("WATCH#<environment>", "as of `P#`", "a noncompliant image, and why", _parse, _dump)
+NONCOMPLIANT = ItemKind(NoncompliantImage, "WATCH#<environment>", "as of `P#`", "a noncompliant image, and why")

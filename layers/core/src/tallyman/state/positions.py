@@ -1,8 +1,6 @@
 """Positions at which a part of reconcile stopped before its end."""
 
-from collections.abc import Mapping
-from typing import Any
-
+from tallyman.state.base import StateValue
 from tallyman.state.items import ItemKind, Key
 from tallyman.values import value
 
@@ -15,20 +13,10 @@ GUARDED: Key = ("S#waiting", "guarded")
 
 
 @value
-class Position:
+class Position(StateValue):
     """The last item that was done; the next run continues after it."""
 
     after: tuple[str, ...]
 
 
-def _parse(data: Mapping[str, Any]) -> Position:
-    return Position(tuple(str(each) for each in data["after"]))
-
-
-def _dump(position: Position) -> dict[str, Any]:
-    return {"after": list(position.after)}
-
-
-POSITIONS = ItemKind(
-    "S#waiting", "`position`, `released`, `guarded`", "where a part of reconcile stopped", _parse, _dump
-)
+POSITIONS = ItemKind(Position, "S#waiting", "`position`, `released`, `guarded`", "where a part of reconcile stopped")

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.times import format_time, parse_time
+from tallyman.state.base import StateValue
 from tallyman.state.items import ItemKind, Key
 from tallyman.values import value
 
@@ -14,7 +15,7 @@ _REMOVED, _FAILED = 1000, 100
 
 
 @value
-class RetentionRun:
+class RetentionRun(StateValue):
     """The result of a run. `request`: the id of the person's request, None: there was none. `removed` and `failed`
     (digest: reason) list the first images only."""
 
@@ -28,9 +29,14 @@ class RetentionRun:
     failed: Mapping[str, str] | None = None
     refused: str | None = None
 
+    def dump(self) -> dict[str, Any]:
+        """The run as JSON data, as it is stored and shown."""
+        failed = dict(islice((self.failed or {}).items(), _FAILED))
+        return StateValue.dump(self) | {"removed": list(self.removed[:_REMOVED]), "failed": failed}
+
 
 @value
-class Asked:
+class Asked(StateValue):
     """A requested run. `until`: when it starts at the latest."""
 
     until: datetime
@@ -49,44 +55,5 @@ def asked_key(repository: Repository) -> Key:
     return "RT#gather", str(repository)
 
 
-def _parse_run(data: Mapping[str, Any]) -> RetentionRun:
-    return RetentionRun(
-        at=parse_time(data["at"]),
-        request=data.get("request"),
-        outcome=data["outcome"],
-        marked=int(data.get("marked", 0)),
-        unmarked=int(data.get("unmarked", 0)),
-        waiting=int(data.get("waiting", 0)),
-        removed=tuple(Digest(each) for each in data.get("removed") or ()),
-        failed=dict(data.get("failed") or {}),
-        refused=data.get("refused"),
-    )
-
-
-def dump_run(run: RetentionRun) -> dict[str, Any]:
-    """The run as JSON data, as it is stored and shown."""
-    return {
-        "at": format_time(run.at),
-        "request": run.request,
-        "outcome": run.outcome,
-        "marked": run.marked,
-        "unmarked": run.unmarked,
-        "waiting": run.waiting,
-        "removed": list(run.removed[:_REMOVED]),
-        "failed": dict(list((run.failed or {}).items())[:_FAILED]),
-        "refused": run.refused,
-    }
-
-
-def _parse_asked(data: Mapping[str, Any]) -> Asked:
-    return Asked(parse_time(data["until"]))
-
-
-def _dump_asked(asked: Asked) -> dict[str, Any]:
-    return {"until": format_time(asked.until)}
-
-
-RUNS = ItemKind("RT#runs", "`<registry>/<repository>`", "the result of the last retention run", _parse_run, dump_run)
-ASKED = ItemKind(
-    "RT#gather", "`<registry>/<repository>`", "a retention run that a push requested", _parse_asked, _dump_asked
-)
+RUNS = ItemKind(RetentionRun, RUNS_PARTITION, "`<registry>/<repository>`", "the result of the last retention run")
+ASKED = ItemKind(Asked, "RT#gather", "`<registry>/<repository>`", "a retention run that a push requested")

@@ -5,13 +5,11 @@ own item. A release is written only if all of them are as they were before its d
 These items are never removed.
 """
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 from tallyman.domain.history.facts import Fact
 from tallyman.domain.names import Digest
-from tallyman.domain.times import format_time, parse_time
+from tallyman.state.base import StateValue
 from tallyman.state.items import ItemKind, Key, ReadsItem, StateChange
 from tallyman.values import value
 
@@ -22,7 +20,7 @@ images."""
 
 
 @value
-class Stop:
+class Stop(StateValue):
     """The last recall, or the last failed verification of a digest: its time, and the fact's id."""
 
     at: datetime
@@ -39,12 +37,4 @@ def stop_change(state: ReadsItem, key: Key, fact: Fact) -> StateChange:
     return STOPS.read(state, key).write(Stop(fact.at, fact.id))
 
 
-def _parse(data: Mapping[str, Any]) -> Stop:
-    return Stop(parse_time(data["at"]), data["fact"])
-
-
-def _dump(stop: Stop) -> dict[str, Any]:
-    return {"at": format_time(stop.at), "fact": stop.fact}
-
-
-STOPS = ItemKind("STOP", "`recalls`, or a digest", "the last recall, or the last failed verification", _parse, _dump)
+STOPS = ItemKind(Stop, PARTITION, "`recalls`, or a digest", "the last recall, or the last failed verification")

@@ -1,11 +1,10 @@
 """The progress of reconcile's sweeps over each repository."""
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 from tallyman.domain.names import Digest, Repository
-from tallyman.state.items import ItemKind, Key, ListsItems, text_or_none, time_or_none
+from tallyman.state.base import StateValue
+from tallyman.state.items import ItemKind, Key, ListsItems
 from tallyman.values import value
 
 PARTITION = "S#sweep"
@@ -14,7 +13,7 @@ FAILING = 2
 
 
 @value
-class SweepState:
+class SweepState(StateValue):
     """The sweeps of one repository. `swept`: when the last one finished, None: none has; `tried`: when the last one
     began; `run`: the token of the last full sweep; `open`: digests in work, which are decided about again if the worker
     dies; `missed`: how many missed events the sweeps found; `untold`: the first sweep's stowaways are not reported yet;
@@ -41,39 +40,7 @@ def key(repository: Repository) -> Key:
     return PARTITION, str(repository)
 
 
-def _parse(data: Mapping[str, Any]) -> SweepState:
-    return SweepState(
-        swept=time_or_none(data.get("swept")),
-        tried=time_or_none(data.get("tried")),
-        run=data.get("run"),
-        open=tuple(Digest(each) for each in data.get("open") or ()),
-        missed=data.get("missed"),
-        untold=bool(data.get("untold")),
-        images=data.get("images"),
-        bytes=data.get("bytes"),
-        failures=int(data.get("failures", 0)),
-        problem=data.get("problem"),
-        backlog=data.get("backlog"),
-    )
-
-
-def _dump(sweep: SweepState) -> dict[str, Any]:
-    return {
-        "swept": text_or_none(sweep.swept),
-        "tried": text_or_none(sweep.tried),
-        "run": sweep.run,
-        "open": list(sweep.open),
-        "missed": sweep.missed,
-        "untold": sweep.untold,
-        "images": sweep.images,
-        "bytes": sweep.bytes,
-        "failures": sweep.failures,
-        "problem": sweep.problem,
-        "backlog": sweep.backlog,
-    }
-
-
-SWEEPS = ItemKind("S#sweep", "`<registry>/<repository>`", "the progress of the repository's sweeps", _parse, _dump)
+SWEEPS = ItemKind(SweepState, PARTITION, "`<registry>/<repository>`", "the progress of the repository's sweeps")
 
 
 def repositories(state: ListsItems) -> list[Repository]:

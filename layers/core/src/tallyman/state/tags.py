@@ -1,17 +1,17 @@
 """The digests that the tags of a repository point to."""
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.times import format_time, parse_time, sort_time
-from tallyman.state.items import ItemKind, Key, time_or_none
+from tallyman.domain.times import sort_time
+from tallyman.state.base import StateValue
+from tallyman.state.items import ItemKind, Key
 from tallyman.values import value
 
 
 @value
-class Tag:
+class Tag(StateValue):
     """A tag in the registry and in the ledger.
 
     `digest`: where it pointed when the registry was last asked (None: there was no such tag); `at`: since when, as far
@@ -28,6 +28,10 @@ class Tag:
     reported_at: datetime | None = None
     unsure: Digest | None = None
     lost: Digest | None = None
+
+    def dump(self) -> dict[str, Any]:
+        told_at = sort_time(self.reported_at) if self.reported_at else ""
+        return StateValue.dump(self) | {"told_at": told_at}
 
 
 GONE_KEPT = timedelta(days=30)
@@ -55,31 +59,4 @@ def parse_key(key: Key) -> tuple[Repository, str]:
     return Repository.parse(key[0].removeprefix("T#")), key[1]
 
 
-def _parse(data: Mapping[str, Any]) -> Tag:
-    def digest(name: str) -> Digest | None:
-        return Digest(data[name]) if data.get(name) else None
-
-    return Tag(
-        digest=digest("digest"),
-        at=parse_time(data["at"]),
-        moved_from=digest("moved_from"),
-        reported=digest("told"),
-        reported_at=time_or_none(data.get("told_at")),
-        unsure=digest("unsure"),
-        lost=digest("lost"),
-    )
-
-
-def _dump(tag: Tag) -> dict[str, Any]:
-    return {
-        "digest": tag.digest,
-        "at": format_time(tag.at),
-        "moved_from": tag.moved_from,
-        "told": tag.reported,
-        "told_at": sort_time(tag.reported_at) if tag.reported_at else "",
-        "unsure": tag.unsure,
-        "lost": tag.lost,
-    }
-
-
-TAGS = ItemKind("T#<registry>/<repository>", "tag", "the digest that the tag points to", _parse, _dump)
+TAGS = ItemKind(Tag, "T#<registry>/<repository>", "tag", "the digest that the tag points to")
