@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 from support.images import builders as b
 from support.stacks.clients import client_of
 from support.stacks.deployed import Deployed, deployed
+from tallyman_cli.doctor import repositories as checked
 from tallyman_cli.doctor.content_checks import Contents
 from tallyman_cli.doctor.finding import Finding, Site, clients
-from tallyman_cli.doctor.repositories import Repositories
-from tallyman_cli.doctor.round_trip import Trip
+from tallyman_cli.doctor.round_trip import round_trip
 from tallyman_cli.main import app
 
 NAME = "rocketseat/doctor"
@@ -51,7 +51,7 @@ def trips(world: Deployed) -> dict[str, Finding]:
         world.cloud.settle(0.2)
 
     stack = replace(world.stack, sleep=sleep, monotonic=lambda: slept[0])
-    found = {f.found.partition(": ")[0]: f for f in Trip(Site(stack, "tallyman", clients(), 5.0)).findings()}
+    found = {f.found.partition(": ")[0]: f for f in round_trip(Site(stack, "tallyman", clients(), 5.0))}
     assert set(found) == {HUB, SPOKE, FAR}
     return found
 
@@ -189,7 +189,7 @@ def test_somebody_in_a_spoke_can_not_pass_an_event_off_as_a_push(world: Deployed
 
 
 def repositories(world: Deployed) -> dict[str, Finding]:
-    found = Repositories(Site(world.stack, "tallyman", clients())).findings()
+    found = checked.repositories(Site(world.stack, "tallyman", clients()))
     return {f.found.partition(": ")[0]: f for f in found}
 
 

@@ -19,7 +19,7 @@ from tallyman.state.releases import RELEASES, key
 from tallyman_cli.audit.finding import Finding as Audited
 from tallyman_cli.audit.repositories import Repositories
 from tallyman_cli.doctor.finding import Finding, Site
-from tallyman_cli.doctor.replication import Replications
+from tallyman_cli.doctor.replication import replications
 from tallyman_cli.setup.policy import summary
 from tallyman_local.ecr.rules.replication import Replication
 
@@ -117,7 +117,7 @@ def test_without_a_rule_nothing_is_brought_and_why_says_what_to_do(world: Deploy
 
 def test_the_doctor_prints_the_rule_until_it_is_set_and_warns_of_removals(world: Deployed) -> None:
     def found() -> list[Finding]:
-        return list(Replications(Site(world.stack, world.cloud.stack, lambda service, region: None)).findings())
+        return list(replications(Site(world.stack, world.cloud.stack, lambda service, region: None)))
 
     replicate(world, "prod/let-in/")
     (lacking,) = found()

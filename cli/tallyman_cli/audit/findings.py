@@ -10,7 +10,7 @@ from tallyman.errors import TallymanError
 from tallyman_cli.audit.finding import Finding, unread
 from tallyman_cli.audit.images import Images
 from tallyman_cli.audit.repositories import Repositories
-from tallyman_cli.doctor.checks import Doctor
+from tallyman_cli.doctor.checks import trail
 from tallyman_cli.doctor.content_checks import APPLICATIONS, BASES, Contents
 from tallyman_cli.doctor.finding import BAD, UNKNOWN, WARN, Site, clients
 from tallyman_cli.shared.context import Stack
@@ -33,7 +33,7 @@ def _practice(opened: Stack, name: str, say: Callable[[str], None]) -> Iterator[
     for title, check in (
         (APPLICATIONS, contents.applications),
         (BASES, contents.base_images),
-        ("trail", Doctor(site).trail),
+        ("trail", lambda: trail(site)),
     ):
         try:
             for each in check():

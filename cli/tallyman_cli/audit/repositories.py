@@ -148,7 +148,7 @@ class Repositories:
                 "tallyman audit --fix: other statements of the policy stay",
                 partial(self.setter.set_policy, place, document),
             )
-        if text is not None and open_to_all(text):
+        if open_to_all(text):
             yield Finding(
                 "open_to_all",
                 "the repository's policy lets everybody in",

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import typer
 
-from tallyman_cli.doctor.checks import Doctor
+from tallyman_cli.doctor.checks import findings
 from tallyman_cli.doctor.finding import BAD, OK, UNKNOWN, WARN, Site, clients
 from tallyman_cli.shared import context, options, output
 from tallyman_cli.shared.chosen import chosen
@@ -32,7 +32,7 @@ def doctor(
     found = []
     watched = sys.stderr.isatty() and not as_json
     site = Site(opened, name, clients(), timeout, output.say if watched else lambda text: None)
-    for finding in Doctor(site).findings():
+    for finding in findings(site):
         found.append(finding)
         if not as_json:
             output.line(f"{marks[finding.verdict]} {finding.check}: {finding.found}")

@@ -1,7 +1,6 @@
 """Checks that the EKS clusters can be read whose images retention has to keep."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from tallyman.adapters.usage.eks import EksClusters
 from tallyman_cli.doctor.finding import OK, UNKNOWN, Finding, Site
@@ -10,21 +9,16 @@ TITLE = "clusters"
 _TODO = "let it be read, or name it in `usage.eks.ignore`: until then retention removes nothing that it could run"
 
 
-@dataclass(frozen=True, slots=True)
-class Clusters:
-    """Reads each cluster as a retention plan does, with the person's own credentials, at the same cost."""
-
-    site: Site
-
-    def findings(self) -> Iterator[Finding]:
-        """One for each cluster, and one where an account's clusters can't be listed; none where there is no cluster."""
-        stack = self.site.stack
-        if stack.clients is None:
-            return
-        source = EksClusters(stack.clients())
-        for registry in stack.policy.registries():
-            for reading in source.readings(registry, stack.clock(), stack.policy.usage):
-                if reading.error is not None:
-                    yield Finding(TITLE, UNKNOWN, reading.error, _TODO)
-                elif reading.source != "EKS":
-                    yield Finding(TITLE, OK, f"{reading.source} in {registry} can be read")
+def clusters(site: Site) -> Iterator[Finding]:
+    """Reads each cluster as a retention plan does, with the person's own credentials, at the same cost: one for each,
+    and one where an account's clusters can't be listed; none where there is no cluster."""
+    stack = site.stack
+    if stack.clients is None:
+        return
+    source = EksClusters(stack.clients())
+    for registry in stack.policy.registries():
+        for reading in source.readings(registry, stack.clock(), stack.policy.usage):
+            if reading.error is not None:
+                yield Finding(TITLE, UNKNOWN, reading.error, _TODO)
+            elif reading.source != "EKS":
+                yield Finding(TITLE, OK, f"{reading.source} in {registry} can be read")

@@ -1,7 +1,6 @@
 """Compares the quotas of the hub's account and region with what is there and with what promotions do."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.names import Repository
@@ -22,62 +21,59 @@ and one of reconcile. A new account may run 10; functions that run for minutes t
 _MORE = "ask for more: aws service-quotas request-service-quota-increase --service-code ecr …"
 
 
-@dataclass(frozen=True, slots=True)
-class Quotas:
-    """The hub's quotas. Those of other accounts are not read: the roles of the stack there do not permit it."""
+def rates_and_counts(site: Site) -> Iterator[Finding]:
+    """One for each of three quotas of ECR in the hub, as far as Service Quotas answers. Counts are those of the last
+    sweep. The quotas of other accounts are not read: the roles of the stack there do not permit it."""
+    found = _values(site)
+    hub = site.stack.hub
+    counts = {
+        place: entry.value.images or 0
+        for entry in SWEEPS.list(site.stack.state, sweeps.PARTITION)
+        if (place := Repository.parse(entry.sk)).registry == hub
+    }
+    largest = max(counts, key=lambda place: counts[place], default=None)
+    rate = Settings().put_rate
+    for name in (PUT, IMAGES, REPOSITORIES):
+        value = found.get(name)
+        if value is None:
+            yield Finding(TITLE, UNKNOWN, f"{name}: Service Quotas does not report it", "look in the console")
+        elif name == PUT:
+            text = f"{name}: {value:g} a second; promotions make {rate:g}, the rest is left for pushes"
+            yield Finding(TITLE, OK, text) if value > rate else Finding(TITLE, WARN, text, _MORE)
+        elif name == REPOSITORIES:
+            yield _judged(name, len(counts), value, str(hub))
+        elif largest is not None:
+            yield _judged(name, counts[largest], value, str(largest))
 
-    site: Site
 
-    def findings(self) -> Iterator[Finding]:
-        """One for each of three quotas of ECR, as far as Service Quotas answers. Counts are those of the last sweep."""
-        found = self._values()
-        hub = self.site.stack.hub
-        counts = {
-            place: entry.value.images or 0
-            for entry in SWEEPS.list(self.site.stack.state, sweeps.PARTITION)
-            if (place := Repository.parse(entry.sk)).registry == hub
-        }
-        largest = max(counts, key=lambda place: counts[place], default=None)
-        rate = Settings().put_rate
-        for name in (PUT, IMAGES, REPOSITORIES):
-            value = found.get(name)
-            if value is None:
-                yield Finding(TITLE, UNKNOWN, f"{name}: Service Quotas does not report it", "look in the console")
-            elif name == PUT:
-                text = f"{name}: {value:g} a second; promotions make {rate:g}, the rest is left for pushes"
-                yield Finding(TITLE, OK, text) if value > rate else Finding(TITLE, WARN, text, _MORE)
-            elif name == REPOSITORIES:
-                yield _judged(name, len(counts), value, str(hub))
-            elif largest is not None:
-                yield _judged(name, counts[largest], value, str(largest))
+def concurrency(site: Site) -> Iterator[Finding]:
+    """One: whether the account may run as many functions at once as the stack has."""
+    with translated("read Lambda's limits of the account"):
+        limits = site.hub("lambda").get_account_settings()["AccountLimit"]
+    left = int(limits["UnreservedConcurrentExecutions"])
+    text = f"{CONCURRENCY}: {left} for all functions of the account without a share of their own"
+    if left >= OWN_CONCURRENCY:
+        yield Finding(TITLE, OK, text)
+        return
+    todo = (
+        f"Tallyman takes up to {OWN_CONCURRENCY} when all its queues are busy: what is throttled waits and is "
+        "tried again, and other functions of the account may be throttled too; ask for more: aws service-quotas "
+        "request-service-quota-increase --service-code lambda "
+        "--quota-code L-B99A9384 --desired-value 1000"
+    )
+    yield Finding(TITLE, WARN, text, todo)
 
-    def concurrency(self) -> Iterator[Finding]:
-        """One: whether the account may run as many functions at once as the stack has."""
-        with translated("read Lambda's limits of the account"):
-            limits = self.site.hub("lambda").get_account_settings()["AccountLimit"]
-        left = int(limits["UnreservedConcurrentExecutions"])
-        text = f"{CONCURRENCY}: {left} for all functions of the account without a share of their own"
-        if left >= OWN_CONCURRENCY:
-            yield Finding(TITLE, OK, text)
-            return
-        todo = (
-            f"Tallyman takes up to {OWN_CONCURRENCY} when all its queues are busy: what is throttled waits and is "
-            "tried again, and other functions of the account may be throttled too; ask for more: aws service-quotas "
-            "request-service-quota-increase --service-code lambda "
-            "--quota-code L-B99A9384 --desired-value 1000"
-        )
-        yield Finding(TITLE, WARN, text, todo)
 
-    def _values(self) -> dict[str, float]:
-        client, request = self.site.hub("service-quotas"), {"ServiceCode": "ecr"}
-        values: dict[str, float] = {}
-        while True:
-            with translated("list ECR's quotas"):
-                answer = client.list_service_quotas(**request)
-            values |= {quota["QuotaName"]: float(quota["Value"]) for quota in answer["Quotas"]}
-            if not answer.get("NextToken"):
-                return values
-            request["NextToken"] = answer["NextToken"]
+def _values(site: Site) -> dict[str, float]:
+    client, request = site.hub("service-quotas"), {"ServiceCode": "ecr"}
+    values: dict[str, float] = {}
+    while True:
+        with translated("list ECR's quotas"):
+            answer = client.list_service_quotas(**request)
+        values |= {quota["QuotaName"]: float(quota["Value"]) for quota in answer["Quotas"]}
+        if not answer.get("NextToken"):
+            return values
+        request["NextToken"] = answer["NextToken"]
 
 
 def _judged(name: str, count: int, value: float, where: str) -> Finding:

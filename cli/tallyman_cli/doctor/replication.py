@@ -1,7 +1,6 @@
 """Checks that ECR's replication rules cover the environments that the policy leaves to it (`replicate: native`)."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import cast
 
 from tallyman.adapters.aws.clients import Clients
@@ -17,46 +16,42 @@ from tallyman_cli.doctor.finding import BAD, OK, UNKNOWN, WARN, Finding, Site
 TITLE = "replication"
 
 
-@dataclass(frozen=True, slots=True)
-class Replications:
-    """Checks the rules of the first registry of each environment that ECR replicates. Cost for each: a
-    DescribeRegistry, and a listing of its repositories unless another check made one."""
-
-    site: Site
-
-    def findings(self) -> Iterator[Finding]:
-        """One for each environment that ECR replicates, and one more where the rules replicate removals too."""
-        clients = self.site.stack.clients
-        for environment in self.site.stack.policy.environments.values():
-            if not environment.replicas:
-                continue
-            if clients is None:
-                yield Finding(TITLE, UNKNOWN, f"{environment.name}: the rules can't be read without clients of AWS")
-                continue
-            try:
-                # the adapter takes the whole class, commands a protocol of it
-                yield from self._environment(environment, EcrReplication(cast(Clients, clients())))
-            except TallymanError as error:
-                yield Finding(
-                    TITLE,
-                    UNKNOWN,
-                    f"{environment.name}: {error}",
-                    f"ask with credentials that may read {environment.registries[0]}",
-                )
-
-    def _environment(self, environment: Environment, replication: Replication) -> Iterator[Finding]:
-        first = environment.registries[0]
-        policy, rules = self.site.stack.policy, replication.rules(first)
-        there = held(policy, environment, self.site.repositories(first))
-        yield judged(policy, environment, rules, there)
-        names = [*there, *starts(policy, environment)]
-        if any(rule.removals and rule.might_take(name) for rule in rules for name in names):
+def replications(site: Site) -> Iterator[Finding]:
+    """Checks the rules of the first registry of each environment that ECR replicates: one for each, and one more where
+    the rules replicate removals too. Cost for each: a DescribeRegistry, and a listing of its repositories, unless
+    another check made one."""
+    clients = site.stack.clients
+    for environment in site.stack.policy.environments.values():
+        if not environment.replicas:
+            continue
+        if clients is None:
+            yield Finding(TITLE, UNKNOWN, f"{environment.name}: the rules can't be read without clients of AWS")
+            continue
+        try:
+            # the adapter takes the whole class, commands a protocol of it
+            yield from _environment(site, environment, EcrReplication(cast(Clients, clients())))
+        except TallymanError as error:
             yield Finding(
                 TITLE,
-                WARN,
-                f"{environment.name}: a removal in {first} removes in other registries too (deleteReplication)",
-                "switch deleteReplication off in the registry's replication rule",
+                UNKNOWN,
+                f"{environment.name}: {error}",
+                f"ask with credentials that may read {environment.registries[0]}",
             )
+
+
+def _environment(site: Site, environment: Environment, replication: Replication) -> Iterator[Finding]:
+    first = environment.registries[0]
+    policy, rules = site.stack.policy, replication.rules(first)
+    there = held(policy, environment, site.repositories(first))
+    yield judged(policy, environment, rules, there)
+    names = [*there, *starts(policy, environment)]
+    if any(rule.removals and rule.might_take(name) for rule in rules for name in names):
+        yield Finding(
+            TITLE,
+            WARN,
+            f"{environment.name}: a removal in {first} removes in other registries too (deleteReplication)",
+            "switch deleteReplication off in the registry's replication rule",
+        )
 
 
 def held(policy: Policy, environment: Environment, listed: Iterable[RepositorySettings]) -> list[str]:

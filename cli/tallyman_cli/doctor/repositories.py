@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from tallyman.domain.images.details import RepositorySettings
@@ -29,69 +28,61 @@ def removes_old_images(policy: Policy, place: Repository, lifecycle: Callable[[R
     return any(rule.removes and rule.enforce for rule in rules) or lifecycle(place) is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Repositories:
-    """The settings of every repository of every registry that the person's credentials can read.
-
-    Cost: a listing for each registry, and two calls for each repository.
-    """
-
-    site: Site
-
-    def findings(self) -> Iterator[Finding]:
-        """One for each repository. What can't be read, a registry or a repository, is unknown; the others go on."""
-        for registry in self.site.stack.policy.registries():
-            self.site.say(f"reading the repositories of {registry}")
+def repositories(site: Site) -> Iterator[Finding]:
+    """One for each repository of every registry. What can't be read, a registry or a repository, is unknown; the others
+    go on. Cost: a listing for each registry, and two calls for each repository."""
+    for registry in site.stack.policy.registries():
+        site.say(f"reading the repositories of {registry}")
+        try:
+            listed = site.repositories(registry)
+        except TallymanError as error:
+            yield Finding(TITLE, UNKNOWN, f"{registry}: {error}", f"ask with credentials that may read {registry}")
+            continue
+        names = {found.repository.name for found in listed}
+        for found in listed:
+            place = found.repository
             try:
-                listed = self.site.repositories(registry)
+                yield _judged(site, found, of_builds(place.name, names))
             except TallymanError as error:
-                yield Finding(TITLE, UNKNOWN, f"{registry}: {error}", f"ask with credentials that may read {registry}")
-                continue
-            names = {found.repository.name for found in listed}
-            for found in listed:
-                place = found.repository
-                try:
-                    yield self._judged(found, of_builds(place.name, names))
-                except TallymanError as error:
-                    todo = f"ask with credentials that may read {registry}, or look at it yourself"
-                    yield Finding(TITLE, UNKNOWN, f"{place}: {error}", todo)
+                todo = f"ask with credentials that may read {registry}, or look at it yourself"
+                yield Finding(TITLE, UNKNOWN, f"{place}: {error}", todo)
 
-    def _judged(self, found: RepositorySettings, kept_by_builds: bool) -> Finding:
-        place, opened = found.repository, self._open(found.repository)
-        if kept_by_builds:
-            problems, said = opened, opened or ["what builds keep, outside all rules"]
-        else:
-            policy, problems = self.site.stack.policy, [*self._settings(found), *opened]
-            owned = policy.environments_of(place.registry, place.name)
-            said = problems or ["as the policy says" if owned else "in no environment of the policy"]
-            said = said if removes_old_images(policy, place, self.site.stack.lifecycle) else [*said, NO_CLEAN_UP]
-        text = f"{place}: {'; '.join(said)}"
-        return Finding(TITLE, WARN, text, _MEND) if problems else Finding(TITLE, OK, text)
 
-    def _settings(self, found: RepositorySettings) -> list[str]:
-        stack, place = self.site.stack, found.repository
-        problems = []
-        environments = stack.policy.environments_of(place.registry, place.name)
-        for environment, canonical in environments:
-            wanted = settings_of(stack.policy.repository(canonical).create, place)
-            for d in differences(wanted, found):
-                if d["setting"] == "mutable_tags" and not found.immutable:
-                    continue  # `immutable` says already that every tag can be moved
-                problems.append(
-                    f"{d['setting']} is {in_words(d['found'])}, {environment.name} wants {in_words(d['wanted'])}"
-                )
-        text = " ".join(problems)
-        if environments and not problems:
-            return problems  # as the policy says, whatever that is
-        if not found.scan_on_push and "scan_on_push" not in text:
-            problems.append("images are not scanned on push")
-        if not found.immutable and "immutable" not in text:
-            problems.append("tags can be moved: a version names another image from one day to the next")
-        return problems
+def _judged(site: Site, found: RepositorySettings, kept_by_builds: bool) -> Finding:
+    place, policy, guards = found.repository, site.stack.policy, site.stack.guards
+    is_open = guards is not None and open_to_all(guards.policy(place))
+    opened = ["its policy lets everybody in"] if is_open else []
+    if kept_by_builds:
+        problems, said = opened, opened or ["what builds keep, outside all rules"]
+    else:
+        problems = [*_settings(policy, found), *opened]
+        owned = policy.environments_of(place.registry, place.name)
+        said = problems or ["as the policy says" if owned else "in no environment of the policy"]
+        said = said if removes_old_images(policy, place, site.stack.lifecycle) else [*said, NO_CLEAN_UP]
+    text = f"{place}: {'; '.join(said)}"
+    return Finding(TITLE, WARN, text, _MEND) if problems else Finding(TITLE, OK, text)
 
-    def _open(self, place: Repository) -> list[str]:
-        document = self.site.stack.guards.policy(place) if self.site.stack.guards is not None else None
-        return ["its policy lets everybody in"] if document is not None and open_to_all(document) else []
+
+def _settings(policy: Policy, found: RepositorySettings) -> list[str]:
+    place = found.repository
+    problems = []
+    environments = policy.environments_of(place.registry, place.name)
+    for environment, canonical in environments:
+        wanted = settings_of(policy.repository(canonical).create, place)
+        for d in differences(wanted, found):
+            if d["setting"] == "mutable_tags" and not found.immutable:
+                continue  # `immutable` says already that every tag can be moved
+            problems.append(
+                f"{d['setting']} is {in_words(d['found'])}, {environment.name} wants {in_words(d['wanted'])}"
+            )
+    text = " ".join(problems)
+    if environments and not problems:
+        return problems  # as the policy says, whatever that is
+    if not found.scan_on_push and "scan_on_push" not in text:
+        problems.append("images are not scanned on push")
+    if not found.immutable and "immutable" not in text:
+        problems.append("tags can be moved: a version names another image from one day to the next")
+    return problems
 
 
 def statements(document: str | None) -> list[dict[str, Any]]:
@@ -106,7 +97,7 @@ def statements(document: str | None) -> list[dict[str, Any]]:
     return found
 
 
-def open_to_all(document: str) -> bool:
+def open_to_all(document: str | None) -> bool:
     """Whether a statement of the repository policy allows everybody something, without a condition. BadInput: it can't
     be read."""
     return any(

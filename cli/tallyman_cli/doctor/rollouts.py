@@ -1,7 +1,6 @@
 """Checks that releases can move the ECS services that the policy names: only those with rolling updates."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from tallyman.adapters.aws.rollouts import not_rolling
 from tallyman.adapters.errors.translate import translated
@@ -43,17 +42,12 @@ def deployed_how(clients: AwsClients, registry: EcrRegistry, service: Service) -
     return Finding(TITLE, OK, f"{named} rolls")
 
 
-@dataclass(frozen=True, slots=True)
-class Rollouts:
-    """Checks each service. Cost: a DescribeServices for each service and registry."""
-
-    site: Site
-
-    def findings(self) -> Iterator[Finding]:
-        """One for each service and registry; none where the policy rolls nothing out to ECS."""
-        clients = self.site.stack.clients
-        for registry, service in moved_by_ecs(self.site.stack.policy):
-            if clients is None:
-                yield Finding(TITLE, UNKNOWN, f"{service} in {registry} can't be read without clients of AWS")
-            else:
-                yield deployed_how(clients(), registry, service)
+def rollouts(site: Site) -> Iterator[Finding]:
+    """One for each service and registry, at the cost of a DescribeServices; none where the policy rolls nothing out to
+    ECS."""
+    clients = site.stack.clients
+    for registry, service in moved_by_ecs(site.stack.policy):
+        if clients is None:
+            yield Finding(TITLE, UNKNOWN, f"{service} in {registry} can't be read without clients of AWS")
+        else:
+            yield deployed_how(clients(), registry, service)

@@ -1,6 +1,5 @@
 """Checks that events come from every registry: sends a test event from each, and names what stops one."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,62 +11,59 @@ from tallyman.errors import NotFound, TallymanError
 from tallyman.state import trips
 from tallyman.state.trips import TRIPS
 from tallyman_cli.doctor.finding import BAD, OK, UNKNOWN, Finding, Site
+from tallyman_cli.doctor.repositories import as_list, statements
 from tallyman_cli.shared import output
 from tallyman_cli.shared.waiting import wait_for
 
 TITLE = "round trip"
 
 
-@dataclass(frozen=True, slots=True)
-class Trip:
-    """`reconcile` sends the test events, since it alone has the roles; `record_push` writes arrivals into the state."""
+def round_trip(site: Site) -> Iterator[Finding]:
+    """One for each registry of the policy. `reconcile` sends the test events, since it alone has the roles;
+    `record_push` writes arrivals into the state. Waits once for all of them, at most the site's patience."""
+    sent = site.stack.reconcile({"repositories": [], "round_trip": True}).get("trips")
+    if sent is None:
+        yield Finding(TITLE, UNKNOWN, "the stack's functions know of no test event", "deploy the hub again")
+        return
+    under_way = {each["registry"]: each["nonce"] for each in sent if each["error"] is None}
+    if under_way:
+        site.say(
+            f"sent test events to {output.counted(len(under_way), 'registry', 'registries')}; "
+            f"waiting at most {site.patience:g} s"
+        )
+    took = _wait(site, under_way)
+    lost = [registry for registry in under_way if registry not in took]
+    causes = Causes.look(site) if lost else None
+    for each in sent:
+        registry = each["registry"]
+        if each["error"] is not None:
+            todo = f"deploy spoke.yaml again in {registry}, with HubAccount={site.stack.hub.account}"
+            if EcrRegistry.parse(registry).account == site.stack.hub.account:
+                todo = "deploy the hub again: make deploy"
+            yield Finding(TITLE, BAD, f"{registry}: no test event could be sent: {each['error']}", todo)
+        elif registry in took:
+            yield Finding(TITLE, OK, f"{registry}: a test event arrived in {took[registry]:.2f} s")
+        elif causes is not None:
+            why, todo = causes.of(EcrRegistry.parse(registry))
+            found = f"{registry}: no test event arrived in {site.patience:g} s: {why}"
+            yield Finding(TITLE, BAD, found, todo)
 
-    site: Site
 
-    def findings(self) -> Iterator[Finding]:
-        """One for each registry of the policy. Waits once for all of them, at most the site's patience."""
-        sent = self.site.stack.reconcile({"repositories": [], "round_trip": True}).get("trips")
-        if sent is None:
-            yield Finding(TITLE, UNKNOWN, "the stack's functions know of no test event", "deploy the hub again")
-            return
-        under_way = {each["registry"]: each["nonce"] for each in sent if each["error"] is None}
-        if under_way:
-            self.site.say(
-                f"sent test events to {output.counted(len(under_way), 'registry', 'registries')}; "
-                f"waiting at most {self.site.patience:g} s"
-            )
-        took = self._wait(under_way)
-        lost = [registry for registry in under_way if registry not in took]
-        causes = Causes.look(self.site) if lost else None
-        for each in sent:
-            registry = each["registry"]
-            if each["error"] is not None:
-                todo = f"deploy spoke.yaml again in {registry}, with HubAccount={self.site.stack.hub.account}"
-                if EcrRegistry.parse(registry).account == self.site.stack.hub.account:
-                    todo = "deploy the hub again: make deploy"
-                yield Finding(TITLE, BAD, f"{registry}: no test event could be sent: {each['error']}", todo)
-            elif registry in took:
-                yield Finding(TITLE, OK, f"{registry}: a test event arrived in {took[registry]:.2f} s")
-            elif causes is not None:
-                why, todo = causes.of(EcrRegistry.parse(registry))
-                found = f"{registry}: no test event arrived in {self.site.patience:g} s: {why}"
-                yield Finding(TITLE, BAD, found, todo)
+def _wait(site: Site, under_way: dict[str, str]) -> dict[str, float]:
+    """The seconds that each test event took, by registry; those that did not arrive in time are missing."""
+    keys = [trips.key(nonce, registry) for registry, nonce in under_way.items()]
+    took: dict[str, float] = {}
 
-    def _wait(self, under_way: dict[str, str]) -> dict[str, float]:
-        """The seconds that each test event took, by registry; those that did not arrive in time are missing."""
-        keys = [trips.key(nonce, registry) for registry, nonce in under_way.items()]
-        took: dict[str, float] = {}
+    def look() -> bool | None:
+        for (_, registry), trip in TRIPS.get_many(site.stack.state, keys).items():
+            if trip.arrived is not None:
+                seconds = (trip.arrived - trip.sent).total_seconds()
+                took[registry] = max(0.0, seconds)  # clocks of two machines differ
+        return True if len(took) == len(keys) else None
 
-        def look() -> bool | None:
-            for (_, registry), trip in TRIPS.get_many(self.site.stack.state, keys).items():
-                if trip.arrived is not None:
-                    seconds = (trip.arrived - trip.sent).total_seconds()
-                    took[registry] = max(0.0, seconds)  # clocks of two machines differ
-            return True if len(took) == len(keys) else None
-
-        if keys:
-            wait_for(self.site.stack, look, self.site.patience)
-        return took
+    if keys:
+        wait_for(site.stack, look, site.patience)
+    return took
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,10 +167,9 @@ def _statements(site: Site) -> list[dict[str, Any]] | None:
     try:
         with translated(f"describe the bus {site.name}"):
             text = site.hub("events").describe_event_bus(Name=site.name).get("Policy")
+        return statements(text)
     except TallymanError:
         return None
-    found: list[dict[str, Any]] = json.loads(text)["Statement"] if text else []
-    return found
 
 
 def _messages(site: Site, queue: str) -> int | None:
@@ -190,17 +185,16 @@ def _messages(site: Site, queue: str) -> int | None:
     return sum(int(answer[name]) for name in names)
 
 
-def _lets_in(statements: list[dict[str, Any]], account: str) -> bool:
+def _lets_in(policy: list[dict[str, Any]], account: str) -> bool:
     """Whether these statements let the account send test events. Knows the form that template.yaml writes."""
-    for statement in statements:
-        principal = statement.get("Principal")
-        names = principal.get("AWS", []) if isinstance(principal, dict) else principal
-        who = [names] if isinstance(names, str) else names or []
+    for statement in policy:
+        principal = statement.get("Principal", [])
+        who = as_list(principal.get("AWS", []) if isinstance(principal, dict) else principal)
         sources = (statement.get("Condition") or {}).get("StringEquals", {}).get("events:source", TRIP_SOURCE)
         if (
             statement.get("Effect") == "Allow"
             and any(w == "*" or w == account or f"::{account}:" in w for w in who)
-            and TRIP_SOURCE in ([sources] if isinstance(sources, str) else sources)
+            and TRIP_SOURCE in as_list(sources)
         ):
             return True
     return False

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from tallyman_cli.audit.findings import findings
-from tallyman_cli.doctor.checks import Doctor
+from tallyman_cli.doctor.checks import read_only
 from tallyman_cli.doctor.finding import Site, clients
 from tallyman_cli.letters import reading
 from tallyman_cli.shared.context import Stack
@@ -31,4 +31,4 @@ def checks(stack: Stack, name: str) -> dict[str, Any]:
     """`{checks: [{check, verdict, found, todo}]}`: those of `doctor` that only read, quotas among them."""
     if stack.clients is None:
         return {"checks": []}
-    return {"checks": [asdict(each) for each in Doctor(Site(stack, name, clients())).read_only()]}
+    return {"checks": [asdict(each) for each in read_only(Site(stack, name, clients()))]}

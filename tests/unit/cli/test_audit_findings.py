@@ -34,9 +34,8 @@ from tallyman_cli.audit.images import Images
 from tallyman_cli.audit.repositories import Repositories
 from tallyman_cli.doctor.finding import Finding as Checked
 from tallyman_cli.doctor.finding import Site
-from tallyman_cli.doctor.replication import Replications
-from tallyman_cli.doctor.repositories import NO_CLEAN_UP
-from tallyman_cli.doctor.repositories import Repositories as Doctors
+from tallyman_cli.doctor.replication import replications
+from tallyman_cli.doctor.repositories import NO_CLEAN_UP, repositories
 from tallyman_cli.shared.context import AwsClients
 
 NAME = DEV.name
@@ -367,7 +366,7 @@ def test_ecrs_own_lifecycle_policy_in_a_target_is_found() -> None:
 
 
 def doctors(audited: Audited) -> dict[str, Checked]:
-    found = Doctors(Site(audited.stack, "tallyman", lambda service, region: None)).findings()
+    found = repositories(Site(audited.stack, "tallyman", lambda service, region: None))
     return {each.found.partition(": ")[0]: each for each in found}
 
 
@@ -407,7 +406,7 @@ def test_a_registry_that_ecr_replicates_is_listed_once() -> None:
     ecr = SimpleNamespace(describe_registry=dict)
     audited.stack.clients = lambda: cast(AwsClients, SimpleNamespace(get=lambda *_: ecr))
     site = Site(audited.stack, "tallyman", lambda service, region: None)
-    for look in (audited.repositories, lambda: [*Doctors(site).findings(), *Replications(site).findings()]):
+    for look in (audited.repositories, lambda: [*repositories(site), *replications(site)]):
         audited.registries.requests.clear()
         assert look()
         listed = [where for call, where, _ in audited.registries.requests if call == "repositories"]

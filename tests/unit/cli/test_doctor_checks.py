@@ -21,13 +21,13 @@ from tallyman.domain.retention.inputs import Reading
 from tallyman.errors import NotAllowed
 from tallyman.state import active, sweeps, trips
 from tallyman.state.items import StateChange
-from tallyman_cli.doctor.checks import Doctor
-from tallyman_cli.doctor.eks import Clusters
+from tallyman_cli.doctor import checks
+from tallyman_cli.doctor.eks import clusters
 from tallyman_cli.doctor.finding import Finding, Site
-from tallyman_cli.doctor.quotas import IMAGES, PUT, REPOSITORIES, Quotas
+from tallyman_cli.doctor.quotas import IMAGES, PUT, REPOSITORIES, concurrency, rates_and_counts
 from tallyman_cli.doctor.repositories import open_to_all
-from tallyman_cli.doctor.rollouts import Rollouts
-from tallyman_cli.doctor.round_trip import Trip
+from tallyman_cli.doctor.rollouts import rollouts
+from tallyman_cli.doctor.round_trip import round_trip
 
 SPOKE = PROD.registry.account
 
@@ -104,7 +104,7 @@ def trip(
                 world.state.put(StateChange(item.pk, item.sk, item.revision, data))
 
     world.reconciled = reconciled
-    return list(Trip(Site(replace(world.stack, sleep=sleep), "tallyman", hub, 30.0)).findings())
+    return list(round_trip(Site(replace(world.stack, sleep=sleep), "tallyman", hub, 30.0)))
 
 
 def test_each_that_arrives_is_told_with_the_time_it_took_and_nothing_else_is_looked_at(world: FakeStack) -> None:
@@ -194,7 +194,7 @@ def test_one_that_could_not_be_sent_is_not_waited_for(world: FakeStack) -> None:
 
 def test_functions_that_know_of_no_test_event_are_to_be_deployed_again(world: FakeStack) -> None:
     world.reconciled = lambda payload: {"trips": None}
-    (finding,) = Trip(Site(world.stack, "tallyman", Hub())).findings()
+    (finding,) = round_trip(Site(world.stack, "tallyman", Hub()))
     assert (finding.verdict, finding.todo) == ("unknown", "deploy the hub again")
 
 
@@ -210,11 +210,11 @@ TRAILS = {"trailList": [{"Name": "all", "TrailARN": "arn:all"}, {"Name": "old", 
 
 def test_a_trail_counts_that_is_on(world: FakeStack) -> None:
     on = {"describe_trails": TRAILS, "get_trail_status": lambda request: {"IsLogging": request["Name"] == "arn:all"}}
-    (finding,) = Doctor(site(world, **on)).trail()
+    (finding,) = checks.trail(site(world, **on))
     assert (finding.verdict, finding.found) == ("ok", "CloudTrail writes to all")
-    (finding,) = Doctor(site(world, **on | {"get_trail_status": {"IsLogging": False}})).trail()
+    (finding,) = checks.trail(site(world, **on | {"get_trail_status": {"IsLogging": False}}))
     assert (finding.verdict, finding.found) == ("warning", "every trail is switched off: all, old")
-    (finding,) = Doctor(site(world, describe_trails={"trailList": []})).trail()
+    (finding,) = checks.trail(site(world, describe_trails={"trailList": []}))
     assert (finding.verdict, finding.found) == ("warning", "there is no trail")
 
 
@@ -225,7 +225,7 @@ def quotas(world: FakeStack, put: float, images: float, repositories: float) -> 
         values = ((IMAGES, images), (REPOSITORIES, repositories))
         return {"Quotas": [{"QuotaName": name, "Value": value} for name, value in values]}
 
-    return [f.verdict for f in Quotas(site(world, list_service_quotas=answer)).findings()]
+    return [f.verdict for f in rates_and_counts(site(world, list_service_quotas=answer))]
 
 
 def test_quotas_are_held_against_what_is_there(world: FakeStack) -> None:
@@ -238,14 +238,14 @@ def test_quotas_are_held_against_what_is_there(world: FakeStack) -> None:
 
 
 def test_a_quota_that_is_not_told_gets_no_tick(world: FakeStack) -> None:
-    found = list(Quotas(site(world, list_service_quotas={"Quotas": []})).findings())
+    found = list(rates_and_counts(site(world, list_service_quotas={"Quotas": []})))
     assert {f.verdict for f in found} == {"unknown"}
 
 
 @pytest.mark.parametrize(("left", "verdict"), [(1000, "ok"), (17, "ok"), (10, "warning")])
 def test_a_new_accounts_concurrency_is_told_before_it_throttles(world: FakeStack, left: int, verdict: str) -> None:
     limit = {"AccountLimit": {"UnreservedConcurrentExecutions": left}}
-    (finding,) = Quotas(site(world, get_account_settings=limit)).concurrency()
+    (finding,) = concurrency(site(world, get_account_settings=limit))
     assert finding.verdict == verdict
     assert (finding.todo is None) == (verdict == "ok")
     assert finding.todo is None or "L-B99A9384" in finding.todo
@@ -276,7 +276,7 @@ def test_a_service_that_a_release_can_not_move_is_told(
     here = Site(world.stack, "tallyman", Hub(describe_services=answer))
     policy = policy_file.loads(SERVICES.encode(), "tallyman.yaml")
     stack = replace(world.stack, given=policy, clients=lambda: ByService(here))
-    (finding,) = Rollouts(replace(here, stack=stack)).findings()
+    (finding,) = rollouts(replace(here, stack=stack))
     assert finding.verdict == verdict
     assert word in finding.found
 
@@ -294,14 +294,14 @@ def test_a_cluster_that_can_not_be_read_is_told(world: FakeStack, monkeypatch: p
 
     monkeypatch.setattr(EksClusters, "readings", readings)
     here = Site(world.stack, "tallyman", Hub())
-    found = list(Clusters(replace(here, stack=replace(world.stack, clients=lambda: ByService(here)))).findings())
+    found = list(clusters(replace(here, stack=replace(world.stack, clients=lambda: ByService(here)))))
     assert [(each.verdict, each.found) for each in found] == [
         ("ok", f"EKS cluster shop in {PROD.registry} can be read"),
         ("unknown", "the EKS cluster lab can't be reached"),
         ("unknown", "list the EKS clusters of it: not allowed"),
     ]
     assert all("usage.eks.ignore" in (each.todo or "") for each in found[1:])
-    assert list(Clusters(here).findings()) == []
+    assert list(clusters(here)) == []
 
 
 class ByService:
@@ -318,28 +318,28 @@ class ByService:
 
 def test_a_rule_that_is_disabled_and_rules_that_are_gone_are_told(world: FakeStack) -> None:
     rules = [{"Name": "tallyman-image-own", "State": "DISABLED"}, {"Name": "tallyman-call-own", "State": "ENABLED"}]
-    (finding,) = Doctor(site(world, list_rules={"Rules": rules})).rules()
+    (finding,) = checks.rules(site(world, list_rules={"Rules": rules}))
     assert (finding.verdict, finding.found) == ("failed", "disabled: tallyman-image-own, tallyman-image-own")
-    (finding,) = Doctor(site(world, list_rules={"Rules": []})).rules()
+    (finding,) = checks.rules(site(world, list_rules={"Rules": []}))
     assert (finding.verdict, finding.found) == ("failed", "there are none")
 
 
 def test_another_stack_whose_name_begins_alike_is_none_of_ours(world: FakeStack) -> None:
     """samconfig.toml's own environments are `tallyman` and `tallyman-dev`."""
     rules = [{"Name": "tallyman-image-own", "State": "ENABLED"}, {"Name": "tallyman-dev-call-own", "State": "DISABLED"}]
-    (finding,) = Doctor(site(world, list_rules={"Rules": rules})).rules()
+    (finding,) = checks.rules(site(world, list_rules={"Rules": rules}))
     assert finding.verdict == "ok"
     full = {"Attributes": {"ApproximateNumberOfMessages": "2", "ApproximateNumberOfMessagesNotVisible": "0"}}
     for name, verdict in (("tallyman-dev-push-dead-letters", "ok"), ("tallyman-push-dead-letters", "failed")):
         urls = {"QueueUrls": [f"https://sqs/{name}"]}
-        (finding,) = Doctor(site(world, list_queues=urls, get_queue_attributes=full)).queues()
+        (finding,) = checks.queues(site(world, list_queues=urls, get_queue_attributes=full))
         assert finding.verdict == verdict
 
 
 def test_what_lies_undelivered_in_a_spoke_is_told_too(world: FakeStack) -> None:
     way = {"registry": str(PROD.registry), "rule": "r", "enabled": True, "undelivered": 3, "error": None}
     world.reconciled = lambda payload: {"ways": [way]}
-    (finding,) = Doctor(site(world, list_queues={})).queues()
+    (finding,) = checks.queues(site(world, list_queues={}))
     assert (finding.verdict, finding.found) == (
         "failed",
         f"not empty: tallyman-spoke-undelivered in {PROD.registry} (3)",
@@ -362,7 +362,7 @@ def test_the_last_push_of_each_registry_says_whether_events_come(world: FakeStac
     pushed(world, DEV, 4, Via.RECONCILED, sweeps.PARTITION, tag=None)  # a child: not every registry tells of those
     pushed(world, PROD, 2, Via.EVENT, active.PARTITION)
     pushed(world, PROD, 3, Via.RECONCILED, active.PARTITION)
-    found = [(f.verdict, f.found.partition(": ")[2]) for f in Doctor(site(world)).events()]
+    found = [(f.verdict, f.found.partition(": ")[2]) for f in checks.events(site(world))]
     assert found == [
         ("ok", "an event reported the last push"),
         ("failed", "the last push was found by a sweep, no event came"),
@@ -375,10 +375,10 @@ def test_where_reconcile_can_not_be_asked_the_hubs_own_queues_are_told(world: Fa
         raise NotAllowed("invoke: no")
 
     world.reconciled = refused
-    (finding,) = Doctor(site(world, list_queues={})).queues()
+    (finding,) = checks.queues(site(world, list_queues={}))
     assert finding.verdict == "ok"
     hub = {name: denied(name) for name in ("list_rules", "list_queues", "describe_trails", "list_service_quotas")}
-    (finding,) = [f for f in Doctor(site(world, **hub)).findings() if f.check == "round trip"]
+    (finding,) = [f for f in checks.findings(site(world, **hub)) if f.check == "round trip"]
     assert finding.verdict == "unknown"
 
 
@@ -386,7 +386,7 @@ def test_a_check_that_can_not_be_made_is_unknown_and_keeps_no_other_waiting(worl
     operations = ("list_rules", "list_queues", "describe_trails", "list_service_quotas", "get_account_settings")
     hub = Hub(**{name: denied(name) for name in operations})
     world.reconciled = lambda payload: {"trips": [], "ways": [], "registries": []}
-    found = {f.check: f.verdict for f in Doctor(Site(world.stack, "tallyman", hub)).findings()}
+    found = {f.check: f.verdict for f in checks.findings(Site(world.stack, "tallyman", hub))}
     assert {found[check] for check in ("rules", "queues", "trail", "quotas")} == {"unknown"}
     assert found["applications"] == "unknown"  # nothing is known yet
 
