@@ -58,6 +58,6 @@ def _say(  # noqa: PLR0913 - the commands' options, handed on
     decision = candidates.evaluate(opened, where)
     if output.is_json():
         output.data({**candidates.as_json(where, decision), "command": command, **asked.as_json})
-    elif asked.fact is not None and not asked.trouble:
+    elif asked.done:
         output.line(f"{'approved' if command == 'approve' else 'denied'}: {candidates.sentence(where, decision)}")
     asking.finish(asked)

@@ -49,6 +49,6 @@ def post(  # noqa: PLR0913 - each argument is an option of the command
     asked = asking.ask(opened, body, asking.of_digest(opened, digest), timeout=timeout, wait=not no_wait)
     if output.is_json():
         output.data({"image": image, **of, "check": name, "result": result, "because": because, **asked.as_json})
-    elif asked.fact is not None and not asked.trouble:
+    elif asked.done:
         output.line(f"{name} {result} for {image} ({digest.short}): {because}")
     asking.finish(asked)

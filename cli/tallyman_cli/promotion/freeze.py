@@ -68,25 +68,18 @@ def _say(  # noqa: PLR0913 - the commands' options, handed on
     if place.endswith("/") or ":" in name or "@" in name:
         raise BadInput(f"'{place}' is not a place to {command}: expected prod, or prod/rocketseat/widget-server")
     repository = parse_repository_name(name) if name else None
-    body = {"command": command, "environment": environment, "repository": repository, "because": because}
+    where = {"environment": environment, "repository": repository}
 
     def facts() -> Iterable[Fact]:
         yield from opened.ledger.of_environment(environment, repository)
         if repository:
             yield from opened.ledger.of_environment(environment)  # a refusal is recorded there
 
+    body = {"command": command, **where, "because": because}
     asked = asking.ask(opened, body, facts, timeout=timeout, wait=not no_wait)
     if output.is_json():
-        done = asked.fact is not None and not asked.trouble
-        output.data(
-            {
-                "environment": environment,
-                "repository": repository,
-                "frozen": (command == "freeze") if done else None,
-                "because": because,
-                **asked.as_json,
-            }
-        )
-    elif asked.fact is not None and not asked.trouble:
+        frozen = command == "freeze" if asked.done else None
+        output.data({**where, "frozen": frozen, "because": because, **asked.as_json})
+    elif asked.done:
         output.line(f"{place} is {'frozen' if command == 'freeze' else 'thawed'}: {because}")
     asking.finish(asked)

@@ -1,6 +1,5 @@
 """`tallyman promote`: requests a promotion, and waits for its outcome. The gates hold for people too."""
 
-from dataclasses import dataclass
 from typing import Annotated
 from uuid import uuid4
 
@@ -70,11 +69,11 @@ def promote(  # noqa: PLR0913 - each argument is an option of the command
         if as_json:
             output.data({**candidates.as_json(where, candidates.evaluate(opened, where)), "request": request})
         return
-    outcome = Outcome(opened, where, request, timeout).wait()
-    _answer(opened, where, outcome.decision, request)
-    if outcome.trouble:
-        output.trouble(outcome.trouble)
-    if outcome.trouble or outcome.decision.verdict != PROMOTED:
+    decision, trouble = _outcome(opened, where, request, timeout)
+    _answer(opened, where, decision, request)
+    if trouble:
+        output.trouble(trouble)
+    if trouble or decision.verdict != PROMOTED:
         raise typer.Exit(1)
 
 
@@ -92,53 +91,34 @@ def would_go(decision: Decision) -> bool:
     return decision.verdict in (PASSED, PROMOTED) or (decision.may_stage and candidates.only_target(decision))
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """The last decision. `trouble`: what prevented the promotion besides the gates; None: nothing did."""
-
-    decision: Decision
-    trouble: str | None = None
+Settled = tuple[Decision, str | None]
+"""The last decision, and what prevented the promotion besides the gates (None: nothing did)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """Waits for the outcome of one request, `timeout` seconds at most."""
+def _outcome(stack: context.Stack, where: candidates.Candidate, request: str, timeout: float) -> Settled:
+    """Waits until the image is promoted, a gate fails or waits, or the time is over (`timeout` seconds)."""
 
-    stack: context.Stack
-    where: candidates.Candidate
-    request: str
-    timeout: float
+    def recorded() -> Fact | None:
+        facts = stack.ledger.of_digest(where.digest)
+        return next((f for f in facts if f.kind is Kind.REQUESTED and Said.parse(f).request == request), None)
 
-    def wait(self) -> Settled:
-        """Waits until the image is promoted, a gate fails or waits, or the time is over."""
-        start = self.stack.monotonic()
-        asked = wait_for(self.stack, self._recorded, self.timeout)
-        if asked is None:
-            decision = candidates.evaluate(self.stack, self.where)
-            if decision.verdict == PROMOTED:
-                return Settled(decision)  # an event promoted it, whatever became of the request
-            return Settled(
-                decision,
-                asking.LOST.format(timeout=self.timeout),
-            )
-        if refused := Said.parse(asked).refused:
-            return Settled(candidates.evaluate(self.stack, self.where), f"refused: {refused}")
-        left = self.timeout - (self.stack.monotonic() - start)
-        settled = wait_for(self.stack, self._settled, left)
-        if settled is not None:
-            return settled
-        last = candidates.evaluate(self.stack, self.where)
-        return Settled(last, f"still under way after {self.timeout:g} s; `tallyman why` shows the state")
-
-    def _recorded(self) -> Fact | None:
-        facts = self.stack.ledger.of_digest(self.where.digest)
-        return next((f for f in facts if f.kind is Kind.REQUESTED and Said.parse(f).request == self.request), None)
-
-    def _settled(self) -> Settled | None:
+    def settled() -> Settled | None:
         """The decision; None while the image is staged or tagged. A request voids earlier answers of the targets."""
-        decision = candidates.evaluate(self.stack, self.where)
+        decision = candidates.evaluate(stack, where)
         under_way = decision.verdict == PASSED or candidates.only_target(decision)
-        return None if under_way else Settled(decision)
+        return None if under_way else (decision, None)
+
+    start = stack.monotonic()
+    asked = wait_for(stack, recorded, timeout)
+    if asked is None:
+        decision = candidates.evaluate(stack, where)
+        # an event may have promoted it, whatever became of the request
+        return decision, None if decision.verdict == PROMOTED else asking.LOST.format(timeout=timeout)
+    if refused := Said.parse(asked).refused:
+        return candidates.evaluate(stack, where), f"refused: {refused}"
+    still = f"still under way after {timeout:g} s; `tallyman why` shows the state"
+    found = wait_for(stack, settled, timeout - (stack.monotonic() - start))
+    return found or (candidates.evaluate(stack, where), still)
 
 
 def _answer(opened: context.Stack, where: candidates.Candidate, decision: Decision, request: str | None) -> None:

@@ -36,13 +36,13 @@ def recall(  # noqa: PLR0913 - each argument is an option of the command
     body = {"command": "recall", "digest": named.digest, "because": because}
     asked = asking.ask(opened, body, asking.of_digest(opened, named.digest), timeout=timeout, wait=not no_wait)
     found: dict[str, Any] = {"releases": [], "uses": [], "unread": {}}
-    if asked.fact is not None and not asked.trouble:
+    if asked.done:
         found = opened.reconcile({"repositories": [], "recalled": named.digest}).get("recalled") or found
     back = _roll_back(opened, found["releases"], because, timeout) if roll_back else []
     if output.is_json():
         impact = {"releases": found["releases"], "uses": found["uses"], "unread": found["unread"], "rolled_back": back}
         output.data({"image": image, "digest": named.digest, "because": because, **asked.as_json, **impact})
-    elif asked.fact is not None and not asked.trouble:
+    elif asked.done:
         output.line(f"{image} is recalled: {because}")
         _show(found, back)
     asking.finish(asked)

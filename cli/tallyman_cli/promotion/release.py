@@ -105,11 +105,21 @@ def show(
     if not history:
         then = f" at {output.when(moment)}" if moment else ""
         raise NotFound(f"{environment.name} ran nothing of {name}{then}")
+    # How each roll-out ended: done, failed, or running if another release overtook it; None: it was not begun.
     outcomes = recorded_roll_outs(opened.ledger, environment.name, name, moment)
-    data = _detail(environment, name, history[0]) | {
+    released = Released.parse(history[0])
+    data = {
+        "environment": environment.name,
+        "repository": name,
+        **_row(history[0]),
+        "images": released.images,
+        "previous": released.previous,
+        "decision": released.decision,
         "recalled": _is_recalled(opened, _digest(history[0]), moment),
-        "rollout": roll_outs.of_release(opened, environment, name, Released.parse(history[0]).id, moment),
-        "history": [_row(fact) | {"rollout": _outcome_of(outcomes, fact)} for fact in history],
+        "rollout": roll_outs.of_release(opened, environment, name, released.id, moment),
+        "history": [
+            _row(fact) | {"rollout": outcomes.get(Released.parse(fact).id, {}).get("status")} for fact in history
+        ],
     }
     if as_json:
         output.data(data)
@@ -164,7 +174,7 @@ def roll_back(  # noqa: PLR0913 - each argument is an option of the command
     asked = ask(opened, environment.name, name, digest, because, timeout=timeout, wait=not no_wait)
     if as_json:
         output.data({"environment": environment.name, "repository": name, "digest": digest, **asked.as_json})
-    elif asked.fact is not None and not asked.trouble:
+    elif asked.done:
         runs = ", ".join(tags_of(opened, environment.name, name, digest))
         output.line(f"{environment.name}/{name} runs {f'{runs} ({output.digest(digest)})' if runs else digest} again")
     asking.finish(asked)
@@ -223,21 +233,15 @@ def ask(  # noqa: PLR0913 - each argument is an option of the command
     wait: bool = True,
 ) -> asking.Asked:
     """Sends the command, and waits until the release is set or refused, `timeout` seconds at most."""
-    body = {
-        "command": "roll-back",
-        "digest": digest,
-        "repository": name,
-        "environment": environment,
-        "because": because,
-    }
+    of = {"digest": digest, "repository": name, "environment": environment}
+    body = {"command": "roll-back", **of, "because": because}
     asked = asking.ask(opened, body, asking.of_digest(opened, digest), timeout=timeout, wait=wait)
-    if asked.fact is None or asked.trouble:
+    if not asked.done:
         return asked
     done = wait_for(opened, lambda: _outcome(opened, digest, asked.request), timeout)
     if done is None:
         return asking.Asked(asked.request, asked.fact, f"not rolled back within {timeout:g} s: it may still happen")
-    refused = Said.parse(done).refused
-    return asking.Asked(asked.request, done, f"refused: {refused}" if refused else None)
+    return asking.Asked.of(asked.request, done)
 
 
 def _outcome(opened: context.Stack, digest: Digest, request: str) -> Fact | None:
@@ -274,25 +278,6 @@ def _row(fact: Fact) -> dict[str, Any]:
         "policy": released.policy,
         "by": released.by,
         "because": released.because,
-    }
-
-
-def _outcome_of(outcomes: dict[str, dict[str, Any]], fact: Fact) -> str | None:
-    """How the roll-out of an earlier release ended: done, failed, or running if another release overtook it; None: no
-    roll-out was begun."""
-    found = outcomes.get(Released.parse(fact).id)
-    return str(found["status"]) if found else None
-
-
-def _detail(environment: Environment, name: str, fact: Fact) -> dict[str, Any]:
-    released = Released.parse(fact)
-    return {
-        "environment": environment.name,
-        "repository": name,
-        **_row(fact),
-        "images": released.images,
-        "previous": released.previous,
-        "decision": released.decision,
     }
 
 

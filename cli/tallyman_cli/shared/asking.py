@@ -34,6 +34,17 @@ class Asked:
     fact: Fact | None
     trouble: str | None
 
+    @classmethod
+    def of(cls, request: str, fact: Fact) -> "Asked":
+        """The outcome that the fact records."""
+        refused = Said.parse(fact).refused
+        return cls(request, fact, f"refused: {refused}" if refused else None)
+
+    @property
+    def done(self) -> bool:
+        """Whether it was recorded in time, and nothing failed."""
+        return self.fact is not None and not self.trouble
+
     @property
     def as_json(self) -> dict[str, Any]:
         """The keys that every such command has in its JSON."""
@@ -62,8 +73,7 @@ def ask(
     found = wait_for(stack, lambda: _answer(facts(), request), timeout)
     if found is None:
         return Asked(request, None, LOST.format(timeout=timeout))
-    refused = Said.parse(found).refused
-    return Asked(request, found, f"refused: {refused}" if refused else None)
+    return Asked.of(request, found)
 
 
 def of_digest(stack: Stack, digest: Digest) -> Callable[[], Iterable[Fact]]:
