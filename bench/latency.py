@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from tallyman.domain.history.facts import Kind
+from tallyman_cli.local.sample import push
 from tallyman_cli.registry.creation import create_in
 from tallyman_cli.shared.context import Stack, connect
 from tallyman_local.cloud.cloud import Cloud, Options
@@ -45,10 +46,7 @@ def one(stack: Stack, cloud: Cloud, number: int) -> float:
     """Pushes one image and waits for its promotion. Returns the seconds."""
     place = stack.policy.environment("dev").repositories(NAME)[0]
     sample = widget_server(f"1.0.{number}")
-    for digest, raw in sample.blobs.items():
-        stack.target.upload(place, digest, len(raw), [raw])
-    for child in sample.children:
-        stack.target.put_manifest(place, child)
+    push(stack, place, sample)
     cloud.settle(60)
     stack.target.put_manifest(place, sample.root, f"v1.0.{number}")
     began = time.perf_counter()

@@ -3,12 +3,15 @@
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tallyman.adapters.files.policy_file import load
 from tallyman.domain.gates.check import functions_of
 from tallyman.errors import PolicyError
+from tallyman_cli.local.docker_config import docker_config, token
 from tallyman_cli.local.exec_command import ELSEWHERE
 from tallyman_cli.local.options import ScannerMode, bad
 
@@ -48,8 +51,10 @@ def new_cloud(policy: Path | None, scanner: ScannerMode, **options: Any) -> "Clo
         bad(str(error))
 
 
-def start_cloud(cloud: "Cloud") -> None:
-    """Starts it. Exits with 2, and the reason, if it can't start."""
+@contextmanager
+def running(cloud: "Cloud") -> Iterator[dict[str, str]]:
+    """Starts the cloud, and stops it after the block. Yields the variables for its clients: its own, and DOCKER_CONFIG
+    for a configuration with logins at its registries. Exits with 2, and the reason, if it can't start."""
     from tallyman_local.cloud.folders import InUse
     from tallyman_local.ecr.rules.quotas import BadQuota
     from tallyman_local.stack.template import BadTemplate
@@ -62,3 +67,9 @@ def start_cloud(cloud: "Cloud") -> None:
         bad(f"--quota {error}")
     except BadTemplate as error:
         bad(f"the stack can't be deployed: {error}")
+    try:
+        variables = cloud.environment()
+        with docker_config(cloud.registries.values(), token(variables)) as folder:
+            yield variables | {"DOCKER_CONFIG": str(folder)}
+    finally:
+        cloud.stop()

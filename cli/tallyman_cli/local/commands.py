@@ -5,13 +5,12 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Annotated, Any
+from contextlib import contextmanager, nullcontext, suppress
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from tallyman_cli.local.cloud import new_cloud, start_cloud
-from tallyman_cli.local.docker_config import docker_config, token
+from tallyman_cli.local.cloud import new_cloud, running
 from tallyman_cli.local.exec_command import Command, Interrupted, environment
 from tallyman_cli.local.options import (
     BuiltOption,
@@ -27,6 +26,7 @@ from tallyman_cli.local.options import (
 )
 from tallyman_cli.local.running import ask, describe
 from tallyman_cli.local.sample import sample
+from tallyman_cli.shared import output
 
 if TYPE_CHECKING:
     from tallyman_local.cloud.cloud import Cloud
@@ -56,25 +56,18 @@ def start(  # noqa: PLR0913 - each argument is an option of the command
     """Run in the foreground until Ctrl-C; print the ports and what to export."""
     options: dict[str, Any] = {"quotas": parse_quotas(quota), "data_dir": data, "port": port}
     cloud = new_cloud(policy, scanner, real_time=real_time, schedules=True, built=built, **options)
-    stopped = _Stopped()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stopped)
-    try:
-        start_cloud(cloud)
-        try:
-            for place in cloud.places:
-                address = cloud.registries[place.variable]
-                print(f"# {place.environment}[{place.number}] {place.registry} at {address}")
-            with docker_config(cloud.registries.values(), token(cloud.environment())) as folder:
-                for name, value in (cloud.environment() | {"DOCKER_CONFIG": str(folder)}).items():
-                    print(f"export {name}={value}")
-                print("unset AWS_PROFILE", flush=True)
-                with _page(cloud) if ui else nullcontext():
-                    stopped.wait()
-        finally:
-            cloud.stop()
-    except Interrupted:
-        pass
+        signal.signal(number, _interrupt)
+    with suppress(Interrupted), running(cloud) as variables:
+        for place in cloud.places:
+            address = cloud.registries[place.variable]
+            print(f"# {place.environment}[{place.number}] {place.registry} at {address}")
+        for name, value in variables.items():
+            print(f"export {name}={value}")
+        print("unset AWS_PROFILE", flush=True)
+        with _page(cloud) if ui else nullcontext():
+            while True:  # not `signal.pause`, which misses a signal that comes just before it
+                time.sleep(0.5)
 
 
 @app.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -92,12 +85,8 @@ def execute(
     os.dup2(2, 1)  # standard output is the command's alone
     runner = Command(command)
     try:
-        start_cloud(cloud)
-        try:
-            with docker_config(cloud.registries.values(), token(cloud.environment())) as folder:
-                status = runner.run(environment(cloud) | {"DOCKER_CONFIG": str(folder)}, stdout)
-        finally:
-            cloud.stop()
+        with running(cloud) as variables:
+            status = runner.run(environment(variables), stdout)
     except Interrupted as interrupted:
         status = 128 + interrupted.number
     sys.stderr.flush()
@@ -139,8 +128,7 @@ def scan(
     findings = [parse_finding(text) for text in finding or []]
     counts = {"critical": critical, "high": high, "medium": medium, "low": low}
     answer = ask("scan", {"image": image, "counts": counts, "findings": findings})
-    number = answer["findings"]
-    print(f"{answer['digest']}: scanned, {number} finding{'s' if number != 1 else ''}", file=sys.stderr)
+    print(f"{answer['digest']}: scanned, {output.counted(answer['findings'], 'finding')}", file=sys.stderr)
 
 
 @app.command("chaos")
@@ -163,11 +151,10 @@ def chaos(
     if off:
         if lose or double or reorder or seconds:
             bad("--off takes no other option")
-        answer = ask("chaos", {"off": True})
+        settings: dict[str, Any] = {"off": True}
     else:
         settings = {"lose": lose, "double": double, "reorder": reorder, "delay": seconds, "seed": seed}
-        answer = ask("chaos", settings)
-    counts = answer["counts"]
+    counts = ask("chaos", settings)["counts"]
     print(f"so far: {counts.get('lost', 0)} lost, {counts.get('doubled', 0)} doubled", file=sys.stderr)
 
 
@@ -217,14 +204,5 @@ def _page(cloud: "Cloud") -> Iterator[None]:
         yield
 
 
-class _Stopped:
-    """A signal handler that ends `wait`."""
-
-    def __call__(self, number: int, _: Any) -> None:
-        raise Interrupted(number)
-
-    @staticmethod
-    def wait() -> None:
-        """Waits for a signal. Not with `signal.pause`, which misses a signal that comes just before it."""
-        while True:
-            time.sleep(0.5)
+def _interrupt(number: int, _: object) -> NoReturn:
+    raise Interrupted(number)

@@ -8,7 +8,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -30,6 +29,7 @@ from tallyman_cli.build.building import push
 from tallyman_cli.build.built_image import attachment
 from tallyman_cli.build.signing import BUNDLE, SIGN, KeyFile, bundle, notes
 from tallyman_cli.build.statements import statement_of
+from tallyman_cli.local.sample import push as push_sample
 from tallyman_cli.promotion import candidates
 from tallyman_cli.registry.creation import create_in
 from tallyman_cli.registry.verification import ask as verify
@@ -177,15 +177,10 @@ class Story:
             yield f"{made['repository']} ({made['registry']})"
 
     def _push(self, sample: "Sample", *tags: str) -> Iterator[str]:
-        for digest, raw in sample.blobs.items():
-            if self.stack.target.missing_blobs(self.dev, [digest]):
-                self.stack.target.upload(self.dev, digest, len(raw), [raw])
-        for child in sample.children:
-            self.stack.target.put_manifest(self.dev, child)
-        for tag in tags:
-            self.stack.target.put_manifest(self.dev, sample.root, tag)
-            yield f"dev/{self.name}:{tag}  {output.digest(sample.root.digest)}"
+        push_sample(self.stack, self.dev, sample, *tags)
         self._settle()
+        for tag in tags:
+            yield f"dev/{self.name}:{tag}  {output.digest(sample.root.digest)}"
 
     def _verified(self, sample: "Sample", tag: str) -> Iterator[str]:
         facts = self.stack.ledger.of_digest(sample.root.digest)
@@ -352,7 +347,7 @@ class Story:
     # ------------------------------------------------------------------ what they share
 
     def _step(self, title: str, run: Callable[[], Iterator[str]]) -> None:
-        with _progress(self.console, title):
+        with self.console.status(f"{title} …"):
             try:
                 lines = list(run())
             except StepFailed as failure:
@@ -374,15 +369,6 @@ class Story:
 
     def _decision(self, tag: str) -> Decision:
         return candidates.evaluate(self.stack, self._candidate(tag))
-
-
-@contextmanager
-def _progress(console: Console, title: str) -> Iterator[None]:
-    if console.is_terminal:
-        with console.status(title + " …"):
-            yield
-    else:
-        yield
 
 
 def _expect(true: bool, failure: str) -> None:

@@ -4,11 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from tallyman_local.cloud.cloud import Cloud
+from typing import Any
 
 ELSEWHERE = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE")
 """Variables of our own environment that would lead a client away from the local cloud."""
@@ -81,8 +79,8 @@ def _die_with_parent() -> Any:
     return ask
 
 
-def environment(cloud: "Cloud") -> dict[str, str]:
-    """Our own environment with the variables of the local cloud, and without those that lead elsewhere. `tallyman` is
+def environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """Our own environment with these variables of the local cloud, and without those that lead elsewhere. `tallyman` is
     on its PATH, even if it was called by its path."""
     kept = {
         name: value
@@ -97,4 +95,4 @@ def environment(cloud: "Cloud") -> dict[str, str]:
     path = kept.get("PATH", os.defpath).split(os.pathsep)
     if own not in path:  # last: other programs in that folder must not hide the person's
         kept["PATH"] = os.pathsep.join([*path, own])
-    return {**kept, **cloud.environment()}
+    return {**kept, **variables}

@@ -1,11 +1,16 @@
 """`tallyman local sample`: pushes an image to the local cloud, without Docker and without a network."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tallyman.domain.names import Repository
 from tallyman.errors import BadInput
 from tallyman_cli.local.running import endpoint
+
+if TYPE_CHECKING:
+    from tallyman_cli.shared.context import Stack
+    from tallyman_local.cloud.sample import Sample
 
 
 def sample(
@@ -25,10 +30,15 @@ def sample(
     named = addresses.image(stack.policy, image)
     if named.tag is None:
         raise BadInput(f"{image} has no tag: expected ENVIRONMENT/REPOSITORY:TAG")
-    made, place = widget_server(named.tag.removeprefix("v")), named.place
+    push(stack, named.place, widget_server(named.tag.removeprefix("v")), named.tag)
+    output.line(f"{addresses.address(stack.policy, named.place)}:{named.tag}")
+
+
+def push(stack: "Stack", place: Repository, made: "Sample", *tags: str) -> None:
+    """Pushes the blobs that are missing, the platform images, and under each tag the index."""
     for digest in stack.target.missing_blobs(place, made.blobs):
         stack.target.upload(place, digest, len(made.blobs[digest]), [made.blobs[digest]])
     for child in made.children:
         stack.target.put_manifest(place, child)
-    stack.target.put_manifest(place, made.root, named.tag)
-    output.line(f"{addresses.address(stack.policy, place)}:{named.tag}")
+    for tag in tags:
+        stack.target.put_manifest(place, made.root, tag)
