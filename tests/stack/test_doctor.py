@@ -18,6 +18,7 @@ from tallyman_cli.doctor.content_checks import Contents
 from tallyman_cli.doctor.finding import Finding, Site, clients
 from tallyman_cli.doctor.round_trip import round_trip
 from tallyman_cli.main import app
+from tallyman_local.moto import calls as moto_calls
 
 NAME = "rocketseat/doctor"
 HUB, SPOKE, FAR = "111111111111/us-east-2", "222222222222/us-east-2", "222222222222/sa-east-1"
@@ -123,8 +124,15 @@ def test_a_bus_that_does_not_let_the_account_in_is_named(world: Deployed) -> Non
 
 
 def test_a_record_push_that_takes_nothing_up_is_named(world: Deployed) -> None:
-    enable = world.cloud.pollers.enable
-    with changed(lambda: enable("RecordPush", False), lambda: enable("RecordPush", True)):
+    (feed,) = [feed for feed in world.cloud.pollers._feeds if feed.mapping.function == "RecordPush"]
+
+    def busy(batches: int) -> None:
+        with moto_calls.CHANGED:
+            feed.batches += batches
+            moto_calls.CHANGED.notify_all()
+
+    most = feed.mapping.concurrency
+    with changed(lambda: busy(most), lambda: busy(-most)):
         found = trips(world)
     world.settle()
     assert {f.verdict for f in found.values()} == {"failed"}
