@@ -3,7 +3,6 @@
 import os
 import sys
 from itertools import takewhile
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +12,7 @@ from tallyman.errors import BadInput, TallymanError
 from tallyman_cli.shared import completing, output
 from tallyman_cli.shared.chosen import choose_region, chosen, read_files
 from tallyman_cli.shared.lazy import Entry, LazyGroup
+from tallyman_cli.shared.options import PolicyFile, Stack
 
 NO, BAD_INPUT, INTERRUPTED = 1, 2, 130
 """Exit statuses: no, not or failed; bad input; ended by Ctrl-C. 0 is done, or yes."""
@@ -123,19 +123,8 @@ def options(  # noqa: PLR0913 - each argument is an option of the command
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
     ] = False,
-    stack: Annotated[
-        str | None,
-        typer.Option("--stack", metavar="NAME", help="The stack (or TALLYMAN_STACK).", show_default="tallyman"),
-    ] = None,
-    policy: Annotated[
-        Path | None,
-        typer.Option(
-            "--policy",
-            metavar="FILE",
-            help="Judge by this policy (or TALLYMAN_POLICY).",
-            show_default="the one in force",
-        ),
-    ] = None,
+    stack: Stack = None,
+    policy: PolicyFile = None,
     region: Annotated[
         str | None,
         typer.Option(

@@ -13,11 +13,6 @@ from tallyman_cli.shared import context, options, output
 app = typer.Typer(help="The tags of a build.", no_args_is_help=True)
 
 
-@app.callback()
-def group() -> None:
-    """The tags of a build."""
-
-
 @app.command("suggest")
 def suggest_tags(
     path: Annotated[Path, typer.Argument(metavar="[PATH]", help="The folder that is built.")] = Path(),

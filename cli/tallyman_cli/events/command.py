@@ -15,11 +15,6 @@ from tallyman_cli.shared import output
 app = typer.Typer(help="Make the payloads that functions get.", no_args_is_help=True)
 
 
-@app.callback()
-def group() -> None:
-    """Make the payloads that functions get."""
-
-
 @app.command("make")
 def make(  # noqa: PLR0913 - each argument is an option of the command
     name: Annotated[

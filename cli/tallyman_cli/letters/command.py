@@ -34,11 +34,6 @@ Ids = Annotated[
 ]
 
 
-@app.callback()
-def group() -> None:
-    """The dead letters of the stack's queues."""
-
-
 @app.command("list")
 def list_(
     queue: Queue = None,

@@ -12,11 +12,6 @@ from tallyman_cli.shared import addresses, asking, context, naming, options, out
 app = typer.Typer(help="Post results of checks of your own, for the gate `check`.", no_args_is_help=True)
 
 
-@app.callback()
-def _group() -> None:
-    """Keeps `post` a subcommand although it is the only one."""
-
-
 @app.command("post")
 def post(  # noqa: PLR0913 - each argument is an option of the command
     image: options.Image,

@@ -33,11 +33,6 @@ Repository = Annotated[
 ]
 
 
-@app.callback()
-def group() -> None:
-    """What environments run: which digest of each repository, and since when."""
-
-
 @app.command("list")
 def list_(
     environment: Annotated[str, typer.Argument(metavar="ENVIRONMENT", help="Such as prod.", show_default=False)],

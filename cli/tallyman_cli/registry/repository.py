@@ -12,11 +12,6 @@ from tallyman_cli.shared import context, options, output
 app = typer.Typer(help="Create repositories as the policy says.", no_args_is_help=True)
 
 
-@app.callback()
-def group() -> None:
-    """Create repositories as the policy says."""
-
-
 @app.command("create")
 def create(
     name: Annotated[

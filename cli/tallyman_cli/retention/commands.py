@@ -22,11 +22,6 @@ if TYPE_CHECKING:
 app = typer.Typer(help="What is kept and what is removed, with a proof.", no_args_is_help=True)
 
 
-@app.callback()
-def group() -> None:
-    """What is kept and what is removed, with a proof."""
-
-
 Place = Annotated[
     str,
     typer.Argument(

@@ -3,7 +3,7 @@
 Importing all commands takes longer than most of them run. `--help` and completion need only the table.
 """
 
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -43,12 +43,11 @@ class Entry:
         return get_command_from_info(command, pretty_exceptions_short=False, rich_markup_mode=None)
 
 
-class Table(MutableMapping[str, Any]):
+class Table(Mapping[str, Any]):
     """The commands by name, each loaded when it is first asked for."""
 
     def __init__(self, entries: Mapping[str, Entry]) -> None:
         self.entries = entries
-        self._names = list(entries)
         self._loaded: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:
@@ -56,19 +55,11 @@ class Table(MutableMapping[str, Any]):
             self._loaded[name] = self.entries[name].load(name)
         return self._loaded[name]
 
-    def __setitem__(self, name: str, command: Any) -> None:
-        self._loaded[name] = command
-        if name not in self._names:
-            self._names.append(name)
-
-    def __delitem__(self, name: str) -> None:
-        self._names.remove(name)
-
     def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
+        return iter(self.entries)
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self.entries)
 
 
 class LazyGroup(TyperGroup):
@@ -78,7 +69,8 @@ class LazyGroup(TyperGroup):
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        self.commands = Table(self.entries)
+        table: Any = Table(self.entries)  # typer declares a mutable mapping, but adds nothing to it here
+        self.commands = table
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Writes the list of commands in `--help` from the table; loads no command."""

@@ -30,7 +30,6 @@ Stack = Annotated[
         metavar="NAME",
         help="The stack (or TALLYMAN_STACK).",
         show_default="tallyman",
-        rich_help_panel="Stack",
     ),
 ]
 PolicyFile = Annotated[
@@ -40,7 +39,6 @@ PolicyFile = Annotated[
         metavar="FILE",
         help="Judge by this policy (or TALLYMAN_POLICY).",
         show_default="the one in force",
-        rich_help_panel="Stack",
     ),
 ]
 At = Annotated[
