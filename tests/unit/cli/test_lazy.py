@@ -41,10 +41,14 @@ def test_the_command_line_loads_no_command_before_it_runs(code: str) -> None:
     assert ours(loaded) <= {
         "tallyman",
         *("tallyman.domain", "tallyman.domain.text", "tallyman.errors"),  # text from outside is made harmless
+        "tallyman.domain.times",  # `options` parses times
         "tallyman_cli",
         "tallyman_cli.main",
         "tallyman_cli.shared",
-        *(f"tallyman_cli.shared.{name}" for name in ("chosen", "completing", "examples", "lazy", "output", "patience")),
+        *(
+            f"tallyman_cli.shared.{name}"
+            for name in ("chosen", "completing", "examples", "lazy", "options", "output", "patience")
+        ),
     }
     assert len(set(loaded) - set(modules("import typer.testing, asyncio"))) < 20
 
