@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from string import Formatter
 
 from tallyman.domain.names import Digest, ImageName
 from tallyman.errors import BadInput, TallymanError
@@ -16,37 +17,52 @@ LONGEST = 180
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """`fields`: what the form has to give; `because`: it asks for a reason; `says`: what it does; `grave`: it can't be
-    undone."""
+    """`line`: the command, with the fields that the form has to give in braces; `because`: it asks for a reason;
+    `says`: what it does; `grave`: it can't be undone."""
 
     title: str
-    fields: tuple[str, ...]
+    line: str
     because: bool
     says: str
     grave: bool = False
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The names of the fields."""
+        return tuple(name for _, name, _, _ in Formatter().parse(self.line) if name)
+
 
 ACTIONS: Mapping[str, Action] = {
-    "approve": Action("Approve", ("image", "to"), True, "Your approval of this digest is recorded permanently."),
-    "deny": Action("Deny", ("image", "to"), True, "Its gate stays failed until enough people approve again."),
-    "promote": Action("Promote", ("image", "to"), False, "Every gate still holds; the promotion waits for them."),
-    "freeze": Action("Freeze", ("place",), True, "Nothing is promoted there until somebody thaws it."),
-    "thaw": Action("Thaw", ("place",), True, "Promotions that waited for this freeze continue."),
-    "roll-back": Action("Roll back", ("place",), True, "The release moves to what was good before; tags stay."),
+    "approve": Action(
+        "Approve", "approve {image} --to {to}", True, "Your approval of this digest is recorded permanently."
+    ),
+    "deny": Action("Deny", "deny {image} --to {to}", True, "Its gate stays failed until enough people approve again."),
+    "promote": Action(
+        "Promote", "promote {image} --to {to}", False, "Every gate still holds; the promotion waits for them."
+    ),
+    "freeze": Action("Freeze", "freeze {place}", True, "Nothing is promoted there until somebody thaws it."),
+    "thaw": Action("Thaw", "thaw {place}", True, "Promotions that waited for this freeze continue."),
+    "roll-back": Action(
+        "Roll back", "release roll-back {place}", True, "The release moves to what was good before; tags stay."
+    ),
     "reconcile": Action(
-        "Reconcile", (), False, "Compares every registry with the ledger, and records what is missing."
+        "Reconcile", "reconcile", False, "Compares every registry with the ledger, and records what is missing."
     ),
     "doctor": Action(
-        "Doctor", (), False, "Checks rules, queues, a round trip from every registry, and quotas; reconciles."
+        "Doctor", "doctor", False, "Checks rules, queues, a round trip from every registry, and quotas; reconciles."
     ),
     "replay": Action(
         "Replay",
-        ("letter",),
+        "letters replay {letter}",
         False,
         "The message goes to its queue again. Handling a message twice does no harm.",
     ),
-    "discard": Action("Discard", ("letter",), True, "The letter is removed; its body stays in the archive."),
-    "recall": Action("Recall", ("image",), True, "Every environment refuses this digest from now on.", grave=True),
+    "discard": Action(
+        "Discard", "letters discard {letter}", True, "The letter is removed; its body stays in the archive."
+    ),
+    "recall": Action(
+        "Recall", "recall {image}", True, "Every environment refuses this digest from now on.", grave=True
+    ),
 }
 
 
@@ -59,16 +75,9 @@ def arguments(command: str, given: Mapping[str, str]) -> list[str]:
     for name, value in values.items():
         if not value or value.startswith("-"):
             raise BadInput(f"'{value}' is not a {name} to {command}")
-    if "image" in values:
-        if ImageName.parse(values["image"]).digest is None and action.grave:
-            raise BadInput("a recall takes a digest and can't be undone: name it as …@sha256:…")
-        line = [command, values["image"], *(["--to", values["to"]] if "to" in values else [])]
-    elif "letter" in values:
-        line = ["letters", command, values["letter"]]
-    elif "place" not in values:
-        return [command]
-    else:
-        line = ["release", "roll-back", values["place"]] if command == "roll-back" else [command, values["place"]]
+    if "image" in values and ImageName.parse(values["image"]).digest is None and action.grave:
+        raise BadInput("a recall takes a digest and can't be undone: name it as …@sha256:…")
+    line = [word.format(**values) for word in action.line.split()]
     if action.because:
         because = given.get("because", "").strip()
         line += ["--because", because] if because else []

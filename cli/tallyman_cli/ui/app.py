@@ -12,7 +12,7 @@ from tallyman.errors import BadInput, NotFound, TallymanError, TransientError
 from tallyman_cli.ui import actions, pages, render, upkeep
 from tallyman_cli.ui.desk import Desk
 from tallyman_cli.ui.guard import HEADERS, Guarding
-from tallyman_cli.ui.links import Links, Pages, ServerLinks, query
+from tallyman_cli.ui.links import Links, ServerLinks, query
 from tallyman_cli.ui.pages import Page
 from tallyman_cli.ui.pulse import Pulse
 
@@ -31,21 +31,21 @@ class DigestConverter(BaseConverter):
 
 ROUTES = Map(
     [
-        Rule("/", endpoint="board"),
-        Rule("/repository/<environment>/<path:name>", endpoint="repository"),
-        Rule("/image/<environment>/<path:name>/<digest:digest>", endpoint="image"),
-        Rule("/image/<environment>/<path:name>/<digest:digest>/uses", endpoint="uses"),
+        Rule("/", endpoint=pages.board),
+        Rule("/repository/<environment>/<path:name>", endpoint=pages.repository),
+        Rule("/image/<environment>/<path:name>/<digest:digest>", endpoint=pages.image),
+        Rule("/image/<environment>/<path:name>/<digest:digest>/uses", endpoint=pages.image_uses),
         Rule("/image/<environment>/<path:name>", endpoint="tag"),
-        Rule("/why/<environment>/<path:name>/<digest:digest>/<target>", endpoint="why", methods=["GET", "POST"]),
-        Rule("/find", endpoint="find"),
-        Rule("/compare", endpoint="compare"),
-        Rule("/retention", endpoint="retention"),
-        Rule("/retention/<environment>/<path:name>", endpoint="plan", methods=["GET", "POST"]),
-        Rule("/health", endpoint="health"),
-        Rule("/health/letters", endpoint="letters"),
-        Rule("/health/audit", endpoint="audit"),
-        Rule("/health/checks", endpoint="checks"),
-        Rule("/health/cost", endpoint="cost"),
+        Rule("/why/<environment>/<path:name>/<digest:digest>/<target>", endpoint=pages.why, methods=["GET", "POST"]),
+        Rule("/find", endpoint=pages.find),
+        Rule("/compare", endpoint=pages.compare),
+        Rule("/retention", endpoint=pages.retention),
+        Rule("/retention/<environment>/<path:name>", endpoint=pages.retention_plan, methods=["GET", "POST"]),
+        Rule("/health", endpoint=upkeep.health),
+        Rule("/health/letters", endpoint=upkeep.letters),
+        Rule("/health/audit", endpoint=upkeep.audit),
+        Rule("/health/checks", endpoint=upkeep.checks),
+        Rule("/health/cost", endpoint=upkeep.cost),
         Rule("/pulse", endpoint="pulse"),
         Rule("/do/<command>", endpoint="do", methods=["GET", "POST"]),
         Rule("/static/<name>", endpoint="static"),
@@ -55,26 +55,8 @@ ROUTES = Map(
     strict_slashes=False,
     merge_slashes=False,
 )
-PAGES: Mapping[str, Callable[..., Page]] = {
-    "board": pages.board,
-    "repository": pages.repository,
-    "image": pages.image,
-    "uses": pages.image_uses,
-    "why": pages.why,
-    "find": pages.find,
-    "compare": pages.compare,
-    "retention": pages.retention,
-    "plan": pages.retention_plan,
-}
-"""The pages about images. Each takes the desk, the links, the arguments, and the parts of its address by name."""
-UPKEEP: Mapping[str, Callable[[Desk, Mapping[str, str]], Page]] = {
-    "health": upkeep.health,
-    "letters": upkeep.letters,
-    "audit": upkeep.audit,
-    "checks": upkeep.checks,
-    "cost": upkeep.cost,
-}
-"""The pages about the stack itself."""
+"""The endpoint of a page is the function that makes it, from the desk, the links, the arguments, and the parts of its
+address by name."""
 TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml", "txt": "text/plain"}
 
 
@@ -109,12 +91,12 @@ class Application:
         except Exception as error:
             return self._error(request, 500, f"a fault in tallyman: {type(error).__name__}: {error}")
 
-    def page(self, endpoint: str, values: Mapping[str, Any], given: Mapping[str, str], policy: str = "") -> Page:
-        """The page behind an address."""
-        if endpoint in UPKEEP:
-            return UPKEEP[endpoint](self.desk, given)
-        more = {"policy": policy} if endpoint in ("why", "plan") else {}
-        return PAGES[endpoint](self.desk, Pages(self.links), given, **values, **more)
+    def page(
+        self, make: Callable[..., Page], values: Mapping[str, Any], given: Mapping[str, str], policy: str = ""
+    ) -> Page:
+        """The page behind an address. `policy`: the one that a form gave as text."""
+        more = {"policy": policy} if make in (pages.why, pages.retention_plan) else {}
+        return make(self.desk, self.links, given, **values, **more)
 
     def html(self, page: Page, here: str, given: Mapping[str, str]) -> str:
         """The page as HTML. `here`: its own address, from which a live page reloads itself."""
@@ -130,7 +112,7 @@ class Application:
             page.template, page.title, here, live=live, data=page.data, given=given, **addresses, **page.context
         )
 
-    def _endpoint(self, request: Request, endpoint: str, values: Mapping[str, Any], wants_json: bool) -> Response:
+    def _endpoint(self, request: Request, endpoint: Any, values: Mapping[str, Any], wants_json: bool) -> Response:
         given = request.args.to_dict()
         if endpoint in ("static", "icon"):
             return static(values.get("name", "tally.svg"))
@@ -140,7 +122,7 @@ class Application:
             return self._do(request, values["command"])
         if endpoint == "tag":
             digest = pages.by_tag(self.desk, values["environment"], values["name"], given.get("tag", ""))
-            return redirect(Pages(self.links).image(values["environment"], values["name"], digest) or "/", 303)
+            return redirect(self.links.image(values["environment"], values["name"], digest) or "/", 303)
         self.pulse.look()  # before the page is read, so that what is recorded from now on updates it
         page = self.page(endpoint, values, given, request.form.get("policy", ""))
         if wants_json:

@@ -1,8 +1,8 @@
 """Addresses of the pages, in the server and in an export."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
 Arguments = Mapping[str, str | int | None]
@@ -13,64 +13,52 @@ def path(*parts: str) -> str:
     return "/".join(quote(part, safe="/@:-._~[]") for part in parts)
 
 
-class Links(Protocol):
-    """Where each page is; None: there is no such page here."""
+class Links(ABC):
+    """The address of each page, by its name and parts; None: there is no such page here. `live`: whether a server
+    answers."""
 
-    @property
-    def live(self) -> bool:
-        """Whether a server answers."""
+    live: bool
 
-    def page(self, where: str, **arguments: str | int | None) -> str | None: ...
+    @abstractmethod
+    def page(self, where: str, **arguments: str | int | None) -> str | None:
+        """The address of the page at this path."""
 
-    def static(self, name: str) -> str: ...
+    @abstractmethod
+    def static(self, name: str) -> str:
+        """The address of a file of the page."""
 
+    @abstractmethod
     def twin(self, here: str, given: Arguments) -> str | None:
         """The JSON twin of the page at `here`."""
 
-
-class Pages:
-    """The address of each page, by its name and parts; None: there is no such page here."""
-
-    def __init__(self, links: Links) -> None:
-        self._links = links
-
-    @property
-    def live(self) -> bool:
-        """Whether a server answers."""
-        return self._links.live
-
-    def static(self, name: str) -> str:
-        """The address of a file of the page."""
-        return self._links.static(name)
-
     def board(self, **arguments: str | int | None) -> str | None:
-        return self._links.page("", **arguments)
+        return self.page("", **arguments)
 
     def repository(self, environment: str | None, name: str, **arguments: str | int | None) -> str | None:
-        return self._links.page(path("repository", environment, name), **arguments) if environment else None
+        return self.page(path("repository", environment, name), **arguments) if environment else None
 
     def image(self, environment: str | None, name: str, digest: str, **arguments: str | int | None) -> str | None:
-        return self._links.page(path("image", environment, name, digest), **arguments) if environment else None
+        return self.page(path("image", environment, name, digest), **arguments) if environment else None
 
     def why(
         self, environment: str | None, name: str, digest: str, to: str, **arguments: str | int | None
     ) -> str | None:
-        return self._links.page(path("why", environment, name, digest, to), **arguments) if environment else None
+        return self.page(path("why", environment, name, digest, to), **arguments) if environment else None
 
     def find(self, **arguments: str | int | None) -> str | None:
-        return self._links.page("find", **arguments)
+        return self.page("find", **arguments)
 
     def compare(self, **arguments: str | int | None) -> str | None:
-        return self._links.page("compare", **arguments)
+        return self.page("compare", **arguments)
 
     def retention(self, environment: str | None = None, name: str = "", **arguments: str | int | None) -> str | None:
-        return self._links.page(path("retention", environment, name) if environment else "retention", **arguments)
+        return self.page(path("retention", environment, name) if environment else "retention", **arguments)
 
     def health(self, part: str = "", **arguments: str | int | None) -> str | None:
-        return self._links.page(f"health/{part}" if part else "health", **arguments)
+        return self.page(f"health/{part}" if part else "health", **arguments)
 
     def do(self, command: str, **arguments: str | int | None) -> str | None:
-        return self._links.page(path("do", command), **arguments)
+        return self.page(path("do", command), **arguments)
 
 
 def query(arguments: Arguments) -> str:
@@ -79,11 +67,10 @@ def query(arguments: Arguments) -> str:
     return f"?{urlencode(given)}" if given else ""
 
 
-@dataclass(frozen=True, slots=True)
-class ServerLinks:
+class ServerLinks(Links):
     """Paths of the server."""
 
-    live: bool = True
+    live = True
 
     def page(self, where: str, **arguments: str | int | None) -> str | None:
         if where.endswith(".json"):
@@ -97,13 +84,13 @@ class ServerLinks:
         return f"{'/board' if here == '/' else here}.json{query(given)}"
 
 
-@dataclass(frozen=True, slots=True)
-class FileLinks:
+@dataclass(frozen=True)
+class FileLinks(Links):
     """Paths of an export, relative to the page at `here`; only what is exported has one."""
 
     here: str
-    exported: Mapping[str, str] = field(default_factory=dict)
-    live: bool = False
+    exported: Mapping[str, str]
+    live = False
 
     def page(self, where: str, **arguments: str | int | None) -> str | None:
         target = self.exported.get(f"{where}{query(arguments)}")

@@ -13,7 +13,7 @@ from tallyman_cli.shared import addresses, naming
 from tallyman_cli.shared.addresses import Named
 from tallyman_cli.ui import charts
 from tallyman_cli.ui.desk import Desk
-from tallyman_cli.ui.links import Pages
+from tallyman_cli.ui.links import Links
 from tallyman_cli.views import board as board_view
 from tallyman_cli.views import diff as diff_view
 from tallyman_cli.views import find as find_view
@@ -39,7 +39,7 @@ class Page:
     live: bool = False
 
 
-def board(desk: Desk, to: Pages, given: Arguments) -> Page:
+def board(desk: Desk, to: Links, given: Arguments) -> Page:
     """Environments as columns, repositories as rows."""
     data = board_view.board(
         desk.stack, given.get("q"), number(given, "page", 1), attention=given.get("show") == "attention"
@@ -48,7 +48,7 @@ def board(desk: Desk, to: Pages, given: Arguments) -> Page:
     return Page("board.html", "Board", data, {"targets": targets}, live=True)
 
 
-def repository(desk: Desk, to: Pages, given: Arguments, environment: str, name: str) -> Page:
+def repository(desk: Desk, to: Links, given: Arguments, environment: str, name: str) -> Page:
     """Images and the tags over time; as of a moment with `at` (or `t`, in seconds since 1970)."""
     at, before = moment(given), repository_view.Cursor.parse(given["before"]) if given.get("before") else None
     data = repository_view.repository(desk.stack, _place(desk, environment, name), at, before)
@@ -66,7 +66,7 @@ def repository(desk: Desk, to: Pages, given: Arguments, environment: str, name: 
     return Page("repository.html", f"{environment}/{name}", data, context, live=at is None and before is None)
 
 
-def image(desk: Desk, to: Pages, given: Arguments, environment: str, name: str, digest: str) -> Page:
+def image(desk: Desk, to: Links, given: Arguments, environment: str, name: str, digest: str) -> Page:
     """Everything about one image."""
     named = _place(desk, environment, name)
     found = Digest.parse(digest)
@@ -85,7 +85,7 @@ def image(desk: Desk, to: Pages, given: Arguments, environment: str, name: str, 
     return Page("image.html", f"{name}@{digest[:19]}", data, context, live=True)
 
 
-def image_uses(desk: Desk, to: Pages, given: Arguments, environment: str, name: str, digest: str) -> Page:
+def image_uses(desk: Desk, to: Links, given: Arguments, environment: str, name: str, digest: str) -> Page:
     """What runs the image: a part of its page that is loaded afterwards, because it reads every source of usage."""
     found = _uses(desk, _place(desk, environment, name), Digest.parse(digest))
     return Page("uses.html", "What runs it", found, {"uses": found})
@@ -97,7 +97,7 @@ def by_tag(desk: Desk, environment: str, name: str, tag: str) -> Digest:
 
 
 def why(  # noqa: PLR0913 - the parts of the page's address, by name
-    desk: Desk, to: Pages, given: Arguments, environment: str, name: str, digest: str, target: str, policy: str = ""
+    desk: Desk, to: Links, given: Arguments, environment: str, name: str, digest: str, target: str, policy: str = ""
 ) -> Page:
     """The gates of a promotion: now, at a moment, or by another policy (`policy`: its text)."""
     stack, wrong = desk.stack, None
@@ -132,14 +132,14 @@ def why(  # noqa: PLR0913 - the parts of the page's address, by name
     return Page("why.html", f"Why {name} → {target}", data, context, live=at is None and not policy)
 
 
-def find(desk: Desk, to: Pages, given: Arguments) -> Page:
+def find(desk: Desk, to: Links, given: Arguments) -> Page:
     """The images that a CVE, package, commit, digest, tag or person concerns."""
     query = given.get("q", "").strip()
     data = find_view.find(desk.stack, query, desk.readings()) if query else {"query": "", "images": [], "unread": []}
     return Page("find.html", f"Find {query}" if query else "Find", data)
 
 
-def compare(desk: Desk, to: Pages, given: Arguments) -> Page:
+def compare(desk: Desk, to: Links, given: Arguments) -> Page:
     """Two images compared; without both of them a form."""
     first, second = given.get("a", "").strip(), given.get("b", "").strip()
     data: dict[str, Any] = {}
@@ -148,12 +148,12 @@ def compare(desk: Desk, to: Pages, given: Arguments) -> Page:
     return Page("compare.html", "Compare", data, {"a": first, "b": second})
 
 
-def retention(desk: Desk, to: Pages, given: Arguments) -> Page:
+def retention(desk: Desk, to: Links, given: Arguments) -> Page:
     """Every repository with its rules and its last run."""
     return Page("retention.html", "Retention", {"repositories": retention_view.overview(desk.stack)})
 
 
-def retention_plan(desk: Desk, to: Pages, given: Arguments, environment: str, name: str, policy: str = "") -> Page:
+def retention_plan(desk: Desk, to: Links, given: Arguments, environment: str, name: str, policy: str = "") -> Page:
     """The plan of one repository, with that of another policy (`policy`: its text), and a replay of the past since a
     day."""
     named = _place(desk, environment, name)

@@ -9,9 +9,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from tallyman.domain.gates.scan import SEVERITIES
 from tallyman_cli.shared import output
 from tallyman_cli.ui import text
-from tallyman_cli.ui.links import Links, Pages
+from tallyman_cli.ui.links import Links
 from tallyman_cli.views import ignored
 
 HERE = Path(__file__).parent
@@ -46,21 +47,11 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {
-        "size": text.size,
-        "short": text.short,
-        "usd": text.usd,
-        "person": text.person,
-        "words": text.words,
-        "counted": output.counted,
-        "clock": text.clock,
-        "delta": text.delta,
-        "verdict": verdict,
-        "named": text.named,
-        "ignored": ignored.words,
-        "pretty": lambda data: json.dumps(data, indent=2, ensure_ascii=False),
-    }
-    made.globals["severities"] = ("critical", "high", "medium", "low", "informational", "undefined")
+    shown = (text.size, text.short, text.usd, text.person, text.words, text.clock, text.delta, text.named)
+    made.filters |= {each.__name__: each for each in (*shown, output.counted, verdict)}
+    made.filters["ignored"] = ignored.words
+    made.filters["pretty"] = lambda data: json.dumps(data, indent=2, ensure_ascii=False)
+    made.globals["severities"] = SEVERITIES
     return made
 
 
@@ -84,7 +75,7 @@ def page(template: str, links: Links, now: datetime, **context: Any) -> str:
         environment()
         .get_template(template)
         .render(
-            to=Pages(links),
+            to=links,
             now=now,
             ago=lambda moment: text.ago(moment, now),
             when=lambda moment: when(moment, now),

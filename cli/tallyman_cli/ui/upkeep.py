@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from tallyman.errors import BadInput
 from tallyman_cli.ui.desk import Desk
+from tallyman_cli.ui.links import Links
 from tallyman_cli.ui.pages import Page, number
 from tallyman_cli.views import cost as cost_view
 from tallyman_cli.views import health as health_view
@@ -14,33 +15,33 @@ MONTHS = 6
 MOST_MONTHS = 36
 
 
-def health(desk: Desk, given: Arguments) -> Page:
+def health(desk: Desk, to: Links, given: Arguments) -> Page:
     """The health of the stack."""
     return Page("health.html", "Health", health_view.health(desk.stack, desk.name, desk.prices), live=True)
 
 
-def letters(desk: Desk, given: Arguments) -> Page:
+def letters(desk: Desk, to: Links, given: Arguments) -> Page:
     """Every dead letter with its body. It does not update itself: reading hides letters from others for a moment."""
     if desk.shared:
         return _by_hand("Dead letters", "tallyman letters list")
     return Page("letters.html", "Dead letters", upkeep.letters(desk.stack))
 
 
-def audit(desk: Desk, given: Arguments) -> Page:
+def audit(desk: Desk, to: Links, given: Arguments) -> Page:
     """The findings of an audit."""
     if desk.shared:
         return _by_hand("Audit", "tallyman audit")
     return Page("audit.html", "Audit", upkeep.audit(desk.stack, desk.name))
 
 
-def checks(desk: Desk, given: Arguments) -> Page:
+def checks(desk: Desk, to: Links, given: Arguments) -> Page:
     """The checks of the doctor that only read."""
     if desk.shared:
         return _by_hand("Checks", "tallyman doctor")
     return Page("checks.html", "Checks", upkeep.checks(desk.stack, desk.name))
 
 
-def cost(desk: Desk, given: Arguments) -> Page:
+def cost(desk: Desk, to: Links, given: Arguments) -> Page:
     """What storage cost at the end of each of the last months."""
     months = number(given, "months", MONTHS)
     if not 1 <= months <= MOST_MONTHS:
