@@ -16,7 +16,6 @@ from tallyman.state import noncompliant as noncompliant_items
 from tallyman.state import tags as tag_items
 from tallyman.state.freezes import FREEZES
 from tallyman.state.noncompliant import NONCOMPLIANT
-from tallyman.state.releases import RELEASES
 from tallyman.state.tags import TAGS
 from tallyman_cli.promotion import pending
 from tallyman_cli.shared.context import Stack
@@ -46,12 +45,12 @@ class Situation:
         """Reads it: five Queries."""
         releases, rollouts = {}, {}
         for release, rollout in roll_outs_of(stack.policy, stack.state, environment):
-            releases[release.sk], rollouts[release.sk] = RELEASES.dump(release.value), rollout
+            releases[release.sk], rollouts[release.sk] = release.value.dump(), rollout
         waiting: dict[str, list[Mapping[str, Any]]] = {}
         for row in sorted(pending.rows(stack, [environment]), key=lambda row: (row["since"], row["digest"])):
             waiting.setdefault(row["repository"], []).append(row)
         freezes = FREEZES.list(stack.state, freeze_items.partition(environment))
-        frozen = {freeze_items.parse_key((e.pk, e.sk))[1]: FREEZES.dump(e.value) for e in freezes if e.value.frozen}
+        frozen = {freeze_items.parse_key((e.pk, e.sk))[1]: e.value.dump() for e in freezes if e.value.frozen}
         noncompliant = {
             (entry.value.name, str(entry.value.digest)): entry.value.gates
             for entry in NONCOMPLIANT.list(stack.state, noncompliant_items.partition(environment))

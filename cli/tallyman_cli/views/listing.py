@@ -53,7 +53,7 @@ def repositories(stack: Stack, environment: str) -> list[dict[str, Any]]:
     swept = places.sweeps(stack)
     names = places.by_name(stack.policy, swept)
     released = RELEASES.list(stack.state, release_items.partition(environment))
-    releases = {entry.sk: RELEASES.dump(entry.value) for entry in released}
+    releases = {entry.sk: entry.value.dump() for entry in released}
     waiting: dict[str, int] = {}
     for entry in PENDING.list(stack.state, pending_items.partition(environment)):
         waiting[entry.value.name] = waiting.get(entry.value.name, 0) + 1

@@ -20,7 +20,7 @@ def sweeps(stack: Stack) -> dict[Repository, Mapping[str, Any]]:
     """What the last sweep of each repository found, by repository; an empty mapping where only a push is known. Two
     Queries (about 200 bytes a repository)."""
     swept = SWEEPS.list(stack.state, sweep_items.PARTITION)
-    found: dict[Repository, Mapping[str, Any]] = {Repository.parse(e.sk): SWEEPS.dump(e.value) for e in swept}
+    found: dict[Repository, Mapping[str, Any]] = {Repository.parse(e.sk): e.value.dump() for e in swept}
     for place in active_items.repositories(stack.state):
         found.setdefault(place, {})
     return found

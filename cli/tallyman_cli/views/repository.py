@@ -80,11 +80,11 @@ def repository(
     tags = _tags(stack, place, read, facts, at, whole=before is None)
     children = _children(stack, read, facts, known, whole=before is None)
     running = _running(stack, name, at)
-    marks = {} if at else {e.sk: MARKS.dump(e.value) for e in MARKS.list(stack.state, mark_items.partition(place))}
+    marks = {} if at else {e.sk: e.value.dump() for e in MARKS.list(stack.state, mark_items.partition(place))}
     older = len(listed) > first + size or read.oldest is not None
     end = Cursor(read.images[page[-1]][0].at, page[-1]) if page else None
     sweep = SWEEPS.get(stack.state, sweep_items.key(place))
-    held = SWEEPS.dump(sweep) if sweep else {}
+    held = sweep.dump() if sweep else {}
     grace = stack.policy.repository(name).retention.grace
     return {
         "repository": name,
