@@ -164,7 +164,7 @@ def local_ecr(count: int) -> Iterator[Counting]:
             counting = Counting(listener.port)
             counting.get().create_repository(repositoryName=PLACE.name)  # type: ignore[attr-defined]
             counting.made.clear()
-            row = ecr.repositories(place)[0]
+            row = ecr.store.repositories(place)[0]
             blob = str(ecr.store.add_blob(row, b"{}"))
             ecr.put_images(place, PLACE.name, manifests(count, blob))
             yield counting

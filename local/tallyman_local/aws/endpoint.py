@@ -17,7 +17,7 @@ from tallyman.domain.names import EcrRegistry
 from tallyman_local.aws import lambda_calls, lambda_images
 from tallyman_local.aws.permissions import Permissions, needed
 from tallyman_local.aws.trail import BadLookup, Trail
-from tallyman_local.ecr.identity import Identity
+from tallyman_local.ecr.identity import Api, Identity
 from tallyman_local.ecr.policies import allows, statements
 from tallyman_local.events.bus import Bus
 from tallyman_local.moto import calls as moto_calls
@@ -55,10 +55,9 @@ EMPTY: dict[tuple[str, str], dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One API request: caller, service, region and operation. `operation` is empty where only the path names it."""
+    """One API request. `operation` is empty where only the path names it."""
 
     identity: Identity
-    access_key: str
     region: str
     service: str
     operation: str
@@ -78,15 +77,14 @@ class Call:
 class Endpoint:
     """The WSGI application behind AWS_ENDPOINT_URL.
 
-    `ecr`: `(operation, payload, registry of the caller, identity) → (status, headers, body)`. `invoke`: runs a function
-    and returns its answer; None: there is no such function. `control`: answers paths below `/_tallyman/`. `now`: the
-    time in RFC 3339.
+    `invoke`: runs a function and returns its answer; None: there is no such function. `control`: answers paths below
+    `/_tallyman/`. `now`: the time in RFC 3339.
     """
 
     def __init__(  # noqa: PLR0913 - the services behind the endpoint, all named
         self,
         *,
-        ecr: Callable[[str, bytes, EcrRegistry, Identity], tuple[int, dict[str, str], bytes]],
+        ecr: Api,
         bus: Bus,
         trail: Trail,
         invoke: Callable[[str, str, bytes, str], Answer | None],
@@ -130,7 +128,7 @@ class Endpoint:
             code = "InvalidClientTokenId" if service in ("sts", "iam", "sqs") else "UnrecognizedClientException"
             text = "The security token included in the request is invalid."
             return answers.error(service, code, text, status=403, target=bool(target))
-        call = Call(identity, access_key, region, service, operation, body, environ)
+        call = Call(identity, region, service, operation, body, environ)
         needs = needed(service, operation, body, environ, identity.account, region)
         if lacking := self._permissions.missing(identity, needs):
             return _denied(call, *lacking[:2])

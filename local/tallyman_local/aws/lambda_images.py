@@ -7,14 +7,13 @@ role. Where Lambda has none, it adds one to the repository's policy, if the call
 
 import json
 import re
-from collections.abc import Callable
 from typing import Any
 
 from moto.awslambda.models import lambda_backends
 
 from tallyman.domain.names import EcrRegistry
 from tallyman_local.aws.permissions import Permissions
-from tallyman_local.ecr.identity import Identity
+from tallyman_local.ecr.identity import Api, Identity
 from tallyman_local.ecr.policies import allows, statements
 from tallyman_local.moto import calls as moto_calls
 
@@ -23,10 +22,8 @@ PULL = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 NAMING = ("lambda:CreateFunction", "lambda:UpdateFunctionCode")
 _IMAGE = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com/([^@:]+)[@:].+")
 
-Ecr = Callable[[str, bytes, EcrRegistry, Identity], tuple[int, dict[str, str], bytes]]
 
-
-def may_take(ecr: Ecr, permissions: Permissions, identity: Identity, region: str, function: str, body: bytes) -> bool:
+def may_take(ecr: Api, permissions: Permissions, identity: Identity, region: str, function: str, body: bytes) -> bool:
     """Whether Lambda accepts the image for the function (an ARN) from this caller. True for images outside this cloud,
     which moto checks."""
     request = json.loads(body or b"{}")
@@ -41,11 +38,12 @@ def may_take(ecr: Ecr, permissions: Permissions, identity: Identity, region: str
         status, _, answer = ecr(operation, json.dumps(asked).encode(), registry, who)
         return json.loads(answer) if status == 200 else None
 
-    if call("ListImages", _owner(registry)) is None:
+    owner = Identity.root(registry.account)
+    if call("ListImages", owner) is None:
         return True
     if not all(permissions.allow(identity, action, arn) for action in PULL):
         return False
-    found = statements((call("GetRepositoryPolicy", _owner(registry)) or {}).get("policyText"))
+    found = statements((call("GetRepositoryPolicy", owner) or {}).get("policyText"))
     context = {"aws:SourceArn": function, "aws:SourceAccount": identity.account}
     lambdas = {"service": "lambda.amazonaws.com", "context": context}
     if all(allows(found, action=action, resource=arn, **lambdas) for action in PULL):  # type: ignore[arg-type]
@@ -65,10 +63,6 @@ def may_take(ecr: Ecr, permissions: Permissions, identity: Identity, region: str
     }
     text = json.dumps({"Version": "2012-10-17", "Statement": [*found, added]})
     return call("SetRepositoryPolicy", identity, policyText=text) is not None
-
-
-def _owner(registry: EcrRegistry) -> Identity:
-    return Identity(registry.account, f"arn:aws:iam::{registry.account}:root", registry.account)
 
 
 def _role(function: str, account: str, region: str) -> str | None:

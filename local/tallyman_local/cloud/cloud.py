@@ -163,7 +163,7 @@ class Cloud:
     def _claim_process(self, parts: ExitStack) -> None:
         def release() -> None:
             moto_calls.reset()
-            rollouts.reset()
+            rollouts.FAILING.clear()
             Cloud._running = None
 
         Cloud._running = self

@@ -1,15 +1,13 @@
 """An IMAGE as a person writes it, found in the local registries."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from tallyman.domain.images.manifest import INDEX_TYPES, Manifest
 from tallyman.domain.names import Digest, EcrRegistry, ImageName, Repository
 from tallyman_local.cloud.environments import Place
-from tallyman_local.ecr.identity import Identity
+from tallyman_local.ecr.identity import Api, Identity
 from tallyman_local.ecr.store.tables import Store
-
-Api = Callable[[str, bytes, EcrRegistry, Identity], tuple[int, dict[str, str], bytes]]
 
 
 class NoSuchImage(LookupError):
@@ -30,8 +28,7 @@ def locate(text: str, places: Sequence[Place], api: Api) -> tuple[EcrRegistry, s
         "imageIds": [identifier],
         "filter": {"imageStatus": "ANY"},
     })  # fmt: skip
-    owner = Identity(registry.account, f"arn:aws:iam::{registry.account}:root", registry.account)
-    status, _, body = api("DescribeImages", payload.encode(), registry, owner)
+    status, _, body = api("DescribeImages", payload.encode(), registry, Identity.root(registry.account))
     answer = json.loads(body)
     if status != 200:
         raise NoSuchImage(answer.get("message") or answer.get("Message") or body.decode())

@@ -13,11 +13,9 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from tallyman.domain.images.manifest import Manifest
+from tallyman.domain.images.manifest import OCI_INDEX, OCI_MANIFEST, Manifest
 from tallyman.domain.names import Digest
 
-IMAGE = "application/vnd.oci.image.manifest.v1+json"
-INDEX = "application/vnd.oci.image.index.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 _CREATED = "2026-11-16T01:54:34Z"
@@ -93,16 +91,16 @@ def widget_server(
         blobs |= {Digest.of(raw): raw for raw in (config, *layers)}
         document = {
             "schemaVersion": 2,
-            "mediaType": IMAGE,
+            "mediaType": OCI_MANIFEST,
             "config": _descriptor(config, _CONFIG),
             "layers": [_descriptor(raw, _LAYER) for raw in layers],
         }
-        manifests.append(Manifest(_json(document), IMAGE))
+        manifests.append(Manifest(_json(document), OCI_MANIFEST))
     children = [
-        {**_descriptor(m.raw, IMAGE), "platform": {"os": "linux", "architecture": a}}
+        {**_descriptor(m.raw, OCI_MANIFEST), "platform": {"os": "linux", "architecture": a}}
         for m, a in zip(manifests, architectures, strict=True)
     ]
-    index = Manifest(_json({"schemaVersion": 2, "mediaType": INDEX, "manifests": children}), INDEX)
+    index = Manifest(_json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": children}), OCI_INDEX)
     return Sample((*manifests, index), blobs)
 
 

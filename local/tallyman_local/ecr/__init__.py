@@ -5,7 +5,7 @@ Where no source says what ECR does, we chose (to be confirmed on a real account)
 - every manifest of a push is one PUSH event, children by digest with an empty tag; an unchanged push sends none;
 - a manifest with a subject sends "ECR Referrer Action" only, not "ECR Image Action" too;
 - a removal is one DELETE event per tag, and one with an empty tag for an image that is gone;
-- an expired token gets 403 (`Options(expired_status=401)` for 401);
+- an expired token gets 403, not 401;
 - missing layers and children are `MANIFEST_BLOB_UNKNOWN` with status 400;
 - removing the last tag of an image that an index names fails like removing the image;
 - refused management calls leave CloudTrail records with `errorCode`;

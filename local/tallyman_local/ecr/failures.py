@@ -8,19 +8,17 @@ import errno
 import json
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from tallyman.domain.names import EcrRegistry
-from tallyman_local.ecr.identity import Identity
+from tallyman_local.ecr.identity import Api, Identity
 from tallyman_local.server.http import Environ, StartResponse, WsgiApp
 
 PATIENCE = 120.0
 """Seconds for which a hanging registry keeps a connection open: longer than our clients wait."""
-
-Api = Callable[[str, bytes, EcrRegistry, Identity], tuple[int, dict[str, str], bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +75,25 @@ class Failures:
 
     def set(self, registry: EcrRegistry, failure: Failure) -> None:
         """Lets the registry fail from now on. Connections that hang from an earlier failure are closed."""
-        self._replace({**self._failing, registry: failure}, registry)
+        with self._lock:
+            old = self._failing.get(registry)
+            self._failing[registry] = failure
+        if old is not None:
+            old.over.set()
 
     def end(self, registry: EcrRegistry | None = None) -> list[EcrRegistry]:
         """Ends the failure of the registry (None: of all). Returns those that failed. Hanging connections are
         closed."""
         with self._lock:
-            ended = [r for r in self._failing if registry in (None, r)]
-        for each in ended:
-            self._replace({r: f for r, f in self._failing.items() if r != each}, each)
-        return ended
+            ended = {r: self._failing.pop(r) for r in list(self._failing) if registry in (None, r)}
+        for failure in ended.values():
+            failure.over.set()
+        return list(ended)
 
     def now(self) -> dict[str, str]:
         """The registries that fail, and how, in words."""
-        return {str(registry): failure.word for registry, failure in self._failing.items()}
+        with self._lock:
+            return {str(registry): failure.word for registry, failure in self._failing.items()}
 
     def v2(self, registry: EcrRegistry, app: WsgiApp) -> WsgiApp:
         """The registry's application, with its failures."""
@@ -137,13 +140,6 @@ class Failures:
             return failure.status or 400, {"Content-Type": "application/x-amz-json-1.1"}, body
 
         return failing
-
-    def _replace(self, failing: dict[EcrRegistry, Failure], registry: EcrRegistry) -> None:
-        with self._lock:
-            old = self._failing.get(registry)
-            self._failing = failing
-        if old is not None:
-            old.over.set()
 
     @staticmethod
     def _hang(failure: Failure) -> None:

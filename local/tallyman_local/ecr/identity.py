@@ -1,7 +1,10 @@
 """The caller of an API."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from tallyman.domain.names import EcrRegistry
 
 
 @dataclass(frozen=True)
@@ -11,6 +14,11 @@ class Identity:
     account: str
     arn: str
     principal_id: str
+
+    @classmethod
+    def root(cls, account: str) -> "Identity":
+        """The account itself."""
+        return cls(account, f"arn:aws:iam::{account}:root", account)
 
     @property
     def principal_arn(self) -> str:
@@ -35,3 +43,7 @@ class Identity:
         if kind == "root":
             return {"type": "Root", **identity}
         return {"type": "IAMUser", **identity, "userName": name.rpartition("/")[2]}
+
+
+Api = Callable[[str, bytes, EcrRegistry, Identity], tuple[int, dict[str, str], bytes]]
+"""A call of ECR's JSON API: operation, payload, registry of the caller, caller → status, headers, body."""

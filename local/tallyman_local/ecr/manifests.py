@@ -4,12 +4,12 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from tallyman.domain.images.manifest import DOCKER_LIST, DOCKER_MANIFEST, MAX_MANIFEST_BYTES, OCI_INDEX, OCI_MANIFEST
 from tallyman.domain.names import Digest
 from tallyman_local.ecr.errors import EcrError, invalid, unsupported_manifest
 
-MAXIMUM = 4 * 1024 * 1024
-INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
-IMAGES = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
+INDEXES = (OCI_INDEX, DOCKER_LIST)
+IMAGES = (OCI_MANIFEST, DOCKER_MANIFEST)
 #: Media types of configurations of container images; an image with another one is an artifact (a chart, an SBOM).
 IMAGE_CONFIGS = ("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
 _FOREIGN = ("application/vnd.docker.image.rootfs.foreign.", "application/vnd.oci.image.layer.nondistributable.")
@@ -70,8 +70,8 @@ def parse(raw: bytes, media_type: str | None) -> ParsedManifest:  # noqa: C901 -
 
     Raises InvalidParameterException, also for schema 1, for unknown kinds and where there is no media type.
     """
-    if len(raw) > MAXIMUM:
-        raise _bad(f"must have length less than or equal to {MAXIMUM}")
+    if len(raw) > MAX_MANIFEST_BYTES:
+        raise _bad(f"must have length less than or equal to {MAX_MANIFEST_BYTES}")
     try:
         body = json.loads(raw.decode())  # UTF-8 only: json.loads would accept UTF-16 too
     except (ValueError, RecursionError) as error:

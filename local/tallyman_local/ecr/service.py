@@ -15,13 +15,14 @@ from tallyman_local.ecr import errors
 from tallyman_local.ecr.api import entry as api
 from tallyman_local.ecr.api.calls import Allow, Parts
 from tallyman_local.ecr.identity import Identity
+from tallyman_local.ecr.rules.backfills import Backfills
 from tallyman_local.ecr.rules.events import Emit, Events, Trail
 from tallyman_local.ecr.rules.images import Images
 from tallyman_local.ecr.rules.quotas import Quotas
-from tallyman_local.ecr.rules.replication import Backfills, Replication
+from tallyman_local.ecr.rules.replication import Replication
 from tallyman_local.ecr.rules.scanner import Scanner
 from tallyman_local.ecr.rules.signing import Signing
-from tallyman_local.ecr.store.rows import ImageRow, RepositoryRow
+from tallyman_local.ecr.store.rows import ImageRow
 from tallyman_local.ecr.store.settings import Settings
 from tallyman_local.ecr.store.tables import Store
 from tallyman_local.ecr.store.tokens import Tokens
@@ -51,15 +52,11 @@ class Callbacks:
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """`quotas`: calls per second by operation, and counts for `ImagesPerRepository` and `RepositoriesPerRegistry`.
-
-    `blob_mounting`: the default of the account setting BLOB_MOUNTING; off, as in ECR. `expired_status`: the status of
-    `/v2/` for an expired token; no source says whether ECR's is 401 or 403.
+    `scanner`: `clean` completes each scan at once, without findings.
     """
 
     scanner: Literal["manual", "clean"] = "manual"
-    blob_mounting: bool = False
     quotas: Mapping[str, float] = field(default_factory=dict)
-    expired_status: int = 403
 
 
 class LocalEcr:
@@ -76,7 +73,7 @@ class LocalEcr:
         self.store = Store(data_dir)
         events = Events(clock, callbacks.emit, callbacks.trail)
         self.scanner = Scanner(self.store, events, clock, options.scanner)
-        settings = Settings(self.store.db, blob_mounting=options.blob_mounting)
+        settings = Settings(self.store.db)
         images = Images(self.store, events, self.scanner, settings, limits, clock)
         replication = Replication(self.store, settings, events, images, limits, clock)
         self.backfills = Backfills(replication, self.store, settings, clock)
@@ -97,7 +94,7 @@ class LocalEcr:
             endpoint_of=callbacks.endpoint_of,
             allow=callbacks.allow,
         )
-        self._identify, self._expired_status = callbacks.identify, options.expired_status
+        self._identify = callbacks.identify
 
     def resume(self) -> None:
         """Finishes the replication that a killed process left in progress. Call it when events can be received."""
@@ -129,27 +126,15 @@ class LocalEcr:
 
     def v2(self, registry: EcrRegistry) -> WSGIApplication:
         """The registry's WSGI application: `/v2/`, and `/_layers/`, to which it redirects downloads."""
-        return RegistryApp(self._parts, registry, expired_status=self._expired_status)
+        return RegistryApp(self._parts, registry)
 
     # -- for the local cloud, the demo and tests
-
-    def registries(self) -> list[EcrRegistry]:
-        """Every registry that has a repository."""
-        return self.store.registries()
-
-    def repositories(self, registry: EcrRegistry) -> list[RepositoryRow]:
-        """The repositories of a registry, sorted by name, with their settings and documents."""
-        return self.store.repositories(registry)
 
     def resolve(self, registry: EcrRegistry, repository: str, reference: str) -> ImageRow:
         """The image of a tag or digest. Raises EcrError as the API does."""
         row = self.store.get(Repository(registry, repository))
         is_digest = ":" in reference
         return self._parts.images.find(row, reference if is_digest else None, None if is_digest else reference)
-
-    def children(self, registry: EcrRegistry, repository: str, digest: str) -> list[str]:
-        """The digests of an index's children."""
-        return self.store.children(self.store.get(Repository(registry, repository)).id, digest)
 
     def put_images(
         self, registry: EcrRegistry, repository: str, images: Iterable[tuple[bytes, str | None]]

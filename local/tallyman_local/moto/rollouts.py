@@ -25,11 +25,6 @@ def _failing(region: str, name: str) -> str | None:
     return FAILING.get(f"{region}:{name}") or FAILING.get(name)
 
 
-def reset() -> None:
-    """Ends all failures."""
-    FAILING.clear()
-
-
 def _update_service(self: EC2ContainerServiceBackend, service_properties: dict[str, Any]) -> Service:
     """moto's, with a new deployment where the task definition changes."""
     cluster = str(service_properties.get("cluster", "default")).rpartition("/")[2]

@@ -8,6 +8,7 @@ from botocore.exceptions import ClientError
 
 from support.images.builders import image, multi_arch
 from support.servers.ecr import DEV, NAME, Served
+from tallyman.domain.names import Repository
 from tallyman.domain.retention.lifecycle import LifecycleImage, evaluate, parse_lifecycle_policy
 
 
@@ -93,8 +94,9 @@ def test_a_preview_says_what_our_own_evaluator_says(served: Served, client: Any)
     text = document(VERSIONS, {"countNumber": 1}, {**OLD})
     rows = client.describe_images(repositoryName=NAME)["imageDetails"]
     listed: dict[str, list[str]] = {}
+    store = served.ecr.store
     for digest in [row["imageDigest"] for row in rows]:
-        for child in served.ecr.children(DEV, NAME, digest):
+        for child in store.children(store.get(Repository(DEV, NAME)).id, digest):
             listed.setdefault(child, []).append(digest)
     images = [
         LifecycleImage(

@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 
 from support.images.builders import image, multi_arch, signature
 from support.servers.ecr import DEV, NAME, PROD, Served, serve
+from tallyman.domain.names import Repository
 
 DENY = json.dumps(
     {
@@ -93,7 +94,8 @@ def test_the_registrys_scanning_rules_start_scans_on_push(served: Served, client
     assert [f["failureCode"] for f in answer["failures"]] == ["REPOSITORY_NOT_FOUND"]
     for name in expected:
         served.push(image("app"), "v1", name=name)
-    scanned = [name for name in expected if served.ecr.scanner.pending(DEV, name)]
+    rows = {name: served.ecr.store.get(Repository(DEV, name)) for name in expected}
+    scanned = [name for name, row in rows.items() if served.ecr.scanner.scan(row.id, image("app").digest)]
     assert scanned == [NAME, "team/own"]
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,14 @@ def replicate(
     if removals:
         rule["deleteReplication"] = {"enabled": True}
     served.client(source).put_replication_configuration(replicationConfiguration={"rules": [rule]})
+
+
+def wait_for_backfills(served: Served) -> None:
+    """Wait until no backfill is running."""
+    ends = time.monotonic() + 60
+    while served.ecr.backfills.busy():
+        assert time.monotonic() < ends
+        time.sleep(0.01)
 
 
 def let_in(served: Served, registry: EcrRegistry, actions: list[str], source: EcrRegistry = DEV) -> None:
@@ -151,7 +160,7 @@ def test_another_account_must_let_images_in(served: Served, actions: list[str], 
         assert statuses(served) == {str(PROD): ("COMPLETE", None)}
         return
     assert statuses(served) == {str(PROD): ("FAILED", "AccessDenied")}
-    assert served.ecr.repositories(PROD) == []
+    assert served.ecr.store.repositories(PROD) == []
     record = served.trail[-1] if served.trail[-1].get("errorCode") else served.trail[-2]
     assert (record["errorCode"], record["recipientAccountId"]) == ("AccessDenied", PROD.account)
 
@@ -169,7 +178,7 @@ def test_only_repositories_with_the_prefix_travel(served: Served) -> None:
     replicate(served, NEAR, prefix="team/")
     served.push(image("app"), "v1")
     served.push(image("app"), "v1", name="team/other")
-    assert [row.name.name for row in served.ecr.repositories(NEAR)] == ["team/other"]
+    assert [row.name.name for row in served.ecr.store.repositories(NEAR)] == ["team/other"]
     assert statuses(served) == {}
 
 
@@ -179,7 +188,7 @@ def test_there_are_no_chains(served: Served) -> None:
     replicate(served, NEAR)
     served.push(image("app"), "v1")
     assert len(tags(served, NEAR)) == 1
-    assert served.ecr.repositories(FAR) == []
+    assert served.ecr.store.repositories(FAR) == []
 
 
 @pytest.mark.parametrize("removals", [True, False])
@@ -232,7 +241,7 @@ def test_a_backfill_brings_what_was_there_before_the_configuration(served: Serve
         backfill(served)
     replicate(served, NEAR)
     started = backfill(served)
-    assert served.ecr.backfills.wait()
+    wait_for_backfills(served)
     assert tags(served, NEAR) == tags(served, DEV)
     asked = {"replicationBackfillId": started["replicationBackfillId"]}
     found = served.client().describe_replication_backfill_results(**asked)
@@ -250,7 +259,7 @@ def test_a_backfill_that_nobody_lets_in_has_failed(served: Served) -> None:
     served.push(image("app"), "v1")
     replicate(served, PROD)
     started = backfill(served, PROD)
-    assert served.ecr.backfills.wait()
+    wait_for_backfills(served)
     asked = {"replicationBackfillId": started["replicationBackfillId"]}
     found = served.client().describe_replication_backfill_results(**asked)
     assert (found["status"], found["progress"]["failureCodes"]) == ("FAILED", ["AccessDenied"])
@@ -280,7 +289,7 @@ def test_a_backfill_can_be_stopped_and_no_second_one_runs_beside_it(
     assert served.client().describe_replication_backfill_results(**asked)["results"] == []
     assert served.client().stop_replication_backfill(**asked)["status"] == "STOPPING"
     go_on.set()
-    assert served.ecr.backfills.wait()
+    wait_for_backfills(served)
     found = served.client().describe_replication_backfill_results(**asked)
     assert (found["status"], len(found["results"]), len(tags(served, NEAR))) == ("STOPPED", 1, 1)
     missing = {"replicationBackfillId": "00000000-0000-0000-0000-000000000000"}

@@ -80,7 +80,9 @@ def ecr(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ecr]:
         made.create()
         yield made
         return
-    with serve(tmp_path, (DEV.registry, PROD.registry), blob_mounting=True) as served:
+    with serve(tmp_path, (DEV.registry, PROD.registry)) as served:
+        for place in (DEV, PROD):
+            served.client(place.registry).put_account_setting(name="BLOB_MOUNTING", value="ENABLED")
         clients: Any = ServedClients(served)
         http = HttpClient()
         made = Ecr(

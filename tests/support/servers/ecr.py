@@ -61,10 +61,11 @@ class Served:
 
     def reset(self) -> None:
         """Reset: no repositories, no events, noon again."""
-        for registry in self.ecr.registries():
-            for row in self.ecr.repositories(registry):
-                self.ecr.store.delete(row)
-        self.ecr.store.db.run("DELETE FROM settings")
+        store = self.ecr.store
+        for found in store.db.rows("SELECT id FROM repositories"):
+            if row := store.by_id(found["id"]):
+                store.delete(row)
+        store.db.run("DELETE FROM settings")
         self.events.clear()
         self.trail.clear()
         self.denied.clear()

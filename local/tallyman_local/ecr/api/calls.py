@@ -15,10 +15,11 @@ from tallyman_local.ecr.errors import EcrError
 from tallyman_local.ecr.identity import Identity
 from tallyman_local.ecr.policies import allows, statements
 from tallyman_local.ecr.rules import creation
+from tallyman_local.ecr.rules.backfills import Backfills
 from tallyman_local.ecr.rules.events import Events
 from tallyman_local.ecr.rules.images import Images
 from tallyman_local.ecr.rules.quotas import Quotas
-from tallyman_local.ecr.rules.replication import Backfills, Replication
+from tallyman_local.ecr.rules.replication import Replication
 from tallyman_local.ecr.rules.scanner import Scanner
 from tallyman_local.ecr.rules.signing import Signing
 from tallyman_local.ecr.store.rows import ImageRow, RepositoryRow

@@ -56,8 +56,8 @@ def upload_layer_part(call: Call) -> Answer:
         if upload.parts and upload.last_part < SMALLEST_PART:
             upload.small_part = True  # only the last part may be smaller; ECR refuses it at completion
         upload.append(io.BytesIO(blob).read, len(blob))
-        received = upload.size - 1
-    return call.of_repository(uploadId=upload_id, lastByteReceived=max(received, 0))
+        last_received = max(upload.size - 1, 0)
+    return call.of_repository(uploadId=upload_id, lastByteReceived=last_received)
 
 
 @serves("CompleteLayerUpload")

@@ -46,7 +46,7 @@ def describe_repositories(call: Call) -> Answer:
 def delete_repository(call: Call) -> Answer:
     with call.store.db.transaction():
         row = call.repository()
-        if call.store.images(row.id) and not call.parameters.get("force"):
+        if call.store.count_images(row.id) and not call.parameters.get("force"):
             raise errors.repository_not_empty(row.name)
         call.store.delete(row)
     return {"repository": _shape(call, row)}

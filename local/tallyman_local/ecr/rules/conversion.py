@@ -7,9 +7,8 @@ accepts neither format (ECR makes schema 1 then; no source documents its signed 
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 
-from tallyman.domain.names import Digest
+from tallyman.domain.images.manifest import Manifest
 from tallyman_local.ecr.manifests import IMAGES
 from tallyman_local.ecr.store.rows import ImageRow
 
@@ -29,28 +28,19 @@ _NAMES = {_DOCKER: dict(_PAIRS), _OCI: {docker: oci for oci, docker in _PAIRS}}
 _DESCRIPTOR = ("mediaType", "size", "digest", "urls")
 
 
-@dataclass(frozen=True)
-class AnsweredManifest:
-    """A manifest in an answer: bytes, their digest and media type."""
-
-    raw: bytes
-    digest: Digest
-    media_type: str
-
-
 def acceptable(listed: Iterable[str]) -> frozenset[str]:
     """The media types in `Accept` headers or `acceptedMediaTypes`, without parameters, in lower case."""
     return frozenset(one.partition(";")[0].strip().lower() for text in listed for one in text.split(","))
 
 
-def for_client(raw: bytes, image: ImageRow, accepted: frozenset[str]) -> AnsweredManifest:
+def for_client(raw: bytes, image: ImageRow, accepted: frozenset[str]) -> Manifest:
     """The manifest for a client that accepts these media types: converted where it accepts only the other format."""
     wanted = {_OCI: _DOCKER, _DOCKER: _OCI}.get(image.media_type)
     if wanted in accepted and image.media_type not in accepted and not accepted & {"*/*", "application/*"}:
         converted = _converted(raw, wanted)
         if converted is not None:
-            return AnsweredManifest(converted, Digest.of(converted), wanted)
-    return AnsweredManifest(raw, image.digest, image.media_type)
+            return Manifest(converted, wanted)
+    return Manifest(raw, image.media_type)
 
 
 def _converted(raw: bytes, wanted: str) -> bytes | None:

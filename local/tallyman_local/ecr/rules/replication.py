@@ -9,7 +9,6 @@ the replication.
 
 import logging
 import threading
-import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
@@ -29,9 +28,8 @@ from tallyman_local.ecr.store.settings import Settings
 from tallyman_local.ecr.store.tables import Store
 
 _LOG = logging.getLogger("tallyman.local.ecr")
-#: `failureCode` where another account's registry policy does not allow it.
-DENIED = "AccessDenied"
-_FAILED = "ReplicationFailed"
+#: `failureCode` where another account's registry policy does not allow it, and of any other failure.
+DENIED, FAILED = "AccessDenied", "ReplicationFailed"
 Rule = dict[str, Any]
 
 
@@ -122,10 +120,10 @@ class Replication:
                 for tag in tags:
                     self._copy(row, image, tag, to)
         except EcrError as error:
-            failure = DENIED if error.code == "AccessDeniedException" else _FAILED
+            failure = DENIED if error.code == "AccessDeniedException" else FAILED
         except Exception:
             _LOG.exception("%s of %s was not replicated to %s", image.digest, row.name, to)
-            failure = _FAILED
+            failure = FAILED
         if self._store.by_id(row.id) is not None:  # else deleted since: there is nothing to report
             self._note(row, image.digest, to, "FAILED" if failure else "COMPLETE", failure)
         return failure
@@ -134,12 +132,13 @@ class Replication:
         if source.account == name.registry.account:
             return
         policy = self._settings.policy(name.registry)
-        root = f"arn:aws:iam::{source.account}:root"
-        if not allows(statements(policy), action=f"ecr:{action}", resource=name.arn, account=source.account, arn=root):
+        root = Identity.root(source.account)
+        if not allows(
+            statements(policy), action=f"ecr:{action}", resource=name.arn, account=root.account, arn=root.arn
+        ):
             asked = {"repositoryName": name.name, "registryId": name.registry.account}
-            text = f"User: {root} is not authorized to perform: ecr:{action} on resource: {name.arn}"
-            who = Identity(source.account, root, source.account)
-            self._events.call(action, name.registry, who, asked, None, ("AccessDenied", text))
+            text = f"User: {root.arn} is not authorized to perform: ecr:{action} on resource: {name.arn}"
+            self._events.call(action, name.registry, root, asked, None, ("AccessDenied", text))
             raise EcrError("AccessDeniedException", text)
 
     def _destination(self, source: EcrRegistry, name: Repository) -> RepositoryRow:
@@ -179,124 +178,3 @@ class Replication:
             self._events.replicated(there.name, arrived, tag, row.name.registry)
             if existing is None:
                 self._images.scan_on_push(there, arrived)
-
-
-class Backfills:
-    """Replication of the images that are in a registry already (StartReplicationBackfill); one thread per backfill."""
-
-    def __init__(self, replication: Replication, store: Store, settings: Settings, clock: Callable[[], datetime]):
-        self._replication, self._store, self._settings, self._clock = replication, store, settings, clock
-        self._running: dict[str, threading.Event] = {}
-        self._threads: list[threading.Thread] = []
-        self._changed = threading.Condition()
-
-    def get(self, registry: EcrRegistry, backfill_id: str) -> dict[str, Any]:
-        """The document of a backfill. Raises ReplicationBackfillNotFoundException."""
-        found = self._settings.get(registry, "backfill", backfill_id)
-        if found is None:
-            text = f"The replication backfill with id '{backfill_id}' does not exist"
-            raise EcrError("ReplicationBackfillNotFoundException", text)
-        value: dict[str, Any] = dict(found.value)
-        if value["status"] in ("IN_PROGRESS", "STOPPING") and backfill_id not in self._running:
-            value["status"] = "STOPPED"  # the process that ran it was killed
-        return value
-
-    def all(self, registry: EcrRegistry) -> list[dict[str, Any]]:
-        """The documents of a registry's backfills, in the order of their ids."""
-        return [self.get(registry, found.name) for found in self._settings.all(registry, "backfill")]
-
-    def start(self, registry: EcrRegistry, to: EcrRegistry) -> dict[str, Any]:
-        """Begins a backfill and returns its document."""
-        if any(b["status"] == "IN_PROGRESS" and b["destination"] == _shape(to) for b in self.all(registry)):
-            text = f"A replication backfill for the destination {to} is in progress already"
-            raise EcrError("ReplicationBackfillInProgressException", text)
-        value = {
-            "replicationBackfillId": str(uuid.uuid4()),
-            "destination": _shape(to),
-            "status": "IN_PROGRESS",
-            "startedAt": self._clock().timestamp(),
-            "progress": _progress(0, []),
-            "results": [],
-        }
-        backfill_id = str(value["replicationBackfillId"])
-        self._running[backfill_id] = threading.Event()
-        self._save(registry, value)
-        thread = threading.Thread(target=self._run, args=(registry, to, value), name="backfill", daemon=True)
-        self._threads.append(thread)
-        started = dict(value)
-        thread.start()
-        return started
-
-    def stop(self, registry: EcrRegistry, backfill_id: str) -> dict[str, Any]:
-        """Stops a backfill after the current image; what was replicated stays. Returns its document."""
-        value = self.get(registry, backfill_id)
-        event = self._running.get(backfill_id)
-        if value["status"] != "IN_PROGRESS" or event is None:
-            text = f"The replication backfill with id '{backfill_id}' is {value['status']}"
-            raise EcrError("ReplicationBackfillInvalidStatusException", text)
-        event.set()
-        return {**value, "status": "STOPPING"}
-
-    def busy(self) -> int:
-        """How many backfills are running."""
-        return len(self._running)
-
-    def close(self) -> None:
-        """Stops all backfills and waits for their ends."""
-        for event in list(self._running.values()):
-            event.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _save(self, registry: EcrRegistry, value: dict[str, Any]) -> None:
-        name = str(value["replicationBackfillId"])
-        self._settings.put(registry, "backfill", value, self._clock().timestamp(), name)
-
-    def _run(self, registry: EcrRegistry, to: EcrRegistry, value: dict[str, Any]) -> None:
-        stopped = self._running[str(value["replicationBackfillId"])]
-        try:
-            work = [
-                (row, image, tags)
-                for row in self._store.repositories(registry)
-                if to in self._replication.destinations(row.name)
-                for image, tags in self._store.tagged_images(row.id, status="ACTIVE")
-            ]
-            for row, image, tags in work:
-                if stopped.is_set():
-                    break
-                failure = self._replication.replicate(row, image, [*tags] or [None], to)
-                result = {"imageDigest": str(image.digest), **({"imageTag": tags[0]} if tags else {})}
-                status = {"status": "FAILED", "failureCode": failure} if failure else {"status": "COMPLETE"}
-                value["results"].append({"repositoryName": row.name.name, "imageId": result, **status})
-                value["progress"] = _progress(len(work), value["results"])
-                self._save(registry, value)
-            failed = value["progress"]["failedReplicationCount"]
-            value["status"] = "STOPPED" if stopped.is_set() else "FAILED" if failed else "COMPLETE"
-        except Exception:
-            value |= {"status": "FAILED", "failureCode": _FAILED}
-            raise
-        finally:
-            value["endedAt"] = self._clock().timestamp()
-            self._save(registry, value)
-            with self._changed:
-                del self._running[str(value["replicationBackfillId"])]
-                self._changed.notify_all()
-
-    def wait(self, seconds: float = 60) -> bool:
-        """Waits until no backfill is running. Returns False where that takes longer than `seconds`."""
-        with self._changed:
-            return self._changed.wait_for(lambda: not self._running, seconds)
-
-
-def _shape(registry: EcrRegistry) -> dict[str, str]:
-    return {"region": registry.region, "registryId": registry.account}
-
-
-def _progress(total: int, results: list[dict[str, Any]]) -> dict[str, Any]:
-    failed = [result["failureCode"] for result in results if result["status"] == "FAILED"]
-    return {
-        "totalReplicationCount": total,
-        "completedReplicationCount": len(results) - len(failed),
-        "failedReplicationCount": len(failed),
-        "failureCodes": sorted(set(failed)),
-    }

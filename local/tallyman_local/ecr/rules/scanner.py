@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from tallyman.domain.names import Digest, EcrRegistry, Repository
+from tallyman.domain.names import EcrRegistry, Repository
 from tallyman_local.ecr import errors
 from tallyman_local.ecr.errors import EcrError
 from tallyman_local.ecr.rules.events import Events
@@ -71,8 +71,7 @@ class Scanner:
     def begin(self, repository: RepositoryRow, image: ImageRow) -> None:
         """Starts a scan, on push or by StartImageScan. Raises UnsupportedImageTypeException, ImageArchivedException,
         and LimitExceededException for the second scan of an image within a day."""
-        if not image.scannable:
-            raise errors.scan_unsupported(image.media_type if image.artifact_type is None else image.artifact_type)
+        _check_scannable(image)
         if image.status == "ARCHIVED":
             raise EcrError("ImageArchivedException", f"The image with digest '{image.digest}' is archived")
         now = self._clock().timestamp()
@@ -105,8 +104,7 @@ class Scanner:
         image = self._store.image(row.id, digest)
         if image is None:
             raise errors.image_not_found(row.name, digest, None)
-        if not image.scannable:
-            raise errors.scan_unsupported(image.media_type if image.artifact_type is None else image.artifact_type)
+        _check_scannable(image)
         return self._finish(row, image, status, findings)
 
     def _finish(self, repository: RepositoryRow, image: ImageRow, status: str, findings: Iterable[Finding]) -> Scan:
@@ -131,8 +129,7 @@ class Scanner:
         self._events.scan(repository.name, image.digest, status, scan.counts, tags)
         return scan
 
-    def pending(self, registry: EcrRegistry, repository: str) -> list[Digest]:
-        """The images whose scan is in progress."""
-        row = self._store.get(Repository(registry, repository))
-        sql = "SELECT digest FROM scans WHERE repository = ? AND status = 'IN_PROGRESS'"
-        return [Digest(found["digest"]) for found in self._store.db.rows(sql, row.id)]
+
+def _check_scannable(image: ImageRow) -> None:
+    if not image.scannable:
+        raise errors.scan_unsupported(image.media_type if image.artifact_type is None else image.artifact_type)

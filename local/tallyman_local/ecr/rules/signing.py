@@ -10,6 +10,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
+from tallyman.domain.images.manifest import OCI_MANIFEST
 from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman_local.ecr import errors
 from tallyman_local.ecr.rules.images import Images
@@ -18,7 +19,6 @@ from tallyman_local.ecr.store.settings import Settings
 from tallyman_local.ecr.store.tables import Store
 
 ARTIFACT = "application/vnd.cncf.notary.signature"
-_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _EMPTY = "application/vnd.oci.empty.v1+json"
 _ENVELOPE = "application/jose+json"
 
@@ -107,11 +107,11 @@ class Signing:
         subject = {"mediaType": image.media_type, "digest": image.digest, "size": image.manifest_size}
         manifest = {
             "schemaVersion": 2,
-            "mediaType": _MANIFEST,
+            "mediaType": OCI_MANIFEST,
             "artifactType": ARTIFACT,
             "config": described[0],
             "layers": described[1:],
             "subject": subject,
         }
         raw = json.dumps(manifest).encode()
-        return self._images.put(row.name, raw, _MANIFEST, None, None, over_http=True).image.digest
+        return self._images.put(row.name, raw, OCI_MANIFEST, None, None, over_http=True).image.digest

@@ -48,8 +48,8 @@ class Upload:
         self._sha256 = hashlib.sha256()
         path.touch()
 
-    def append(self, read: Callable[[int], bytes], length: int | None) -> int:
-        """Appends `length` bytes (None: all until the end), with at most 1 MiB in memory. Returns how many.
+    def append(self, read: Callable[[int], bytes], length: int | None) -> None:
+        """Appends `length` bytes (None: all until the end), with at most 1 MiB in memory.
 
         Raises ShortBody, or what `read` raises; then nothing of this part is kept.
         """
@@ -74,7 +74,6 @@ class Upload:
             self.parts, self.last_part = self.parts + 1, received
             self.first_chunk = self.first_chunk or received
             self.size += received
-        return received
 
     def digest(self) -> Digest:
         """The digest of the bytes received so far."""

@@ -41,8 +41,8 @@ def _read(row: sqlite3.Row) -> Setting:
 class Settings:
     """The settings of all registries."""
 
-    def __init__(self, db: Database, *, blob_mounting: bool = False) -> None:
-        self._db, self._blob_mounting = db, blob_mounting
+    def __init__(self, db: Database) -> None:
+        self._db = db
 
     def get(self, registry: EcrRegistry, kind: str, name: str = "") -> Setting | None:
         """One setting; None: there is none."""
@@ -77,11 +77,8 @@ class Settings:
 
     def account(self, registry: EcrRegistry, name: str) -> str:
         """The value of an account setting, or its default."""
-        if found := self.get(registry, "account", name):
-            return str(found.value)
-        if name == "BLOB_MOUNTING" and self._blob_mounting:
-            return "ENABLED"
-        return ACCOUNT_SETTINGS[name][1]
+        found = self.get(registry, "account", name)
+        return str(found.value) if found else ACCOUNT_SETTINGS[name][1]
 
     def policy(self, registry: EcrRegistry) -> str | None:
         """The registry's policy, JSON; None: there is none."""

@@ -68,11 +68,6 @@ class Store:
         sql = "SELECT * FROM repositories WHERE account = ? AND region = ? ORDER BY name"
         return [read_repository(row) for row in self.db.rows(sql, registry.account, registry.region)]
 
-    def registries(self) -> list[EcrRegistry]:
-        """Every registry that has a repository."""
-        rows = self.db.rows("SELECT DISTINCT account, region FROM repositories ORDER BY account, region")
-        return [EcrRegistry(row["account"], row["region"]) for row in rows]
-
     def create(self, repository: Repository, created: float, **settings: Any) -> RepositoryRow:
         """Inserts a repository. `settings`: values of columns. Raises RepositoryAlreadyExistsException."""
         with self.db.transaction():
@@ -178,11 +173,6 @@ class Store:
         """The image with this digest; None: there is none."""
         row = self.db.row(f"SELECT {IMAGE} FROM images WHERE repository = ? AND digest = ?", repository_id, digest)
         return read_image(row) if row else None
-
-    def images(self, repository_id: int) -> list[ImageRow]:
-        """The images of a repository in the order of their first push."""
-        sql = f"SELECT {IMAGE} FROM images WHERE repository = ? ORDER BY id"
-        return [read_image(row) for row in self.db.rows(sql, repository_id)]
 
     def count_images(self, repository_id: int) -> int:
         """How many images a repository holds."""

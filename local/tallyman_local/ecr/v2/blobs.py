@@ -16,7 +16,7 @@ from tallyman_local.ecr.errors import EcrError
 from tallyman_local.ecr.identity import Identity
 from tallyman_local.ecr.store.blobs import Upload
 from tallyman_local.ecr.store.rows import RepositoryRow
-from tallyman_local.ecr.v2.http import SHA512, Body, OciError, base, content_range, other_name, reply
+from tallyman_local.ecr.v2.http import SHA512, Body, OciError, base, first_byte, other_name, reply
 
 
 def _digest(text: str) -> Digest:
@@ -106,8 +106,8 @@ class BlobRoutes:
         return True
 
     def _append(self, request: Request, body: Body, upload: Upload) -> None:
-        if (given := content_range(request)) is not None and given[0] != upload.size:
-            text = f"First byte of the layer part is {given[0]} instead of {upload.size}"
+        if (first := first_byte(request)) not in (None, upload.size):
+            text = f"First byte of the layer part is {first} instead of {upload.size}"
             raise OciError(416, "BLOB_UPLOAD_INVALID", text)
         upload.append(body.read, body.length)
 

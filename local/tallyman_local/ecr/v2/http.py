@@ -12,7 +12,7 @@ from tallyman_local.ecr.store.blobs import CHUNK, ShortBody
 
 _VERSION = {"Docker-Distribution-Api-Version": "registry/2.0"}
 SHA512 = re.compile("sha512:[0-9a-f]{128}")  # a valid digest, but ECR only computes SHA-256: nothing has it
-_RANGE = re.compile(r"(?:bytes[ =])?([0-9]{1,18})-([0-9]{0,18})(?:/.*)?")
+_RANGE = re.compile(r"(?:bytes[ =])?([0-9]{1,18})-[0-9]{0,18}(?:/.*)?")
 
 
 class OciError(Exception):
@@ -81,15 +81,15 @@ class Body:
                 pass
 
 
-def content_range(request: Request) -> tuple[int, int | None] | None:
-    """(first, last) of a `Content-Range`, with or without its unit; None: there is no such header."""
+def first_byte(request: Request) -> int | None:
+    """The first byte in a `Content-Range`, with or without its unit; None: there is no such header."""
     given = request.headers.get("Content-Range")
     if given is None:
         return None
     found = _RANGE.fullmatch(given.strip())
     if not found:
         raise OciError(416, "BLOB_UPLOAD_INVALID", f"The Content-Range '{given}' is not valid")
-    return int(found[1]), int(found[2]) if found[2] else None
+    return int(found[1])
 
 
 def byte_range(header: str | None, size: int) -> tuple[int, int] | None:

@@ -6,12 +6,13 @@ from typing import Any
 
 from werkzeug.wrappers import Request, Response
 
+from tallyman.domain.images.manifest import MAX_MANIFEST_BYTES
 from tallyman.domain.names import Digest, Repository
 from tallyman_local.ecr import errors
 from tallyman_local.ecr.api.calls import Parts
 from tallyman_local.ecr.errors import EcrError
 from tallyman_local.ecr.identity import Identity
-from tallyman_local.ecr.manifests import INDEXES, MAXIMUM
+from tallyman_local.ecr.manifests import INDEXES
 from tallyman_local.ecr.rules import conversion
 from tallyman_local.ecr.rules.images import TAG, Failure
 from tallyman_local.ecr.store.blobs import ShortBody
@@ -68,9 +69,9 @@ class ManifestRoutes:
         self, request: Request, body: Body, identity: Identity, name: Repository, digest: str | None, tag: str | None
     ) -> Response:
         raw = bytearray()
-        while (data := body.read(1 << 16)) and len(raw) <= MAXIMUM:
+        while (data := body.read(1 << 16)) and len(raw) <= MAX_MANIFEST_BYTES:
             raw += data
-        if body.length is not None and len(raw) < min(body.length, MAXIMUM + 1):
+        if body.length is not None and len(raw) < min(body.length, MAX_MANIFEST_BYTES + 1):
             raise ShortBody(f"the manifest ended after {len(raw)} of {body.length} bytes")
         asked: dict[str, Any] = {"repositoryName": name.name, "registryId": name.registry.account}
         asked |= {key: value for key, value in (("imageTag", tag), ("imageDigest", digest)) if value}

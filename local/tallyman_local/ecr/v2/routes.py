@@ -54,8 +54,8 @@ class RegistryApp:
     """The WSGI application of one registry, on a port of its own. Errors are OCI's JSON; bodies are always read to the
     end."""
 
-    def __init__(self, parts: Parts, registry: EcrRegistry, *, expired_status: int) -> None:
-        self._parts, self._registry, self._expired_status = parts, registry, expired_status
+    def __init__(self, parts: Parts, registry: EcrRegistry) -> None:
+        self._parts, self._registry = parts, registry
         self._blobs = BlobRoutes(parts)
         self._manifests = ManifestRoutes(parts)
 
@@ -92,7 +92,7 @@ class RegistryApp:
             return reply(401, {"Www-Authenticate": challenge}, "Not Authorized\n")
         except ExpiredToken:
             text = "Your authorization token has expired. Reauthenticate and try again."
-            raise OciError(self._expired_status, "DENIED", text) from None
+            raise OciError(403, "DENIED", text) from None
         if request.path in ("/v2", "/v2/"):
             return reply(200, {}, "{}", "application/json; charset=utf-8")
         if (request.method, request.path) == ("GET", "/v2/_catalog"):
