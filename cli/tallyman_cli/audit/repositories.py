@@ -136,7 +136,7 @@ class Repositories:
         there = statements(text)
         if wanted is not None and (lacks := _lacking(wanted["Statement"], there)):
             noted = GUARDS.get(self.stack.state, guards.key(place))
-            problem = self.stack.guards.problem(place, push) if push is not None else None
+            problem = self.stack.push_problem(place, push) if push is not None else None
             others = [s for s in there if s.get("Sid") not in _OURS]
             document = {**wanted, "Statement": [*wanted["Statement"], *others]}
             yield Finding(

@@ -119,7 +119,8 @@ class Stack:
 
     def push_problem(self, place: Repository, push: Sequence[str]) -> str | None:
         """What is wrong with the repository's policy if only promotions and `push` are to push there; None: nothing."""
-        return self.guards.problem(place, push) if self.guards is not None else None
+        found = self.guards.problem(place, push) if self.guards is not None else None
+        return str(found) if found else None
 
     def _policy_in_force(self) -> PolicyInForce:
         in_force = POLICY.get(self.state, KEY)

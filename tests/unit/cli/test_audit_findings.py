@@ -17,7 +17,7 @@ from tallyman.adapters.files import policy_file
 from tallyman.domain.history.details.promotions import Intended
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.push_protection import only_push
+from tallyman.domain.push_protection import Flaw, Problem, only_push
 from tallyman.errors import NotAllowed
 from tallyman.state import active as active_items
 from tallyman.state import guards, images, noncompliant, pending, releases, tags
@@ -50,13 +50,13 @@ class FakeGuards:
 
     def __init__(self) -> None:
         self.policies: dict[Repository, dict[str, Any] | str] = {}
-        self.problems: dict[Repository, str] = {}
+        self.problems: dict[Repository, Problem] = {}
 
     def policy(self, repository: Repository) -> str | None:
         found = self.policies.get(repository)
         return json.dumps(found) if isinstance(found, dict) else found
 
-    def problem(self, repository: Repository, others: Any) -> str | None:
+    def problem(self, repository: Repository, others: Any) -> Problem | None:
         return self.problems.get(repository)
 
 
@@ -276,7 +276,7 @@ def test_a_repository_that_others_could_push_to_is_found_and_its_other_statement
     assert audited.repositories() == []
     other = {"Sid": "Theirs", "Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "ecr:DescribeImages"}
     audited.guards.policies[PROD] = {"Statement": [other]}
-    audited.guards.problems[PROD] = "anybody of the account can push"
+    audited.guards.problems[PROD] = Problem(Flaw.CHANGED, "anybody of the account can push")
     audited.put(GUARDS, guards.key(PROD), GuardState("anybody of the account can push", WEEK_AGO, notified=True))
     open_to_pushes, open_to_all = audited.repositories()
     assert (open_to_pushes.kind, open_to_pushes.where, open_to_pushes.since) == ("open_to_pushes", str(PROD), WEEK_AGO)

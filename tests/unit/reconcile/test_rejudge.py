@@ -18,12 +18,12 @@ from support.images.builders import DEV, PROD, PROD_SA, image, scanned
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.images.details import ScanReport
 from tallyman.domain.names import Digest, EcrRegistry, Location, Repository
-from tallyman.domain.push_protection import only_push, problem, repository_policy
+from tallyman.domain.push_protection import Flaw, Problem, only_push, problem, repository_policy
 from tallyman.domain.usage import Use
 from tallyman.errors import Throttled, Unreachable
 from tallyman.services.deciding.noncompliant import noncompliant_images
 from tallyman.services.reconcile.rejudge import Watched
-from tallyman.state import noncompliant, sweeps
+from tallyman.state import guards, noncompliant, sweeps
 from tallyman.state import releases as release_items
 from tallyman.state.items import StateChange
 
@@ -31,10 +31,10 @@ from tallyman.state.items import StateChange
 class FoundProblems:
     """Push protection that finds these problems."""
 
-    def __init__(self, problems: Mapping[Repository, str]) -> None:
+    def __init__(self, problems: Mapping[Repository, Problem]) -> None:
         self._problems = problems
 
-    def problem(self, repository: Repository, others: Sequence[str]) -> str | None:
+    def problem(self, repository: Repository, others: Sequence[str]) -> Problem | None:
         assert others == ("role/break-glass",)
         return self._problems.get(repository)
 
@@ -46,7 +46,7 @@ class ReconcileStack(PromotionStack):
     """A stack with what reconcile needs besides."""
 
     uses: tuple[Use, ...] = ()
-    problems_found: dict[Repository, str] | None = None
+    problems_found: dict[Repository, Problem] | None = None
     troubles: list[str]
 
     def running(self, registry: EcrRegistry) -> Iterator[Use]:
@@ -326,16 +326,48 @@ def only_tallyman() -> ReconcileStack:
 def test_a_repository_that_is_open_is_counted_and_told_once_per_change() -> None:
     world = only_tallyman()
     assert world.sweep().unguarded.total() == 0
-    world.problems_found = {PROD: "the repository has no policy"}
+    world.problems_found = {PROD: Problem(Flaw.NO_POLICY, "the repository has no policy")}
     assert [world.sweep().unguarded["prod"] for _ in range(3)] == [1, 1, 1]
-    world.problems_found = {PROD: "the statement was changed"}
+    world.problems_found = {PROD: Problem(Flaw.CHANGED, "the statement was changed")}
     world.sweep()
     assert len(world.told("unguarded")) == 2
-    world.problems_found = {PROD: "the statement was changed: the same, with an explanation of a later version"}
+    world.problems_found = {PROD: Problem(Flaw.CHANGED, "somebody changed the statement, in other words")}
     world.sweep()
     assert len(world.told("unguarded")) == 2
     world.problems_found = {}
     assert world.sweep().unguarded["prod"] == 0
+
+
+LAST_RELEASE = {
+    Flaw.NO_POLICY: "the repository has no policy: every principal that IAM allows may push",
+    Flaw.NOT_JSON: "the repository's policy is not JSON",
+    Flaw.NO_STATEMENT: "the repository's policy lacks the statement OnlyTallymanPushes: every principal that IAM "
+    "allows may push",
+    Flaw.CHANGED: "the statement OnlyTallymanPushes of the repository's policy was changed",
+}
+
+
+@pytest.mark.parametrize("now", Flaw)
+@pytest.mark.parametrize("before", Flaw)
+def test_an_update_announces_no_open_repository_again_unless_it_is_open_otherwise(before: Flaw, now: Flaw) -> None:
+    world = only_tallyman()
+    stored = {"problem": LAST_RELEASE[before], "since": "2026-11-16T02:24:34Z", "told": True}
+    world.state.put(StateChange(*guards.key(PROD), 0, stored))
+    world.problems_found = {PROD: Problem(now, "words of a later version")}
+    assert [world.sweep().unguarded["prod"] for _ in range(2)] == [1, 1]
+    assert len(world.told("unguarded")) == (before is not now)
+
+
+def test_an_open_repository_that_was_announced_in_unknown_words_is_announced_when_it_is_open_otherwise() -> None:
+    world = only_tallyman()
+    stored = {"problem": "anybody may push", "since": "2026-11-16T02:24:34Z", "told": True}
+    world.state.put(StateChange(*guards.key(PROD), 0, stored))
+    world.problems_found = {PROD: Problem(Flaw.NO_POLICY, "there is no policy")}
+    world.sweep()
+    assert world.told("unguarded") == []
+    world.problems_found = {PROD: Problem(Flaw.CHANGED, "the statement was changed")}
+    world.sweep()
+    assert len(world.told("unguarded")) == 1
 
 
 def test_a_promotion_creates_a_repository_that_only_it_fills() -> None:
@@ -400,7 +432,7 @@ def test_what_means_the_same_is_no_change_and_what_does_not_is() -> None:
     }
     assert problem(json.dumps({"Statement": same}), ALLOWED) is None
     wider = only_push([*ALLOWED, "arn:aws:iam::222222222222:role/ci"])
-    assert problem(json.dumps({"Statement": [wider]}), ALLOWED) == (
+    assert str(problem(json.dumps({"Statement": [wider]}), ALLOWED)) == (
         "the statement OnlyTallymanPushes of the repository's policy was changed"
     )
     fewer = only_push(ALLOWED) | {"Action": ["ecr:PutImage"]}

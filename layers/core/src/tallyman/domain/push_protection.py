@@ -2,10 +2,12 @@
 `create.push: tallyman-only` that only promotions may push."""
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Any
 
 from tallyman.domain.images.documents import loads
 from tallyman.domain.names import Repository
+from tallyman.values import value
 
 PUSH_ACTIONS = (
     "ecr:CompleteLayerUpload",
@@ -75,27 +77,43 @@ def repository_policy(
     return {"Version": "2012-10-17", "Statement": statements} if statements else None
 
 
-def problem(found: str | None, allowed: Sequence[str]) -> str | None:
+class Flaw(StrEnum):
+    """The kinds of flaws of a repository policy that should let only promotions push."""
+
+    NO_POLICY = "no_policy"
+    NOT_JSON = "not_json"
+    NO_STATEMENT = "no_statement"
+    CHANGED = "changed"
+
+
+@value
+class Problem:
+    """Why a repository policy does not let only promotions push. `text` is for people, and may change from version to
+    version."""
+
+    flaw: Flaw
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def problem(found: str | None, allowed: Sequence[str]) -> Problem | None:
     """Why the policy `found` (its text; None: there is none) does not let only these roles push; None: it does."""
     if found is None:
-        return "the repository has no policy: every principal that IAM allows may push"
+        return Problem(Flaw.NO_POLICY, "the repository has no policy: every principal that IAM allows may push")
     try:
         statements = loads(found).get("Statement", [])
     except (ValueError, AttributeError):
-        return "the repository's policy is not JSON"
+        return Problem(Flaw.NOT_JSON, "the repository's policy is not JSON")
     listed = statements if isinstance(statements, list) else [statements]
     mine = next((s for s in listed if isinstance(s, dict) and s.get("Sid") == PUSH), None)
     if mine is None:
-        return f"the repository's policy lacks the statement {PUSH}: every principal that IAM allows may push"
+        lacks = f"the repository's policy lacks the statement {PUSH}: every principal that IAM allows may push"
+        return Problem(Flaw.NO_STATEMENT, lacks)
     if _normal(mine) != _normal(only_push(allowed)):
-        return f"the statement {PUSH} of the repository's policy was changed"
+        return Problem(Flaw.CHANGED, f"the statement {PUSH} of the repository's policy was changed")
     return None
-
-
-def is_same(problem: str, other: str) -> bool:
-    """Whether two texts of `problem` name the same one. What follows the colon explains it, in words that may change
-    from version to version."""
-    return problem.partition(": ")[0] == other.partition(": ")[0]
 
 
 def _normal(value: Any) -> Any:

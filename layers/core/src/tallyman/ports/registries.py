@@ -14,6 +14,7 @@ from tallyman.domain.images.details import (
 )
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.names import Digest, EcrRegistry, Repository
+from tallyman.domain.push_protection import Problem
 from tallyman.domain.replication import ReplicationRule
 from tallyman.ports.copying import Destination, Origin
 from tallyman.values import value
@@ -102,7 +103,7 @@ class ImageReplication(Protocol):
 class Guards(Protocol):
     """Repository policies that let only promotions push."""
 
-    def problem(self, repository: Repository, others: Sequence[str]) -> str | None:
+    def problem(self, repository: Repository, others: Sequence[str]) -> Problem | None:
         """Why the repository's policy does not let only Tallyman and `others` (`role/NAME`) push; None: it does. Raises
         NotFound: no such repository."""
 

@@ -40,12 +40,18 @@ class StateValue:
     def parse(cls, data: Mapping[str, Any]) -> Self:
         """The value in an item's JSON data. Raises KeyError where a key is missing that every item has."""
         make: Callable[..., Self] = cls
+        data = cls.completed(data)
         return make(
             **{
                 name: read(data[key] if absent is MISSING else data.get(key, absent))
                 for name, key, read, absent in _layout(cls)
             }
         )
+
+    @classmethod
+    def completed(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The data with keys that an item of an earlier version lacks, and that follow from its others."""
+        return data
 
     def dump(self) -> dict[str, Any]:
         """The value as JSON data, for an item."""

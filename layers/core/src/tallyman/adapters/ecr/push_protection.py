@@ -8,7 +8,7 @@ from tallyman.adapters.ecr.calls import names
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.names import Repository
 from tallyman.domain.permissions import permissions
-from tallyman.domain.push_protection import problem, role_arn
+from tallyman.domain.push_protection import Problem, problem, role_arn
 from tallyman.errors import NotFound
 
 
@@ -20,7 +20,7 @@ class EcrGuards:
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
 
-    def problem(self, repository: Repository, others: Sequence[str]) -> str | None:
+    def problem(self, repository: Repository, others: Sequence[str]) -> Problem | None:
         """What is wrong with the policy; None: nothing. One GetRepositoryPolicy. Raises NotFound as `policy`."""
         return problem(self.policy(repository), pushers(self._clients, repository, others))
 

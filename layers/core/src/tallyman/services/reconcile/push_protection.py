@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from tallyman.domain.names import Repository
 from tallyman.domain.policy import Policy
-from tallyman.domain.push_protection import is_same
+from tallyman.domain.push_protection import Problem
 from tallyman.errors import NotFound, RevisionConflict, TallymanError
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.messages import Notices
@@ -64,15 +64,18 @@ class PushProtection:
                 if (environment_name := asked.get(Repository.parse(entry.sk))) is not None:
                     found[environment_name] += 1
 
-    def _note(self, place: Repository, environment: str, problem: str | None) -> None:
+    def _note(self, place: Repository, environment: str, problem: Problem | None) -> None:
         entry = GUARDS.read(self.state, guards.key(place))
         if problem is None:
             if entry.found is not None:
                 self.state.put(entry.remove(self.clock()))
             return
-        if entry.found is not None and is_same(entry.found.problem, problem) and entry.found.notified:
+        old = entry.found
+        if old is not None and old.notified and old.flaw in (None, problem.flaw):
+            if old.flaw is None:  # an earlier release sent the notice, in words that this one does not know
+                self.state.put(entry.write(replace(old, flaw=problem.flaw)))
             return
-        guard = GuardState(problem, self.clock(), notified=False)
+        guard = GuardState(problem.text, self.clock(), notified=False, flaw=problem.flaw)
         self.state.put(entry.write(guard))
         self.notices.publish(
             f"{place.name} in {environment} is open to pushes",
