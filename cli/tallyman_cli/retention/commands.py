@@ -136,8 +136,8 @@ def ask(stack: context.Stack, place: Repository, timeout: float) -> dict[str, An
     if run is None:
         raise Unreachable(f"no outcome for {place} within {timeout:g} s; `tallyman retention plan` shows what is left")
     data = run.dump()
-    acted = not data["outcome"].startswith(("refused", "a plan only"))
-    return {"repository": str(place), "acted": acted, **data}
+    del data["causes"]  # of refusals that were announced: for the next run alone
+    return {"repository": str(place), "acted": run.acted, **data}
 
 
 @app.command("proof")

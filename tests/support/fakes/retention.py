@@ -36,19 +36,20 @@ ENFORCED = "{keep: [{newest: 2, of: semver}], grace: 0s, at_most: 100%, enforce:
 
 @dataclass
 class FakeUsage:
-    """`UsageReadings` that a test fills. `asked` runs before each answer."""
+    """`UsageReadings` that a test fills. `asked` runs before each answer; `more`: readings besides that of ECS."""
 
     uses: list[Use] = field(default_factory=list)
     error: str | None = None
     asked: Callable[[], None] = lambda: None
     times: int = 0
+    more: list[Reading] = field(default_factory=list)
 
     def readings(self, registry: EcrRegistry, at: datetime, rules: UsageRules) -> list[Reading]:
         if registry != DEV.registry:
             return [Reading("ECS", registry, at)]
         self.times += 1
         self.asked()
-        return [Reading("ECS", registry, at, tuple(self.uses), self.error)]
+        return [Reading("ECS", registry, at, tuple(self.uses), self.error), *self.more]
 
 
 @dataclass

@@ -9,16 +9,18 @@ import pytest
 
 from support.fakes.ports import FakeHints, stored
 from support.fakes.retention import ENFORCED, Retaining
-from support.images.builders import DEV, PROD, multi_arch, signature
+from support.images.builders import DEV, NOON, PROD, multi_arch, signature
 from tallyman.domain.history.facts import Kind
+from tallyman.domain.retention import Reading
 from tallyman.domain.usage import Use
 from tallyman.errors import BadMessage, Unreachable
 from tallyman.services.retention.hints import hint_after_push
 from tallyman.services.shared.lease import Leases
 from tallyman.state import marks as mark_items
 from tallyman.state import pending as pending_items
+from tallyman.state.items import StateChange
 from tallyman.state.pending import PENDING, Pending
-from tallyman.state.retention import run_key
+from tallyman.state.retention import RUNS, run_key
 
 
 class OnlyReads:
@@ -191,8 +193,10 @@ def test_beyond_at_most_nothing_is_done_and_people_are_told_once() -> None:
     world = Retaining(ENFORCED.replace("at_most: 100%", "at_most: 20%"))
     world.versions(4)
     assert world.run().startswith("refused: 2 of 4 images would go (50 %)")
-    world.run()
-    assert len(world.there()) == 4
+    world.push("v1.4.0")
+    world.clock.advance(days=1)
+    assert world.run().startswith("refused: 3 of 5 images would go (60 %)")
+    assert len(world.there()) == 5
     assert world.facts(Kind.MARKED) == []
     assert len(world.notices.published) == 1
 
@@ -206,6 +210,66 @@ def test_a_source_of_usage_throttled_for_ever_stops_every_run_and_says_which() -
     world.usage.error = "no answer"  # or the same error in the words of a later version
     assert world.run() == "refused: ECS of 111111111111/us-east-2 can't be read: no answer"
     assert len(world.notices.published) == 1
+
+
+ECS = Reading("ECS", DEV.registry, NOON, error="throttled")
+BATCH = Reading("Batch", DEV.registry, NOON, error="throttled")
+
+
+def test_a_cause_that_joins_another_is_announced_and_each_only_once_until_a_run_goes_through() -> None:
+    world = Retaining()
+    world.versions(3)
+    announced = []
+    for readings in ([ECS], [ECS, BATCH], [BATCH], [ECS], [BATCH, ECS], [], [ECS]):
+        world.usage.more = readings
+        world.run()
+        announced.append(len(world.notices.published))
+    assert announced == [1, 2, 2, 2, 2, 2, 3]
+
+
+def test_a_request_by_another_policy_changes_nothing_about_what_was_announced() -> None:
+    world = Retaining()
+    world.versions(3)
+    world.usage.error = "throttled"
+    world.run()
+    assert "by another policy" in world.run(request="r", policy=f"sha256:{'0' * 64}")
+    world.run()
+    assert len(world.notices.published) == 1
+
+
+@pytest.mark.parametrize(
+    ("sentence", "news"),
+    [
+        ("ECS of 111111111111/us-east-2 can't be read: words of an earlier release", False),
+        ("Lambda of 111111111111/us-east-2 can't be read: throttled", True),
+        ("6 of 9 images would go (67 %): more than at_most, 20% in one run", True),
+        ("what no release has said", True),
+    ],
+)
+def test_an_update_repeats_no_refusal_that_the_last_release_announced(sentence: str, news: bool) -> None:
+    """Its items have the first refusal as a sentence; it announced the others with it."""
+    world = Retaining()
+    world.versions(3)
+    stored_then = {"at": "2026-11-20T01:54:34Z", "outcome": f"refused: {sentence}", "refused": sentence}
+    world.state.put(StateChange(*run_key(DEV), 0, stored_then))
+    world.usage.more = [ECS, Reading("Inspector", DEV.registry, NOON, error="no answer")]
+    world.run()
+    world.run()
+    assert len(world.notices.published) == news
+
+
+def test_an_update_repeats_no_refusal_of_a_start_or_of_too_many_images() -> None:
+    for sentence, cause in (
+        (
+            "ecs task web/1 in 111111111111/us-east-2 started at 2026-11-16T02:24:34Z from the tag v1: what "
+            "that was is not known",
+            "start ecs task web/1 in 111111111111/us-east-2 v1",
+        ),
+        ("6 of 9 images would go (67 %): more than at_most, 20% in one run", "too_many"),
+        ("6 images would go: more than at_most_images, 4 in one run", "too_many"),
+    ):
+        run = RUNS.parse({"at": "2026-11-20T01:54:34Z", "outcome": f"refused: {sentence}", "refused": sentence})
+        assert (run.acted, run.causes, run.first_cause) == (False, None, cause)
 
 
 def test_archiving_moves_and_removes_nothing() -> None:

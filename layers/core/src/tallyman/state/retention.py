@@ -1,5 +1,6 @@
 """The result of the last retention run of each repository, and the repositories for which a run was requested."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from itertools import islice
@@ -10,14 +11,22 @@ from tallyman.state.base import StateValue
 from tallyman.state.items import ItemKind, Key
 from tallyman.values import value
 
-_REMOVED, _FAILED = 1000, 100
-"""The most images that an item lists, as items must stay small."""
+_REMOVED, _FAILED, CAUSES = 1000, 100, 100
+"""The most images, and causes of refusals, that an item lists, as items must stay small."""
+_SENTENCES = (
+    (r"(.+?) can't be read: ", "unread"),
+    (r"(.+) started at \S+ from the tag (\S+): ", "start"),
+    (r"\d+ (?:of \d+ )?images would go", "too_many"),
+)
+"""The causes of refusals by the sentences of items without `causes`, as earlier releases wrote them."""
 
 
 @value
 class RetentionRun(StateValue):
     """The result of a run. `request`: the id of the person's request, None: there was none. `removed` and `failed`
-    (digest: reason) list the first images only."""
+    (digest: reason) list the first images only. `refused`: why it was refused, for people. `acted`: False where it was
+    refused or only planned. `causes`: the causes of refusals (`Refusal.key`) that were announced since the last run
+    that was not refused; None: an earlier release wrote the item."""
 
     at: datetime
     request: Any
@@ -28,6 +37,22 @@ class RetentionRun(StateValue):
     removed: tuple[Digest, ...] = ()
     failed: Mapping[str, str] | None = None
     refused: str | None = None
+    acted: bool = True
+    causes: tuple[str, ...] | None = ()
+
+    @classmethod
+    def completed(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        if "acted" in data:
+            return data
+        return {**data, "acted": not data["outcome"].startswith(("refused", "a plan only")), "causes": None}
+
+    @property
+    def first_cause(self) -> str | None:
+        """The cause of the first refusal that an earlier release announced, whose items have the sentence alone."""
+        for pattern, cause in _SENTENCES:
+            if found := re.match(pattern, self.refused or ""):
+                return " ".join([cause, *found.groups()])
+        return None
 
     def dump(self) -> dict[str, Any]:
         """The run as JSON data, as it is stored and shown."""

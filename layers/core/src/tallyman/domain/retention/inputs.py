@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import field
 from datetime import datetime
+from enum import StrEnum
 
 from tallyman.domain.names import Digest, EcrRegistry
 from tallyman.domain.usage import Use
@@ -33,6 +34,29 @@ class Release:
     environment: str
     since: datetime
     until: datetime | None = None
+
+
+class Cause(StrEnum):
+    """The kinds of reasons why a plan must not be carried out."""
+
+    UNREAD = "unread"  # a source of usage can't be read
+    START = "start"  # the image is not known that something started from a tag
+    TOO_MANY = "too_many"  # more images would go than the policy allows in one run
+
+
+@value
+class Refusal:
+    """A reason why a plan must not be carried out. `about`: the source of usage, or the use, that it is about; empty:
+    the whole plan. `text` is for people; it has numbers and errors, which differ from run to run."""
+
+    cause: Cause
+    about: str
+    text: str
+
+    @property
+    def key(self) -> str:
+        """What two refusals for the same reason have in common."""
+        return f"{self.cause} {self.about}".rstrip()
 
 
 @value

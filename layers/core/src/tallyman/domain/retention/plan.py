@@ -14,7 +14,7 @@ from typing import Any
 from tallyman.domain.images.versions import parse_version
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy, Removal, Retention, format_duration
-from tallyman.domain.retention.inputs import Reading, RetentionInputs
+from tallyman.domain.retention.inputs import Cause, Reading, Refusal, RetentionInputs
 from tallyman.domain.retention.inventory import Inventory, Links, millis, moment
 from tallyman.domain.retention.protections import FROZEN, Protected, Why, lift, protect
 from tallyman.domain.retention.rules import named_by_rules
@@ -51,7 +51,7 @@ class PlannedImage:
 @dataclass(slots=True)
 class Plan:
     """The plan for every image of a repository. `removed`: the rows to remove, indexes before the images that they
-    list. `freed_bytes`: the bytes of layers that only removed images have. `refused`: why the plan must not be carried
+    list. `freed_bytes`: the bytes of layers that only removed images have. `refusals`: why the plan must not be carried
     out now."""
 
     inventory: Inventory
@@ -64,7 +64,12 @@ class Plan:
     named: Sequence[int]
     removed: list[int] = field(default_factory=list)
     freed_bytes: int = 0
-    refused: list[str] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+
+    @property
+    def refused(self) -> list[str]:
+        """The refusals in words."""
+        return [refusal.text for refusal in self.refusals]
 
     def goes(self, digest: str) -> bool:
         """Whether the plan removes the image."""
@@ -124,7 +129,7 @@ class Plan:
             name, why = self.protected.whole[0]
             return f"{name}: {why}"
         if code == _REFUSED:
-            return f"usage is not known: {self.protected.refused[0]}"
+            return f"usage is not known: {self.protected.refused[0].text}"
         if code in (_NEEDED, _WITH):
             return self._with(row, code)
         age = format_duration(retention.untagged_remove_after or timedelta())
@@ -223,17 +228,16 @@ def plan_with(
             if archived and codes[row] >= _GOES:
                 codes[row] = _STORED
     blocked = _WHOLE if protected.whole else _REFUSED if protected.refused else 0
-    refused = list(dict.fromkeys(protected.refused))
     removed = [row for row, code in enumerate(codes) if code >= _GOES]
     if blocked:
         for row in removed:
             codes[row] = blocked
         removed = []
-    plan = Plan(inventory, policy, retention, now, links, protected, codes, named, refused=refused)
+    plan = Plan(inventory, policy, retention, now, links, protected, codes, named, refusals=[*protected.refused])
     plan.removed = _in_order(inventory, links, removed)
     plan.freed_bytes = _freed(inventory, removed, codes)
     if problem := retention.too_many(len(removed), len(inventory)):
-        plan.refused.append(problem)
+        plan.refusals.append(Refusal(Cause.TOO_MANY, "", problem))
     return plan
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from tallyman.domain.policy import Retention, format_duration, glob_matches
-from tallyman.domain.retention.inputs import Reading, RetentionInputs, concerns, used_tag
+from tallyman.domain.retention.inputs import Cause, Reading, Refusal, RetentionInputs, concerns, used_tag
 from tallyman.domain.retention.inventory import NEVER, Inventory, millis
 from tallyman.domain.times import format_time
 from tallyman.domain.usage import Use
@@ -41,7 +41,7 @@ class Protected:
 
     rows: dict[int, list[Why]] = field(default_factory=dict)
     whole: list[Why] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
 
     def add(self, row: int, name: str, reason: str) -> None:
         """Add a protection of the row, unless it has the same one."""
@@ -68,7 +68,7 @@ def protect(
         found.add(row, UNREAD, f"what it lists is not known: {why}")
         found.whole.append((UNREAD, f"{inventory.digests[row][:19]} may list it: {why}"))
     found.whole = sorted(set(found.whole))
-    found.refused = sorted(set(found.refused))
+    found.refused = sorted(set(found.refused), key=lambda refusal: refusal.text)
     for whys in found.rows.values():
         whys.sort()
     return found
@@ -97,7 +97,8 @@ def _used(
     for reading in usage:
         if reading.error is not None:
             if reading.reaches(place.registry):
-                found.refused.append(f"{reading.source} of {reading.where} can't be read: {reading.error}")
+                source = f"{reading.source} of {reading.where}"
+                found.refused.append(Refusal(Cause.UNREAD, source, f"{source} can't be read: {reading.error}"))
             continue
         for use in reading.uses:
             if use.digest is not None:
@@ -135,9 +136,8 @@ def _used_by_tag(
         return
     then = inputs.started.get((tag, use.since))
     if then is None:
-        found.refused.append(
-            f"{use} started at {format_time(use.since)} from the tag {tag}: what that was is not known"
-        )
+        text = f"{use} started at {format_time(use.since)} from the tag {tag}: what that was is not known"
+        found.refused.append(Refusal(Cause.START, f"{use} {tag}", text))
     elif (row := rows.get(then)) is not None and row != now:
         found.add(
             row, IN_USE, f"{use}, started at {format_time(use.since)} from the tag {tag}, which pointed here then"

@@ -62,13 +62,15 @@ class ApplyRetention:
             return Outcome.handled(self._all())
         if hint.policy not in (None, self.policy.digest):
             refusal = f"refused: the plan that was shown is by another policy, {hint.policy}"
-            return Outcome(OutcomeKind.REFUSED, self.runs.end(repository, request, refusal))
+            return Outcome(OutcomeKind.REFUSED, self.runs.end(repository, request, refusal, acted=False))
         found = self.policy.environments_of(repository.registry, repository.name)
         retention = self.policy.repository(found[0][1] if found else repository.name).retention
         if not found or not retention.removes:
             return self._end(repository, request, "nothing to do: the policy removes nothing here")
         if not retention.enforce:
-            return self._end(repository, request, "a plan only: the policy does not enforce retention here")
+            return self._end(
+                repository, request, "a plan only: the policy does not enforce retention here", acted=False
+            )
         try:
             look = Look.first(self.reader, self.inventories, repository, left)
         except NotFound:
@@ -78,8 +80,8 @@ class ApplyRetention:
             return Outcome(OutcomeKind.REFUSED, self.runs.refuse(run))
         return Outcome.handled(self._carry_out(run, look, left))
 
-    def _end(self, repository: Repository, request: str | None, text: str) -> Outcome:
-        return Outcome.handled(self.runs.end(repository, request, text))
+    def _end(self, repository: Repository, request: str | None, text: str, acted: bool = True) -> Outcome:
+        return Outcome.handled(self.runs.end(repository, request, text, acted=acted))
 
     @property
     def runs(self) -> Runs:

@@ -12,7 +12,7 @@ from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Notices
 from tallyman.ports.records import State
 from tallyman.state.marks import Mark
-from tallyman.state.retention import RUNS, RetentionRun, run_key
+from tallyman.state.retention import CAUSES, RUNS, RetentionRun, run_key
 from tallyman.values import value
 
 _TRIES = 4
@@ -42,43 +42,59 @@ class Runs:
     clock: Clock
 
     def end(
-        self, repository: Repository, request: Any, outcome: str, run: Run | None = None, refused: str | None = None
+        self, repository: Repository, request: Any, outcome: str, run: Run | None = None, *, acted: bool = True
     ) -> str:
-        """Records how a run ended if it did anything or a command waits for it; returns the outcome."""
+        """Records how a run ended if it did anything or a command waits for it; returns the outcome. `acted`: False
+        where it was refused or only planned. Raises RevisionConflict where others keep writing the same item."""
         if run is None and request is None:
             return outcome
-        ended = RetentionRun(
-            at=self.clock(),
-            request=request,
-            outcome=outcome,
-            marked=run.counts["marked"] if run else 0,
-            unmarked=run.counts["unmarked"] if run else 0,
-            waiting=run.counts["waiting"] if run else 0,
-            removed=tuple(run.removed) if run else (),
-            failed=dict(run.failed.items()) if run else {},
-            refused=refused,
-        )
+        refusals = run.plan.refusals if run else []
         for _ in range(_TRIES):
+            entry = RUNS.read(self.state, run_key(repository))
+            causes = entry.found.causes if entry.found else ()
+            if run is not None:
+                causes = tuple(dict.fromkeys([*_causes(run), *(causes or ())]))[:CAUSES] if refusals else ()
+            ended = RetentionRun(
+                at=self.clock(),
+                request=request,
+                outcome=outcome,
+                marked=run.counts["marked"] if run else 0,
+                unmarked=run.counts["unmarked"] if run else 0,
+                waiting=run.counts["waiting"] if run else 0,
+                removed=tuple(run.removed) if run else (),
+                failed=dict(run.failed.items()) if run else {},
+                refused=refusals[0].text if refusals else None,
+                acted=acted,
+                causes=causes,
+            )
             try:
-                self.state.put(RUNS.read(self.state, run_key(repository)).write(ended))
-                break
+                self.state.put(entry.write(ended))
+                return outcome
             except RevisionConflict:
                 continue
-        return outcome
+        raise RevisionConflict(f"other runs keep ending at the same time over {repository}: try again")
 
     def refuse(self, run: Run) -> str:
-        """Ends a run whose plan was refused: people are notified once for each reason, and once for each source of
-        usage that can't be read, whatever its errors say. Returns the outcome."""
-        reason = run.plan.refused[0]
-        last = RUNS.get(self.state, run_key(run.repository))
-        if last is None or last.refused is None or _without_error(last.refused) != _without_error(reason):
+        """Ends a run whose plan was refused: people are notified once of each cause, until a run is not refused.
+        Returns the outcome."""
+        plan = run.plan
+        reason = plan.refusals[0]
+        if self._is_news(run):
             what = f"retention of {run.repository} is refused"
-            lines = [f"{what}: {reason}", *run.plan.refused[1:], f"Policy: {run.plan.policy}", "Nothing was removed."]
-            attributes = {"kind": "retention_refused", "environment": run.plan.inventory.environment or "-"}
+            lines = [f"{what}: {reason.text}", *plan.refused[1:], f"Policy: {plan.policy}", "Nothing was removed."]
+            attributes = {"kind": "retention_refused", "environment": plan.inventory.environment or "-"}
             self.notices.publish(what[:100], "\n".join(lines), attributes)
-        return self.end(run.repository, run.request, f"refused: {reason}", run, reason)
+        return self.end(run.repository, run.request, f"refused: {reason.text}", run, acted=False)
+
+    def _is_news(self, run: Run) -> bool:
+        """Whether a cause was not announced. An earlier release compared, and noted, the first alone."""
+        last = RUNS.get(self.state, run_key(run.repository))
+        if last is None:
+            return True
+        if last.causes is None:
+            return last.first_cause != run.plan.refusals[0].key
+        return not set(_causes(run)) <= set(last.causes)
 
 
-def _without_error(reason: str) -> str:
-    """The reason without the text of an error, which differs from call to call and from version to version."""
-    return reason.partition(" can't be read: ")[0]
+def _causes(run: Run) -> list[str]:
+    return sorted({refusal.key for refusal in run.plan.refusals})[:CAUSES]
