@@ -1,4 +1,4 @@
-"""The two calls of the `aws` command that buildspec.yml makes, for machines that have no aws-cli."""
+"""The two calls of the `aws` command that buildspec.yml makes, for machines without aws-cli."""
 
 import base64
 import sys

@@ -1,7 +1,7 @@
 """checkov over the transformed templates: `make checkov`. Exit status 1: a finding that its template does not explain.
 
 A comment `# checkov CKV_AWS_18 Bucket: why` in a template explains that check for its resources of that type; one that
-explains nothing any more is told too. Usage: checkov.py PATH-OF-CHECKOV (or a file of its JSON, `--report FILE`).
+no longer explains anything is reported too. Usage: checkov.py PATH-OF-CHECKOV (or a file of its JSON, `--report FILE`).
 """
 
 import argparse
@@ -20,12 +20,12 @@ _EXCEPTION = re.compile(r"^ *# checkov (CKV2?_AWS_\d+) ([A-Za-z]+): \S.{10,}$", 
 
 
 def exceptions(text: str) -> set[tuple[str, str]]:
-    """(check, last part of the resource's type) of each comment of a template."""
+    """(Check, last part of the resource's type) of each comment of a template."""
     return {(check, kind) for check, kind in _EXCEPTION.findall(text)}
 
 
 def findings(report: Any) -> Iterator[tuple[str, str, str, str]]:
-    """(template, check, resource, what it asks for) of each failed check of checkov's JSON."""
+    """(Template, check, resource, checkov's text) of each failed check in checkov's JSON."""
     for part in report if isinstance(report, list) else [report]:
         if part["summary"]["parsing_errors"] or not part["summary"]["passed"]:
             raise SystemExit("checkov: it could not read the templates")
@@ -57,7 +57,7 @@ def transformed() -> dict[str, dict[str, Any]]:
 
 
 def run(checkov: str) -> Any:
-    """What checkov says of them."""
+    """checkov's report on them."""
     with tempfile.TemporaryDirectory() as folder:
         for name, template in transformed().items():
             (Path(folder) / name).with_suffix(".json").write_text(json.dumps(template, default=str))
@@ -70,7 +70,7 @@ def run(checkov: str) -> Any:
 
 
 def main() -> int:
-    """Prints what is not explained."""
+    """Print the findings without an explanation."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkov", nargs="?")
     parser.add_argument("--report", type=Path)

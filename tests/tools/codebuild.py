@@ -1,9 +1,10 @@
 """Runs a buildspec as CodeBuild documents it, on this machine: phases, variables, exit rules, artifacts.
 
-What is held to (AWS CodeBuild user guide, "Build specification reference" and "Build phase transitions"): all commands
-share one shell's directory and variables (version 0.2); a command that fails ends its phase, the `finally` of the phase
-still runs; a failed install or pre_build ends the build, a failed build is followed by post_build unless it says
-`on-failure: ABORT`; CODEBUILD_BUILD_SUCCEEDING tells; artifacts are the files named. Batches are the caller's.
+Implemented from the AWS CodeBuild user guide, "Build specification reference" and "Build phase transitions": all
+commands share one shell's directory and variables (version 0.2); a command that fails ends its phase, the `finally` of
+the phase still runs; a failed install or pre_build ends the build, a failed build is followed by post_build unless it
+says `on-failure: ABORT`; CODEBUILD_BUILD_SUCCEEDING is set; artifacts are the named files. Batches are left to the
+caller.
 """
 
 import shutil
@@ -21,7 +22,7 @@ KNOWN = {"version", "run-as", "env", "phases", "artifacts", "batch", "cache", "r
 
 @dataclass
 class Outcome:
-    """What became of a build. `phases`: name → whether it succeeded, of those that ran; `exported`: the variables."""
+    """The result of a build. `phases`: name → success, of those that ran; `exported`: the variables."""
 
     phases: dict[str, bool] = field(default_factory=dict)
     log: str = ""
@@ -30,12 +31,13 @@ class Outcome:
 
     @property
     def succeeded(self) -> bool:
-        """Whether all of it did."""
+        """Whether all phases succeeded."""
         return all(self.phases.values())
 
 
 def run(spec: Path, source: Path, variables: Mapping[str, str], work: Path) -> Outcome:
-    """One build of `source`. `variables` win over the buildspec's; `work` takes the shell's state and the artifacts."""
+    """Run one build of `source`. `variables` win over the buildspec's; `work` receives the shell's state and the
+    artifacts."""
     document: dict[str, Any] = yaml.safe_load(spec.read_text("utf-8"))
     assert document["version"] == 0.2, "the rules here are those of version 0.2"
     assert set(document) <= KNOWN, f"no buildspec has {set(document) - KNOWN}"
@@ -63,7 +65,7 @@ def run(spec: Path, source: Path, variables: Mapping[str, str], work: Path) -> O
 
 
 class Shell:
-    """One bash, as its commands see it: what one exports, and where it goes, the next finds."""
+    """One bash for all commands: exports and the directory persist from one command to the next."""
 
     def __init__(self, work: Path, source: Path, variables: Mapping[str, str]) -> None:
         self._saved, self._where = work / "exported.sh", work / "where"
@@ -72,7 +74,7 @@ class Shell:
         self.variables, self.log = dict(variables), ""
 
     def run(self, command: str) -> bool:
-        """Whether it ended with 0."""
+        """Run a command; return whether it exited with 0."""
         script = (
             f'source {self._saved}; cd "$(cat {self._where})"\n{{\n{command}\n}}\nstatus=$?\n'
             f"export -p >{self._saved}; pwd >{self._where}; exit $status\n"
@@ -85,7 +87,7 @@ class Shell:
         return done.returncode == 0
 
     def value(self, name: str) -> str:
-        """A variable as the commands left it; empty: it is not set."""
+        """A variable's value after the commands; empty if it is not set."""
         script = f'source {self._saved}; printf %s "${{{name}:-}}"'
         done = subprocess.run(["bash", "-c", script], env=self.variables, capture_output=True, text=True, check=True)
         return done.stdout

@@ -2,9 +2,9 @@
 
     python tests/tools/conformance.py PATH/OF/conformance [--without-oddities]
 
-The suite is Go and is built by hand; docs/local-ecr.md says how, and what it told. NAME=VALUE pairs of its
+The suite is Go and is built by hand; docs/local-ecr.md says how, and lists its results. NAME=VALUE pairs of its
 configuration (`OCI_…`) in the environment win over those below. Prints each kind of failure, and the counts.
-`--without-oddities`: PATCH answers as the specification has it, to see what lies behind ECR's 201.
+`--without-oddities`: PATCH answers as the specification says, to reach the checks after ECR's 201.
 """
 
 import base64
@@ -44,7 +44,7 @@ def run(binary: str, results: Path) -> None:
 
 
 def report(results: Path) -> None:
-    """Print the failures, alike ones together, and the counts."""
+    """Print the failures, with equal ones grouped, and the counts."""
     counts: Counter[str] = Counter()
     failures: Counter[str] = Counter()
     for case in ElementTree.parse(results / "junit.xml").iter("testcase"):

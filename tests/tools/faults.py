@@ -1,6 +1,6 @@
-"""`make faults SEEDS=1000 [FIRST=0]`: runs of the whole system under a seeded scheduler; prints and replays what fails.
+"""`make faults SEEDS=1000 [FIRST=0]`: runs of the entire system under a seeded scheduler; prints and replays failures.
 
-Exit status 1 where a run broke a law. `--guards`: instead, switch each guard off in turn, and say how many runs it took
+Exit status 1 if a run broke a law. `--guards`: instead, switch each guard off in turn, and print the number of runs
 until a law was broken.
 """
 
@@ -16,7 +16,7 @@ from support.schedules.guards import GUARDS
 
 
 def main() -> int:
-    """Runs, and prints."""
+    """Parse the arguments, run, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=1000)
     parser.add_argument("--first", type=int, default=0)
@@ -40,7 +40,7 @@ def schedules(
     run: Callable[[int], scenarios.Result],
     shortened: Callable[[scenarios.Result], scenarios.Result],
 ) -> int:
-    """Seeds one after the other."""
+    """Run the seeds one after the other."""
     began, faults, done = time.monotonic(), Counter[str](), 0
     broken = 0
     for seed in range(first, first + number):
@@ -61,7 +61,7 @@ def schedules(
 
 
 def guards(number: int) -> int:
-    """Each guard off in turn."""
+    """Run with each guard off in turn."""
     silent = 0
     for name, off in GUARDS.items():
         with off():

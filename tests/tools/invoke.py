@@ -1,9 +1,9 @@
 """`make invoke`: one function, built, in its container, with one event, against a local cloud on this machine.
 
-Inside `tallyman local exec` it talks to that cloud; outside it starts one for itself, in which what the events tell
-has happened. The answer goes to stdout, the function's log and what it wrote to stderr. Exit status: 1 when the
-function errors, or returns batch failures for an event whose name does not say `poison`; 2 for a function or event
-that is not there.
+Inside `tallyman local exec` it uses that cloud; otherwise it starts one, in which the content of the events has
+happened. The answer goes to stdout; the function's log and the facts and states that it wrote go to stderr. Exit
+status: 1 if the function errors, or returns batch failures for an event whose name does not contain `poison`; 2 if the
+function or event does not exist.
 """
 
 import argparse
@@ -26,7 +26,7 @@ BASE_IMAGE = "public.ecr.aws/lambda/python:3.13-{architecture}"
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--architecture", required=True, choices=["arm64", "x86_64"])
-    parser.add_argument("--prepare", action="store_true", help="push what the events tell of first")
+    parser.add_argument("--prepare", action="store_true", help="first push the image that the events describe")
     parser.add_argument("function")
     parser.add_argument("event", type=Path)
     arguments = parser.parse_args()
@@ -55,7 +55,7 @@ def invoke(function: str, logical_id: str, event: Path, architecture: str) -> in
     variables = deployed_environment(f"{STACK}-{function.replace('_', '-')}")
     variables["AWS_ENDPOINT_URL"] = os.environ["AWS_ENDPOINT_URL"]
     policy = Path(os.environ.get("TALLYMAN_POLICY") or variables["TALLYMAN_POLICY"])
-    if policy.is_file():  # of this machine: a container sees it as its policy layer only
+    if policy.is_file():  # of this machine: a container has the policy only as its policy layer
         variables["TALLYMAN_POLICY"] = "/opt/tallyman.yaml"
     template = adapted(logical_id, variables, policy)
     command = [
@@ -74,7 +74,7 @@ def invoke(function: str, logical_id: str, event: Path, architecture: str) -> in
         stdout=subprocess.PIPE,
         text=True,
         check=False,
-        # What stands in sam's own environment would win over the template; and its own session needs no endpoint.
+        # Variables in sam's own environment would win over the template; and its own session needs no endpoint.
         env={k: v for k, v in os.environ.items() if not k.startswith(("TALLYMAN_", "AWS_ENDPOINT_URL"))}
         | {"SAM_CLI_TELEMETRY": "0"},
     )
@@ -103,16 +103,16 @@ def judge(output: str, *, poisoned: bool) -> int:
 
 
 def deployed_environment(name: str) -> dict[str, str]:
-    """What the deployed function of that name has in its environment: the names and addresses of its stack."""
-    import boto3  # here, so that a wrong argument is told at once
+    """The environment of the deployed function of that name: the names and addresses of its stack."""
+    import boto3  # imported here, so that a wrong argument is reported at once
 
     answer = boto3.client("lambda").get_function_configuration(FunctionName=name)
     return dict(answer["Environment"]["Variables"])
 
 
 def adapted(logical_id: str, variables: dict[str, str], policy: Path) -> Path:
-    """The built template with those variables in the function (`sam` passes on none that a template does not name),
-    and with the local cloud's policy, if it is a file, in the policy layer."""
+    """The built template with those variables in the function (`sam` passes only variables that a template names), and
+    with the local cloud's policy, if it is a file, in the policy layer."""
     from tallyman_local.stack.template import load
 
     template = load(BUILD / "template.yaml")

@@ -1,8 +1,7 @@
-"""What `make invoke` does around one function: the local cloud is brought to where the event finds something, and
-what the function wrote is told.
+"""The surroundings of `make invoke`: prepares the local cloud for the event, and reports what the function wrote.
 
-The events of `events/` tell of a push of `tallyman_cli.events.parts.event_image`. Here it is pushed for real, and what
-the function under test is to find out is kept from the cloud's own workers: they lose that event.
+The events of `events/` describe a push of `tallyman_cli.events.parts.event_image`. Here it is pushed for real. The
+cloud's own workers lose that event, so that the function under test has something to find.
 """
 
 import json
@@ -29,10 +28,11 @@ def control(url: str, path: str, **request: Any) -> dict[str, Any]:
 
 
 def prepare(url: str, function: str) -> None:
-    """Brings the cloud to the moment at which this function gets its event.
+    """Prepare the cloud for this function's event.
 
-    record_push, verify_digest and reconcile: an image was pushed, nobody knows. record_scan: a scan has just ended.
-    record_command: a verified image whose scan is missing. promote_image: every gate is open, the target was not there.
+    record_push, verify_digest and reconcile: an image was pushed, and no function knows. record_scan: a scan has just
+    ended. record_command: a verified image whose scan is missing. promote_image: every gate is open, the target was
+    missing.
     """
     stack = connect()
     for made in create_in(stack, NAME, "dev"):
@@ -56,23 +56,23 @@ def prepare(url: str, function: str) -> None:
 
 
 def with_chaos(url: str, lose: bool) -> None:
-    """From now on all events are lost, or none."""
+    """From now on lose all events, or none."""
     control(url, "chaos", **({"lose": 1.0} if lose else {"off": True}))
 
 
 def settle(url: str) -> None:
-    """Waits until nothing is under way."""
+    """Wait until nothing is in progress."""
     answer = control(url, "settle", timeout=60)
     assert answer["settled"], answer
 
 
 def scan(url: str, digest: str, counts: dict[str, int]) -> None:
-    """Completes a scan."""
+    """Complete a scan."""
     control(url, "scan", image=f"dev/{NAME}@{digest}", counts=counts)
 
 
 def push(stack: Stack) -> None:
-    """Pushes the image of the events to dev, as a client does: blobs, platforms by digest, the index by its tag."""
+    """Push the image of the events to dev, as a client does: blobs, platforms by digest, the index by its tag."""
     (dev, *_), image = stack.policy.environment("dev").repositories(NAME), event_image()
     for digest, raw in image.blobs.items():
         if stack.target.missing_blobs(dev, [digest]):
@@ -83,7 +83,7 @@ def push(stack: Stack) -> None:
 
 
 class Written:
-    """What is in the tables now, to be compared with later."""
+    """The current contents of the tables, for a later comparison."""
 
     def __init__(self, variables: dict[str, str]) -> None:
         self._tables = {
@@ -102,7 +102,7 @@ class Written:
         return found
 
     def tell(self) -> list[str]:
-        """A line for each fact and each state that was written since; on stderr too."""
+        """Print a line for each fact and state that was written since, to stderr too."""
         lines = []
         for (what, pk, sk), item in sorted(self._items().items()):
             if self._before.get((what, pk, sk)) == item:

@@ -1,4 +1,5 @@
-"""`make reference`: docs/policy-reference.md and docs/commands-reference.md, made from the code; a test compares."""
+"""`make reference`: docs/policy-reference.md and docs/commands-reference.md, generated from the code; a test
+compares."""
 
 import re
 import textwrap
@@ -17,7 +18,7 @@ Row = tuple[str, str, str]
 
 
 def policy_page() -> str:
-    """Every key of a policy, with what it takes and what it says."""
+    """Every key of a policy, with its values and meaning."""
     top: Mapping[str, Any] = json_schema(GATES)["properties"]
     lines = [
         "# Every key of a policy",
@@ -50,7 +51,7 @@ def _keys(path: str, schema: Any) -> Iterator[Row]:
 
 
 def _takes(schema: Mapping[str, Any]) -> str:
-    """What a value looks like, in a few words."""
+    """The form of a value, in a few words."""
     if "enum" in schema:
         return " or ".join(f"`{each}`" for each in schema["enum"])
     if "const" in schema:

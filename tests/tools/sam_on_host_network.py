@@ -1,7 +1,7 @@
-"""`sam`, with its containers on the host's network: there a function reaches a local cloud that listens on loopback.
+"""`sam`, with its containers on the host's network, where a function reaches a local cloud that listens on loopback.
 
 `sam local invoke --docker-network host` leaves the container on the bridge (aws-sam-cli 1.170: it connects to every
-network but that one), so this asks Docker itself. Run it with the Python of `.venv-sam`.
+network but that one), so this calls Docker itself. Run it with the Python of `.venv-sam`.
 """
 
 import socket
@@ -15,7 +15,7 @@ create = ContainerCollection.create
 
 
 def on_host_network(self: ContainerCollection, image: str, *args: Any, **options: Any) -> Any:
-    """A container whose emulator listens where `sam` would have mapped its port to; no port is mapped there."""
+    """Start a container whose emulator listens on the port that `sam` would have mapped; no port is mapped."""
     entrypoint = options.get("entrypoint") or []
     if entrypoint[:1] == [EMULATOR]:
         ((_, port),) = options.pop("ports").values()

@@ -149,7 +149,9 @@ def _told_in_order(sim: Simulation) -> None:
         rest = iter(real.get(key, []))
         once = [d for n, d in enumerate(digests) if n == 0 or digests[n - 1] != d]
         if not all(any(d == r for r in rest) for d in once):
-            raise laws.Broken(f"{key} is told as {[d.short for d in once]}, was {[d.short for d in real.get(key, [])]}")
+            raise laws.Broken(
+                f"{key} is recorded as {[d.short for d in once]}, was {[d.short for d in real.get(key, [])]}"
+            )
 
 
 def _kept_no_more(sim: Simulation) -> set[Digest]:

@@ -147,7 +147,7 @@ class Simulation:
     """What happens to the worker that was started as this one at this call of it; None: it sleeps until the others are
     done."""
     chained: bool = False
-    """Pushes of promotions are told by events too, as a chain of environments needs it."""
+    """Pushes of promotions cause events too, as a chain of environments needs."""
 
     def __post_init__(self) -> None:
         self.state = FakeState()

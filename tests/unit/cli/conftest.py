@@ -13,13 +13,13 @@ from tallyman_cli.shared import context
 
 @pytest.fixture(autouse=True)
 def no_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The settings of whoever runs the tests are none of theirs."""
+    """Ignore the settings of the person who runs the tests."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("settings")))
 
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> FakeStack:
-    """The stack that every command finds; the environment says nothing of another."""
+    """The stack that every command finds; the environment names no other."""
     for name in ("TALLYMAN_STACK", "TALLYMAN_POLICY", "TALLYMAN_DEBUG", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
     made = FakeStack(policy_file.loads(POLICY.encode()).for_hub(DEV.registry))

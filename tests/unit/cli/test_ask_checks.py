@@ -1,4 +1,4 @@
-"""A function of the owner's is asked for a check: when, with what, and what its answers come to."""
+"""Checks by a function of the owner: when it is invoked, with which input, and the result of each answer."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ FINE = {"result": "passed", "because": "TICKET-42"}
 
 
 class Functions:
-    """Answers, the last again and again; an exception is raised."""
+    """Returns answers in turn, the last one repeatedly; an exception is raised."""
 
     def __init__(self, *answers: Any) -> None:
         self.answers, self.questions = list(answers), []

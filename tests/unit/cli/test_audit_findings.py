@@ -1,4 +1,4 @@
-"""`tallyman audit`: each finding by itself says what, where, since when, why it matters and what to do."""
+"""`tallyman audit`: each finding says what, where, since when, why it matters and what to do."""
 
 import json
 from collections.abc import Callable
@@ -61,7 +61,7 @@ class FakeGuards:
 
 
 class Setter:
-    """`EcrSettings`, as far as an audit mends."""
+    """`EcrSettings`, with the calls that an audit makes to correct settings."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, Any]] = []
@@ -71,7 +71,7 @@ class Setter:
 
 
 class Audited(FakeStack):
-    """A stack in which nothing is wrong."""
+    """A stack without findings."""
 
     def __init__(self, policy: str = POLICY + RETAINED) -> None:
         super().__init__(policy_file.loads(policy.encode(), "tallyman.yaml"))
@@ -264,7 +264,7 @@ def test_a_key_that_is_not_the_policys_is_found() -> None:
 
 
 def protected(audited: Audited) -> None:
-    """The statement that creation sets, in every target."""
+    """The statement that repository creation sets, in every target."""
     for place in (PROD, PROD_SA):
         allowed = [f"arn:aws:iam::{place.registry.account}:role/tallyman-spoke-push"]
         audited.guards.policies[place] = {"Version": "2012-10-17", "Statement": [only_push(allowed)]}

@@ -1,4 +1,4 @@
-"""What a build says of the image that its image stands on."""
+"""What a build says about its base image."""
 
 from pathlib import Path
 

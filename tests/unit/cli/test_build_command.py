@@ -1,4 +1,4 @@
-"""`tallyman build`, with a docker that is a script: which builder is used how, and what becomes of what it made."""
+"""`tallyman build` with a scripted docker: how each builder is used, and what happens to its output."""
 
 import json
 import os
@@ -29,7 +29,7 @@ ENGINE: dict[str, str | None] = {"": "docker"}
 
 @dataclass
 class Builds:
-    """Builds of one checkout. `said`: what the last one said on stderr."""
+    """Builds of one checkout. `said`: stderr of the last one."""
 
     world: FakeStack
     folder: Path
@@ -38,7 +38,7 @@ class Builds:
     environment: dict[str, str] = field(default_factory=dict)
 
     def docker(self, buildx: Mapping[str, str | None] | None, mtime: int = 1_700_000_000, **more: Any) -> None:
-        """How docker answers from now on."""
+        """Set docker's answers from now on."""
         (self.tools / "says.json").write_text(json.dumps({"buildx": buildx, "mtime": mtime, **more}))
 
     def __call__(self, *options: str, status: int = 0) -> dict[str, Any]:
@@ -50,17 +50,17 @@ class Builds:
         return json.loads(result.stdout) if status == 0 else {}
 
     def made(self) -> list[list[str]]:
-        """The builds of the image itself, not those of its base alone."""
+        """The builds of the image itself, without those that only resolve its base."""
         return [call for call in scripted_docker.calls(self.tools) if "build" in call[:2] and "--label" in call]
 
     def manifest(self, digest: str) -> Manifest:
-        """What was pushed."""
+        """The manifest that was pushed."""
         found = self.world.registries.manifest(DEV, digest)
         assert found is not None
         return found
 
     def git(self, *words: str) -> None:
-        """Git, in the checkout."""
+        """Run git in the checkout."""
         settings = ["-c", "user.name=Ana", "-c", "user.email=ana@example.com", "-c", "commit.gpgsign=false"]
         subprocess.run(["git", "-C", self.folder, *settings, *words], capture_output=True, check=True)
 
@@ -95,7 +95,7 @@ def test_buildx_gives_an_archive_without_statements_inside_and_keeps_its_cache_a
         f"{ref},mode=max,image-manifest=true,oci-mediatypes=true,ignore-error=true"
     )
     manifest = builds.manifest(told["digest"])
-    assert manifest.layers[0].digest == Digest.of(scripted_docker.BASE)  # as it lies in its registry
+    assert manifest.layers[0].digest == Digest.of(scripted_docker.BASE)  # as stored in its registry
     assert len(builds.world.registries.referrers(DEV, manifest.digest)) == 2
 
 
@@ -221,7 +221,7 @@ def said_of(builds: Builds, digest: str, kind: str) -> list[dict[str, Any]]:
 
 
 def dependencies(builds: Builds, digest: str) -> list[dict[str, Any]]:
-    """What the provenance says that the image was built of, the commit left out."""
+    """The provenance's dependencies, without the commit."""
     (statement,) = said_of(builds, digest, "application/vnd.in-toto+json")
     found: list[dict[str, Any]] = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
     return found[1:]

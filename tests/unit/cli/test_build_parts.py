@@ -1,4 +1,4 @@
-"""Parts of a build: what a Dockerfile stands on, what CI says of a run, layers."""
+"""Parts of a build: base images of a Dockerfile, CI variables, layers."""
 
 import io
 import tarfile
@@ -75,6 +75,6 @@ def test_the_entries_of_a_layer_all_get_one_time_and_keep_what_else_is_said_of_t
 
 
 def test_the_scripted_base_is_newer_than_any_commit() -> None:
-    """Else the tests with it would not tell a layer that keeps its bytes from one that is rewritten."""
+    """Otherwise its tests could not distinguish a layer that keeps its bytes from a rewritten one."""
     with tarfile.open(fileobj=io.BytesIO(scripted_docker.BASE)) as archive:
         assert archive.getmembers()[0].mtime > 3_000_000_000

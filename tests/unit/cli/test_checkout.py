@@ -1,4 +1,4 @@
-"""What is read of a commit depends on the repository alone: no setting, no hook's variables, no kind of clone."""
+"""A commit's content depends only on the repository: not on settings, a hook's variables or the kind of clone."""
 
 import hashlib
 import io
@@ -160,7 +160,7 @@ def test_attributes_and_filters_of_a_person_change_no_archive(
 def test_a_checkout_that_a_persons_settings_convert_is_as_committed(
     folder: Path, tmp_path: Path, config: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`git status` looks into a file whose time has changed, and goes by the settings that it was checked out with."""
+    """`git status` reads a file whose time has changed, and uses the settings of its checkout."""
     home = tmp_path / "home"
     home.mkdir()
     (home / ".gitconfig").write_text(config.format(home=home))
@@ -195,9 +195,7 @@ def test_files_of_git_lfs_are_in_the_context_or_refused_with_what_to_do(folder: 
         git(folder, "config", "lfs.storage", "elsewhere")
     if where == "checkout":
         (folder / "deep/model.bin").write_bytes(b"a large file")
-        git(
-            folder, "update-index", "--assume-unchanged", "deep/model.bin"
-        )  # as the filter's own cleaning would have it
+        git(folder, "update-index", "--assume-unchanged", "deep/model.bin")  # as the filter's own cleaning produces it
     elif where != "nowhere":
         store.parent.mkdir(parents=True)
         store.write_bytes(b"a large file" if where != "damaged" else b"another")
@@ -257,7 +255,7 @@ def test_a_warning_of_git_reaches_the_person_too(
 ) -> None:
     monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
     monkeypatch.setenv("GIT_CONFIG_KEY_0", "safe.directory")
-    monkeypatch.setenv("GIT_CONFIG_VALUE_0", "*")  # how CI trusts a checkout of another user: it stays
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", "*")  # how CI trusts a checkout of another user: it is kept
     checkout.read(folder)
     assert capsys.readouterr().err == ""
     (folder / ".git/refs/tags/v9.9.9").write_text("")
@@ -376,6 +374,6 @@ def test_an_author_in_another_encoding_is_read(folder: Path, environment: Mappin
 
 
 def test_a_remote_whose_address_is_none_gives_no_source(folder: Path) -> None:
-    """Whatever it holds, a password among it, is shown nowhere."""
+    """Its content is never shown: it may contain a password."""
     git(folder, "config", "remote.origin.url", "https://ana:secret@[example/app.git")
     assert checkout.read(folder).source is None

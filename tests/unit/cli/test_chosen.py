@@ -1,4 +1,4 @@
-"""Configuration files: what they say, what wins over them, and how a mistake in one is told."""
+"""Configuration files: their meaning, what overrides them, and messages for mistakes in them."""
 
 from pathlib import Path
 

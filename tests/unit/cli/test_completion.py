@@ -1,4 +1,4 @@
-"""Completion: what the scripts of three shells get for a line, and that each shell takes its script."""
+"""Completion: the suggestions for a line in three shells, and that each shell accepts its script."""
 
 import shutil
 import subprocess

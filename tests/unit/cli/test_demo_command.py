@@ -1,4 +1,4 @@
-"""`tallyman demo`: how it ends. What it tells is tested where there is a cloud (tests/stack/test_wheel.py)."""
+"""`tallyman demo`: how it ends. Its output is tested with a cloud (tests/stack/test_wheel.py)."""
 
 import os
 import signal

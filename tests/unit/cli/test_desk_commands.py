@@ -131,7 +131,7 @@ def test_watch_of_a_repository_that_does_not_exist_says_so_and_does_not_wait(eve
     wrong = everywhere.run("watch", "rocketseat/wigdet-server")
     assert wrong.exit_code == 1
     assert "no repository of dev, prod has 'rocketseat/wigdet-server' in its name" in wrong.stderr
-    new = everywhere.run("watch", NAME, "--for", "0")  # there, and nothing was ever pushed to it
+    new = everywhere.run("watch", NAME, "--for", "0")  # it exists, and nothing was ever pushed to it
     assert (new.exit_code, new.stdout) == (0, "")
 
 

@@ -1,4 +1,4 @@
-"""The Docker configuration of a local cloud: begins as the person's, and takes every login with it."""
+"""The Docker configuration of a local cloud: starts as a copy of the person's, and stores every login itself."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What `docker login` left: who we are to which registry, and what of the file is bad input."""
+"""Logins of `docker login`: our credentials for each registry, and which contents of the file are invalid."""
 
 import base64
 import json

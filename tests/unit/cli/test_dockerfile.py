@@ -1,4 +1,4 @@
-"""A Dockerfile is read as BuildKit reads it."""
+"""A Dockerfile is parsed as BuildKit parses it."""
 
 import pytest
 

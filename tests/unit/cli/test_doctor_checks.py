@@ -1,4 +1,4 @@
-"""The doctor's checks by themselves: what each says of a hub that is not well, from what AWS would answer."""
+"""The doctor's checks one by one: the finding for each fault of a hub, from simulated answers of AWS."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -33,7 +33,7 @@ SPOKE = PROD.registry.account
 
 
 class Hub:
-    """Clients of the hub: each operation answers what is set, else as one that is well; an exception is raised."""
+    """Clients of a hub: each operation returns the answer that is set, or a healthy hub's; exceptions are raised."""
 
     def __init__(self, **answers: Any) -> None:
         statement = {
@@ -81,7 +81,7 @@ def trip(
     arriving: Iterable[EcrRegistry] = (),
     ways: dict[EcrRegistry, dict[str, Any]] | None = None,
 ) -> list[Finding]:
-    """What is found where these registries' test events arrive while the doctor waits."""
+    """The findings if the test events of these registries arrive while the doctor waits."""
     asked = []
 
     def reconciled(payload: dict[str, Any]) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def test_each_that_arrives_is_told_with_the_time_it_took_and_nothing_else_is_loo
     assert [(f.verdict, f.found) for f in found] == [
         ("ok", f"{r}: a test event arrived in 1.25 s") for r in PLACES
     ]  # fmt: skip
-    assert world.slept < 1  # it waits no longer than it must
+    assert world.slept < 1  # it does not wait longer than necessary
 
 
 def test_the_wait_is_bounded_and_what_did_arrive_is_well(world: FakeStack) -> None:
@@ -198,7 +198,7 @@ def test_functions_that_know_of_no_test_event_are_to_be_deployed_again(world: Fa
     assert (finding.verdict, finding.todo) == ("unknown", "deploy the hub again")
 
 
-# --- the others
+# --- the other checks
 
 
 def site(world: FakeStack, **answers: Any) -> Site:
@@ -305,7 +305,7 @@ def test_a_cluster_that_can_not_be_read_is_told(world: FakeStack, monkeypatch: p
 
 
 class ByService:
-    """`Clients`, of which only ECS is asked."""
+    """`Clients` that only answer for ECS."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
@@ -325,7 +325,7 @@ def test_a_rule_that_is_disabled_and_rules_that_are_gone_are_told(world: FakeSta
 
 
 def test_another_stack_whose_name_begins_alike_is_none_of_ours(world: FakeStack) -> None:
-    """samconfig.toml's own environments are `tallyman` and `tallyman-dev`."""
+    """The environments of samconfig.toml are `tallyman` and `tallyman-dev`."""
     rules = [{"Name": "tallyman-image-own", "State": "ENABLED"}, {"Name": "tallyman-dev-call-own", "State": "DISABLED"}]
     (finding,) = checks.rules(site(world, list_rules={"Rules": rules}))
     assert finding.verdict == "ok"
@@ -347,7 +347,7 @@ def test_what_lies_undelivered_in_a_spoke_is_told_too(world: FakeStack) -> None:
 
 
 def pushed(world: FakeStack, place: Repository, day: int, via: Via, partition: str, tag: str | None = "v1.0.0") -> None:
-    """A push that is known, in a repository that this partition names."""
+    """Record a push to a repository whose name contains this partition."""
     at = datetime(2026, 11, day, tzinfo=UTC)
     item = world.state.get(partition, str(place))
     if item is None:
@@ -359,7 +359,7 @@ def pushed(world: FakeStack, place: Repository, day: int, via: Via, partition: s
 def test_the_last_push_of_each_registry_says_whether_events_come(world: FakeStack) -> None:
     pushed(world, DEV, 2, Via.RECONCILED, sweeps.PARTITION)
     pushed(world, DEV, 3, Via.EVENT, sweeps.PARTITION)
-    pushed(world, DEV, 4, Via.RECONCILED, sweeps.PARTITION, tag=None)  # a child: not every registry tells of those
+    pushed(world, DEV, 4, Via.RECONCILED, sweeps.PARTITION, tag=None)  # a child: not every registry sends its event
     pushed(world, PROD, 2, Via.EVENT, active.PARTITION)
     pushed(world, PROD, 3, Via.RECONCILED, active.PARTITION)
     found = [(f.verdict, f.found.partition(": ")[2]) for f in checks.events(site(world))]

@@ -1,4 +1,4 @@
-"""One repository per application, and base images: the judgement, by what tags and images say."""
+"""One repository per application, and base images: the check's verdict, from tags and images."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -34,7 +34,7 @@ def held(*tags: str, day: int = 0, **said: str) -> Held:
         ["alpine-1.2.0", "slim-1.2.0", "1.2.0"],
         ["linux-amd64-1.2.0", "linux-arm64-1.2.0"],
         ["widget-server-1.2.0", "widget-server-1.3.0", "dev-1.3.0", "prod-1.2.0"],
-        ["api-stable", "web-stable"],  # no versions: words, not applications
+        ["api-stable", "web-stable"],  # not versions: words, but not applications
         ["2026.11.16", "sha-3f2a91c", "1.2.0-api", "1.2.0-web"],
         ["blue-1.2.0", "canary-1.2.0"],
     ],
@@ -105,7 +105,7 @@ def test_the_registry_of_a_name_is_the_one_that_docker_would_ask(name: str, regi
 
 
 def told(world: FakeStack, place: Repository, tag: str, day: int, platforms: int = 1, **said: dict[str, str]) -> Digest:
-    """An image that a tag points to, with what facts say of it."""
+    """An image with a tag, and facts about it."""
     at, digest = START + timedelta(days=day), b.digest_of(f"{tag} {day}")
     if world.state.get(sweeps.PARTITION, str(place)) is None:
         world.state.put(StateChange(sweeps.PARTITION, str(place), 0, {"images": 1}))

@@ -1,4 +1,4 @@
-"""`tallyman event make`: the files of events/ are what their source says."""
+"""`tallyman event make`: the files of events/ equal its output."""
 
 import json
 from pathlib import Path

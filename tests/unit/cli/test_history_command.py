@@ -1,4 +1,4 @@
-"""`tallyman history`, and the reading beneath it."""
+"""`tallyman history`, and the reads behind it."""
 
 from datetime import timedelta
 
@@ -157,7 +157,7 @@ def test_with_a_limit_the_rows_are_the_first_of_all_rows(
         ledger.append(_fact(*event))
     everything = history(ledger.of_repository(DEV))
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(rows, "_FIRST", 2)  # so that most facts lie beyond the first chunk
+        patched.setattr(rows, "_FIRST", 2)  # so that most facts are after the first chunk
         assert rows.of_repository(ledger, DEV, limit=limit) == everything[:limit]
 
 

@@ -1,4 +1,4 @@
-"""`tallyman init`: what it writes is valid, and what is there is left alone."""
+"""`tallyman init`: its output is valid, and existing files stay unchanged."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def test_a_hub_and_two_spokes(tmp_path: Path) -> None:
     assert policy.promotion("dev", "prod", "any/thing", "feature-abc1234") is None
     assert "SpokeAccounts=222222222222" in (tmp_path / "samconfig.toml").read_text()
     assert told.count("spoke.yaml") == 2
-    assert told.count("PeopleRoles=") == 1  # roles are made once an account
+    assert told.count("PeopleRoles=") == 1  # roles are created once per account
     assert told.index("CreateRoles=true") < told.index("CreateRoles=false")
 
 

@@ -1,4 +1,4 @@
-"""A key pair of KMS that signs: which algorithm, over which digest, and its public half as a policy takes it."""
+"""Signing with a KMS key pair: the algorithm, the digest, and the public key in a policy's format."""
 
 import hashlib
 from typing import Any

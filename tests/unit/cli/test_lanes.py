@@ -1,4 +1,4 @@
-"""The picture of a history: a lane a tag, a bar for each image."""
+"""The chart of a history: a lane per tag, a bar per image."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""What is imported when: a command that prints its help needs neither rich nor botocore nor the other commands."""
+"""Lazy imports: a command that prints its help imports neither rich nor botocore nor the other commands."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ HEAVY = ("rich", "botocore", "boto3", "urllib3", "yaml", "asyncio", "moto", "con
 
 
 def modules(code: str) -> list[str]:
-    """The modules that are loaded once the code ran, in a process of its own."""
+    """The modules that are loaded after the code ran, in a new process."""
     program = f"import sys\n{code}\nimport json; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     found: list[str] = json.loads(done.stdout.splitlines()[-1])
@@ -40,7 +40,7 @@ def test_the_command_line_loads_no_command_before_it_runs(code: str) -> None:
     assert [name for name in loaded if name.partition(".")[0] in HEAVY] == []
     assert ours(loaded) <= {
         "tallyman",
-        *("tallyman.domain", "tallyman.domain.text", "tallyman.errors"),  # text from outside is made harmless
+        *("tallyman.domain", "tallyman.domain.text", "tallyman.errors"),  # it escapes text from outside
         "tallyman.domain.times",  # `options` parses times
         "tallyman_cli",
         "tallyman_cli.main",

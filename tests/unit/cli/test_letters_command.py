@@ -1,4 +1,4 @@
-"""`tallyman letters`: the letters of every queue, by reason; a person's command shown with how to send it again."""
+"""`tallyman letters`: the letters of every queue, by reason; for a person's command also how to send it again."""
 
 import shlex
 from datetime import UTC, datetime, timedelta

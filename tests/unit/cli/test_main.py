@@ -1,4 +1,4 @@
-"""Errors, exit statuses and what is written where: the same for every command."""
+"""Errors, exit statuses and output streams: the same for every command."""
 
 import io
 import json
@@ -190,7 +190,7 @@ def test_a_policy_without_environments_has_the_hub_as_its_only_one(world: FakeSt
 
 
 class FakeAws:
-    """botocore's session with the two clients that finding a stack asks."""
+    """botocore's session with the two clients that find a stack."""
 
     def __init__(self, outputs: dict[str, str] | None, region: str | None = "us-east-2") -> None:
         self.outputs, self.region = outputs, region
@@ -217,7 +217,7 @@ class FakeAws:
 
 
 def found(monkeypatch: pytest.MonkeyPatch, fake: FakeAws) -> Any:
-    """What `find_stack` finds there."""
+    """The result of `find_stack`."""
     monkeypatch.setattr(botocore.session, "get_session", lambda: fake)
     return aws.find_stack("tallyman")
 

@@ -1,4 +1,4 @@
-"""approve, deny, freeze, thaw, recall, promote --override and pending: asked here, written down by record_command."""
+"""approve, deny, freeze, thaw, recall, promote --override and pending: sent here, recorded by record_command."""
 
 import json
 from dataclasses import replace
@@ -41,7 +41,7 @@ IDS = {"role/release-managers": "AROARELEASE", "role/security": "AROASECURITY", 
 
 
 def live(world: FakeStack, gates: str = "{verified: true}", overridable: str = "[]", people: str = PEOPLE) -> Built:
-    """The stack with these gates, and an image in dev that record_push and verify_digest know."""
+    """The stack with these gates, and an image in dev that record_push and verify_digest have recorded."""
     text = POLICY.replace("{verified: true, scan: {max: {critical: 0}}}", f"{gates}, overridable: {overridable}")
     world.policy = policy_file.loads((text + people).encode()).for_hub(DEV.registry)
     world.stack.given = world.policy

@@ -1,4 +1,4 @@
-"""`make deploy` says what it knows before it builds anything."""
+"""`make deploy` checks what it can before it builds anything."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 class Aws:
-    """botocore's session: an account in a region, with these stacks and tables, and so many functions at once."""
+    """botocore's session: an account in a region, with these stacks, tables and concurrent executions."""
 
     def __init__(
         self, region: str | None = "us-east-2", tables: tuple[str, ...] = (), at_once: int = 1000, **stacks: str

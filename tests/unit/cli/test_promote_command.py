@@ -16,7 +16,7 @@ ARGUMENTS = ("promote", f"{NAME}:v1.0.0", "--to", "prod")
 
 @pytest.fixture
 def ready(everywhere: FakeStack) -> FakeStack:
-    """An image that every gate lets through; nobody has taken up its promotion yet."""
+    """An image whose gates are all open; its promotion has not started."""
     app = multi_arch()
     everywhere.push(app, "v1.0.0")
     everywhere.scan(app)

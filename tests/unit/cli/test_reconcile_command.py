@@ -1,4 +1,4 @@
-"""`tallyman reconcile`: the stack's function is run until nothing is left."""
+"""`tallyman reconcile`: invokes the stack's function until nothing is left."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ IN_DEV = {"environment": "dev", "registry": "111111111111/us-east-2"}
 
 
 def answer(**more: Any) -> dict[str, Any]:
-    """What services/reconcile.py answers."""
+    """An answer of services/reconcile."""
     registries = [
         {"registry": "111111111111/us-east-2", "repositories": 1, "images": 40, "missed": 2, "error": None},
         {"registry": "222222222222/us-east-2", "repositories": 2, "images": 3, "missed": 0, "error": None},

@@ -1,4 +1,4 @@
-"""Results of checks that come as events on the stack's bus: whose count, and which is the latest."""
+"""Check results as events on the stack's bus: who may post them, and which is the latest."""
 
 import json
 from datetime import timedelta
@@ -21,7 +21,7 @@ EVENT = json.loads((Path(__file__).parents[3] / "events/record_push/check.json")
 
 
 class Bus:
-    """A stack whose promotion asks for the check e2e, and what the bus brings."""
+    """A stack whose promotion requires the check e2e, and events on its bus."""
 
     def __init__(self, world: FakeStack, *senders: str) -> None:
         self.world, self.app = world, image("app")

@@ -1,4 +1,4 @@
-"""`tallyman retention plan` and `apply`: what is printed, what is written, the exit status."""
+"""`tallyman retention plan` and `apply`: output, effects, exit status."""
 
 import json
 from pathlib import Path

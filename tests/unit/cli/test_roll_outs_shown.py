@@ -1,4 +1,4 @@
-"""release, pending and why say how the roll-out of a release stands: each target of it, then and now."""
+"""release, pending and why show a release's roll-out: each target, then and now."""
 
 import json
 from typing import Any
@@ -24,14 +24,14 @@ SERVICE = "shop/app"
 
 
 class Shop:
-    """The stack, with a fleet that roll_out moves."""
+    """The stack, with services that roll_out updates."""
 
     def __init__(self, world: FakeStack) -> None:
         self.world, self.fleet = world, Fleet()
         world.policy = world.stack.given = policy_file.loads(TEXT.encode()).for_hub(DEV.registry)
 
     def release(self, name: str, tag: str) -> Built:
-        """Pushed, promoted, released; its roll-out is not begun."""
+        """Push, promote and release; the roll-out has not begun."""
         built = image(name)
         self.world.clock.advance(minutes=1)
         self.world.push(built, tag)

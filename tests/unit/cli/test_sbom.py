@@ -1,4 +1,4 @@
-"""The SBOM of a build: what is found in layers, that the SPDX validator accepts it, and what it says is missing."""
+"""The SBOM of a build: packages found in layers, validity for the SPDX validator, and what it reports as missing."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Tags of a build, and what is said of it: from real commits, by the policy's rules."""
+"""A build's tags and descriptions: from real commits, by the policy's rules."""
 
 import subprocess
 from pathlib import Path

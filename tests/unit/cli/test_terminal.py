@@ -1,4 +1,4 @@
-"""On a terminal, and on streams that fail: the command itself, in a process of its own."""
+"""On a terminal, and on failing streams: the real command, in its own process."""
 
 import fcntl
 import os
@@ -40,7 +40,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def on_terminal(code: str, columns: int = 80, lines: int = 24, **more: str) -> str:
-    """What a program shows on a terminal of this size."""
+    """A program's output on a terminal of this size."""
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
     process = subprocess.Popen(
@@ -51,7 +51,7 @@ def on_terminal(code: str, columns: int = 80, lines: int = 24, **more: str) -> s
     while True:
         try:
             piece = os.read(leader, 65536)
-        except OSError:  # Linux says so where the other side is closed
+        except OSError:  # Linux's answer when the other side is closed
             break
         if not piece:
             break
@@ -175,7 +175,7 @@ def test_a_package_of_an_extra_that_is_missing_is_said_by_the_extra(missing: str
 @pytest.mark.parametrize("pause", [0.0, 0.05, 0.1, 0.2, 0.4])
 def test_ctrl_c_while_it_starts_shows_no_traceback(pause: float) -> None:
     code = "import sys; from tallyman_cli import start; sys.stdout.write('begun'); sys.stdout.flush(); start.main()"
-    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and never answers
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts connections and never answers
         process = subprocess.Popen(
             [sys.executable, "-c", code, "history", "dev/app"],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -1,4 +1,4 @@
-"""`tallyman policy trust-roots` against a TUF repository that a server of the test holds."""
+"""`tallyman policy trust-roots` against a TUF repository that the test serves."""
 
 import json
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ ROLES = ("root", "targets", "snapshot", "timestamp")
 
 @dataclass
 class Repository:
-    """A TUF repository in a folder: one key a role, consistent snapshots."""
+    """A TUF repository in a folder: one key per role, consistent snapshots."""
 
     folder: Path
     keys: dict[str, CryptoSigner] = field(default_factory=lambda: {r: CryptoSigner.generate_ecdsa() for r in ROLES})
@@ -54,7 +54,7 @@ class Repository:
 
 @dataclass
 class Served:
-    """A repository, its address, and the command that asks it."""
+    """A repository, its address, and the command that reads it."""
 
     world: FakeStack
     repository: Repository

@@ -1,4 +1,4 @@
-"""verify_origin and the gate `signed` with Notation's signatures: envelopes in a registry, facts, and what goes."""
+"""verify_origin and the gate `signed` with Notation's signatures: envelopes in a registry, facts, and decisions."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -25,7 +25,7 @@ LONG = (NOW - timedelta(days=3000), NOW + timedelta(days=3000))
 
 
 class Signer:
-    """AWS Signer: what it has revoked, or why it does not answer."""
+    """AWS Signer: the revocations, or the reason why it does not answer."""
 
     def __init__(self) -> None:
         self.revoked_now: list[str] = []

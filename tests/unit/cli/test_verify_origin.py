@@ -1,4 +1,4 @@
-"""verify_origin and the gate `signed` together: signatures in a registry, facts, and what goes."""
+"""verify_origin and the gate `signed` together: signatures in a registry, facts, and decisions."""
 
 import copy
 import hashlib
@@ -358,7 +358,7 @@ ARN = "arn:aws:kms:us-east-2:111111111111:key/1"
 
 
 class Kms:
-    """Public keys by ARN; without one it can't be read."""
+    """Public keys by ARN; a missing one can't be read."""
 
     def __init__(self, **keys: str) -> None:
         self.keys = keys

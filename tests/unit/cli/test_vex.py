@@ -1,4 +1,4 @@
-"""VEX from the registry to the verdict: signed bundles that are attached, verified, recorded, and counted."""
+"""VEX from the registry to the verdict: signed bundles that are attached, verified, recorded, and applied."""
 
 import json
 from dataclasses import replace
@@ -26,7 +26,8 @@ V1 = "dev/rocketseat/widget-server:v1.0.0"
 
 
 class Shop:
-    """An image in dev with a critical finding, and a promotion to prod that lets VEX of one key ignore findings."""
+    """An image in dev with a critical finding, and a promotion to prod whose scan gate accepts VEX statements of one
+    key."""
 
     def __init__(self, world: FakeStack, folder: Path, built: Built | None = None) -> None:
         self.world, self.key, self.app = world, new_key(), built or image("app")
@@ -44,7 +45,7 @@ class Shop:
         world.work()
 
     def says(self, status: str, key: PrivateKey | None = None, minutes: int = 0, digest: str | None = None) -> Built:
-        """Attaches a signed statement to the image."""
+        """Attach a signed statement to the image."""
         at = f"2026-11-01T12:{minutes:02d}:00Z"
         said: dict[str, Any] = {"vulnerability": {"name": "CVE-1"}, "status": status, "impact_statement": "not called"}
         document = {"@context": OPENVEX, "author": "Ana", "timestamp": at, "statements": [said]}

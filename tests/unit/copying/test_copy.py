@@ -1,4 +1,4 @@
-"""Staging of image graphs: what reaches the targets, in which order, at what cost, and what a failure leaves."""
+"""Staging of image graphs: what reaches the targets, in which order, at what cost, and the state after a failure."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -204,7 +204,7 @@ def test_manifests_are_put_from_the_bottom_up(registries: FakeRegistries) -> Non
     registries.push(DEV, built)
     registries.push(DEV, signed)
     registries.pushes.clear()
-    copy(registries, built, PROD)  # the fake refuses a manifest whose parts are not there
+    copy(registries, built, PROD)  # the fake refuses a manifest whose blobs or children are missing
     order = [digest for _, digest, _ in registries.pushes]
     assert order[-2:] == [built.digest, signed.digest]
     assert len(order) == len(set(order)) == 8
@@ -349,7 +349,7 @@ def test_a_target_whose_upload_breaks_catches_up_alone(registries: FakeRegistrie
 
 def test_a_slow_target_does_not_hold_the_others_up(monkeypatch: pytest.MonkeyPatch) -> None:
     class Slow(FakeRegistries):
-        """PROD_SA takes nothing until PROD has everything."""
+        """PROD_SA accepts nothing until PROD has everything."""
 
         done = threading.Event()
 
@@ -404,7 +404,7 @@ def test_a_damaged_blob_of_the_source_is_completed_nowhere(registries: FakeRegis
         assert Digest.of(damaged) in str(outcome[target])
         assert part.digest not in registries.held(target).blobs
         assert registries.held(target).manifests == {}
-    assert sum(map(len, taken)) < 2 * len(damaged)  # the last chunk was given to nobody
+    assert sum(map(len, taken)) < 2 * len(damaged)  # the last chunk was delivered to no target
 
 
 def test_a_blob_of_another_size_than_stated_is_completed_nowhere(registries: FakeRegistries) -> None:
@@ -545,11 +545,11 @@ def test_a_crash_at_any_call_and_then_again_ends_the_same(when: str) -> None:
             run(registries, CrashAfter(n, when))
         except Crash:
             crashes += 1
-        for target in (PROD, PROD_SA):  # whatever is there is whole
+        for target in (PROD, PROD_SA):  # every image that is there is complete
             held = registries.held(target)
             assert all(b.digest in held.blobs for m in held.manifests.values() for b in m.blobs)
             assert all(c.digest in held.manifests for m in held.manifests.values() for c in m.children)
         run(registries, CrashAfter(0))
         assert holds(registries, PROD, built, signed)
         assert holds(registries, PROD_SA, built, signed)
-    assert crashes > counted.count * 0.9  # threads take some calls in another order, some not at all
+    assert crashes > counted.count * 0.9  # threads make some calls in another order, some not at all

@@ -1,4 +1,4 @@
-"""`tallyman copy` parses its own arguments (see start.py): its documentation is held to them here."""
+"""`tallyman copy` parses its own arguments (see start.py): this compares them with its documentation."""
 
 import json
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""What a copy does at the same time, so that nobody waits where there is something to do.
+"""Work that a copy overlaps, so that no part waits while it could proceed.
 
-Each test lets one side of an overlap wait for the other: without the overlap they would wait for each other.
+Each test makes one side of an overlap wait for the other: without the overlap they would block each other.
 """
 
 import threading
@@ -22,7 +22,7 @@ from tallyman.services.copying.manifest_order import Order
 from tallyman.services.copying.stage import FAR, CopyOptions, CopyProgress, Staged, read_graph, stage
 
 LONG = 30
-"""Seconds after which a test gives up: nothing waits so long unless it waits for ever."""
+"""Seconds until a test fails: only a deadlock waits this long."""
 
 
 def forever() -> float:
@@ -30,7 +30,7 @@ def forever() -> float:
 
 
 class Meeting(FakeRegistries):
-    """Calls ring bells, or wait for them: `on[method, repository, argument]` is called before what it is about."""
+    """Calls signal bells, or wait for them: `on[method, repository, argument]` runs before that call."""
 
     def __init__(self) -> None:
         super().__init__(FakeClock(), chunk=1024)
@@ -95,7 +95,7 @@ def test_a_manifest_goes_while_blobs_of_others_are_on_their_way(registries: Meet
 
 
 def test_a_signature_goes_as_soon_as_its_image_is_there(registries: Meeting) -> None:
-    """While a blob of another referrer is still on its way."""
+    """While a blob of another referrer is still in transit."""
     built = image("a")
     signed, listed = signature(built), referrer(built, "application/spdx+json", "s" * 9_000)
     [slow] = listed.root.layers
@@ -126,7 +126,7 @@ def test_targets_are_asked_while_the_source_is_read(
     registries.push(DEV, built, "v1")
     for target in targets:
         asked = Bell()
-        name = "v1" if len(targets) == 1 else built.digest  # with several nothing is tagged before all have it
+        name = "v1" if len(targets) == 1 else built.digest  # with several, tags wait for all content
         registries.on["manifests", target, name] = asked.set
         registries.on["manifests", DEV, child.digest] = asked.awaited
     service = CopyImages(registries, registries, forever, CopyProgress())
@@ -154,7 +154,7 @@ def test_far_away_a_blob_is_opened_while_its_upload_begins(registries: Meeting) 
 
 
 def test_near_a_blob_is_opened_by_who_sends_it(registries: Meeting) -> None:
-    """A thread more for each blob costs more than the answer of a registry that is near."""
+    """An extra thread per blob costs more than the latency of a nearby registry."""
     big = big_layer(9_000)
     built = image(big)
     registries.push(DEV, built)
@@ -166,7 +166,7 @@ def test_near_a_blob_is_opened_by_who_sends_it(registries: Meeting) -> None:
 
 
 def test_what_is_read_ahead_is_closed_with_its_reader() -> None:
-    """Else the connection that it holds stays open until Python happens to collect it."""
+    """Otherwise the connection that it holds stays open until Python collects it."""
     closed = threading.Event()
 
     def content() -> Generator[bytes, None, None]:
@@ -179,7 +179,7 @@ def test_what_is_read_ahead_is_closed_with_its_reader() -> None:
     with ThreadPoolExecutor(1) as pool:
         for taken in (0, 1):
             closed.clear()
-            held = content()  # by somebody else too: it is not enough that we let go of it
+            held = content()  # by another owner too: our own release is not enough
             begun = ahead(held, pool)
             assert [next(begun) for _ in range(taken)] == [b"first"][:taken]
             begun.close()

@@ -1,4 +1,4 @@
-"""Large blobs in parts: what is kept, where it goes on, and what begins anew."""
+"""Large blobs in parts: what is kept, where a copy resumes, and what starts again."""
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -20,7 +20,7 @@ SIZE = 28_000
 
 
 class FakeLayerUploads:
-    """ECR's sessions over the fake registries."""
+    """ECR's upload sessions over the fake registries."""
 
     def __init__(self, registries: FakeRegistries) -> None:
         self.registries = registries
@@ -138,7 +138,7 @@ def test_a_run_that_ends_is_gone_on_with_where_it_was(world: Registries) -> None
     assert world.whole()
     assert world.uploads.begun == 1
     read_twice = sum(n for _, n in world.uploads.sent) - len(world.layer.raw)
-    assert read_twice == 0  # each part was taken once
+    assert read_twice == 0  # each part was accepted once
     assert world.read == sorted(world.read)
 
 
@@ -154,7 +154,7 @@ def test_a_part_whose_answer_was_lost_is_not_doubled(world: Registries) -> None:
 def test_bytes_that_the_registry_knows_already_are_not_sent_again_wherever_parts_were_cut(world: Registries) -> None:
     raw = bytes(world.layer.raw)
     session = world.uploads.begin(PROD, world.layer.digest)
-    world.uploads.sessions[session] += raw[:7_000]  # a part of other length, whose answer was not recorded
+    world.uploads.sessions[session] += raw[:7_000]  # a part of another length, whose answer was not recorded
     kept = {"session": session, "offset": 5_000}
     world.state.put(StateChange(f"U#{PROD}", str(world.layer.digest), 0, kept, FakeClock()() + timedelta(days=1)))
     assert isinstance(world.copy()[PROD], Staged)
@@ -216,7 +216,7 @@ def test_a_crash_at_any_call_costs_at_most_a_part(when: str) -> None:
         outcome = world.copy()[PROD]
         assert isinstance(outcome, Staged), (n, outcome)
         assert world.whole()
-        assert complete or world.progress() == []  # else it is left to its end of life
+        assert complete or world.progress() == []  # otherwise it stays until it expires
         assert len(world.layer.raw) not in world.read  # a range past the end is refused
         if world.uploads.begun == 1 and sent_before:
             sent = sum(size for _, size in world.uploads.sent)
@@ -240,7 +240,7 @@ def test_only_repositories_with_such_uploads_get_parts(world: Registries) -> Non
 
 
 def test_the_registry_says_how_far_it_is(world: Registries) -> None:
-    """More than we knew: the answer to what it has was lost in another process."""
+    """More than we had recorded: the last answer was lost in another process."""
 
     def chunks(start: int) -> Iterable[bytes]:
         raw = world.layer.raw

@@ -1,4 +1,4 @@
-"""A target that is slow, or hangs, keeps no other from its images; and a copy that is interrupted ends at once."""
+"""A slow or hanging target does not delay the others; and an interrupted copy ends at once."""
 
 import signal
 import threading
@@ -20,7 +20,7 @@ from tallyman.services.copying.progress import CopyProgress
 from tallyman.services.copying.stage import CopyOptions, Staged, read_graph, stage
 
 LONG = 30
-"""Seconds after which a test gives up: nothing waits so long unless it waits for ever."""
+"""Seconds until a test fails: only a deadlock waits this long."""
 
 
 def forever() -> float:
@@ -75,7 +75,7 @@ def images(size: int) -> Built:
 @pytest.mark.parametrize("method", ["manifests", "missing_blobs", "upload", "answer"])
 @pytest.mark.parametrize("size", [500, 30_000])
 def test_a_target_that_hangs_holds_nobody_up_and_catches_up(method: str, size: int) -> None:
-    """Also with blobs that lie whole between reader and writer."""
+    """Also for blobs that are small enough to be buffered completely between reader and writer."""
     built = images(size)
     registries = OneHangs(method, built)
     members = read_graph(registries, DEV, built.digest)
@@ -83,7 +83,7 @@ def test_a_target_that_hangs_holds_nobody_up_and_catches_up(method: str, size: i
     assert all(isinstance(found, Staged) for found in outcome.values()), outcome
     for target in (PROD, PROD_SA):
         assert registries.held(target).blobs == built.blobs
-    if method == "answer":  # what had arrived, though late, is not sent again
+    if method == "answer":  # what had arrived late is not sent again
         sent = [d for call, where, d in registries.requests if (call, where) == ("upload", PROD_SA)]
         assert len(sent) == len(set(sent))
 
@@ -99,12 +99,12 @@ def test_a_target_that_hangs_while_the_source_is_read_holds_nobody_up() -> None:
 
 
 def test_patience_is_for_a_whole_blob_not_for_each_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that takes each chunk just before it would be dropped does not set the pace."""
+    """A target that takes each chunk just before its timeout must not slow down the others."""
     raw = [bytes([n]) * 10 for n in range(60)]
     now, take, pipes = [0.0], threading.Semaphore(0), []
 
     class Timed(tee.Pipe):
-        """Who takes from the first one needs three seconds for a chunk, while the other has nothing to do."""
+        """Reading from the first target takes three seconds per chunk, while the other is idle."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -113,7 +113,7 @@ def test_patience_is_for_a_whole_blob_not_for_each_chunk(monkeypatch: pytest.Mon
         def put(self, chunk: bytes, timeout: float) -> bool:
             if self is pipes[0] and not super().put(chunk, 0):
                 with pipes[1]._changed:
-                    while not pipes[1].hungry:  # which it does not announce
+                    while not pipes[1].hungry:  # its size is not announced
                         pipes[1]._changed.wait(0.001)
                 now[0] += 3.0
                 take.release()
@@ -138,7 +138,7 @@ def test_patience_is_for_a_whole_blob_not_for_each_chunk(monkeypatch: pytest.Mon
 
 
 def test_the_reader_is_never_further_ahead_than_the_pipe_is_deep() -> None:
-    """Memory is bounded by it."""
+    """This bounds the memory."""
     raw = [bytes([n]) * 10 for n in range(60)]
     taken = {1: 0, 2: 0}
     read = 0
@@ -164,7 +164,7 @@ def test_the_reader_is_never_further_ahead_than_the_pipe_is_deep() -> None:
     assert not found.failed
     assert not found.slow
     assert read == 60
-    assert furthest <= tee.DEPTH + 3  # one is held back, one is handed over, one is being read
+    assert furthest <= tee.DEPTH + 3  # one is buffered, one is handed over, one is being read
 
 
 @pytest.mark.parametrize("writers", [1, 2])
@@ -173,7 +173,7 @@ def test_a_body_without_end_is_given_up_where_the_blob_should_end(writers: int) 
 
     def endless() -> Generator[bytes, None, None]:
         nonlocal read
-        while read < 10_000:  # else this test would have none
+        while read < 10_000:  # otherwise this test would have none
             read += 10
             yield b"0123456789"
 

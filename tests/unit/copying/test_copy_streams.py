@@ -1,4 +1,4 @@
-"""How many streams a copy uses: found out by measuring; and what is shown of it."""
+"""The number of streams of a copy, chosen by measurement; and its progress display."""
 
 import io
 import threading
@@ -19,7 +19,7 @@ class Clock:
 
 
 def carried(streams: Streams, clock: Clock, rate_of: "dict[int, float] | float", moments: int) -> list[int]:
-    """The limits over time where `rate_of` streams carry so many bytes a second; all of them busy."""
+    """The limits over time if `rate_of` streams carry so many bytes a second; all of them busy."""
     seen = []
     for _ in range(moments):
         clock.now += 0.3
@@ -34,7 +34,7 @@ def carried(streams: Streams, clock: Clock, rate_of: "dict[int, float] | float",
     ("sizes", "streams"),
     [
         ([], MOST),
-        ([20_000] * 80, MOST),  # requests are the work
+        ([20_000] * 80, MOST),  # many small requests
         ([5_000_000] * 24, 6),
         ([5_000_000] * 10, 5),  # five, and again five: none is left over
         ([5_000_000] * 3, 3),

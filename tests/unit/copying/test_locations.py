@@ -1,4 +1,4 @@
-"""Places and their repositories: three kinds, of which none passes for another."""
+"""Locations and their repositories: three kinds, none of which is accepted as another."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""judge: what a decision writes, tells and hints, once."""
+"""The evaluator: what a decision writes, notifies and hints, once."""
 
 import json
 
@@ -53,7 +53,7 @@ def test_what_may_go_again_is_hinted_again() -> None:
     recall = fact(Kind.RECALLED, image("a").digest, actor="AROAX:ana", because="no", at=world.clock())
     world.ledger.append(recall)
     evaluator.digest(image("a").digest)
-    del world.ledger.items[recall.partition, recall.sort]  # no more than a test can: it may go as before
+    del world.ledger.items[recall.partition, recall.sort]  # no more than a test can pass: it may go as before
     evaluator.digest(image("a").digest)
     assert len(world.hints.to("promote")) == 2
 
@@ -114,7 +114,7 @@ def test_two_reactions_that_decide_at_once_write_one_decision(monkeypatch: pytes
     def get(pk: str, sk: str) -> StateItem | None:
         item = real(pk, sk)
         if pk == pending_items.partition("prod") and others:
-            others.pop().evaluator.image(digest)  # between the other's look and its write
+            others.pop().evaluator.image(digest)  # between the other's read and its write
         return item
 
     monkeypatch.setattr(world.state, "get", get)

@@ -1,4 +1,4 @@
-"""What is decided anew about an index when one of its images is pushed or verified again: what may have changed."""
+"""Which decisions about an index are made again when one of its images is pushed or verified again."""
 
 import json
 
@@ -8,14 +8,14 @@ from tallyman.domain.history.facts import Kind
 
 
 def told(flow: Flow, event: dict[str, object]) -> None:
-    """record_push gets this event."""
+    """Deliver this event to record_push."""
     flow.queue.append((flow.clock(), "push", json.dumps(event)))
     flow.work()
     flow.clock.advance(seconds=2)
 
 
 def scan_gate(flow: Flow) -> str:
-    """What the gate says in the newest decision."""
+    """The gate's verdict in the newest decision."""
     return next(str(g["reason"]) for g in flow.facts(Kind.DECIDED)[-1].detail["gates"] if g["name"] == "scan")
 
 
@@ -40,12 +40,12 @@ def test_a_statement_that_was_removed_decides_its_index_when_it_is_pushed_again(
 
 
 def test_an_index_within_an_index_decides_the_one_above_it() -> None:
-    """Its push says which platform images lie beneath both."""
+    """Its push says which platform images are beneath both."""
     flow = Flow(policy(soak="1h"))
     inner = index(image("a", architecture="amd64"), image("b", architecture="arm64"))
     outer = index(inner)
     flow.registries.push(DEV, outer, "v1.0.0")
-    flow.told = len(flow.registries.pushes)  # the events come one by one
+    flow.told = len(flow.registries.pushes)  # the events arrive one by one
     told(flow, push_event(DEV, outer.digest, "v1.0.0", at=flow.clock()))
     assert "2 platform images" not in scan_gate(flow)
     told(flow, push_event(DEV, inner.digest, "", at=flow.clock()))

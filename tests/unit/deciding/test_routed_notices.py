@@ -1,4 +1,4 @@
-"""Notices by the policy: severities, routes to chat channels by environment, and what a channel is sent."""
+"""Notices by the policy: severities, routes to chat channels by environment, and the messages of a channel."""
 
 import json
 from typing import Any
@@ -47,7 +47,7 @@ def test_channels_are_chosen_by_environment_kind_and_severity_each_once() -> Non
     assert channels("failed", "prod") == ("releases",)
     assert channels("conflict", "prod") == ("releases", "pager")
     assert channels("stowaway", "dev") == ("security", "pager")
-    assert channels("waiting", "dev") == ("pager",)  # by its severity of the policy
+    assert channels("waiting", "dev") == ("pager",)  # by its severity in the policy
     assert channels("failed", "dev", "notices: {routes: [{to: all}]}") == ("all",)
 
 
@@ -92,7 +92,7 @@ def test_hostile_text_is_no_mention_no_link_and_no_markup() -> None:
         assert "](" not in text
         assert "*" not in text
         assert "`" not in text
-    assert evil in fake.published[0][1]  # mail gets it as it is
+    assert evil in fake.published[0][1]  # mail gets it unchanged
 
 
 def test_a_long_notice_is_cut_for_a_channel_alone() -> None:

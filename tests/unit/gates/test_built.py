@@ -1,4 +1,4 @@
-"""What a provenance says (GitHub, GitLab, tallyman build), and what the policy may ask of it."""
+"""The content of a provenance (GitHub, GitLab, tallyman build), and the requirements that a policy may set."""
 
 from typing import Any
 
@@ -77,7 +77,7 @@ def test_what_is_no_provenance_says_nothing() -> None:
     other = {**GITHUB["buildDefinition"], "resolvedDependencies": [{"uri": "https://x/y", "digest": {"sha1": COMMIT}}]}
     said = claims("https://slsa.dev/provenance/v1", {**GITHUB, "buildDefinition": other})
     assert said is not None
-    assert said.commit is None  # of something else that it was made from
+    assert said.commit is None  # of another material
 
 
 @pytest.mark.parametrize("uri", [f"git+{SOURCE}.git@refs/heads/main", f"{SOURCE}/", f"{SOURCE}.git", SOURCE])

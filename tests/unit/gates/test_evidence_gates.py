@@ -1,4 +1,4 @@
-"""Signatures, statements and the order of versions: what is there, and where it has to be."""
+"""Signatures, statements and the order of versions: what exists, and where it must exist."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -188,4 +188,4 @@ def test_an_sbom_without_a_package_is_none_and_is_named() -> None:
     assert judged("attested", case_of(sbom(None), gates=gates)).verdict == PASSED
     assert judged("attested", case_of(sbom(3), gates=gates)).verdict == PASSED
     by_type = judged("attested", case_of(sbom(0), gates={"attested": [SBOM]}))
-    assert by_type.verdict == PASSED  # asked for by its type, it is what was asked for
+    assert by_type.verdict == PASSED  # the policy asks for its type, so it counts

@@ -1,4 +1,4 @@
-"""docs/gates.md says what the code does: every gate has a section, and every policy line there is valid."""
+"""docs/gates.md agrees with the code: every gate has a section, and every policy line there is valid."""
 
 import re
 from pathlib import Path

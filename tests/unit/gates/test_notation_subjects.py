@@ -1,4 +1,4 @@
-"""Subjects of certificates: which of them a trust policy of Notation means, and what a policy may write."""
+"""Subjects of certificates: which of them a Notation trust policy matches, and what a policy may write."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Approvals, freezes, recalls and overrides: what people say, and when it counts."""
+"""Approvals, freezes, recalls and overrides: facts of people, and when they count."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""The gate `scan`: which findings count, by the same list whatever its length, and what is not known."""
+"""The gate `scan`: which findings count, independent of the list's length, and what is unknown."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ MAX = {"critical": 0}
 
 
 def asked(rows: Sequence[Mapping[str, Any]], counts: Mapping[str, int] | None = None, **scan: Any) -> GateResult:
-    """What the gate says of a scan that lists these."""
+    """The gate's result for a scan with these findings."""
     counts = {"critical": len(rows)} if counts is None else counts
     fact = scanned(APP, counts, findings=rows, at=NOON)
     return judged("scan", case_of(fact, gates={"scan": {"max": MAX, **scan}}))
@@ -62,7 +62,7 @@ def test_a_list_that_its_fact_holds_in_part_is_judged_whole_from_the_archive() -
 
 
 def test_a_fact_of_the_last_release_counts_by_its_object_in_the_archive() -> None:
-    """It named each finding once, whatever its number."""
+    """It named each finding once, however often it occurred."""
     said = b'["complete", {"critical": 2}, [{"id": "CVE-2026-1", "package": "a", "severity": "critical"}, '
     said += b'{"id": "CVE-2026-1", "package": "b", "severity": "critical"}]]'
     old: dict[str, Any] = {"findings": [{"id": "CVE-2026-1", "severity": "critical"}], "archived": Digest.of(said)}
@@ -107,7 +107,7 @@ def test_a_new_finding_gets_time_and_the_verdict_says_until_when() -> None:
     known = LATER - timedelta(days=10)
     result = asked([row(since=format_time(known))], since="14d")
     assert (result.verdict, result.until) == (PASSED, known + timedelta(days=14))
-    # fixed findings alone, after a grace
+    # only fixed findings, after a grace period
     assert asked([row(since=format_time(known), fix=True)], since="14d", fixable="only").verdict == PASSED
     assert asked([row(since=format_time(known), fix=True)], since="7d", fixable="only").verdict == FAILED
 

@@ -1,4 +1,4 @@
-"""The gate `verified`: which verification decides, and about which tag."""
+"""The gate `verified`: which verification decides, and for which tag."""
 
 from support.fakes.ports import FakeClock
 from support.images import builders as b

@@ -1,4 +1,4 @@
-"""The gate `scan` with `vex`: which statements ignore a finding, which don't, and which end what others ignored."""
+"""The gate `scan` with `vex`: which statements ignore a finding, which don't, and which revoke earlier ones."""
 
 import json
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ TIME = format_time(NOON)
 
 
 def said(**more: Any) -> dict[str, Any]:
-    """A statement of OpenVEX that ignores; None takes a key out."""
+    """A statement of OpenVEX that ignores a finding; None removes a key."""
     found = {
         "vulnerability": {"name": CVE},
         "products": [{"@id": IMAGE}],
@@ -187,7 +187,7 @@ def test_a_later_statement_supersedes_an_earlier_one_also_after_it_was_removed()
     again = openvex(said(), timestamp=format_time(NOON + timedelta(minutes=2)))
     assert asked(told(old), told(new, 2), told(again, 3)).verdict == PASSED
     same = openvex(said(status="under_investigation"))
-    assert asked(told(old), told(same, 2)).verdict == FAILED  # of two of one time
+    assert asked(told(old), told(same, 2)).verdict == FAILED  # of two with the same time
 
 
 def test_a_statement_that_is_not_attached_any_more_ignores_nothing() -> None:

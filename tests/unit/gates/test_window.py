@@ -1,4 +1,5 @@
-"""The window: open hours by the clock of a place, whatever that clock does; each case was reckoned by hand."""
+"""The window: open hours by the clock of a place, also across DST changes; the expected times were calculated by
+hand."""
 
 import sys
 import zoneinfo
@@ -75,8 +76,8 @@ def test_it_stays_closed_on_holidays() -> None:
         ("2026-11-16 23:00", PASSED, None),
         ("2026-11-17 05:59", PASSED, None),
         ("2026-11-17 06:00", WAITING, "2026-11-17T22:00:00Z"),
-        ("2026-11-16 05:00", WAITING, "2026-11-16T22:00:00Z"),  # Sunday's night is none
-        ("2026-11-21 05:00", PASSED, None),  # Friday's night goes into Saturday
+        ("2026-11-16 05:00", WAITING, "2026-11-16T22:00:00Z"),  # Sunday's night is not included
+        ("2026-11-21 05:00", PASSED, None),  # Friday's night extends into Saturday
         ("2026-11-21 23:00", WAITING, "2026-11-23T22:00:00Z"),
     ],
 )
@@ -102,7 +103,7 @@ def test_the_clock_of_the_place_counts_in_summer_and_in_winter() -> None:
 
 
 def test_the_opening_after_the_clock_is_changed_is_the_new_clocks() -> None:
-    # Berlin puts its clock back on 2026-10-25: Monday's 09:00 is an hour later in UTC than Friday's
+    # Berlin's clock goes back on 2026-10-25: Monday's 09:00 is an hour later in UTC than Friday's
     result = result_at(utc("2026-10-24 12:00"), window(timezone="Europe/Berlin"))
     assert result.facts["opens"] == "2026-10-26T08:00:00Z"
     assert result_at(utc("2026-10-23 16:00"), window(timezone="Europe/Berlin")).facts["opens"] == "2026-10-26T08:00:00Z"
@@ -149,7 +150,7 @@ def test_days_go_over_the_weekend() -> None:
 
 @pytest.fixture
 def no_system_data() -> Any:
-    """A machine without time-zone data of its own, as a function's runtime may be."""
+    """A machine without its own time-zone data, as a function's runtime may be."""
     paths = zoneinfo.TZPATH
     ZoneInfo.clear_cache()
     zoneinfo.reset_tzpath(to=())

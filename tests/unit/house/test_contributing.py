@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md: its paths are there, its recipes lead to what they say."""
+"""CONTRIBUTING.md: its paths exist, and its recipes lead to what they promise."""
 
 import re
 from pathlib import Path
@@ -30,7 +30,7 @@ SECTIONS = dict(re.findall(r"(?ms)^## (.+?)\n(.*?)(?=^## |\Z)", TEXT))
 
 
 def paths(text: str) -> list[str]:
-    """What a text names that looks like a path of the repository; names in capitals stand for any."""
+    """The texts that look like a path of the repository; names in capitals are placeholders."""
     found = re.findall(r"`([\w.\-/]+/[\w.\-/]*|[\w\-]+\.(?:md|yaml))`", text)
     return [path for path in found if not re.search(r"\b[A-Z]{3,}\b(?!\.md)", path.removesuffix(".md"))]
 

@@ -1,4 +1,4 @@
-"""Who may import whom: functions → runtime → bootstrap → adapters, services → ports → state, domain → errors."""
+"""Import rules: functions → runtime → bootstrap → adapters, services → ports → state, domain → errors."""
 
 import ast
 import sys
@@ -14,14 +14,14 @@ CORE = ROOT / "layers/core/src/tallyman"
 ORIGIN = ROOT / "layers/origin/src"
 PACKAGES = ("tallyman", "tallyman_cli", "tallyman_local", "tallyman_origin")
 
-# part → the parts of the core that it may import (itself always), and packages from elsewhere
+# part → the parts of the core that it may import (itself always), and third-party packages
 ADAPTED = {"tallyman_origin", "boto3", "botocore", "urllib3", "yaml", "mypy_boto3_ecr", "mypy_boto3_dynamodb"}
 MAY: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
     "origin": (
         set(),
         {"cbor2", "cryptography", "rfc3161_client"},
-    ),  # the layer of verify_origin, which knows nothing of the core
+    ),  # the layer of verify_origin, which does not import the core
     "values": (set(), set()),  # `@value`, which every part may use
     "domain": ({"errors"}, set()),
     "state": ({"domain", "errors"}, set()),
@@ -35,12 +35,12 @@ MAY: dict[str, tuple[set[str], set[str]]] = {
     "local": ({"domain", "errors"}, {"*"}),
     "cli": ({"bootstrap", "services", "ports", "state", "domain", "errors", "settings", "adapters"}, {"*"}),
 }
-# The clock, the environment and I/O: not for the domain, which is told the time and given the bytes.
+# The clock, the environment and I/O: not for the domain, which gets the time and the bytes as arguments.
 NOT_PURE = {"os", "io", "time", "socket", "subprocess", "threading", "urllib", "http", "pathlib", "logging", "random"}
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Every module that a file imports, anywhere in it, by its whole name."""
+    """The full names of all modules that a file imports, anywhere in it."""
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -50,7 +50,7 @@ def imports(path: Path) -> Iterator[str]:
                 folders = path.parts[: -node.level]
                 package = max(i for i, name in enumerate(folders) if name in PACKAGES)
                 module = ".".join([*folders[package:], *filter(None, [module])])
-            # `from tallyman import ports` names a module as `from tallyman.ports import Clock` does
+            # `from tallyman import ports` imports a module, as `from tallyman.ports import Clock` does
             yield from (f"{module}.{alias.name}" for alias in node.names) if module in PACKAGES else [module]
 
 

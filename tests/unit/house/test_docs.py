@@ -1,4 +1,4 @@
-"""docs = commands = options: what can be typed or set is documented, and what is documented can be typed."""
+"""docs = commands = options: every command and setting is documented, and every documented one exists."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ SHARED = {"--stack", "--policy", "--json", "--help", "--version"}
 
 
 def sections() -> dict[tuple[str, ...], str]:
-    """The page's sections by the command that each is about."""
+    """The page's sections by command."""
     parts = re.split(r"(?m)^## tallyman (.+)$", COMMANDS_PAGE)
     return {tuple(title.split()): text for title, text in zip(parts[1::2], parts[2::2], strict=True)}
 

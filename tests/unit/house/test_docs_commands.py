@@ -1,6 +1,6 @@
-"""Every command of the pages can be typed: its real parser takes it, or a list says why nothing here can try it.
+"""Every command on the pages is valid: its real parser accepts it, or a list says why no test here can try it.
 
-Those of `tallyman` in code blocks are run besides, by tests/stack/test_docs_commands.py.
+Those of `tallyman` in code blocks are also run, by tests/stack/test_docs_commands.py.
 """
 
 import ast
@@ -61,12 +61,13 @@ SERVICES = {"s3api": "s3"}
 
 
 def words_of(line: str) -> list[str]:
-    """The words of the first command of a pipe, without what its output goes to."""
+    """The words of the first command of a pipe, without redirections."""
     return shlex.split(re.split(r" \| | >>? ?", line)[0])
 
 
 def tallyman(words: list[str], whole: bool) -> None:
-    """Parses what is whole as the command does; of the rest, looks for the command and its options."""
+    """Parse complete commands with the real parser; for incomplete ones, check that the command and its options
+    exist."""
     while words and words[0].startswith("-"):
         assert words[0] in options(ROOT_COMMAND)
         words = words[2:]
@@ -88,7 +89,7 @@ def tallyman(words: list[str], whole: bool) -> None:
 
 
 def make(words: list[str], whole: bool) -> None:
-    """Targets that there are, with variables that the Makefile reads."""
+    """Check that the targets exist, and that the Makefile reads the variables."""
     for word in words:
         name, given, _ = word.partition("=")
         if given:
@@ -98,7 +99,7 @@ def make(words: list[str], whole: bool) -> None:
 
 
 def python(words: list[str], whole: bool) -> None:
-    """A script that is there and knows the options; or pytest, with tests that are there."""
+    """Check that the script exists and has the options; for pytest, that the tests exist."""
     if words[:2] == ["-m", "pytest"]:
         for word in words[2:]:
             if ".py" in word:
@@ -112,7 +113,7 @@ def python(words: list[str], whole: bool) -> None:
 
 
 def aws(words: list[str], whole: bool) -> None:
-    """An operation of the service's model, with options that are members of its input."""
+    """Check that the service's model has the operation, and its input the options."""
     try:
         model = botocore.session.get_session().get_service_model(SERVICES.get(words[0], words[0]))
     except UnknownServiceError:
@@ -199,7 +200,7 @@ def test_what_is_found_nowhere_is_not_excused() -> None:
 
 @cache
 def texts_of(command: str) -> list[re.Pattern[str]]:
-    """What the modules in a command's room can print: each text of theirs, with anything in its fields."""
+    """The texts of all modules in the command's room, with a wildcard for each field."""
     room = ROOT / "cli/tallyman_cli" / ENTRIES[command].target.partition(".")[0]
     found = []
     for file in sorted(room.rglob("*.py")):
@@ -214,7 +215,7 @@ def texts_of(command: str) -> list[re.Pattern[str]]:
 
 
 def nobody_prints(command: str, printed: str) -> list[str]:
-    """The lines that no text of the command's room gives; rows of tables, and data without a word, are passed over."""
+    """The lines that no text of the command's room produces; rows of tables, and data without a word, are skipped."""
     said = [
         line
         for line in printed.splitlines()

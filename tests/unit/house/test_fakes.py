@@ -1,4 +1,4 @@
-"""The tools that other tests rely on: crashes at will, failures at will, a clock to set."""
+"""The helpers that other tests rely on: crashes and failures on demand, a clock to set."""
 
 from typing import Any
 

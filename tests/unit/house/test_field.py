@@ -1,4 +1,4 @@
-"""docs/field.md: every test that it names is there, and every kind of fault names one."""
+"""docs/field.md: every test that it names exists, and every kind of fault names a test."""
 
 import re
 from pathlib import Path

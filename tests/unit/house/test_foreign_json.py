@@ -1,4 +1,4 @@
-"""JSON that others wrote is read by `documents`: the standard library raises RecursionError where it is nested deep."""
+"""JSON from outside is parsed by `documents`: the standard library raises RecursionError for deep nesting."""
 
 import json
 import re
@@ -64,7 +64,7 @@ def test_a_message_that_is_nested_too_deep_is_a_bad_message(read: Callable[[str]
     ],
 )
 def test_half_of_a_surrogate_pair_is_a_bad_message(read: Callable[[str], object], message: object) -> None:
-    """JSON can name it, and no fact, notice or address can hold it."""
+    """JSON can contain it, but no fact, notice or address can."""
     with pytest.raises(BadInput):
         read(json.dumps(message))
 

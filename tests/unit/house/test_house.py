@@ -1,4 +1,5 @@
-"""The house itself: requirements that anyone can install, targets that others rely on, no trace of one machine."""
+"""The repository itself: requirements that anyone can install, Makefile targets that others use, no path of one
+machine."""
 
 import re
 import subprocess
@@ -14,7 +15,7 @@ def tracked() -> list[Path]:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode:
         pytest.skip("not a Git checkout")
-    # What is deleted and not yet committed is listed still.
+    # Files that are deleted and not yet committed are still listed.
     return [path for name in listed.stdout.split("\0") if name and (path := ROOT / name).is_file()]
 
 
@@ -68,7 +69,7 @@ def test_nothing_refers_to_a_folder_outside_the_repository() -> None:
         try:
             text = path.read_text("utf-8")
         except UnicodeDecodeError:
-            continue  # no text
+            continue  # not text
         assert not outside.search(text), path
 
 

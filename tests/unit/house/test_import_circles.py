@@ -1,4 +1,4 @@
-"""No circle of imports between modules: each can be read, tested and replaced without those that use it."""
+"""No import cycles: each module can be read, tested and replaced without those that use it."""
 
 import ast
 from pathlib import Path
@@ -19,7 +19,7 @@ def modules() -> dict[str, Path]:
 
 
 def imported(name: str, path: Path, known: dict[str, Path]) -> set[str]:
-    """What the module imports, at once or when one of its functions runs; for type checkers alone does not count."""
+    """The modules that it imports, at once or inside functions; imports for type checkers do not count."""
     found = set()
     module = tree(path)
     for node in [*module.body, *(n for f in ast.walk(module) if isinstance(f, ast.FunctionDef) for n in ast.walk(f))]:
@@ -32,7 +32,7 @@ def imported(name: str, path: Path, known: dict[str, Path]) -> set[str]:
 
 
 def circles(graph: dict[str, set[str]]) -> list[str]:
-    """What is left once all modules outside of circles are taken away, from both ends."""
+    """The modules that remain after repeatedly removing those that import nothing, or that nothing imports."""
     left = {name: set(uses) for name, uses in graph.items()}
     while free := {name for name, uses in left.items() if not uses & left.keys()}:
         left = {name: uses for name, uses in left.items() if name not in free}

@@ -1,4 +1,4 @@
-"""The rooms of the local cloud: each imports only from the ones before it, and no module imports itself in a circle."""
+"""The rooms of the local cloud: each imports only from the rooms before it, without import cycles."""
 
 import ast
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def name_of(path: Path) -> str:
 
 
 def rank(module: str) -> int:
-    """The place of one of the ECR's modules: basics, store, rules, api, v2, what puts them together."""
+    """The position of one of the ECR's modules: basics, store, rules, api, v2, and the module that combines them."""
     parts = module.split(".")
     if len(parts) > 1 and parts[1] in OF_ECR:
         return 1 + OF_ECR.index(parts[1])
@@ -76,7 +76,7 @@ def test_no_module_imports_itself_in_a_circle() -> None:
 
 @pytest.mark.parametrize("word", ["_exit", "getattr", "hasattr"])
 def test_nothing_guesses_and_nothing_ends_without_its_clean_up(word: str) -> None:
-    """`getattr` stands where a handler is found by its name, as Lambda finds it, and nowhere else."""
+    """`getattr` is used only where a handler is found by its name, as Lambda finds it."""
     found = {
         name_of(path)
         for path, _ in modules()

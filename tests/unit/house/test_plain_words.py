@@ -14,6 +14,7 @@ from support.house.sources import tree
 ROOT = Path(__file__).resolve().parents[3]
 ROOMS = ("layers/core/src", "layers/origin/src", "cli", "local", "functions")
 SOURCES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
+OTHERS = [path for room in ("tests", "bench") for path in sorted((ROOT / room).rglob("*.py")) if path != Path(__file__)]
 TEMPLATES = [ROOT / "template.yaml", ROOT / "spoke.yaml", ROOT / "build.yaml", ROOT / "chat.yaml", ROOT / "page.yaml"]
 
 PHRASES = re.compile(
@@ -27,7 +28,7 @@ UNEXPLAINED = re.compile(r"# noqa: (?:[A-Z0-9]+, )*(?:PLR0913|C901)(?:, [A-Z0-9]
 
 
 def words(path: Path) -> Iterator[tuple[int, str]]:
-    """The texts and comments of a module, each with its line; names and operators are left out."""
+    """The strings and comments of a module, each with its line; names and operators are left out."""
     for token in tokenize.generate_tokens(io.StringIO(path.read_text("utf-8")).readline):
         if token.type in (tokenize.STRING, tokenize.COMMENT):
             yield token.start[0], " ".join(token.string.split())
@@ -36,7 +37,7 @@ def words(path: Path) -> Iterator[tuple[int, str]]:
 def test_texts_are_in_plain_words() -> None:
     found = [
         f"{path.relative_to(ROOT)}:{line}: {match[0]}"
-        for path in SOURCES
+        for path in SOURCES + OTHERS
         for line, text in words(path)
         for match in PHRASES.finditer(text)
     ]
@@ -56,7 +57,7 @@ def test_what_a_source_says_is_called_by_what_it_is() -> None:
 
 
 def test_only_who_can_wait_for_nobody_leaves_by_os_exit() -> None:
-    """Between fork and exec nothing else may run; a thread that hangs in a call of the system can't be woken."""
+    """Between fork and exec nothing else may run; a thread that hangs in a system call can't be interrupted."""
     found = [
         str(path.relative_to(ROOT))
         for path in SOURCES
@@ -67,7 +68,7 @@ def test_only_who_can_wait_for_nobody_leaves_by_os_exit() -> None:
 
 
 def test_text_is_a_number_only_where_int_can_read_it() -> None:
-    """`"\u00b2".isdigit()` is true, and `int` refuses it. Bytes have no `isdecimal`."""
+    """`"²".isdigit()` is true, and `int` refuses it. Bytes have no `isdecimal`."""
     found = [
         str(path.relative_to(ROOT))
         for path in SOURCES

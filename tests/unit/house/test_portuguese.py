@@ -1,4 +1,4 @@
-"""The Portuguese pages say what the English ones say: the same sections, code, commands, pictures and links."""
+"""The Portuguese pages match the English ones: the same sections, code, commands, pictures and links."""
 
 import re
 
@@ -13,7 +13,7 @@ OWN = {"As aulas, passo a passo, na nuvem local"}
 
 
 def points(page: str) -> int:
-    """How many steps, points and rows of tables a page has; the lessons left out."""
+    """The number of steps, items and table rows on a page; lessons are left out."""
     lessons = rf"(?ms)^## (?:{'|'.join(map(re.escape, OWN))})\n.*?(?=^## )"
     return len(re.findall(r"(?m)^(?:\d+\.|-|\|) ?", re.sub(lessons, "", FENCE.sub("", text(ROOT / page)))))
 

@@ -15,7 +15,7 @@ from tallyman.services.reconcile.rejudge import Watched
 
 @dataclass
 class Context:
-    """A Lambda's context with a clock of its own."""
+    """A Lambda context with its own clock."""
 
     left: int
     function_name: str = "f"
@@ -28,8 +28,8 @@ class Context:
 
 
 def written(capsys: pytest.CaptureFixture[str]) -> dict[str, list[tuple[str, str, object]]]:
-    """The metrics that were written to standard output, in CloudWatch's embedded format: of each its unit, the value of
-    its dimension besides the service, and its own value."""
+    """The metrics on standard output, in CloudWatch's embedded format: the unit of each, the value of its dimension
+    besides the service, and its value."""
     found: dict[str, list[tuple[str, str, object]]] = {}
     for line in map(json.loads, capsys.readouterr().out.splitlines()):
         for part in line.get("_aws", {}).get("CloudWatchMetrics", ()):
@@ -47,7 +47,7 @@ def powertools(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def handled(monkeypatch: pytest.MonkeyPatch, total: float, seconds: list[float]) -> tuple[list[str], list[str]]:
-    """The messages that were reacted to, and those that were handed back, where each takes so many seconds."""
+    """The messages that were processed, and those that were handed back, if each takes so many seconds."""
     context = Context(int(total * 1000))
     reacted: list[str] = []
 

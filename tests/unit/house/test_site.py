@@ -1,4 +1,4 @@
-"""docs/ as a site: made pages are current, and it builds strictly."""
+"""docs/ as a site: generated pages are current, and the strict build succeeds."""
 
 import shutil
 import subprocess

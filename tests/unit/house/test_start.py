@@ -1,4 +1,4 @@
-"""What a handler makes at its import, and what only when a message needs it."""
+"""What a handler creates at its import, and what only on the first message that needs it."""
 
 import subprocess
 import sys
@@ -32,7 +32,7 @@ SETTINGS = Settings(
 
 
 class Operations:
-    """A client whose operations answer with their own names."""
+    """A client whose operations return their own names."""
 
     def __getattr__(self, name: str) -> Any:
         return lambda **_: name
@@ -40,7 +40,7 @@ class Operations:
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The services that clients were made of."""
+    """The services that clients were created for."""
     services: list[str] = []
 
     def make(self: Clients, service: str, *_: object) -> Operations:
@@ -82,7 +82,7 @@ def test_a_client_that_can_not_be_made_fails_the_operation_each_time(monkeypatch
 
 
 def test_the_import_of_reconcile_loads_no_part_of_a_run() -> None:
-    """Those are loaded when a run first reads them: six modules, and all that they import."""
+    """They are loaded when a run first uses them: six modules, and all that these import."""
     code = "import sys, tallyman.services.reconcile.reconcile; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     parts = ["reconcile.sweep", "reconcile.waiting", "reconcile.read_trail", "reconcile.rejudge"]

@@ -1,4 +1,4 @@
-"""Nobody but `state/` builds a key of the state table, makes its items, or reads their raw data; nobody but
+"""Only `state/` builds keys of the state table, creates its items, or reads their raw data; only
 `domain/history/details/` reads or builds the detail of a fact."""
 
 import ast
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[3]
 CORE = ROOT / "layers/core/src/tallyman"
 KEY = re.compile(r"(T|R|P|REL|F|L|M|RO|U|WATCH|TRIP|S|A|RT)#")
 ALLOWED = {
-    CORE / "adapters/dynamodb/codec.py",  # how items lie in DynamoDB; keys of the ledger's own indexes
+    CORE / "adapters/dynamodb/codec.py",  # how items are stored in DynamoDB; keys of the ledger's own indexes
     CORE / "adapters/dynamodb/tables.py",  # the ledger's own indexes
     ROOT / "cli/tallyman_cli/copy/kept_uploads.py",  # items in files
 }
@@ -27,8 +27,8 @@ FILES = sorted(
 
 DETAILS_ALLOWED = {
     CORE / "domain/history/facts.py",  # the partition of a fact
-    CORE / "services/shared/long_details.py",  # long details of any kind, cut and put together
-    CORE / "adapters/dynamodb/codec.py",  # how facts lie in DynamoDB
+    CORE / "services/shared/long_details.py",  # long details of any kind, split and combined
+    CORE / "adapters/dynamodb/codec.py",  # how facts are stored in DynamoDB
 }
 DETAIL_FILES = [
     path

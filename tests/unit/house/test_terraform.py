@@ -1,4 +1,5 @@
-"""The Terraform module, as a parser of HCL reads it: declarations, references, and what the template takes of it."""
+"""The Terraform module, as an HCL parser reads it: declarations, references, and the values that the template
+accepts."""
 
 import re
 import shutil
@@ -44,7 +45,7 @@ def _plain(value: Any) -> Any:
 
 
 def blocks(data: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
-    """The blocks of a kind by name; a resource's or a data source's by `type.name`."""
+    """The blocks of a kind by name; a resource's or data source's by `type.name`."""
     found: dict[str, dict[str, Any]] = {}
     for each in data.get(kind, []):
         for name, body in each.items():
@@ -54,7 +55,7 @@ def blocks(data: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
 
 
 def expressions(value: Any) -> Iterator[str]:
-    """Every expression in the data, of strings with a template in them too."""
+    """Every expression in the data, also in template strings."""
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, list):
@@ -65,7 +66,7 @@ def expressions(value: Any) -> Iterator[str]:
 
 
 def unknown(data: dict[str, Any]) -> list[str]:
-    """References to what is declared nowhere, and outputs of the stack that the template does not have."""
+    """References to undeclared names, and stack outputs that the template does not have."""
     declared = {f"var.{name}" for name in blocks(data, "variable")}
     declared |= {f"local.{name}" for each in data.get("locals", []) for name in each}
     declared |= {f"data.{name}" for name in blocks(data, "data")} | {
@@ -88,7 +89,7 @@ def unknown(data: dict[str, Any]) -> list[str]:
 
 
 def wrong_use(source: str) -> list[str]:
-    """What is wrong with `module "tallyman"` in HCL: variables, and parameters of the template."""
+    """Errors in the use of `module "tallyman"` in HCL: variables, and parameters of the template."""
     variables = blocks(MODULE, "variable")
     found = []
     for body in blocks(parsed(source), "module").values():
@@ -100,7 +101,8 @@ def wrong_use(source: str) -> list[str]:
 
 
 def misfit(name: str, value: object) -> str | None:
-    """Why the template does not take the value for a parameter; None: it does. Terraform makes texts of numbers."""
+    """Why the template refuses the value for a parameter; None: it accepts it. Terraform converts numbers to
+    strings."""
     parameter = hub()["Parameters"].get(name)
     if parameter is None:
         return f"parameter {name}"

@@ -1,4 +1,4 @@
-"""`tallyman.domain.values.dataclass` makes what `dataclasses.dataclass` makes, only later."""
+"""`tallyman.domain.values.dataclass` creates what `dataclasses.dataclass` creates, but lazily."""
 
 import copy
 import dataclasses
@@ -32,7 +32,7 @@ class Theirs:
 
 @value(slots=False)
 class Checked:
-    """A value that checks itself, computes once, and compares by one field."""
+    """A value that validates itself, computes a field once, and compares by one field."""
 
     size: int
 

@@ -1,4 +1,5 @@
-"""Ways to have it: container, packaged template, Terraform, GitHub and GitLab, the application repository."""
+"""Ways to install and use it: container, packaged template, Terraform, GitHub and GitLab, the application
+repository."""
 
 import os
 import re
@@ -76,7 +77,7 @@ def test_a_new_policy_is_all_difference(checkout: Path) -> None:
 
 
 def test_no_text_ends_its_block(checkout: Path, tmp_path: Path) -> None:
-    """What a policy or an image says is shown within a fence that is longer than any of its own."""
+    """Text of a policy or an image is shown inside a fence that is longer than any of its own."""
     fake = tmp_path / "bin"
     fake.mkdir()
     (fake / "tallyman").write_text("#!/bin/sh\nprintf '%s\\n' '````' '<img src=x>' '```'\nexit 1\n")
@@ -160,7 +161,7 @@ def test_the_image_of_the_command_takes_locked_packages_and_runs_as_nobody() -> 
 
 @pytest.mark.docker
 def test_the_image_of_the_command_is_built_and_says_its_version() -> None:
-    """`TEST_BASE` names a base with Python 3.11 or later that is there already; else Docker's own is pulled."""
+    """`TEST_BASE` names an existing base with Python 3.11 or later; otherwise Docker's own is pulled."""
     if (
         shutil.which("docker") is None
         or subprocess.run(["docker", "info"], capture_output=True, check=False).returncode

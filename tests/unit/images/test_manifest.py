@@ -1,4 +1,4 @@
-"""Manifests: what the views show, and what is refused with which words."""
+"""Manifests: what the views show, and the messages of refusals."""
 
 import json
 from typing import Any

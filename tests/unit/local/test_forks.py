@@ -1,4 +1,4 @@
-"""Workers are forks of a preloaded process: their own environment and code, and an end that is known."""
+"""Workers are forks of a preloaded process: with their own environment and code, and a reported end."""
 
 import json
 import os
@@ -109,7 +109,7 @@ def test_a_worker_that_ended_by_itself_keeps_its_exit_status(start: Callable[...
         os.write(running.stdin, json.dumps({**INVOCATION, "event": {"exit": 7}}).encode() + b"\n")
         assert os.read(running.stdout, 1) == b""
         assert running.fork.reap() == 7
-        running.fork.kill()  # nobody: the number may be another's by now
+        running.fork.kill()  # a no-op: another process may have the pid by now
 
 
 def test_a_killed_worker_says_the_signal(start: Callable[..., Any]) -> None:
@@ -186,7 +186,7 @@ os.register_at_fork(after_in_parent=end)
         assert not once.exists()
         running.fork.reap()
         os.set_blocking(running.stdout, False)
-        assert os.read(running.stdout, 1) == b""  # nobody else holds it
+        assert os.read(running.stdout, 1) == b""  # no other process holds it
 
 
 def test_a_module_of_a_layer_that_exits_ends_no_worker_that_does_not_import_it(

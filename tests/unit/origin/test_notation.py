@@ -1,4 +1,4 @@
-"""Notation's envelopes: those that Notation made, those that other libraries make, and every forgery we know of."""
+"""Notation's envelopes: made by Notation, made by other libraries, and every forgery we know of."""
 
 import base64
 import json
@@ -84,7 +84,7 @@ def test_an_envelope_that_another_library_signs() -> None:
     }
     protected["crit"] = [notary.SCHEME]
     registry = jws.JWSRegistry(strict_check_header=False)
-    registry.check_header = lambda header: None  # type: ignore[method-assign]  # it knows none of Notation's headers
+    registry.check_header = lambda header: None  # type: ignore[method-assign]  # no headers of Notation
     member: HeaderDict = {"protected": protected, "header": {"x5c": [b64(each) for each in signing.chain]}}
     envelope = jws.serialize_json(member, signing.payload or b"", ECKey.import_key(pem), registry=registry)
     assert verify_notation(TARGET, JWS, json.dumps(envelope).encode(), trusting(ROOT), NOW).at is None

@@ -1,4 +1,4 @@
-"""Attestations that GitHub made and others recorded, by the trust roots of Sigstore's public instance."""
+"""Attestations that GitHub made and others published, verified by the trust roots of Sigstore's public instance."""
 
 import json
 from dataclasses import replace
@@ -36,7 +36,7 @@ def check(name: str, image: Digest | None = None, change: Any = None) -> Checked
 
 
 def built(checked: CheckedSignature, subject: str, issuer: str = GITHUB, **asked: Any) -> GateResult:
-    """What the gate says of an image with this attestation."""
+    """The gate's result for an image with this attestation."""
     assert checked.identity is not None
     assert checked.claims is not None
     told = Origin(

@@ -336,7 +336,7 @@ def test_a_fingerprint_is_the_sha_256_of_the_public_key_info() -> None:
 
 
 class TestOthers:
-    """What other people's tools have signed."""
+    """Signatures of other tools."""
 
     told = json.loads((VECTORS / "sigstore-js.json").read_text("utf-8"))
     roots = Roots.parse(signing.raw(told["roots"]))

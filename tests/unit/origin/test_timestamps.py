@@ -1,4 +1,4 @@
-"""Timestamps of RFC 3161 that openssl makes, in Sigstore's bundles and in Notation's envelopes, and forged ones."""
+"""Timestamps of RFC 3161 by openssl, in Sigstore's bundles and in Notation's envelopes, and forged ones."""
 
 import base64
 import shutil
@@ -37,7 +37,7 @@ def soon() -> tuple[datetime, datetime]:
 
 
 class Tsa:
-    """An authority of timestamps; `bent`: what of its certificate differs."""
+    """A timestamp authority; `bent`: the altered parts of its certificate."""
 
     def __init__(self, folder: Path, root: Issuer | None = None, **bent: Any) -> None:
         self.folder = folder
@@ -51,7 +51,7 @@ class Tsa:
         (folder / "serial").write_text("01")
 
     def stamp(self, signature: bytes, *options: str) -> bytes:
-        """The response of the authority; with `-token_out` only its token."""
+        """The authority's response; with `-token_out` only its token."""
         (self.folder / "data").write_bytes(signature)
         query = ["openssl", "ts", "-query", "-data", "data", "-sha256", "-cert", "-out", "query"]
         reply = ["openssl", "ts", "-reply", "-queryfile", "query", "-config", "config", "-section", "tsa"]
@@ -65,13 +65,13 @@ class Tsa:
 
 
 def entry(*chain: Issuer, **more: Any) -> dict[str, Any]:
-    """Of `timestampAuthorities` in trusted_root.json."""
+    """Its entry of `timestampAuthorities` in trusted_root.json."""
     since = {"validFor": {"start": "2020-01-01T00:00:00Z"}, **more}
     return {"uri": "x", "certChain": {"certificates": [{"rawBytes": b64(each.der)} for each in chain]}, **since}
 
 
 class Bundle:
-    """A keyless signature, whose certificate is of now, and which no log has taken in."""
+    """A keyless signature whose certificate is valid now, and which no log contains."""
 
     def __init__(self) -> None:
         self.sigstore, self.key = Sigstore(), new_key()

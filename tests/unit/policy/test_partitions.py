@@ -1,4 +1,4 @@
-"""Regions, suffixes and partitions are botocore's knowledge."""
+"""Regions, suffixes and partitions come from botocore."""
 
 import botocore.session
 import pytest
@@ -47,7 +47,7 @@ def test_they_are_the_ones_of_botocore() -> None:
         for region in partition.regions:
             assert session.get_partition_for_region(region) == partition.name
             assert partition_of(region) is partition
-        for service in ("ec2", "s3"):  # wherever a service is, is a region
+        for service in ("ec2", "s3"):  # a region is wherever a service is
             found = session.get_available_regions(service, partition_name=partition.name)
             assert set(found) <= partition.regions
 

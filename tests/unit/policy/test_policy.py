@@ -1,4 +1,4 @@
-"""The policy: what it means for repositories, environments, tags and people."""
+"""The policy: its meaning for repositories, environments, tags and people."""
 
 from dataclasses import fields
 from datetime import UTC, date, datetime, timedelta

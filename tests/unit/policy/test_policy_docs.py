@@ -1,4 +1,4 @@
-"""docs/policy.md says what the code does."""
+"""docs/policy.md agrees with the code."""
 
 import re
 from pathlib import Path

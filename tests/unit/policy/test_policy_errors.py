@@ -1,4 +1,4 @@
-"""What is wrong with a policy: every problem at once, each with its file, line, key and what was expected."""
+"""Errors in a policy: every problem at once, each with its file, line, key and what was expected."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`replicate: native`: what a policy may say, and the rule of ECR that it asks for."""
+"""`replicate: native`: valid values in a policy, and the ECR rule that it requires."""
 
 import pytest
 

@@ -21,7 +21,7 @@ def test_each_image_of_a_burst_is_promoted_by_one_run(burst: str, times: int) ->
     flow, builts = Flow(), BURSTS[burst]
     for number, built in enumerate(builts):
         flow.push(built, f"v1.{number}.0")
-    flow.queue *= times  # every event is delivered so many times
+    flow.queue *= times  # each event is delivered so many times
     flow.work()
     for built in builts:
         flow.scanned(built)

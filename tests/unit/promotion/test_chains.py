@@ -1,4 +1,5 @@
-"""Chains of environments: an image goes from the first to the last by itself, each hop proven by the one before."""
+"""Chains of environments: an image goes from the first to the last without a person, each hop proven by the previous
+one."""
 
 import json
 from collections.abc import Mapping
@@ -57,7 +58,7 @@ def test_referrers_go_along_and_open_the_last_gate() -> None:
     assert world.runs("prod") is None
     staging = world.places("staging")[0]
     for referrer in (signature(built), sbom(built)):
-        world.registries.push(staging, referrer, None)  # signed after it came to staging
+        world.registries.push(staging, referrer, None)  # signed after it arrived in staging
     world.run()
     assert world.runs("prod") == digest
     for place in world.places("prod"):

@@ -1,5 +1,5 @@
-"""What a promotion costs: one run of promote_image for an image that is ready, and reads that its own pushes don't
-multiply."""
+"""The cost of a promotion: one run of promote_image for an image that is ready, and a number of reads that its own
+pushes don't multiply."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -18,7 +18,7 @@ TWO = {
 
 
 def counting(world: Chain) -> Counter[str]:
-    """Counts the calls of ledger and state from now on."""
+    """Count the calls of ledger and state from now on."""
     calls: Counter[str] = Counter()
 
     def counted(port: object, name: str) -> None:

@@ -1,4 +1,4 @@
-"""What time alone opens is looked at within seconds of its moment, by a hint sent for it; sweeps are the net."""
+"""Changes that need only time are evaluated within seconds, by a hint sent for that moment; sweeps are the fallback."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""What one more event costs does not grow with what was before it: counted on fakes after small and large histories."""
+"""The cost of one more event does not grow with the history: counted on fakes after small and large histories."""
 
 import json
 from collections import Counter
@@ -27,7 +27,7 @@ RELEASED = (6, 119, 61)
 
 
 def over(parents: int) -> Flow:
-    """A hub with so many indexes over one shared image, each promoted under a tag of its own, long ago."""
+    """A hub with so many indexes over one shared image, each promoted under its own tag, long ago."""
     flow = Flow()
     flow.push(SHARED)
     flow.work()
@@ -59,7 +59,7 @@ def over(parents: int) -> Flow:
 
 
 def again(flow: Flow) -> Spent:
-    """One more push of the shared image, recorded and verified."""
+    """Push the shared image once more, record and verify it."""
     begun = flow.counted()
     flow.registries.push(DEV, SHARED)
     flow.tell()
@@ -73,7 +73,7 @@ def test_one_more_push_of_a_shared_image_costs_the_same_whatever_lists_it() -> N
 
 
 def scanned(flow: Flow, critical: int) -> Spent:
-    """One more scan of the shared image, and all that comes of it."""
+    """Scan the shared image once more, and process everything that follows."""
     flow.clock.advance(hours=25)
     begun = flow.counted()
     flow.each.clear()
@@ -94,7 +94,7 @@ def test_a_scan_that_finds_the_same_costs_the_same_whatever_lists_the_image() ->
 
 
 def test_a_scan_that_finds_something_new_is_worked_on_in_runs_of_a_bounded_cost() -> None:
-    """It may change what is decided about each index above. A run takes PAGE of them and hands on the rest."""
+    """It may change the decisions about each index above. A run handles PAGE of them and hands on the rest."""
     for parents in PARENTS:
         flow = over(parents)
         scanned(flow, 0)
@@ -128,7 +128,7 @@ def test_indexes_that_an_earlier_version_noted_are_decided_about_too() -> None:
 
 
 def test_indexes_released_over_one_image_leave_few_facts_with_it() -> None:
-    """A client may push the shared image again with each index: that is told each time, and nothing else is."""
+    """A client may push the shared image again with each index: each push is a fact, and nothing else is."""
     flow = Flow()
     for number in range(8):
         flow.clock.advance(minutes=5)
@@ -168,12 +168,12 @@ def test_releases_and_promotions_before_it_cost_nothing(before: int) -> None:
 
 
 def again_of(told: Fact, digest: Digest, number: int) -> Fact:
-    """The same fact of another image."""
+    """The same fact about another image."""
     return replace(told, digest=digest, id=f"{number:016x}")
 
 
 def one_more_index(flow: Flow) -> Spent:
-    """One more index over the shared image, pushed, recorded and verified."""
+    """Push, record and verify one more index over the shared image."""
     built = index(SHARED, image("new", architecture="arm64"))
     begun = flow.counted()
     flow.push(built, "v2.0.0")

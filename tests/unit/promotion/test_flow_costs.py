@@ -1,6 +1,6 @@
-"""What one image costs from its push to its release in two regions: invocations, units of DynamoDB, calls of ECR.
+"""The cost of one image from its push to its release in two regions: invocations, units of DynamoDB, calls of ECR.
 
-Counted on fakes (`support.fakes.metered`), as AWS bills them; docs/scale.md shows these numbers, held by a test.
+Counted on fakes (`support.fakes.metered`) as AWS bills them; docs/scale.md shows these numbers, and a test compares.
 """
 
 import re
@@ -53,7 +53,7 @@ def test_the_docs_say_what_is_counted(name: str) -> None:
 
 
 def test_the_docs_work_out_the_price_from_what_is_counted() -> None:
-    """In dollars a million images: units and invocations times their price, and the sum of all rows."""
+    """In dollars per million images: units and invocations times their price, and the sum of all rows."""
     spents = [released(FLOWS[name])[1] for name in FLOWS]
     counts = {
         "DynamoDB, reads": [s.reads for s in spents],
@@ -74,7 +74,7 @@ def test_the_docs_work_out_the_price_from_what_is_counted() -> None:
 
 
 def test_without_a_window_each_event_may_be_an_invocation() -> None:
-    """What the batches of template.yaml save, and that the flow does not depend on them."""
+    """The savings of template.yaml's batches, and that the flow does not depend on them."""
     flow = Flow()
     flow.batches = {name: type(each)(each.size, 0) for name, each in flow.batches.items()}
     assert flow.released(image("a"), "v1.0.0").invocations == 12
@@ -82,7 +82,7 @@ def test_without_a_window_each_event_may_be_an_invocation() -> None:
 
 
 def test_our_own_push_reads_its_facts_once() -> None:
-    """Its stowaway check and its decision ask the same partition."""
+    """Its stowaway check and its decision read the same partition."""
     flow = Flow()
     built = image("a")
     flow.released(built, "v1.0.0")

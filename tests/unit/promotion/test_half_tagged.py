@@ -1,4 +1,5 @@
-"""What has begun to tag is finished, or told until a person ends it, whatever becomes of the image in the source."""
+"""A promotion that has set a tag is finished, or notified until a person ends it, whatever happens to the image in the
+source."""
 
 import json
 from datetime import timedelta
@@ -14,7 +15,7 @@ from tallyman.errors import Throttled
 
 
 class Broken:
-    """A region that takes no tag until it is healed."""
+    """A region that accepts no tag until it is healed."""
 
     def __init__(self, stack: PromotionStack) -> None:
         self.put, self.healed = stack.registries.put_manifest, False
@@ -27,7 +28,7 @@ class Broken:
 
 
 def half(tag: str = "v1.0.0") -> tuple[PromotionStack, Digest, Broken]:
-    """The tag is in the first region of prod, the second takes none."""
+    """The tag is in the first region of prod, the second accepts none."""
     stack, digest = one()
     broken = Broken(stack)
     stack.work(until=timedelta(seconds=10))
@@ -36,7 +37,7 @@ def half(tag: str = "v1.0.0") -> tuple[PromotionStack, Digest, Broken]:
 
 
 def tell(stack: PromotionStack, digest: Digest, tag: str | None, action: str = "PUSH") -> None:
-    """record_push hears of it."""
+    """Deliver an event to record_push."""
     stack.clock.advance(seconds=1)
     stack.record().handle(json.dumps(push_event(DEV, digest, tag, action=action, at=stack.clock())))
 
@@ -103,7 +104,7 @@ def test_a_recalled_image_is_not_finished_and_stays_pending_until_its_tags_are_r
 
 
 def test_a_tag_that_another_image_has_taken_over_is_left_to_it() -> None:
-    """`latest`-like tags may move: what the source moved on to ends what was begun before."""
+    """Tags such as `latest` may move: the source's newer image ends the older promotion."""
     stack, digest, broken = half()
     for place in PLACES:
         held = stack.registries.held(place)

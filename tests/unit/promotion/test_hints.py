@@ -1,4 +1,4 @@
-"""What functions tell each other to look at, as it is written and read."""
+"""The format of hints between functions, written and read."""
 
 import json
 from dataclasses import replace

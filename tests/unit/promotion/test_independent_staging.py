@@ -1,4 +1,5 @@
-"""Registries are staged each by itself: one that does not answer or refuses keeps no other from being staged."""
+"""Registries are staged independently: one that does not answer or refuses does not keep the others from being
+staged."""
 
 from datetime import timedelta
 
@@ -48,7 +49,7 @@ def test_until_it_answers_the_gate_target_waits_and_names_it() -> None:
 
 def test_content_that_did_not_fit_goes_on_at_once_though_another_registry_is_silent() -> None:
     failures = {PLACES[0]: OutOfTime("the rest goes on"), PLACES[1]: Unreachable("no answer")}
-    assert isinstance(worst(failures), OutOfTime)  # a continuation, and no growing pause
+    assert isinstance(worst(failures), OutOfTime)  # a continuation, without a growing pause
     assert "no answer" in str(worst(failures))
 
 

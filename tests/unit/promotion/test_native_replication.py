@@ -1,4 +1,4 @@
-"""`replicate: native`: the first registry is copied to, ECR fills the others, and the laws hold all the same."""
+"""`replicate: native`: we copy to the first registry, ECR fills the others, and all laws still hold."""
 
 import json
 from datetime import timedelta
@@ -17,21 +17,21 @@ FIRST, REPLICA = PLACES
 
 
 def decision(stack: PromotionStack, digest: Digest) -> Decision:
-    """What `why` would say now."""
+    """The decision of `why` now."""
     facts = load_image_facts(stack.ledger, stack.state, digest, stack.policy)
     (found,) = decide_all(stack.policy, facts, stack.clock())
     return found
 
 
 def reason(stack: PromotionStack, digest: Digest) -> str:
-    """Of the gate `target`, which waits."""
+    """The reason of the gate `target`, which waits."""
     gate = next(g for g in decision(stack, digest).gates if g.name == "target")
     assert gate.verdict == WAITING
     return gate.reason
 
 
 def put(stack: PromotionStack, place: Repository) -> list[str | None]:
-    """The tags, or None, with which we ourselves pushed to the place."""
+    """The tags (or None) of our own pushes to the repository."""
     return [tag for repository, _, tag in stack.registries.pushes if repository == place]
 
 
@@ -41,7 +41,7 @@ def test_the_first_registry_is_copied_to_and_ecr_fills_the_other() -> None:
     assert stack.released() == digest
     assert stack.tags("v1.0.0") == [digest, digest]
     assert not [r for r in stack.registries.requests if r[0] == "upload" and r[1] == REPLICA]
-    assert set(put(stack, REPLICA)) <= {"v1.0.0"}  # nothing but the tag, where that had not come along yet
+    assert set(put(stack, REPLICA)) <= {"v1.0.0"}  # only the tag, where it had not been replicated
     assert stack.notices.published == []
 
 

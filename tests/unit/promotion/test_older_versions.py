@@ -1,4 +1,4 @@
-"""By itself a release never moves to an older version: the image is brought and tagged, and the release stays."""
+"""Without a person a release never moves to an older version: the image is copied and tagged, and the release stays."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ REGISTRIES = {"dev": ("111111111111/us-east-2",), "prod": ("222222222222/us-east
 
 
 def any_tag(**gates: Any) -> Policy:
-    """dev → prod as `policy`, for every tag."""
+    """`policy` from dev to prod, for every tag."""
     registries = {name: {"registries": list(places)} for name, places in REGISTRIES.items()}
     promotion = {"from": "dev", "to": "prod", "gates": gates}
     create = {"immutable": True, "mutable_tags": ["latest"]}
@@ -26,7 +26,7 @@ def any_tag(**gates: Any) -> Policy:
 
 
 def second(stack: PromotionStack, tag: str, content: str = "b") -> Digest:
-    """Another image of dev, promoted as the tag."""
+    """Push another image to dev and promote it as the tag."""
     digest = stack.push(image(content), tag)
     stack.work()
     assert stack.tags(tag) == [digest, digest]
@@ -102,7 +102,7 @@ def test_of_equal_versions_the_one_that_was_pushed_first_is_the_older() -> None:
 )
 @pytest.mark.parametrize("seconds", [60, 0], ids=["a-minute-apart", "within-a-second"])
 def test_where_versions_do_not_decide_what_was_pushed_first_is_older(first: str, then: str, seconds: int) -> None:
-    """Dates, build numbers, commits, moving tags: an image whose gates open later moves no release back."""
+    """Dates, build numbers, commits, moving tags: an image whose gates open later does not move a release back."""
     stack = PromotionStack(policy=any_tag(verified=True, soak="24h"))
     older = stack.push(image("a"), first)
     stack.clock.advance(seconds=seconds, milliseconds=5)

@@ -1,4 +1,4 @@
-"""A promotion that can't get on: nothing is tagged, the reason is kept, it is tried again, and parked in the end."""
+"""A promotion that can't proceed: nothing is tagged, the reason is kept, it is retried, and parked in the end."""
 
 import json
 from datetime import timedelta
@@ -136,7 +136,7 @@ def test_a_failing_image_never_delays_another() -> None:
 
 
 def half_tagged() -> PromotionStack:
-    """v1.0.0 is in the first region, the second takes no tag."""
+    """v1.0.0 is in the first region, the second accepts no tag."""
     stack, digest = one()
     put = stack.registries.put_manifest
 
@@ -250,11 +250,11 @@ def test_what_another_worker_promoted_meanwhile_is_not_released_again() -> None:
 
     def decide(worker: Promotions, of: Promote) -> Decision | None:
         decision = original(worker, of)
-        if decision and not late_decisions:  # it decided, and then slept while another did all of it
+        if decision and not late_decisions:  # it decided, then slept while another worker finished everything
             late_decisions.append(decision)
             with mock.patch.object(Promotions, "decide", original):
                 stack.work()
-            stack.clock.advance(seconds=1)  # a second release would have a time of its own
+            stack.clock.advance(seconds=1)  # a second release would have its own time
         return decision
 
     with mock.patch.object(Promotions, "decide", decide):

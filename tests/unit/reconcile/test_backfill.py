@@ -1,4 +1,4 @@
-"""The first sweep of a large repository, and sweeps after it: what they cost, and that they go on after a kill."""
+"""The first sweep of a large repository, and later sweeps: their cost, and that they resume after a kill."""
 
 import json
 from collections import Counter
@@ -20,7 +20,7 @@ from tallyman.state.tags import GONE_KEPT, TAGS, Tag
 
 
 def swept(flow: Flow, run: str) -> Spent:
-    """One run by the clock."""
+    """One scheduled run."""
     begun = flow.counted()
     flow.services.reconcile.run(SCHEDULE, run, lambda: 800.0)
     return flow.spent(begun)
@@ -94,7 +94,7 @@ def test_a_first_sweep_that_is_killed_goes_on_where_it_was(after: int, monkeypat
 
     def append(*args: Any) -> Any:
         if left[0] == 0:
-            raise KeyboardInterrupt  # the process is gone
+            raise KeyboardInterrupt  # the process has ended
         left[0] -= 1
         return real(*args)
 
@@ -135,7 +135,7 @@ def test_an_image_that_no_event_reported_costs_the_same_in_a_repository_of_any_s
         spent.append(swept(flow, "2"))
     assert spent[0].calls == spent[1].calls
     assert (spent[0].writes, spent[0].index, spent[0].ecr) == (spent[1].writes, spent[1].index, spent[1].ecr)
-    assert spent[1].read_bytes - spent[0].read_bytes <= 990 * 400  # the list of its images
+    assert spent[1].read_bytes - spent[0].read_bytes <= 990 * 400  # its image list
 
 
 def test_the_item_of_a_tag_that_is_gone_has_an_end_and_that_of_one_that_is_back_has_none() -> None:

@@ -1,4 +1,4 @@
-"""reconcile: what no event told is found, once, and without keeping anything else waiting."""
+"""reconcile: changes without an event are found, once, and without delaying anything else."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -18,7 +18,8 @@ from tallyman.state import sweeps
 
 
 def run_until_done(world: RecordingStack, looks: int) -> list[dict[str, object]]:
-    """As the command line: again with the token while there is more. A run has time for so many looks at its clock."""
+    """Run as the command line does: again with the token while there is more. A run's deadline allows this many reads
+    of its clock."""
     outcomes = [world.reconcile(left=countdown(looks))]
     while outcomes[-1]["more"]:
         outcomes.append(world.reconcile({"token": outcomes[-1]["token"]}, left=countdown(looks)))
@@ -27,7 +28,7 @@ def run_until_done(world: RecordingStack, looks: int) -> list[dict[str, object]]
 
 
 def countdown(looks: int) -> Callable[[], float]:
-    """A deadline that comes nearer with each look at it."""
+    """A deadline that comes nearer with each read."""
     times = count(looks * 10.0, -10.0)
     return lambda: next(times)
 
@@ -100,7 +101,7 @@ def test_a_tag_that_moved_unseen_moves_at_the_sweep_and_when_its_event_comes_at_
 
 def test_an_older_image_that_took_over_a_tag_is_placed_after_what_the_tag_pointed_to() -> None:
     world = RecordingStack()
-    old = world.registries.push(DEV, image("old"), "latest")  # never told
+    old = world.registries.push(DEV, image("old"), "latest")  # never reported
     world.clock.advance(hours=1)
     new = world.registries.push(DEV, image("new"), "latest")
     world.told(push_event(DEV, new, "latest", at=world.clock()))
@@ -219,8 +220,8 @@ def test_a_backfill_that_does_not_fit_one_run_goes_on_where_it_stopped() -> None
     assert [m for m, _, _ in world.registries.requests if m == "manifest"] == []
     asked = [digest for m, _, batch in world.registries.requests if m == "manifests" for digest in batch]
     assert len(set(asked)) == 60
-    assert len(asked) < 60 + 25 * len(outcomes)  # what a run did not come to is read again with its chunk
-    assert len(listed(world.state, pending_items.partition("prod"))) == 60  # each was decided about
+    assert len(asked) < 60 + 25 * len(outcomes)  # what a run did not reach is read again with its chunk
+    assert len(listed(world.state, pending_items.partition("prod"))) == 60  # each was evaluated
     assert world.facts(Kind.MISSED) == []
 
 
@@ -369,7 +370,7 @@ def test_a_verification_that_nobody_carried_out_is_asked_for_again_after_an_hour
     digest = world.registries.push(DEV, image("a"), "v1.0.0")
     world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
     world.reconcile(SCHEDULE)
-    assert world.hints.to("verify") == []  # it may still be at work
+    assert world.hints.to("verify") == []  # it may still be working
     world.clock.advance(hours=1)
     world.reconcile(SCHEDULE)
     world.reconcile(SCHEDULE)

@@ -1,4 +1,4 @@
-"""What the clock looks after: releases, promotions that stand half-done, recalls that still run, open repositories."""
+"""Scheduled supervision: releases, half-done promotions, recalls in progress, open repositories."""
 
 import json
 from collections import Counter
@@ -29,7 +29,7 @@ from tallyman.state.items import StateChange
 
 
 class FoundProblems:
-    """Push protection that finds these problems."""
+    """Push protection that reports these problems."""
 
     def __init__(self, problems: Mapping[Repository, Problem]) -> None:
         self._problems = problems
@@ -43,7 +43,7 @@ class FoundProblems:
 
 
 class ReconcileStack(PromotionStack):
-    """A stack with what reconcile needs besides."""
+    """A stack with the other ports that reconcile needs."""
 
     uses: tuple[Use, ...] = ()
     problems_found: dict[Repository, Problem] | None = None
@@ -53,7 +53,7 @@ class ReconcileStack(PromotionStack):
         return iter([use for use in self.uses if use.where == registry])
 
     def sweep(self) -> Watched:
-        """One run by the clock."""
+        """One scheduled run."""
         self.clock.advance(minutes=15)
         made = services(replace(self.ports(), guards=FoundProblems(self.problems_found or {}), usage=self))
         released = made.released
@@ -103,7 +103,7 @@ def test_a_release_that_nobody_rolls_out_is_taken_up_by_the_clock() -> None:
     )
     world.push(image("a"), "v1.0.0")
     world.work()
-    for _ in range(3):  # once an hour: its event may be late, its message be tried again
+    for _ in range(3):  # once an hour: its event may be late, its message may be retried
         world.sweep()
     (hint,) = world.hints.to("roll_out")
     assert hint["roll_out"]["repository"] == DEV.name
@@ -194,7 +194,7 @@ def test_what_was_overtaken_by_a_newer_release_and_runs_nowhere_is_listed_and_ra
     assert world.told("would_not_pass") == []
     assert [(i.digest, released) for i, released in noncompliant_images(world.state, "prod")] == [(digest, False)]
     (item,) = listed(world.state, noncompliant.partition("prod"))
-    assert item.revision == 1  # what says the same is not written again
+    assert item.revision == 1  # an equal result is not written again
 
 
 def test_what_was_overtaken_but_runs_is_told_once_and_counted_as_long_as_it_runs() -> None:
@@ -242,7 +242,7 @@ def test_what_would_not_pass_for_a_reason_in_other_words_is_told_no_second_time(
     assert len(world.told("would_not_pass")) == 1
     scan(world, digest, critical=2)
     assert len(world.told("would_not_pass")) == 2
-    world.policy = replace(world.policy, raw=world.policy.raw + b"\n")  # another one may ask for other things
+    world.policy = replace(world.policy, raw=world.policy.raw + b"\n")  # another one may require other gates
     monkeypatch.setattr("tallyman.domain.gates.scan._findings", lambda number, severity: f"{number} of {severity}")
     world.evaluator.digest(digest)
     assert len(world.told("would_not_pass")) == 3
@@ -296,7 +296,7 @@ def test_one_release_that_can_not_be_looked_at_keeps_no_other() -> None:
     world.announcements.emit = announce  # type: ignore[method-assign]
 
 
-# --- prevention
+# --- push protection
 
 
 def only_tallyman() -> ReconcileStack:

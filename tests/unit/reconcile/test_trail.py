@@ -1,4 +1,4 @@
-"""reconcile and CloudTrail: who did it, and the states of a tag between two sweeps."""
+"""reconcile and CloudTrail: the actor of a change, and a tag's states between two sweeps."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,7 +23,7 @@ CI = "arn:aws:sts::111111111111:assumed-role/ci/build-42"
 
 
 def call(world: RecordingStack, name: str, digest: Digest | None, tag: str | None, **more: Any) -> ApiCall:
-    """A call of now, as the trail will tell it."""
+    """A call that happens now, in CloudTrail's format."""
     made = ApiCall(
         id=more.pop("id", f"call-{len(world.trail.recorded)}"),
         name=name,
@@ -39,7 +39,7 @@ def call(world: RecordingStack, name: str, digest: Digest | None, tag: str | Non
 
 
 def put(world: RecordingStack, content: str, tag: str) -> Digest:
-    """A push that no event tells, but the trail."""
+    """A push without an event, recorded only by CloudTrail."""
     digest = world.registries.push(DEV, image(content), tag)
     call(world, "PutImage", digest, tag)
     return digest
@@ -251,7 +251,7 @@ def test_a_call_that_can_not_be_written_down_keeps_no_other_from_it() -> None:
 
 
 def busy(world: RecordingStack, calls: int, minutes: float) -> None:
-    """So many calls within the last minutes, of a repository's settings."""
+    """Make this many calls in the last minutes, about a repository's settings."""
     until = world.clock()
     for number in range(calls):
         at = until - timedelta(minutes=minutes) * (number / calls)
@@ -263,7 +263,7 @@ def busy(world: RecordingStack, calls: int, minutes: float) -> None:
 def test_any_budget_gets_through_a_busy_trail_and_no_sweep_waits(
     pages_a_run: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run has room for some pages only, far fewer than an hour has; the trail fell behind by some hours."""
+    """A run can read only some pages, far fewer than an hour has; the reader is some hours behind."""
     world = RecordingStack()
     world.trail.page_size = 1
     world.reconcile()
@@ -284,7 +284,7 @@ def test_any_budget_gets_through_a_busy_trail_and_no_sweep_waits(
     read = {fact.id for fact in world.facts(Kind.SETTINGS_CHANGED)}
     for _ in range(200):
         begun = spent
-        budget = 4 * 100 * pages_a_run  # of which the trail gets a share of a share
+        budget = 4 * 100 * pages_a_run  # of which CloudTrail gets a share of a share
         outcome = world.reconcile(SCHEDULE, left=lambda begun=begun, budget=budget: budget - (spent - begun))
         assert spent - begun <= budget
         assert outcome["registries"][0]["error"] is None
@@ -294,7 +294,7 @@ def test_any_budget_gets_through_a_busy_trail_and_no_sweep_waits(
         assert found >= read
         read = found
         world.clock.advance(minutes=1)
-        mark_active(world.state, DEV, world.clock())  # something goes on there, as in a busy registry
+        mark_active(world.state, DEV, world.clock())  # something happens there, as in a busy registry
         if len(read) == 60:
             break
     assert len(read) == 60

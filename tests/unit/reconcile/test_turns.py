@@ -61,7 +61,7 @@ def test_a_share_is_of_what_is_left_when_it_begins() -> None:
 
 
 class Endless:
-    """What looks after releases, with so many of them that no run comes to an end."""
+    """Supervision with so many releases that no run finishes."""
 
     def __init__(self) -> None:
         self.push_protection = self
@@ -75,7 +75,7 @@ class Endless:
 
 
 class Burning:
-    """A deadline that comes a second nearer with each look at it."""
+    """A deadline that comes a second nearer with each read."""
 
     def __init__(self, seconds: float) -> None:
         self.left = seconds

@@ -1,4 +1,4 @@
-"""Roll-outs whose message died are taken up again: unfinished or never begun, and by nobody else."""
+"""Roll-outs whose message was lost are resumed: unfinished or never begun, and by one worker only."""
 
 import json
 from datetime import timedelta
@@ -114,7 +114,7 @@ def test_a_release_that_is_superseded_is_not_rolled_out_any_more(world: RolloutS
     world.fleet.says.clear()
     world.now += timedelta(hours=1)
     world.release("two")
-    assert not world.reconcile()  # the event of the new one is on its way
+    assert not world.reconcile()  # the event of the new one is in transit
     world.now += OVERDUE
     assert world.reconcile()
     assert finished(world)

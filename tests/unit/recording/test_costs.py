@@ -1,4 +1,4 @@
-"""What an event costs depends on its image, not on what its repository held before."""
+"""The cost of an event depends on its image, not on its repository's history."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from tallyman.state.tags import TAGS, Tag
 
 
 def counted(world: RecordingStack, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The calls of ledger, state and registries from now on."""
+    """Count the calls of ledger, state and registries from now on."""
     calls: list[str] = []
     for port, names in (
         (world.ledger, ("append", "of_digest", "of_repository", "of_tag")),

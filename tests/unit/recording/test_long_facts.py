@@ -1,4 +1,5 @@
-"""No fact grows with its image: what is long lies in the archive, and is read back as if it were not."""
+"""The size of a fact does not grow with its image: long details are in the archive, and reads return the complete
+fact."""
 
 import json
 from dataclasses import replace

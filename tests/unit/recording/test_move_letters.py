@@ -1,4 +1,5 @@
-"""Dead letters are moved by record_command: by whom the policy lets, each a fact, no person's command replayed."""
+"""record_command moves dead letters: only for people whom the policy allows, a fact for each, no person's command
+replayed."""
 
 import json
 from contextlib import suppress
@@ -137,5 +138,5 @@ def test_a_letter_knows_its_queue_by_its_own_word_or_by_whose_it_is() -> None:
 
 @pytest.mark.parametrize("entry", [field.name for field in fields(People)])
 def test_each_entry_of_people_is_asked_for(entry: str) -> None:
-    """An entry that nothing asks for would let everybody in."""
+    """An unchecked entry would let everybody in."""
     assert People(**{entry: ("role/one",)}).allowed(entry) == ("role/one",)

@@ -1,4 +1,4 @@
-"""ECR's managed signing: asked only where a promotion needs it, written down only where it is news."""
+"""ECR's managed signing: read only if a promotion needs it, recorded only if it is news."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ def test_nothing_is_asked_where_no_promotion_needs_a_signature_or_the_image_is_n
     view = FakeSigning({(DEV, APP): [SigningStatus(PROFILE, "complete")], (PROD, APP): []})
     assert not reading({"verified": True}, view)[0].refresh(APP)
     service, _ = reading({"signed": True}, view)
-    assert not service.refresh(PROFILE)  # type: ignore[arg-type]  # a digest of which no fact tells
+    assert not service.refresh(PROFILE)  # type: ignore[arg-type]  # a digest without facts
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def ecr() -> Any:
 
 
 class One:
-    """Clients of which there is one."""
+    """Clients that always return one client."""
 
     def __init__(self, client: Any) -> None:
         self.client = client

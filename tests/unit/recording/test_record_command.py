@@ -1,4 +1,4 @@
-"""record_command: what is not a command is refused with its reason; a crash anywhere changes nothing in the end."""
+"""record_command: invalid commands are refused with a reason; a crash at any call does not change the result."""
 
 import json
 from contextlib import suppress
@@ -56,7 +56,7 @@ def message(command: str, **more: Any) -> str:
 
 
 class CommandStack:
-    """The service with fakes; each `service` may crash on its own."""
+    """The service with fakes; each `service` may crash independently."""
 
     def __init__(self, policy: Policy = POLICY) -> None:
         self.policy, self.state, self.clock = policy, FakeState(), FakeClock(LATER)

@@ -1,4 +1,4 @@
-"""record_push: what a registry tells is recorded as the registry says that it is."""
+"""record_push: an event is recorded with what the registry itself answers."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""record_scan: a scan's outcome is read from the registry, written once, and decides the indexes above."""
+"""record_scan: a scan's result is read from the registry, written once, and decides about the indexes above."""
 
 import json
 from collections import Counter
@@ -196,12 +196,12 @@ def test_a_scan_without_what_would_prove_it_is_no_fact_and_opens_nothing() -> No
 
 
 def found_in(world: RecordingStack, name: str) -> dict[Digest, tuple[str, tuple[str, ...]]]:
-    """What the index says of a vulnerability or a package."""
+    """Where the index contains a vulnerability or a package."""
     return {digest: (found.severity, found.names) for (digest, _), found in where(world.state, name).items()}
 
 
 def scanned(world: RecordingStack, digest: Digest, *findings: Finding) -> None:
-    """A scan that found these."""
+    """A scan with these findings."""
     counts = Counter(finding.severity for finding in findings)
     world.clock.advance(hours=1)
     world.registries.set_scan(DEV, digest, ScanReport("complete", counts, findings, world.clock()))
@@ -284,7 +284,7 @@ def test_the_epss_of_findings_is_asked_for_where_a_gate_asks_for_it() -> None:
 def test_of_two_scans_that_are_recorded_at_once_one_decides_about_the_indexes_above(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A scan that finds the same is compared with what was written before it ended, and with what came meanwhile."""
+    """An unchanged scan is compared with what was written before it ended, and with what was written meanwhile."""
     shared = image("shared", architecture="amd64")
     app = index(shared, image("own", architecture="arm64"))
     world = world_with(app)

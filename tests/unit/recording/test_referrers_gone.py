@@ -1,4 +1,4 @@
-"""A signature or statement that was removed counts no more: by an event, by a sweep, until it is pushed again."""
+"""A signature or statement that was removed no longer counts: by an event, by a sweep, until it is pushed again."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -34,13 +34,13 @@ PROFILE = "arn:aws:signer:us-east-2:111111111111:/signing-profiles/release"
 
 
 def verdicts(world: RecordingStack, digest: Digest = APP.digest) -> dict[str, tuple[str, str]]:
-    """What the newest decision says of each gate."""
+    """Each gate's verdict in the newest decision."""
     last = max((f for f in world.facts(Kind.DECIDED) if f.digest == digest), key=lambda f: f.at)
     return {g["name"]: (g["verdict"], g["reason"]) for g in last.detail["gates"]}
 
 
 def told_with(gates: dict[str, Any], referrer: Built, subject: Built = APP) -> RecordingStack:
-    """An image and what refers to it, pushed to dev and told."""
+    """Push an image and its referrers to dev, with their events."""
     world = RecordingStack(policy=policy(**gates))
     world.registries.push(DEV, subject, "v1.0.0")
     for digest in subject.manifests:
@@ -54,7 +54,7 @@ def told_with(gates: dict[str, Any], referrer: Built, subject: Built = APP) -> R
 
 
 def remove(world: RecordingStack, referrer: Built) -> dict[str, Any]:
-    """Somebody removes it; the event that tells."""
+    """Remove it, and deliver the event."""
     world.registries.delete(DEV, referrer.digest)
     return delete_event(DEV, referrer.digest, at=world.clock())
 
@@ -94,7 +94,7 @@ def test_one_that_is_pushed_again_counts_again_however_late_the_removal_is_told(
     world.registries.push(DEV, referrer)
     again = referrer_event(DEV, referrer.digest, at=world.clock())
     world.told(removed)
-    assert verdicts(world)["signed"][0] == "passed"  # the registry, asked, holds it
+    assert verdicts(world)["signed"][0] == "passed"  # the registry still has it
     world.told(again)
     assert verdicts(world)["signed"][0] == "passed"
     world.told(removed, again)
@@ -156,10 +156,10 @@ def removed_at(seconds: float, seen: float, place: Any = DEV, **more: Any) -> Fa
         ([], False),
         ([pushed_at(0, 1)], False),
         ([pushed_at(0, 1), removed_at(5, 6)], True),
-        ([pushed_at(0, 9), removed_at(5, 6)], True),  # the push told late
-        ([pushed_at(0, 1), removed_at(5, 6, gone=False)], False),  # it was there again when that was told
+        ([pushed_at(0, 9), removed_at(5, 6)], True),  # the push's event arrives late
+        ([pushed_at(0, 1), removed_at(5, 6, gone=False)], False),  # it was there again when this event arrived
         ([pushed_at(0, 1), removed_at(5, 6), pushed_at(9, 10)], False),
-        ([pushed_at(0, 1), removed_at(5.3, 5.3), pushed_at(5, 6)], False),  # a sweep's instant is exact, an event's not
+        ([pushed_at(0, 1), removed_at(5.3, 5.3), pushed_at(5, 6)], False),  # a sweep's time is exact, an event's is not
         ([pushed_at(0, 1), removed_at(5, 6), pushed_at(5, 5.5)], True),
         ([pushed_at(0, 1), removed_at(5, 6, PROD)], False),
         ([pushed_at(0, 1), removed_at(5, 6, gone=False, absent=True)], True),  # with its last tag
@@ -170,7 +170,7 @@ def test_the_last_that_was_told_says_whether_it_is_gone(facts: list[Fact], gone:
     assert is_gone(reversed(facts), str(DEV)) is gone
 
 
-# --- managed signing, right before it is relied on
+# --- managed signing, read right before it is needed
 
 
 def signed_by_ecr() -> tuple[PromotionStack, Digest]:

@@ -1,4 +1,4 @@
-"""A test event from each registry's bus to record_push: what is awaited is answered, and nothing becomes a fact."""
+"""A test event from each registry's bus to record_push: expected ones are answered, and none becomes a fact."""
 
 import json
 from dataclasses import dataclass, field, replace
@@ -21,7 +21,7 @@ PLACES = [DEV.registry, PROD.registry, PROD_SA.registry]
 
 @dataclass
 class FakeBuses:
-    """`RegistryBuses`; `sent` is what was put; `refusing` registries let nobody in."""
+    """`RegistryBuses`; `sent`: the events that were put; `refusing`: registries that refuse access."""
 
     refusing: set[EcrRegistry] = field(default_factory=set)
     sent: list[tuple[EcrRegistry, str]] = field(default_factory=list)
@@ -52,7 +52,7 @@ def event(registry: EcrRegistry = PROD.registry, nonce: Any = NONCE, source: str
 
 
 def asked(world: RecordingStack, buses: FakeBuses, request: dict[str, Any]) -> dict[str, Any]:
-    """What reconcile answers."""
+    """The answer of reconcile."""
     plain = world.at_work().reconcile
     trips = RoundTrips(world.state, buses, world.clock)
     parts = RunParts(plain.parts.sweep, plain.parts.waiting, plain.parts.read_trail, round_trips=trips)
@@ -103,7 +103,7 @@ def test_what_arrives_is_noted_once_and_is_no_fact() -> None:
     assert item(world, PROD.registry) == first
     assert item(world, PROD_SA.registry)["arrived"] is None  # each registry's own
     assert world.ledger.facts == []
-    assert not any(pk.startswith("A#") for pk, _ in world.state.items)  # nor is anything marked as lively
+    assert not any(pk.startswith("A#") for pk, _ in world.state.items)  # nor does it mark anything as active
 
 
 @pytest.mark.parametrize(

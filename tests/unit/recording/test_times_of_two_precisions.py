@@ -1,4 +1,5 @@
-"""Events have whole seconds, a sweep's finds milliseconds: within one second the registry's word orders them."""
+"""Events have whole seconds, a sweep's observations have milliseconds: within one second the registry's answer decides
+the order."""
 
 from datetime import timedelta
 from itertools import permutations
@@ -35,7 +36,7 @@ def fact(kind: Kind, digest: Digest, millis: int, seen: int, current: Digest | N
 def test_a_push_in_the_second_in_which_a_sweep_noted_the_removal_comes_after_it() -> None:
     told = fact(Kind.PUSHED, A, -5000, -4900, A)
     removed = fact(Kind.UNTAGGED, A, 700, 800, None, Via.RECONCILED)
-    again = fact(Kind.PUSHED, A, 0, 1500, A)  # at .9 in truth; its event says .0
+    again = fact(Kind.PUSHED, A, 0, 1500, A)  # really at .9; its event says .0
     for facts in permutations([told, removed, again]):
         assert digest_at(facts, DEV, "v1.0.0", NOON + SECOND) == A
 
@@ -62,7 +63,7 @@ def test_a_tag_removed_and_pushed_again_within_the_second_of_a_sweep_is_known_at
     world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
     other = world.registries.push(DEV, image("b"), "latest")
     world.told(push_event(DEV, other, "latest", at=world.clock()))
-    world.registries.held(DEV).tags["latest"] = digest  # moved in the same second, and no event told it
+    world.registries.held(DEV).tags["latest"] = digest  # moved in the same second, without an event
     world.reconcile()
     world.registries.held(DEV).tags["latest"] = other
     world.clock.advance(milliseconds=300)

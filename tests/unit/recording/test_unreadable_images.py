@@ -1,4 +1,5 @@
-"""An image whose manifest the parser refuses is recorded by what its registry says, fails `verified`, stops nobody."""
+"""An image whose manifest the parser refuses is recorded with its registry's answers, fails `verified`, and stops
+nothing else."""
 
 import json
 from typing import Any
@@ -41,7 +42,7 @@ REFUSED = {
 
 
 def held(world: RecordingStack, raw: bytes, media_type: str, tag: str, place: Repository = DEV) -> Digest:
-    """An image that the registry took, whatever it is."""
+    """Store an image in the registry without checks."""
     there, digest = world.registries.held(place), Digest.of(raw)
     there.manifests[digest] = Manifest(raw, media_type)
     there.pushed_at[digest] = world.clock()

@@ -1,4 +1,4 @@
-"""Roll-outs: region by region, each service waited for, repeatable at any point, back everywhere when one fails."""
+"""Roll-outs: region by region, each service awaited, repeatable at any point, rolled back everywhere if one fails."""
 
 import json
 from datetime import timedelta
@@ -174,7 +174,7 @@ def test_the_hour_counts_from_the_move_and_not_from_when_its_worker_died_before_
     assert world.run().startswith("waiting for")
 
 
-# --- what people see
+# --- display
 
 
 def states(world: RolloutStack) -> list[str]:

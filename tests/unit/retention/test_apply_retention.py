@@ -1,4 +1,4 @@
-"""Retention carried out, on fakes: mark, grace, look again, prove, remove; and what must never be written."""
+"""Retention carried out, on fakes: mark, grace period, second look, proof, removal; and what must never be written."""
 
 import json
 from collections.abc import Mapping
@@ -126,7 +126,7 @@ def test_a_mark_is_dropped_when_anything_needs_the_image_again() -> None:
     world.usage.uses.clear()
     world.clock.advance(days=1.5)
     world.run()
-    assert old in world.there()  # its grace begins anew
+    assert old in world.there()  # its grace period starts again
 
 
 def test_a_task_that_starts_between_plan_and_removal_keeps_its_image() -> None:
@@ -207,7 +207,7 @@ def test_a_source_of_usage_throttled_for_ever_stops_every_run_and_says_which() -
     world.usage.error = "too many requests"
     assert world.run() == "refused: ECS of 111111111111/us-east-2 can't be read: too many requests"
     assert len(world.there()) == 3
-    world.usage.error = "no answer"  # or the same error in the words of a later version
+    world.usage.error = "no answer"  # or the same error as a later version words it
     assert world.run() == "refused: ECS of 111111111111/us-east-2 can't be read: no answer"
     assert len(world.notices.published) == 1
 

@@ -1,4 +1,4 @@
-"""The recorded past played through a policy."""
+"""The recorded history replayed with a policy."""
 
 from datetime import timedelta
 
@@ -26,7 +26,7 @@ def test_an_old_version_would_have_gone_when_its_grace_was_over() -> None:
     )
     (one,) = found.gone
     assert (one.digest, one.tags) == (digest_of("a"), ("v1.0.0",))
-    assert one.at == NOW - timedelta(days=53)  # marked when the newer one came, gone a week later
+    assert one.at == NOW - timedelta(days=53)  # marked when the newer one was pushed, removed a week later
     assert one.needed == ()
 
 

@@ -1,4 +1,4 @@
-"""Retention by hand: its rules, its protections, and incidents of other tools that must not happen here."""
+"""Retention plans, checked by hand: rules, protections, and incidents of other tools that must not happen here."""
 
 import time
 from datetime import timedelta

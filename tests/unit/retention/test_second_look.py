@@ -1,4 +1,4 @@
-"""The look right before a removal: everything is read anew, whatever happened since the plan; and its cost."""
+"""The second look right before a removal: everything is read again, whatever happened since the plan; and its cost."""
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -21,7 +21,7 @@ def task(digest: Digest) -> Use:
 
 
 def before_the_second_look(world: Retaining, happens: Callable[[], object]) -> None:
-    """Lets something happen when the plan is made and nothing is removed yet."""
+    """Run a function after the plan is made and before anything is removed."""
 
     def asked() -> None:
         if world.usage.times == 1:
@@ -92,18 +92,18 @@ def test_what_is_pushed_meanwhile_counts_for_at_most_with_what_is_there_then() -
     _, old, *rest = world.versions(4)
     before_the_second_look(world, lambda: removes(world, rest))
     world.run()
-    assert old in world.there()  # what was the newest was removed by somebody
+    assert old in world.there()  # the newest image was removed by a person
 
 
 def points(world: Retaining, digest: Digest, announced: bool) -> None:
-    """Moves prod's release."""
+    """Move prod's release."""
     release = ReleaseState("a" * 32, digest, ("v1.0.0",), world.policy.digest, world.clock(), None, announced)
     entry = RELEASES.read(world.state, releases.key("prod", DEV.name))
     world.state.put(entry.write(release))
 
 
 def test_a_release_counts_before_it_is_announced() -> None:
-    """The worker died after it moved the release; what waited is no more."""
+    """The worker died after it moved the release; the pending promotion no longer exists."""
     world = Retaining()
     old, *_ = world.versions(3)
     points(world, old, announced=False)
@@ -122,7 +122,7 @@ def test_an_image_that_is_promoted_between_two_reads_is_seen_in_one_of_them() ->
     read: list[str] = []
 
     def promotes(what: str) -> None:
-        """Right after the first of the two reads the promotion ends."""
+        """The promotion ends right after the first of the two reads."""
         read.append(what)
         if len(read) == 1:
             world.state.put(PENDING.read(world.state, key).remove(world.clock()))
@@ -156,7 +156,7 @@ def released(digest: Digest, at: Any, number: int) -> Fact:
 
 @pytest.mark.parametrize("old", [True, False])
 def test_the_releases_of_all_time_are_read_once_or_not_at_all(old: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Facts read of releases: a run of one batch and a run of ten, after one release and after 500."""
+    """Facts of releases that are read: a run of one batch and a run of ten, after one release and after 500."""
     monkeypatch.setattr("tallyman.services.retention.apply_retention.BATCH", 1)
 
     def run(releases: int, removals: int) -> int:
@@ -177,7 +177,7 @@ def test_the_releases_of_all_time_are_read_once_or_not_at_all(old: bool, monkeyp
         return read[0]
 
     assert run(500, 1) - run(1, 1) <= (4 if old else 530)
-    assert run(500, 10) - run(500, 1) <= 10 * 14  # those of the last hour, for a release told late
+    assert run(500, 10) - run(500, 1) <= 10 * 14  # those of the last hour, for a release recorded late
 
 
 def test_a_release_that_ended_within_the_time_for_roll_backs_is_kept_whatever_came_after() -> None:
@@ -208,4 +208,4 @@ def test_a_look_again_reads_no_manifest_that_it_knows(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(world.registries, "manifests", counted)
     assert world.run().startswith("6 removed")
-    assert asked[0] == 8 + 6  # each for the plan, and what goes for its proof
+    assert asked[0] == 8 + 6  # each once for the plan, and each removed one for its proof

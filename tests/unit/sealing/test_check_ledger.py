@@ -1,4 +1,4 @@
-"""`tallyman audit ledger`: what was altered, removed or put in between is found, and where; a whole ledger is whole."""
+"""`tallyman audit ledger`: altered, removed and inserted entries are found, and located; an intact ledger passes."""
 
 import csv
 import io
@@ -157,7 +157,7 @@ def test_a_ledger_that_nobody_ever_sealed_is_told(world: Sealed) -> None:
 
 @pytest.mark.parametrize("number", [1, 2])
 def test_a_segment_that_was_altered_is_named(world: Sealed, number: int) -> None:
-    """With it goes an entry, so that both agree: the chain does not."""
+    """Its entry is removed too, so that both agree: the chain does not."""
     segment = Segment.parse(world.archive.seals.objects[number])
     gone = segment.entries[0]
     del world.ledger.items[gone.pk, gone.sk]
@@ -183,7 +183,7 @@ def test_a_segment_that_cant_be_read_is_named_and_its_entries_are_not_accused(wo
 
 
 def test_a_segment_that_was_written_again_is_named_though_the_chain_holds(world: Sealed) -> None:
-    """Who rewrites all segments from one on, and the head, leaves the versions before."""
+    """Rewriting all segments from one on, and the head, leaves their earlier versions."""
     world.archive.seals.rewritten.add(2)
     (found,) = world.found()
     assert (found["kind"], found["where"]) == ("segment_altered", "seals/0000000002")
@@ -203,7 +203,7 @@ def test_a_segment_that_was_removed_is_named(world: Sealed, number: int) -> None
 
 
 def test_numbers_without_end_make_no_work_without_end(world: Sealed) -> None:
-    """Who may write the state, or the bucket, could name any number."""
+    """Write access to the state or the bucket is enough to name any number."""
     entry = SEALS.read(world.state, KEY)
     world.state.put(entry.write(replace(entry.value, number=10**12)))
     (found,) = world.found()
@@ -216,7 +216,7 @@ def test_numbers_without_end_make_no_work_without_end(world: Sealed) -> None:
 
 
 def test_a_tail_that_was_cut_with_its_head_is_found_by_the_head_that_was_written_down(world: Sealed) -> None:
-    """Segment, entries and the head in the state, all of them: only somebody who knows the head sees it."""
+    """Segment, entries and the state's head, all of them: only a recorded head detects it."""
     head = Digest.of(world.archive.seals.objects[3])
     for each in Segment.parse(world.archive.seals.objects.pop(3)).entries:
         del world.ledger.items[each.pk, each.sk]

@@ -1,4 +1,4 @@
-"""Entries are sealed in the order of their arrival, each once, whatever dies, runs at once or comes late."""
+"""Entries are sealed in the order of their arrival, each once, despite crashes, concurrent runs and late entries."""
 
 import json
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from tallyman.state.seals import KEY, SEALS
 
 
 class Vault:
-    """A ledger, its seal, and who writes and proves it."""
+    """A ledger, its seal, and the services that write and verify it."""
 
     def __init__(self) -> None:
         self.clock, self.state, self.notices = FakeClock(), FakeState(), FakeNotices()
@@ -29,7 +29,7 @@ class Vault:
         self.write(replace(fact(Kind.POLICY), environment="*", digest=None, repository=None, tag=None))
 
     def write(self, found: Fact, late: timedelta = timedelta(0)) -> Fact:
-        """Writes a fact that was seen so long ago."""
+        """Write a fact that was observed so long ago."""
         found = replace(found, seen=self.clock() - late, id=f"{len(self.ledger.items):032x}")
         self.ledger.append(found)
         return found
@@ -51,11 +51,11 @@ class Vault:
         return [Segment.parse(self.seals.objects[number]) for number in sorted(self.seals.objects)]
 
     def sealed(self) -> list[str]:
-        """The keys of all segments, in their order."""
+        """The keys of all segments, in order."""
         return [each.sk for segment in self.segments() for each in segment.entries]
 
     def whole(self) -> bool:
-        """Whether nothing is found, and nothing waits."""
+        """Whether verification finds nothing, and nothing waits."""
         proof = self.check()
         assert [flaw.what for flaw in proof.flaws] == []
         return proof.waiting == 0 and proof.sealed == proof.entries == len(self.ledger.items)
@@ -95,7 +95,7 @@ def test_an_entry_that_is_written_late_comes_into_the_next_segment(late: timedel
     vault.clock.advance(minutes=15)
     vault.push("b", late=timedelta(minutes=1))
     vault.seal()
-    vault.push("c", late=late)  # its place lies before what is sealed
+    vault.push("c", late=late)  # its position is before what is sealed
     assert vault.check().flaws == []
     assert vault.check().waiting == 1
     assert vault.seal() == (1, 1)
@@ -210,7 +210,7 @@ def test_a_head_that_was_lost_is_found_again_from_the_segments() -> None:
         vault.clock.advance(hours=2)
     del vault.state.items[KEY]
     assert [flaw.kind for flaw in vault.check().flaws] == ["chain_cut"]
-    with pytest.raises(OutOfTime):  # one step a run, where there is no more time
+    with pytest.raises(OutOfTime):  # one step a run, if there is no more time
         vault.seal(left=0.0)
     vault.push("d")
     assert vault.seal() == (1, 1)
@@ -261,7 +261,7 @@ def test_a_ledger_without_any_entry_is_not_sealed() -> None:
 
 
 def counted(entries: int) -> tuple[int, int]:
-    """Calls of a run, and the entries that it reads, in a ledger that holds so many."""
+    """A run's calls, and the entries that it reads, in a ledger of this size."""
     vault = Vault()
     for number in range(entries):
         vault.push(f"image {number}")

@@ -1,6 +1,6 @@
-"""Items and facts are read as the code before the rooms wrote them, and written so that it could read them.
+"""Items and facts are read as earlier versions wrote them, and written so that those could read them.
 
-`stored.json` was written by that code: of each kind several, which differ in their keys.
+`stored.json` was written by an earlier version: several of each kind, with different keys.
 """
 
 import importlib

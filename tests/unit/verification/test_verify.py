@@ -1,4 +1,4 @@
-"""What needs no registry: verdicts, configurations, platforms."""
+"""Verification without a registry: verdicts, configurations, platforms."""
 
 import json
 

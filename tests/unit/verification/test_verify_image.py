@@ -58,12 +58,12 @@ def checks(image: VerifiedImage) -> dict[str, Check]:
 
 
 def hide(registries: FakeRegistries, built: Built) -> None:
-    """The registry loses a manifest and says nothing."""
+    """The registry loses a manifest without an error."""
     registries.delete(DEV, built.digest)
 
 
 def corrupt(registries: FakeRegistries, built: Built, manifest: Manifest) -> None:
-    """Another manifest under the digest of what was built."""
+    """Replace the manifest under the digest of a built image."""
     registries.held(DEV).manifests[built.digest] = manifest
 
 
@@ -167,7 +167,7 @@ def test_indexes_nested_too_deep_fail(registries: FakeRegistries, look: Look) ->
 
 
 class Lying(Manifest):
-    """A manifest that claims a digest, as a registry without any hashing could serve it."""
+    """A manifest under a digest that is not its own, as a registry that does not hash could serve it."""
 
     @property
     def digest(self) -> Digest:
@@ -182,7 +182,7 @@ def test_an_index_that_lists_itself_is_survived(registries: FakeRegistries, look
     raw = json.dumps(document).encode()
     registries.held(DEV).manifests[digest_of("loop")] = Lying(raw, "application/vnd.oci.image.index.v1+json")
     seen = look(digest_of("loop"))
-    assert seen.verification.verdict == "failed"  # its size and media type are not what it says of itself
+    assert seen.verification.verdict == "failed"  # size and media type also differ from its descriptor
     assert [m for m, _, _ in registries.requests].count("manifest") == 1
 
 
@@ -283,7 +283,7 @@ def test_a_damaged_configuration_fails_at_presence(registries: FakeRegistries, l
     seen = look(built, level="presence")
     assert checks(seen)["config_present"].verdict == "failed"
     assert "damaged" in checks(seen)["config_present"].reason
-    assert seen.platforms == ()  # nothing is learned from bytes that are not what was pushed
+    assert seen.platforms == ()  # bytes that are not what was pushed prove nothing
 
 
 def test_a_configuration_that_is_no_json_fails(registries: FakeRegistries, look: Look) -> None:

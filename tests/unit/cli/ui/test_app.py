@@ -1,4 +1,4 @@
-"""The page's application: who may see it, what each address shows, and that nothing hostile gets through."""
+"""The page's application: who may see it, the content of each address, and that hostile input has no effect."""
 
 import hashlib
 import json
@@ -90,7 +90,7 @@ def full(everywhere: FakeStack) -> FakeStack:
 
 
 def addresses(world: FakeStack) -> list[str]:
-    """One of each view."""
+    """One address of each view."""
     digest = world.registries.held(DEV).tags["v1.1.0"]
     first = world.registries.held(DEV).tags["v1.0.0"]
     return [
@@ -315,7 +315,7 @@ def test_letters_are_read_and_replayed_by_the_command(full: FakeStack) -> None:
     assert "<script>alert" not in shown
     assert "BadMessage" in shown
     assert "tallyman letters replay aaaaaaaa-1" in shown
-    assert "tallyman letters discard bbbbbbbb-2" in shown  # nothing says where it would go
+    assert "tallyman letters discard bbbbbbbb-2" in shown  # nothing says where to send it
     assert "tallyman freeze prod --because x" in shown
     assert "cccccccc-3&#39;" not in shown
     ran: list[list[str]] = []
@@ -349,7 +349,7 @@ def test_health_says_how_long_a_push_takes_and_cost_goes_back_by_months(full: Fa
     )
     data = json.loads(browser.get("/health/cost.json?months=2").text)
     assert [len(row["months"]) for row in data["repositories"]] == [3]
-    assert "5.0 MB" not in browser.text("/health/cost?months=1")  # by what is recorded, not by the last sweep
+    assert "5.0 MB" not in browser.text("/health/cost?months=1")  # from the facts, not from the last sweep
     for wrong in ("0", "37", "-1", "x"):
         assert browser.get(f"/health/cost?months={wrong}").status_code == 400
 
@@ -413,7 +413,7 @@ def test_open_pages_are_told_once_something_was_written_down(full: FakeStack) ->
     browser = Client(application)
     assert browser.get("/pulse?number=0").status_code == 204
     full.push(multi_arch("three"), "v1.2.0")
-    assert browser.get("/pulse?number=0").status_code == 204  # looked less than a second ago
+    assert browser.get("/pulse?number=0").status_code == 204  # polled less than a second ago
     seconds[0] = 2.0
     told = browser.get("/pulse?number=0")
     assert told.status_code == 200

@@ -1,4 +1,4 @@
-"""`tallyman ui --export`: the same pages as files, that link to each other and to nothing else."""
+"""`tallyman ui --export`: the same pages as files, with links only to each other."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The page as a Lambda function: events of a function URL and of a load balancer; read-only; who is let in."""
+"""The page as a Lambda function: events of a function URL and of a load balancer; read-only; access control."""
 
 import base64
 import json
@@ -21,7 +21,7 @@ PERSON = {"iam": {"accessKey": "ASIA", "accountId": "111111111111", "callerId": 
 
 
 def url(path: str, query: str = "", method: str = "GET", body: str = "", authorizer: Any = PERSON) -> dict[str, Any]:
-    """A request as a function URL hands it over (payload 2.0)."""
+    """A request as a function URL sends it (payload 2.0)."""
     host = "abc123.lambda-url.us-east-2.on.aws"
     http = {"method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "198.51.100.7", "userAgent": "curl"}
     return {
@@ -47,7 +47,7 @@ def url(path: str, query: str = "", method: str = "GET", body: str = "", authori
 
 
 def balancer(path: str, query: dict[str, str] | None = None, identity: str | None = "ana") -> dict[str, Any]:
-    """A request as an application load balancer hands it over."""
+    """A request as an application load balancer sends it."""
     arn = "arn:aws:elasticloadbalancing:us-east-2:111111111111:targetgroup/tallyman-page/1234567890123456"
     headers = {"host": "tally.example.com", "x-forwarded-proto": "https", "x-forwarded-port": "443"}
     if identity:
@@ -64,7 +64,7 @@ def balancer(path: str, query: dict[str, str] | None = None, identity: str | Non
 
 
 def headers(answer: dict[str, Any]) -> dict[str, str]:
-    """A load balancer gets them as they were written, a function URL in lower case."""
+    """A load balancer sends them as they were written, a function URL in lower case."""
     return {name.lower(): value for name, value in answer["headers"].items()}
 
 
@@ -142,7 +142,7 @@ def test_whom_nobody_let_in_sees_nothing(handler: Handler, event: dict[str, Any]
 
 
 def test_the_function_takes_only_the_packages_that_it_carries() -> None:
-    """Without cheroot, moto, cryptography and Powertools, which requirements/page.txt has not."""
+    """Without cheroot, moto, cryptography and Powertools, which requirements/page.txt does not have."""
     code = (
         "import sys\n"
         "for name in ('cheroot', 'moto', 'cryptography', 'aws_lambda_powertools'): sys.modules[name] = None\n"

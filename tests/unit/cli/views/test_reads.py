@@ -1,4 +1,4 @@
-"""How much a first view reads: as much of 5,000 images as of 50, of 500 repositories as of 50."""
+"""The reads of a first view: the same for 5,000 images as for 50, and for 500 repositories as for 50."""
 
 from collections import Counter
 from dataclasses import replace
@@ -19,7 +19,7 @@ from tallyman_cli.views.repository import Cursor, repository
 
 
 class Counted:
-    """The stack of a world with every read counted: calls of a port, and items that were taken from iterators."""
+    """A stack with every read counted: calls of a port, and items taken from iterators."""
 
     def __init__(self, world: FakeStack) -> None:
         self.counter = CrashAfter()
@@ -27,14 +27,14 @@ class Counted:
         self.stack = replace(world.stack, ledger=ledger, state=state)
 
     def take(self) -> tuple[int, int]:
-        """Calls and items since it was last asked."""
+        """Calls and items since the previous `take`."""
         calls = Counter("item" if name.endswith(": next") else "call" for name in self.counter.calls)
         self.counter.calls.clear()
         return calls["call"], calls["item"]
 
 
 def images(world: FakeStack, count: int, apart: timedelta = timedelta(minutes=1)) -> None:
-    """So many pushes, one after the other."""
+    """Push this many images, one after the other."""
     for number in range(count):
         at = world.clock() - apart * (count - number)
         digest = digest_of(str(number))
@@ -47,7 +47,7 @@ def images(world: FakeStack, count: int, apart: timedelta = timedelta(minutes=1)
 
 
 def repositories(world: FakeStack, count: int) -> None:
-    """So many repositories, each released, and one image of each waiting."""
+    """Fill this many repositories, each with a release and a pending image."""
     for number in range(count):
         name, digest = f"rocketseat/app-{number:03}", digest_of(str(number))
         place = Repository(DEV.registry, name)

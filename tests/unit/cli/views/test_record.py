@@ -1,4 +1,4 @@
-"""Commands and pages judge by the same words of the ledger: recalls beneath an image, scans, decisions."""
+"""Commands and pages read the ledger by the same rules: recalls beneath an image, scans, decisions."""
 
 from dataclasses import replace
 

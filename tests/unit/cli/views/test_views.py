@@ -1,4 +1,4 @@
-"""What the pages and `--json` show, on fakes: right data, and how many reads it takes."""
+"""The content of the pages and of `--json`, on fakes: correct data, and the number of reads."""
 
 import json
 
