@@ -95,12 +95,14 @@ class Repositories:
     def _registry(self, registry: EcrRegistry) -> Iterator[Finding]:
         for found in self.as_list(registry):
             place = found.repository
-            for environment, name in self.stack.policy.environments_of(registry, place.name):
-                for check in (self._settings, self._policy, self._lifecycle, self._replication):
-                    try:
-                        yield from check(found, environment.name, name)
-                    except TallymanError as error:
-                        yield unread(f"{place}", str(place), error)
+            environment, name = self.stack.policy.environment_of(place)
+            if environment is None:
+                continue
+            for check in (self._settings, self._policy, self._lifecycle, self._replication):
+                try:
+                    yield from check(found, environment.name, name)
+                except TallymanError as error:
+                    yield unread(f"{place}", str(place), error)
 
     def _settings(self, found: RepositorySettings, environment: str, name: str) -> Iterator[Finding]:
         place = found.repository

@@ -103,8 +103,8 @@ class Contents:
         if not self._held:
             found: dict[str, dict[Digest, Held]] = {}
             for place in sorted(self._repositories()):
-                environments = self.site.stack.policy.environments_of(place.registry, place.name)
-                for _, name in environments[:1]:
+                environment, name = self.site.stack.policy.environment_of(place)
+                if environment is not None:
                     self.site.say(f"reading what is recorded of the images of {place}")
                     for image in self._newest(place, found.get(name, {})):
                         found.setdefault(name, {})[image.digest] = image

@@ -97,9 +97,8 @@ def look_up(policy: Policy, text: str, name: ImageName) -> Named:
         places = tuple(Repository(r, environment.repository_name(name.repository)) for r in registries)
         return Named(text, environment, name.repository, places, name.tag, name.digest)
     place = Repository(registries[0], name.repository)
-    found = policy.environments_of(place.registry, place.name)
-    owner, canonical = found[0] if found else (None, None)
-    return Named(text, owner, canonical, (place,), name.tag, name.digest)
+    owner, canonical = policy.environment_of(place)
+    return Named(text, owner, canonical if owner else None, (place,), name.tag, name.digest)
 
 
 def _registries(policy: Policy, name: ImageName) -> tuple[tuple[EcrRegistry, ...], Environment | None]:

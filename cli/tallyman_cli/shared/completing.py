@@ -158,9 +158,9 @@ def _repositories(at: _Line, begun: str) -> Iterator[Candidate]:
     policy, opened = _policy(at), context.connect(at.values.get("stack"))
     registry = policy.environment(environment).registries[0]
     for settings in opened.registries.repositories(registry):
-        for held_by, name in policy.environments_of(registry, settings.repository.name):
-            if held_by.name == environment:
-                yield f"{environment}/{name}", ""
+        held_by, name = policy.environment_of(settings.repository)
+        if held_by is not None and held_by.name == environment:
+            yield f"{environment}/{name}", ""
 
 
 def _images(at: _Line, begun: str) -> Iterator[Candidate]:

@@ -73,7 +73,7 @@ def digest_of(stack: Stack, named: Named, at: datetime | None = None) -> Digest:
 
 
 def _canonical(policy: Policy, repository: Repository, environment: Environment | None) -> str | None:
-    found = policy.environments_of(repository.registry, repository.name)
     if environment is None:
         return repository.name
-    return next((canonical for owner, canonical in found if owner == environment), None)
+    owner, canonical = policy.environment_of(repository)
+    return canonical if owner == environment else None

@@ -28,8 +28,8 @@ def sweeps(stack: Stack) -> dict[Repository, Mapping[str, Any]]:
 
 def canonical(policy: Policy, place: Repository) -> tuple[str | None, str]:
     """The environment of a repository of a registry (None: it belongs to none) and its canonical name."""
-    found = policy.environments_of(place.registry, place.name)
-    return (found[0][0].name, found[0][1]) if found else (None, place.name)
+    environment, name = policy.environment_of(place)
+    return environment.name if environment else None, name
 
 
 def by_name(policy: Policy, places: Iterable[Repository]) -> dict[str, dict[str, list[Repository]]]:

@@ -13,7 +13,7 @@ from tallyman.domain.events.commands import COMMANDS
 from tallyman.domain.gates.scan import Ignore, ScanGate
 from tallyman.domain.gates.soak import SoakGate
 from tallyman.domain.gates.verified import VerifiedGate
-from tallyman.domain.names import Digest, EcrRegistry
+from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.domain.policy import (
     KeepNewerThan,
     KeepNewest,
@@ -204,16 +204,19 @@ def test_a_repository_is_renamed_on_the_way_in_and_back(whole: Policy) -> None:
 
 
 def test_a_repository_of_a_registry_leads_to_its_environment(whole: Policy) -> None:
-    ((environment, name),) = whole.environments_of(PROD_2, "prod/rocketseat/widget-server")
-    assert (environment.name, name) == ("prod", "rocketseat/widget-server")
-    assert whole.environments_of(PROD, "rocketseat/widget-server") == ()
-    assert whole.environments_of(EcrRegistry("333333333333", "us-east-2"), "rocketseat/widget-server") == ()
+    environment, name = whole.environment_of(Repository(PROD_2, "prod/rocketseat/widget-server"))
+    assert (environment and environment.name, name) == ("prod", "rocketseat/widget-server")
+    for registry in (PROD, EcrRegistry("333333333333", "us-east-2")):
+        alone = Repository(registry, "rocketseat/widget-server")
+        assert whole.environment_of(alone) == (None, alone.name)
+        assert whole.promotions_out_of(alone) == ()
 
 
 def test_one_registry_can_hold_two_environments_and_the_more_specific_name_counts() -> None:
     policy = load(ROOT / "examples/policies/one-account.yaml")
-    assert [(e.name, n) for e, n in policy.environments_of(DEV, "rocketseat/app")] == [("dev", "rocketseat/app")]
-    assert [(e.name, n) for e, n in policy.environments_of(DEV, "prod/rocketseat/app")] == [("prod", "rocketseat/app")]
+    for own, expected in (("rocketseat/app", "dev"), ("prod/rocketseat/app", "prod")):
+        environment, name = policy.environment_of(Repository(DEV, own))
+        assert (environment and environment.name, name) == (expected, "rocketseat/app")
 
 
 def test_a_promotion_is_found_by_its_tag() -> None:

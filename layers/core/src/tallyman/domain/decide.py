@@ -188,9 +188,9 @@ def candidates(policy: Policy, facts: Iterable[Fact]) -> Iterator[tuple[str, Pro
         if fact.kind in PUSHES and fact.repository is not None:
             seen.add(fact.repository)
     for repository in sorted(seen):
-        for environment, name in policy.environments_of(repository.registry, repository.name):
-            for promotion in policy.promotions_from(environment.name, name):
-                yield name, promotion
+        _, name = policy.environment_of(repository)
+        for promotion in policy.promotions_out_of(repository):
+            yield name, promotion
 
 
 def _tagging(promotion: Promotion, repository: str, image: ImageFacts) -> Tagging | None:

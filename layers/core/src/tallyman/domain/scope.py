@@ -43,12 +43,11 @@ class Scope:
         """Whether the run reads the repository."""
         if self.registry is not None and repository.registry != self.registry:
             return False
-        found = policy.environments_of(repository.registry, repository.name)
-        environments = {environment.name for environment, _ in found}
-        if self.environment is not None and self.environment not in environments:
+        environment, name = policy.environment_of(repository)
+        if self.environment is not None and (environment is None or self.environment != environment.name):
             return False
-        names = {repository.name, str(repository)} if not found else {name for _, name in found} | {str(repository)}
-        for environment, name in found:
+        names = {name, str(repository)}
+        if environment is not None:
             number = environment.registries.index(repository.registry) + 1
             names |= {f"{environment.name}/{name}", f"{environment.name}[{number}]/{name}"}
         return self.patterns is None or any(glob_matches(p, name) for p in self.patterns for name in names)

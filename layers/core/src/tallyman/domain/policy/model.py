@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import field, replace
 from typing import Self
 
-from tallyman.domain.names import Digest, EcrRegistry
+from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.domain.policy.environments import Environment
 from tallyman.domain.policy.notices import NoticeRules
 from tallyman.domain.policy.people import People
@@ -61,8 +61,9 @@ class Policy:
             defined = ", ".join(self.environments) or "none"
             raise BadName(f"unknown environment '{name}'; the policy ({self.source}) defines {defined}{hint}") from None
 
-    def environments_of(self, registry: EcrRegistry, repository: str) -> tuple[tuple[Environment, str], ...]:
-        """The environment, with the canonical name, that this repository of this registry belongs to; empty: none.
+    def environment_of(self, repository: Repository) -> tuple[Environment | None, str]:
+        """The environment that the repository belongs to, and its canonical name there; (None, its own name) where it
+        belongs to none.
 
         Where one registry holds several environments, a repository belongs to the one whose `repository` has the
         most fixed characters: with dev `{name}` and prod `prod/{name}`, `prod/app` is prod's `app` and not dev's
@@ -71,9 +72,20 @@ class Policy:
         found = [
             (environment, canonical)
             for environment in self.environments.values()
-            if registry in environment.registries and (canonical := environment.canonical_name(repository))
+            if repository.registry in environment.registries
+            and (canonical := environment.canonical_name(repository.name))
         ]
-        return tuple(sorted(found, key=lambda pair: -pair[0].specificity)[:1])
+        return max(found, key=lambda pair: pair[0].specificity, default=(None, repository.name))
+
+    def environments_of(self, registry: EcrRegistry, repository: str) -> tuple[tuple[Environment, str], ...]:
+        """As `environment_of`; empty where there is none."""
+        environment, name = self.environment_of(Repository(registry, repository))
+        return ((environment, name),) if environment else ()
+
+    def promotions_out_of(self, repository: Repository) -> tuple[Promotion, ...]:
+        """The promotions from the repository's environment, in the file's order; empty where it belongs to none."""
+        environment, name = self.environment_of(repository)
+        return self.promotions_from(environment.name, name) if environment else ()
 
     def promotions_from(self, environment: str, repository: str) -> tuple[Promotion, ...]:
         """The promotions from this environment of the repository with this canonical name, in the file's order."""

@@ -22,9 +22,8 @@ def is_intended(facts: Sequence[Fact], repository: Repository) -> bool:
 
 
 def is_last(policy: Policy, repository: Repository) -> bool:
-    """Whether no promotion leads out of the environments that hold this repository."""
-    places = policy.environments_of(repository.registry, repository.name)
-    return not any(policy.promotions_from(environment.name, name) for environment, name in places)
+    """Whether no promotion leads out of the repository's environment."""
+    return not policy.promotions_out_of(repository)
 
 
 def changes_no_decision(policy: Policy, facts: Sequence[Fact], repository: Repository) -> bool:

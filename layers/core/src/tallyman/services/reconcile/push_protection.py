@@ -38,7 +38,8 @@ class PushProtection:
         Cost: one call for each protected repository. Raises OutOfTime."""
         guarded = []
         for place in sweeps.repositories(self.state):
-            for environment, name in self.policy.environments_of(place.registry, place.name) if takes(place) else ():
+            environment, name = self.policy.environment_of(place)
+            if environment is not None and takes(place):
                 others = pushers_of(self.policy, environment.name, name)
                 if others is not None:
                     guarded.append(((str(place), environment.name), (place, environment.name, others)))

@@ -233,9 +233,9 @@ class Reconcile:
     def _count_failing(self, run: _Run) -> None:
         """Counts all known repositories whose sweeps keep failing, by environment, for the alarm."""
         for repository, sweep in run.swept.items():
-            if sweep.failures >= FAILING and run.watched is not None:
-                for environment, _ in self.policy.environments_of(repository.registry, repository.name):
-                    run.watched.failing[environment.name] += 1
+            environment, _ = self.policy.environment_of(repository)
+            if environment is not None and sweep.failures >= FAILING and run.watched is not None:
+                run.watched.failing[environment.name] += 1
 
     def _is_wanted(self, run: _Run, waits: Pending) -> bool:
         """Whether the run's scope has a repository from which or to which the pending image is promoted."""
@@ -311,7 +311,8 @@ class Reconcile:
         answer["repositories"] += 1
         answer["images"] += images
         answer["missed"] += swept.missed
-        for environment, _ in self.policy.environments_of(repository.registry, repository.name):
+        environment, _ = self.policy.environment_of(repository)
+        if environment is not None:
             run.missed[environment.name] += swept.missed
         if repository not in run.listed and not images:
             sweep.forget(repository)
@@ -334,6 +335,7 @@ class Reconcile:
         """A number of the sweeps of this run, summed by environment."""
         total: Counter[str] = Counter()
         for repository, sweep in run.swept.items():
-            for environment, _ in self.policy.environments_of(repository.registry, repository.name):
+            environment, _ = self.policy.environment_of(repository)
+            if environment is not None:
                 total[environment.name] += what(sweep) or 0
         return dict(total)

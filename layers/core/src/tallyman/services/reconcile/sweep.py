@@ -203,13 +203,17 @@ class Sweep:
         """Sends one notice for each series of failures, before it is saved: after a crash in between, two."""
         if sweep.failures != FAILING:
             return
-        found = self.policy.environments_of(repository.registry, repository.name)
+        environment, _ = self.policy.environment_of(repository)
         self.notices.publish(
             f"{repository.name} can't be compared with the ledger",
             f"Reconcile failed to compare {repository} with the ledger {FAILING} times in a row: {sweep.problem}.\n"
             "Until this is fixed, images that no event reported stay unknown there. "
             f"`tallyman reconcile` of this repository tries again at once and names the cause.",
-            {"kind": "sweep_failed", "environment": found[0][0].name if found else "-", "repository": repository.name},
+            {
+                "kind": "sweep_failed",
+                "environment": environment.name if environment else "-",
+                "repository": repository.name,
+            },
         )
 
     def forget(self, repository: Repository) -> None:
@@ -306,15 +310,13 @@ class Sweep:
         if detail is None:
             self.images.evaluator.digest(digest)
         elif detail.tags:
-            waits = False  # an image that no promotion takes or brought needs no evaluation
-            for environment, name in self.policy.environments_of(repository.registry, repository.name):
-                promotions = self.policy.promotions_from(environment.name, name)
-                leads_on = any(p.tags.allows(tag) for p in promotions for tag in detail.tags)
-                waits |= leads_on or self.policy.is_target(environment.name, name)
-                if promotions or not (first or self.policy.is_target(environment.name, name)):
-                    self.waiting.verify(repository, digest, sorted(detail.tags)[0], found)
-                    asked = True
-            if waits:
+            promotions, is_target = self.policy.promotions_out_of(repository), self._is_target(repository)
+            is_ours = self.policy.environment_of(repository)[0] is not None
+            if promotions or (is_ours and not (first or is_target)):
+                self.waiting.verify(repository, digest, sorted(detail.tags)[0], found)
+                asked = True
+            # an image that no promotion takes or brought needs no evaluation
+            if is_target or any(p.tags.allows(tag) for p in promotions for tag in detail.tags):
                 self.waiting.look(digest, found)
                 asked = True
         return asked
@@ -355,8 +357,8 @@ class Sweep:
                     hold(self.state, repository, digest, True, None, self.clock())
 
     def _is_target(self, repository: Repository) -> bool:
-        found = self.policy.environments_of(repository.registry, repository.name)
-        return any(self.policy.is_target(environment.name, name) for environment, name in found)
+        environment, name = self.policy.environment_of(repository)
+        return environment is not None and self.policy.is_target(environment.name, name)
 
     def _state(self, repository: Repository) -> SweepState:
         return SWEEPS.get(self.state, sweeps.key(repository)) or SweepState()
@@ -379,14 +381,14 @@ class Sweep:
 
     def _missed(self, change: StateChange, missed: int, now: datetime) -> Fact:
         repository = Repository.parse(change.sk)
-        found = self.policy.environments_of(repository.registry, repository.name)
+        environment, _ = self.policy.environment_of(repository)
         return Fact(
             kind=Kind.MISSED,
             id=fact_id(Kind.MISSED, repository, change.revision),
             at=now,
             seen=whole_millis(self.clock()),
             via=Via.RECONCILED,
-            environment=found[0][0].name if found else None,
+            environment=environment.name if environment else None,
             detail=Missed(missed, str(repository)).dump(),
         )
 

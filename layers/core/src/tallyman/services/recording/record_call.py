@@ -57,7 +57,7 @@ class RecordCall:
         return f"{call.name} recorded"
 
     def _settings(self, call: ApiCall, via: Via, origin: str) -> None:
-        environments = self.policy.environments_of(call.repository.registry, call.repository.name)
+        environment, _ = self.policy.environment_of(call.repository)
         fact = Fact(
             kind=Kind.SETTINGS_CHANGED,
             id=fact_id(Kind.SETTINGS_CHANGED, origin),
@@ -65,7 +65,7 @@ class RecordCall:
             seen=whole_millis(self.clock()),
             via=via,
             repository=call.repository,
-            environment=environments[0][0].name if environments else None,
+            environment=environment.name if environment else None,
             actor=call.actor,
             detail=Settings(origin, call.name, call.parameters).dump(),
         )

@@ -123,10 +123,5 @@ class RecordScan:
         return [replace(finding, epss=scores.get(finding.id)) for finding in report.findings]
 
     def _asks_for_epss(self, repository: Repository) -> bool:
-        policy = self.evaluator.policy
-        gates = (
-            promotion.gates.get("scan")
-            for environment, name in policy.environments_of(repository.registry, repository.name)
-            for promotion in policy.promotions_from(environment.name, name)
-        )
+        gates = (p.gates.get("scan") for p in self.evaluator.policy.promotions_out_of(repository))
         return any(isinstance(gate, ScanGate) and gate.epss is not None for gate in gates)

@@ -30,36 +30,35 @@ def report_stowaway(
     """
     if fact.kind not in PUSHES or fact.repository is None or fact.digest is None:
         return False
-    for environment, name in policy.environments_of(fact.repository.registry, fact.repository.name):
-        if not policy.is_target(environment.name, name):
-            continue
-        facts = ledger.of_digest(fact.digest) if known is None else known
-        found = Fact(
-            kind=Kind.STOWAWAY,
-            id=fact_id(Kind.STOWAWAY, fact.repository, fact.tag, fact.digest),
-            at=fact.at,
-            seen=fact.seen,
-            via=fact.via,
-            digest=fact.digest,
-            repository=fact.repository,
-            tag=fact.tag,
-            actor=fact.actor,
-            detail=Stowaway(environment.name).dump(),
+    environment, name = policy.environment_of(fact.repository)
+    if environment is None or not policy.is_target(environment.name, name):
+        return False
+    facts = ledger.of_digest(fact.digest) if known is None else known
+    found = Fact(
+        kind=Kind.STOWAWAY,
+        id=fact_id(Kind.STOWAWAY, fact.repository, fact.tag, fact.digest),
+        at=fact.at,
+        seen=fact.seen,
+        via=fact.via,
+        digest=fact.digest,
+        repository=fact.repository,
+        tag=fact.tag,
+        actor=fact.actor,
+        detail=Stowaway(environment.name).dump(),
+    )
+    if is_intended(facts, fact.repository) or any(f.id == found.id for f in facts):
+        return False
+    if notify:
+        # sent before the fact is written: after a crash in between it is sent twice, never lost
+        image = f"{name}:{fact.tag}" if fact.tag else f"{name}@{fact.digest}"
+        who = fact.actor or "somebody (CloudTrail knows)"
+        notices.publish(
+            f"stowaway in {environment.name}: {name}",
+            f"{image} is in {fact.repository.registry} ({environment.name}), but no promotion brought it there.\n"
+            f"Digest: {fact.digest}\nPushed: {format_time(fact.at)} by {who}",
+            {"kind": "stowaway", "environment": environment.name, "repository": name},
         )
-        if is_intended(facts, fact.repository) or any(f.id == found.id for f in facts):
-            return False
-        if notify:
-            # sent before the fact is written: after a crash in between it is sent twice, never lost
-            image = f"{name}:{fact.tag}" if fact.tag else f"{name}@{fact.digest}"
-            who = fact.actor or "somebody (CloudTrail knows)"
-            notices.publish(
-                f"stowaway in {environment.name}: {name}",
-                f"{image} is in {fact.repository.registry} ({environment.name}), but no promotion brought it there.\n"
-                f"Digest: {fact.digest}\nPushed: {format_time(fact.at)} by {who}",
-                {"kind": "stowaway", "environment": environment.name, "repository": name},
-            )
-        return ledger.append(found) is Appended.WRITTEN
-    return False
+    return ledger.append(found) is Appended.WRITTEN
 
 
 def report_gathered(policy: Policy, ledger: Ledger, notices: Notices, repository: Repository) -> None:
@@ -68,14 +67,14 @@ def report_gathered(policy: Policy, ledger: Ledger, notices: Notices, repository
     Reads an index of the ledger that may lag, so the number in the notice is a minimum.
     """
     found = [f for f in ledger.of_repository(repository) if f.kind is Kind.STOWAWAY]
-    for environment, name in policy.environments_of(repository.registry, repository.name):
-        if not found:
-            return
-        images = [f"{name}:{f.tag}" if f.tag else f"{name}@{f.digest}" for f in found]
-        notices.publish(
-            f"stowaways in {environment.name}: {name}",
-            f"At least {len(images)} images were in {repository.registry} ({environment.name}) when it was first "
-            f"looked at, and no promotion brought them there: {', '.join(images[:10])}"
-            f"{', …' if len(images) > 10 else ''}",
-            {"kind": "stowaway", "environment": environment.name, "repository": name},
-        )
+    environment, name = policy.environment_of(repository)
+    if environment is None or not found:
+        return
+    images = [f"{name}:{f.tag}" if f.tag else f"{name}@{f.digest}" for f in found]
+    notices.publish(
+        f"stowaways in {environment.name}: {name}",
+        f"At least {len(images)} images were in {repository.registry} ({environment.name}) when it was first "
+        f"looked at, and no promotion brought them there: {', '.join(images[:10])}"
+        f"{', …' if len(images) > 10 else ''}",
+        {"kind": "stowaway", "environment": environment.name, "repository": name},
+    )

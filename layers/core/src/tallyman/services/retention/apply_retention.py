@@ -63,9 +63,9 @@ class ApplyRetention:
         if hint.policy not in (None, self.policy.digest):
             refusal = f"refused: the plan that was shown is by another policy, {hint.policy}"
             return Outcome(OutcomeKind.REFUSED, self.runs.end(repository, request, refusal, acted=False))
-        found = self.policy.environments_of(repository.registry, repository.name)
-        retention = self.policy.repository(found[0][1] if found else repository.name).retention
-        if not found or not retention.removes:
+        environment, name = self.policy.environment_of(repository)
+        retention = self.policy.repository(name).retention
+        if environment is None or not retention.removes:
             return self._end(repository, request, "nothing to do: the policy removes nothing here")
         if not retention.enforce:
             return self._end(

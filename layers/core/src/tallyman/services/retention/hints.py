@@ -16,8 +16,9 @@ DELAY = 900
 
 def is_enforced(policy: Policy, repository: Repository) -> bool:
     """Whether the policy enforces removals in the repository."""
-    names = [name for _, name in policy.environments_of(repository.registry, repository.name)]
-    return any(r.enforce and r.removes for r in (policy.repository(name).retention for name in names))
+    environment, name = policy.environment_of(repository)
+    retention = policy.repository(name).retention
+    return environment is not None and retention.enforce and retention.removes
 
 
 def hint_after_push(policy: Policy, state: State, hints: Hints, repository: Repository, now: datetime) -> bool:

@@ -30,9 +30,8 @@ class TakeInventory:
         because ECR does not return them. Raises NotFound where there is no such repository, OutOfTime where the run
         ends first.
         """
-        found = self.policy.environments_of(repository.registry, repository.name)
-        environment, name = (found[0][0].name, found[0][1]) if found else (None, repository.name)
-        return self._filled(Inventory(repository, name, environment), None, left)
+        environment, name = self.policy.environment_of(repository)
+        return self._filled(Inventory(repository, name, environment.name if environment else None), None, left)
 
     def again(self, before: Inventory, left: Deadline = no_limit) -> Inventory:
         """Reads the same repository again: a call for each thousand images, and only the manifests that `before` does

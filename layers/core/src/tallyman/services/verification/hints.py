@@ -4,17 +4,8 @@ from tallyman.domain.gates.check import functions_of
 from tallyman.domain.gates.signers import signers_of
 from tallyman.domain.images.signatures import subject_of
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.policy import Policy, Promotion
+from tallyman.domain.policy import Policy
 from tallyman.ports.messages import Hints
-
-
-def promotions_of(policy: Policy, repository: Repository) -> list[Promotion]:
-    """The promotions out of the repository."""
-    return [
-        promotion
-        for environment, name in policy.environments_of(repository.registry, repository.name)
-        for promotion in policy.promotions_from(environment.name, name)
-    ]
 
 
 def hint_origin(policy: Policy, hints: Hints, repository: Repository, digest: Digest, tag: str | None = None) -> None:
@@ -22,7 +13,7 @@ def hint_origin(policy: Policy, hints: Hints, repository: Repository, digest: Di
     signatures, which have no subject, `tag` names the image. Cost: a message; nothing where no promotion from there
     asks for signers or has a check with a function.
     """
-    promotions = promotions_of(policy, repository)
+    promotions = policy.promotions_out_of(repository)
     if signers_of(promotions) or functions_of(promotions):
         image = subject_of(tag) or digest
         hints.send("origin", {"verify_origin": {"repository": str(repository), "digest": image}})

@@ -114,9 +114,7 @@ class VerifyDigest:
         """The repository's rule and the level of verification. Presence alone where our own promotion pushed the image:
         its content was hashed while it was copied (the gate `verified` accepts that). An image that was removed since
         may have been pushed by somebody else: its content is read."""
-        environments = self.policy.environments_of(wanted.repository.registry, wanted.repository.name)
-        name = environments[0][1] if environments else wanted.repository.name
-        rule = self.policy.repository(name)
+        rule = self.policy.repository(self.policy.environment_of(wanted.repository)[1])
         return rule, "presence" if own or rule.verify.layers is Layers.PRESENCE else "content"
 
     def _is_there(self, wanted: _Wanted) -> bool:
@@ -168,13 +166,9 @@ class VerifyDigest:
     def _same_tag_elsewhere(self, wanted: _Wanted) -> dict[Repository, str]:
         """The digests that the tag names in the other registries and environments."""
         assert wanted.tag is not None  # asked for tags only
-        places = [
-            place
-            for environment, name in self.policy.environments_of(wanted.repository.registry, wanted.repository.name)
-            for each in self.policy.environments.values()
-            for place in each.repositories(name)
-            if place != wanted.repository
-        ]
+        own, name = self.policy.environment_of(wanted.repository)
+        environments = self.policy.environments.values() if own else ()
+        places = [p for each in environments for p in each.repositories(name) if p != wanted.repository]
         known = TAGS.get_many(self.state, [tags.key(place, wanted.tag) for place in places])
         pointing = {place: known.get(tags.key(place, wanted.tag)) for place in places}
         return {place: str(tag.digest) for place, tag in pointing.items() if tag and tag.digest}

@@ -25,7 +25,6 @@ from tallyman.ports.registries import ImageSource
 from tallyman.ports.signatures import CheckedSignature, PublicKeys, Revocations, Signatures
 from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.services.verification.ask_checks import AskChecks
-from tallyman.services.verification.hints import promotions_of
 from tallyman.values import value
 
 LARGEST = 1024 * 1024
@@ -93,7 +92,7 @@ class VerifyOrigin:
         BadMessage, and OutOfTime near the deadline: the verdicts so far are recorded, and the next try continues.
         """
         repository, digest = _asked(body)
-        promotions = promotions_of(self.policy, repository)
+        promotions = self.policy.promotions_out_of(repository)
         signers, functions = signers_of(promotions), functions_of(promotions)
         if not signers and not functions:
             return "ignored: no promotion from there asks for keys, identities or functions"
