@@ -19,22 +19,18 @@ from support.fakes.ports import (
     FakeState,
     FakeTrail,
 )
-from support.fakes.wiring import FakePorts, registry_ports, services
+from support.fakes.wiring import ABSENT, FakePorts, registry_ports, services
 from support.images.builders import DEV, PROD, PROD_SA
+from tallyman.bootstrap.services import Services
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import Row, history
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
+from tallyman.ports.messages import RegistryBuses
 from tallyman.services.deciding.evaluator import Evaluator
-from tallyman.services.reconcile.read_trail import ReadTrail
 from tallyman.services.reconcile.reconcile import Reconcile
-from tallyman.services.reconcile.rejudge import Released
-from tallyman.services.reconcile.sweep import Sweep
-from tallyman.services.reconcile.waiting import Waiting
 from tallyman.services.recording.record_push import RecordPush
 from tallyman.services.recording.record_scan import RecordScan
-from tallyman.services.recording.round_trip import RoundTrips
-from tallyman.services.sealing.seal_ledger import SealLedger
 from tallyman.state import tags as tag_items
 
 
@@ -60,18 +56,6 @@ def policy(**gates: Any) -> Policy:
 
 
 @dataclass
-class RunParts:
-    """The parts of a reconcile run; without releases, test events and the seal unless given."""
-
-    sweep: Sweep
-    waiting: Waiting
-    read_trail: ReadTrail
-    released: Released | None = None
-    round_trips: RoundTrips | None = None
-    seal_ledger: SealLedger | None = None
-
-
-@dataclass
 class RecordingStack:
     """Fakes of everything outside, which outlive the processes that `at_work` starts."""
 
@@ -83,6 +67,7 @@ class RecordingStack:
     notices: FakeNotices = field(default_factory=FakeNotices)
     trail: FakeTrail = field(default_factory=FakeTrail)
     signing: FakeSigning = field(default_factory=lambda: FakeSigning(silent=True))
+    buses: RegistryBuses = ABSENT
     runs: int = 0
 
     def __post_init__(self) -> None:
@@ -103,12 +88,11 @@ class RecordingStack:
             notices=self.notices,
             signing=self.signing,
             trail=self.trail,
+            registry_buses=self.buses,
             **registry_ports(self.registries),
         ).crashing(crash)
         made = services(ports)
-        parts = RunParts(made.sweep, made.waiting, made.read_trail)
-        sweeps = Reconcile(self.policy, ports.view, ports.state, self.clock, parts)
-        return RecordingServices(made.record_push, made.record_scan, made.evaluator, sweeps)
+        return RecordingServices(made.record_push, made.record_scan, made.evaluator, made.reconcile, made)
 
     def told(self, *events: Mapping[str, Any]) -> None:
         """Deliver these events to record_push."""
@@ -152,6 +136,7 @@ class RecordingServices:
     scans: RecordScan
     evaluator: Evaluator
     reconcile: Reconcile
+    all: Services
 
 
 SCHEDULE = {"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}}

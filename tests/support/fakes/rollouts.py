@@ -17,9 +17,9 @@ from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import NotAllowed
 from tallyman.ports.running import Moving
 from tallyman.services.reconcile.unfinished_rollouts import Unfinished
-from tallyman.services.reconcile.waiting import Waiting
 from tallyman.services.releases.rollout import RollOutReleases
 from tallyman.services.releases.rollout_progress import roll_out_of
+from tallyman.services.shared.pauses import Pauses
 from tallyman.state import rollouts as rollout_items
 from tallyman.state.items import StateChange
 from tallyman.state.releases import RELEASES
@@ -119,10 +119,9 @@ class RolloutStack:
 
     def reconcile(self, at_once: bool = False) -> bool:
         """Whether a scheduled run (`at_once`: a person's run) resumes the roll-out."""
-        waiting = Waiting(self.policy, None, self.ledger, self.state, self.hints, None, None, self.clock)  # type: ignore[arg-type]
         release = RELEASES.get(self.state, ("REL#prod", NAME))
         assert release is not None
-        unfinished = Unfinished(self.policy, self.state, self.hints, waiting, self.clock)
+        unfinished = Unfinished(self.policy, self.state, self.hints, Pauses(self.state, self.clock), self.clock)
         return unfinished.take_up("prod", NAME, release, at_once)
 
     @property

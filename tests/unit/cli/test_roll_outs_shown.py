@@ -13,6 +13,7 @@ from tallyman.domain.times import format_time
 from tallyman.ports.running import Moving
 from tallyman.services.releases.rollout import RollOutReleases
 from tallyman.services.releases.rollout_progress import roll_out_hint
+from tallyman.services.shared.lease import Leases
 
 NAME = "rocketseat/widget-server"
 RELEASE = f"prod/{NAME}"
@@ -41,9 +42,11 @@ class Shop:
     def roll_out(self) -> None:
         w = self.world
         w.clock.advance(minutes=1)
-        RollOutReleases(w.policy, w.registries, self.fleet, w.ledger, w.state, w.hints, w.notices, w.clock).handle(
-            json.dumps(roll_out_hint("prod", NAME))
+        leases = Leases(w.state, w.clock)
+        service = RollOutReleases(
+            w.policy, w.registries, self.fleet, w.ledger, w.state, w.hints, w.notices, w.clock, leases
         )
+        service.handle(json.dumps(roll_out_hint("prod", NAME)))
         w.hints.take("roll_out")
 
     def shown(self, *more: str) -> Any:

@@ -1,14 +1,13 @@
 """Every part of a reconcile run has a share of its time and a position: none keeps another from ever being done."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import count
 from typing import Any
 
 import pytest
 
 from support.fakes.ports import FakeClock, FakeState
-from support.fakes.recording import SCHEDULE, RecordingStack, RunParts, policy
+from support.fakes.recording import SCHEDULE, RecordingStack, policy
 from support.images.builders import DEV, PROD, image, push_event
 from tallyman.errors import OutOfTime
 from tallyman.services.copying.blobs import enough_time
@@ -92,10 +91,10 @@ def test_releases_without_end_keep_neither_what_waits_nor_sweeps_from_being_done
     world.clock.advance(hours=2)
     stowaway = world.registries.push(PROD, image("b"), "v1.0.0")
     world.hints.take()
-    made = world.at_work().reconcile
+    made = world.at_work()
     endless: Any = Endless()
-    parts = RunParts(made.parts.sweep, made.parts.waiting, made.parts.read_trail, endless)
-    report = replace(made, parts=parts).run(SCHEDULE, "one", Burning(900.0))
+    made.all.released = endless
+    report = made.reconcile.run(SCHEDULE, "one", Burning(900.0))
     assert report["more"]
     assert [hint["digest"] for hint in world.hints.to("promote")] == [waits]
     assert stowaway in {fact.digest for fact in world.ledger.facts}

@@ -1,18 +1,17 @@
 """A test event from each registry's bus to record_push: expected ones are answered, and none becomes a fact."""
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
-from support.fakes.recording import RecordingStack, RunParts
+from support.fakes.recording import RecordingStack
 from support.images.builders import DEV, PROD, PROD_SA
 from tallyman.domain.events.eventbridge import TRIP, TRIP_SOURCE, RoundTrip, parse_event
 from tallyman.domain.names import EcrRegistry
 from tallyman.errors import BadInput, NotAllowed
 from tallyman.ports.messages import Way
-from tallyman.services.recording.round_trip import RoundTrips
 from tallyman.state import trips
 
 NONCE = "8f0a2c7e-1111-4222-8333-944455556666"
@@ -53,10 +52,8 @@ def event(registry: EcrRegistry = PROD.registry, nonce: Any = NONCE, source: str
 
 def asked(world: RecordingStack, buses: FakeBuses, request: dict[str, Any]) -> dict[str, Any]:
     """The answer of reconcile."""
-    plain = world.at_work().reconcile
-    trips = RoundTrips(world.state, buses, world.clock)
-    parts = RunParts(plain.parts.sweep, plain.parts.waiting, plain.parts.read_trail, round_trips=trips)
-    return replace(plain, parts=parts).run(request, NONCE, lambda: 100.0)
+    world.buses = buses
+    return world.at_work().reconcile.run(request, NONCE, lambda: 100.0)
 
 
 def item(world: RecordingStack, registry: EcrRegistry) -> dict[str, Any]:

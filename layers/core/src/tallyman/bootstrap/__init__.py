@@ -87,21 +87,20 @@ def _record_command(services: Services) -> React:
 
 
 def _promote_image(services: Services) -> React:
-    policy, service = services.policy_in_force, services.promote_image
-
-    def react(message: Message) -> Outcome:
-        policy.ensure()
-        return service.handle(message.body, message.left)
-
-    return react
+    return _by_policy(services, services.promote_image.handle)
 
 
 def _apply_retention(services: Services) -> React:
-    policy, service = services.policy_in_force, services.apply_retention
+    return _by_policy(services, services.apply_retention.handle)
+
+
+def _by_policy(services: Services, handle: Callable[[str, Deadline], Outcome]) -> React:
+    """The reaction of a service that acts by the policy, which is published before its first message."""
+    policy = services.policy_in_force
 
     def react(message: Message) -> Outcome:
         policy.ensure()
-        return service.handle(message.body, message.left)
+        return handle(message.body, message.left)
 
     return react
 

@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from tallyman.adapters.aws import s3, sqs
-from tallyman.adapters.aws.clients import Clients
+from tallyman.adapters.aws.clients import Clients, Later
 from tallyman.adapters.aws.notices import BusAnnouncements, SnsNotices
 from tallyman.adapters.dynamodb import tables as dynamodb
 from tallyman.adapters.files import policy_file
@@ -55,20 +55,29 @@ class Adapters:
         """The policy file, read once."""
         return policy_file.load(self.settings.require("policy")).for_hub(self.settings.require("hub"))
 
+    @property
+    def _tables(self) -> tuple[Later, str, str]:
+        """DynamoDB's client, and the names of the ledger's and the state's table."""
+        ledger, state = self.settings.require("ledger_table"), self.settings.require("state_table")
+        return self.clients.later("dynamodb"), ledger, state
+
+    @property
+    def _bucket(self) -> tuple[Later, str]:
+        """S3's client, and the name of the archive's bucket."""
+        return self.clients.later("s3"), self.settings.require("archive_bucket")
+
     @cached_property
-    def facts(self) -> dynamodb.DynamoLedger:
-        """The table of facts, without the archive: its items are limited to DynamoDB's 400 KB."""
-        tables = self.settings.require("ledger_table"), self.settings.require("state_table")
-        return dynamodb.DynamoLedger(self.clients.later("dynamodb"), *tables)
+    def entries(self) -> dynamodb.DynamoLedger:
+        """The ledger's items as they are stored, without what lies in the archive: at most DynamoDB's 400 KB each."""
+        return dynamodb.DynamoLedger(*self._tables)
 
     @cached_property
     def ledger(self) -> LongDetails:
-        return LongDetails(self.facts, self.archive)
+        return LongDetails(self.entries, self.archive)
 
     @cached_property
     def release_ledger(self) -> dynamodb.DynamoReleaseLedger:
-        tables = self.settings.require("ledger_table"), self.settings.require("state_table")
-        return dynamodb.DynamoReleaseLedger(self.clients.later("dynamodb"), *tables)
+        return dynamodb.DynamoReleaseLedger(*self._tables)
 
     @cached_property
     def state(self) -> dynamodb.DynamoState:
@@ -76,32 +85,26 @@ class Adapters:
 
     @cached_property
     def archive(self) -> s3.S3Archive:
-        return s3.S3Archive(self.clients.later("s3"), self.settings.require("archive_bucket"))
+        return s3.S3Archive(*self._bucket)
 
     @cached_property
     def objects(self) -> s3.S3Objects:
         """The archive, for services that only read it."""
-        return s3.S3Objects(self.clients.later("s3"), self.settings.require("archive_bucket"))
-
-    @property
-    def entries(self) -> dynamodb.DynamoLedger:
-        """The ledger's items as they are stored."""
-        return self.facts
+        return s3.S3Objects(*self._bucket)
 
     @cached_property
     def every_entry(self) -> dynamodb.DynamoEntries:
         """All items of the ledger, for people."""
-        tables = self.settings.require("ledger_table"), self.settings.require("state_table")
-        return dynamodb.DynamoEntries(self.clients.later("dynamodb"), *tables)
+        return dynamodb.DynamoEntries(*self._tables)
 
     @cached_property
     def seals(self) -> s3.S3Seals:
-        return s3.S3Seals(self.clients.later("s3"), self.settings.require("archive_bucket"))
+        return s3.S3Seals(*self._bucket)
 
     @cached_property
     def seal_list(self) -> s3.S3SealList:
         """The seal's segments, for people."""
-        return s3.S3SealList(self.clients.later("s3"), self.settings.require("archive_bucket"))
+        return s3.S3SealList(*self._bucket)
 
     @cached_property
     def hints(self) -> sqs.SqsHints:

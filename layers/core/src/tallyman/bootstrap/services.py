@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from tallyman.services.sealing.seal_ledger import SealLedger
     from tallyman.services.shared.lease import Leases
     from tallyman.services.shared.notices import RoutedNotices
+    from tallyman.services.shared.pauses import Pauses
     from tallyman.services.verification.verify_digest import VerifyDigest
     from tallyman.services.verification.verify_origin import VerifyOrigin
 
@@ -133,9 +134,9 @@ class Services:
             state=p.state,
             hints=p.hints,
             evaluator=self.evaluator,
-            releases=replace(self.releases, ledger=p.release_ledger),
+            releases=self.moving_releases,
             clock=p.clock,
-            sleep=self._sleep,
+            leases=self.leases,
             parts=Parts(p.layer_uploads, p.state, p.clock),
             signing=self.read_signing,
         )
@@ -168,7 +169,9 @@ class Services:
         from tallyman.services.releases.rollout import RollOutReleases
 
         p = self._ports
-        return RollOutReleases(p.policy, p.source, p.rollouts, p.ledger, p.state, p.hints, self.notices, p.clock)
+        return RollOutReleases(
+            p.policy, p.source, p.rollouts, p.ledger, p.state, p.hints, self.notices, p.clock, self.leases
+        )
 
     @cached_property
     def reconcile(self) -> "Reconcile":
@@ -208,6 +211,12 @@ class Services:
         return Leases(self._ports.state, self._ports.clock, self._sleep)
 
     @cached_property
+    def pauses(self) -> "Pauses":
+        from tallyman.services.shared.pauses import Pauses
+
+        return Pauses(self._ports.state, self._ports.clock)
+
+    @cached_property
     def record_image(self) -> "RecordImage":
         from tallyman.services.recording.record_image import RecordImage
 
@@ -234,7 +243,7 @@ class Services:
         from tallyman.services.sealing.seal_ledger import SealLedger
 
         p = self._ports
-        return SealLedger(p.entries, p.seals, p.ledger, p.state, self.notices, p.clock)
+        return SealLedger(p.entries, p.seals, p.ledger, p.state, self.notices, p.clock, self.pauses)
 
     @cached_property
     def creations(self) -> "Creations":
@@ -257,13 +266,17 @@ class Services:
         p = self._ports
         return Releases(p.policy, p.ledger, p.state, p.announcements, p.clock)
 
+    @property
+    def moving_releases(self) -> "Releases":
+        """The service with the ledger that may move releases."""
+        return replace(self.releases, ledger=self._ports.release_ledger)
+
     @cached_property
     def roll_backs(self) -> "RollBacks":
         from tallyman.services.releases.roll_back import RollBacks
 
         p = self._ports
-        releases = replace(self.releases, ledger=p.release_ledger)
-        return RollBacks(p.policy, p.source, p.ledger, p.state, p.hints, releases, p.clock, self._sleep)
+        return RollBacks(p.policy, p.source, p.ledger, p.state, p.hints, self.moving_releases, p.clock, self.leases)
 
     @cached_property
     def waiting(self) -> "Waiting":
@@ -271,7 +284,16 @@ class Services:
 
         p = self._ports
         return Waiting(
-            p.policy, p.view, p.ledger, p.state, p.hints, self.evaluator, self.record_scan, p.clock, self.read_signing
+            policy=p.policy,
+            registries=p.view,
+            ledger=p.ledger,
+            state=p.state,
+            hints=p.hints,
+            evaluator=self.evaluator,
+            scans=self.record_scan,
+            clock=p.clock,
+            signing=self.read_signing,
+            pauses=self.pauses,
         )
 
     @cached_property
@@ -306,6 +328,7 @@ class Services:
             waiting=self.waiting,
             push_protection=PushProtection(p.policy, p.guards, p.state, self.notices, p.clock),
             recall_impact=RecallImpact(p.policy, p.ledger, p.state, p.usage),
-            unfinished=Unfinished(p.policy, p.state, p.hints, self.waiting, p.clock),
+            unfinished=Unfinished(p.policy, p.state, p.hints, self.pauses, p.clock),
+            pauses=self.pauses,
             clock=p.clock,
         )

@@ -16,7 +16,6 @@ tables.
 """
 
 import secrets
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -79,14 +78,9 @@ class Promotions:
     evaluator: Evaluator
     releases: Releases
     clock: Clock
-    sleep: Callable[[float], None] = time.sleep
-    parts: InParts | None = None
-    signing: ReadSigning | None = None
-
-    @property
-    def leases(self) -> Leases:
-        """Leases, which keep two workers from the same promotion."""
-        return Leases(self.state, self.clock, self.sleep)
+    leases: Leases
+    parts: InParts
+    signing: ReadSigning
 
     @property
     def attempts(self) -> Attempts:
@@ -306,5 +300,4 @@ class PromotionRun:
 
     def _read_signing(self) -> None:
         """Reads the status of managed signing again right before it is relied on: no event reports that it changed."""
-        if self.using.signing is not None:
-            self.using.signing.refresh(self.decision.digest)
+        self.using.signing.refresh(self.decision.digest)

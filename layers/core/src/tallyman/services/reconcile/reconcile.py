@@ -76,11 +76,11 @@ class Parts(Protocol):
     @property
     def read_trail(self) -> "ReadTrail": ...
     @property
-    def released(self) -> "Released | None": ...
+    def released(self) -> "Released": ...
     @property
-    def round_trips(self) -> "RoundTrips | None": ...
+    def round_trips(self) -> "RoundTrips": ...
     @property
-    def seal_ledger(self) -> "SealLedger | None": ...
+    def seal_ledger(self) -> "SealLedger": ...
 
 
 @value
@@ -115,8 +115,8 @@ class Reconcile:
         answers = {r: {"registry": str(r), "repositories": 0, "images": 0, "missed": 0, "error": None} for r in places}
         run = _Run(scope, request, left, answers)
         trips: dict[str, Any] = {"trips": None, "ways": None}
-        if scope.token is not None and event.keys() & {"round_trip", "ways"} and (asked := self.parts.round_trips):
-            trips = asked.answer(event, places, request)
+        if scope.token is not None and event.keys() & {"round_trip", "ways"}:
+            trips = self.parts.round_trips.answer(event, places, request)
         if scope.patterns != ():
             self._do(run)
         return {
@@ -139,9 +139,8 @@ class Reconcile:
 
     def _recalled(self, event: Mapping[str, Any]) -> dict[str, Any] | None:
         """The impact of recalling the digest that the event names; None: it names none."""
-        if event.get("recalled") is None or (released := self.parts.released) is None:
-            return None
-        return released.recall_impact.of(Digest.parse(event["recalled"]))
+        recalled = event.get("recalled")
+        return None if recalled is None else self.parts.released.recall_impact.of(Digest.parse(recalled))
 
     def _do(self, run: _Run) -> None:
         """Carries out the parts of a run. Each may use a share of the time that is left when it begins, and the next
@@ -156,15 +155,12 @@ class Reconcile:
     def _look_after(self, run: _Run, left: Deadline) -> None:
         if run.scope.token not in (None, run.request):  # a run that only goes on
             return
-        released = self.parts.released
-        if released is not None:
-            takes = partial(run.scope.takes, self.policy)
-            asked = run.scope.token is not None
+        takes, asked = partial(run.scope.takes, self.policy), run.scope.token is not None
 
-            def watched(found: "Watched") -> None:
-                run.watched = found
+        def watched(found: "Watched") -> None:
+            run.watched = found
 
-            released.all(takes, run.counts, run.problems, left, asked, watched)
+        self.parts.released.all(takes, run.counts, run.problems, left, asked, watched)
 
     def _take_up(self, run: _Run, left: Deadline) -> None:
         waiting = self.parts.waiting
@@ -194,11 +190,11 @@ class Reconcile:
             self._count_failing(run)
 
     def _guard(self, run: _Run, left: Deadline) -> None:
-        if run.watched is None or (released := self.parts.released) is None:
+        if run.watched is None:
             return
         try:
             takes = partial(run.scope.takes, self.policy)
-            released.push_protection.all(takes, run.watched.unguarded, run.problems, left)
+            self.parts.released.push_protection.all(takes, run.watched.unguarded, run.problems, left)
         finally:
             if open_to_pushes := run.watched.unguarded.total():
                 run.counts["unguarded"] = open_to_pushes
@@ -218,11 +214,8 @@ class Reconcile:
                 self._read_trail(run, registry, self.parts.read_trail.backward, left)
 
     def _seal(self, run: _Run, left: Deadline) -> None:
-        seal = self.parts.seal_ledger
-        if seal is None:
-            return
         try:
-            entries, segments = seal.run(left)
+            entries, segments = self.parts.seal_ledger.run(left)
         except OutOfTime:
             raise
         except TallymanError as error:

@@ -29,6 +29,7 @@ from tallyman.services.reconcile.turns import Turns
 from tallyman.services.reconcile.unfinished_rollouts import Unfinished
 from tallyman.services.reconcile.waiting import SCAN_AGAIN, Waiting
 from tallyman.services.releases.pointer import Releases
+from tallyman.services.shared.pauses import Pauses
 from tallyman.state import noncompliant, pending, positions
 from tallyman.state import releases as release_items
 from tallyman.state.items import Entry
@@ -81,6 +82,7 @@ class Released:
     push_protection: PushProtection
     recall_impact: RecallImpact
     unfinished: Unfinished
+    pauses: Pauses
     clock: Clock
 
     def all(
@@ -132,10 +134,10 @@ class Released:
         watched(found)
         turns = Turns(self.state, self.clock)
         turns.each(positions.RELEASED, todo, lambda item: self._guard(problems, *item), left, "what is released")
-        if overtaken and self.waiting.is_due("what runs", RUNS_AGAIN):
+        if overtaken and self.pauses.is_over("what runs", RUNS_AGAIN):
             enough_time(left, "what runs")
             self._look_for_users(overtaken, problems)
-            self.waiting.note("what runs", RUNS_AGAIN)
+            self.pauses.begin("what runs", RUNS_AGAIN)
 
     def _watch_pending(
         self, environment: str, wanted: Callable[[str], bool], found: Watched, problems: list[str]
@@ -178,7 +180,7 @@ class Released:
         self.releases.announce(environment, release.sk)
         digest = release.value.digest
         key = f"watch {environment}/{release.sk}@{digest}"
-        due = self.waiting.is_due(key, SCAN_AGAIN)
+        due = self.pauses.is_over(key, SCAN_AGAIN)
         for decision in self.evaluator.image(digest):
             if decision.verdict == PROMOTED and decision.target == environment:
                 self.waiting.verify_again(decision)
@@ -186,7 +188,7 @@ class Released:
             if due and scanned and decision.verdict == PROMOTED and decision.target == environment:
                 before = counts["scanned"]
                 fresh = self.waiting.read_scans(decision, counts)
-                self.waiting.note(key, SCAN_AGAIN)
+                self.pauses.begin(key, SCAN_AGAIN)
                 if counts["scanned"] != before:
                     self.evaluator.image(digest)
                 self.waiting.decide_others(digest, fresh)

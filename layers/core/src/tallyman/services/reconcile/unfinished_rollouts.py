@@ -6,8 +6,8 @@ from tallyman.domain.policy import Policy
 from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Hints
 from tallyman.ports.records import State
-from tallyman.services.reconcile.waiting import Waiting
 from tallyman.services.releases.rollout_progress import RUNNING, roll_out_hint, steps_of
+from tallyman.services.shared.pauses import Pauses
 from tallyman.state import leases, rollouts
 from tallyman.state.leases import LEASES
 from tallyman.state.releases import ReleaseState
@@ -28,7 +28,7 @@ class Unfinished:
     policy: Policy
     state: State
     hints: Hints
-    waiting: Waiting
+    pauses: Pauses
     clock: Clock
 
     def take_up(self, environment: str, repository: str, release: ReleaseState, at_once: bool = False) -> bool:
@@ -50,10 +50,10 @@ class Unfinished:
         if self._is_held(environment, repository) or (early and not at_once):
             return False
         key = f"roll-out {environment}/{repository} {release.id}"
-        if not (at_once or self.waiting.is_due(key, AGAIN)):
+        if not (at_once or self.pauses.is_over(key, AGAIN)):
             return False
         self.hints.send("roll_out", roll_out_hint(environment, repository))
-        self.waiting.note(key, AGAIN)
+        self.pauses.begin(key, AGAIN)
         return True
 
     def _is_held(self, environment: str, repository: str) -> bool:

@@ -11,7 +11,7 @@ from tallyman.domain.history.facts import Via
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time
-from tallyman.errors import NotFound, OutOfTime, RevisionConflict, TallymanError, Unsupported
+from tallyman.errors import NotFound, OutOfTime, TallymanError, Unsupported
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.messages import Hints
 from tallyman.ports.records import Ledger, State
@@ -21,9 +21,9 @@ from tallyman.services.deciding.image_facts import load_image_facts
 from tallyman.services.deciding.read_signing import ReadSigning
 from tallyman.services.reconcile.turns import Turns
 from tallyman.services.recording.record_scan import News, RecordScan
+from tallyman.services.shared.pauses import Pauses
 from tallyman.services.verification.hints import hint_origin
-from tallyman.state import asked, creations, pending, positions, tags
-from tallyman.state.asked import ASKED, Asked
+from tallyman.state import creations, pending, positions, tags
 from tallyman.state.creations import CREATIONS
 from tallyman.state.pending import PENDING, Pending
 from tallyman.state.tags import TAGS
@@ -51,7 +51,8 @@ class Waiting:
     evaluator: Evaluator
     scans: RecordScan
     clock: Clock
-    signing: ReadSigning | None = None
+    signing: ReadSigning
+    pauses: Pauses
 
     def all(
         self,
@@ -90,9 +91,9 @@ class Waiting:
         for entry in CREATIONS.list(self.state, creations.PARTITION):
             overdue = self.clock() - entry.value.at >= CREATE_OVERDUE
             key = f"create {entry.sk}"
-            if overdue and takes(Repository.parse(entry.sk)) and self.is_due(key, CREATE_AGAIN):
+            if overdue and takes(Repository.parse(entry.sk)) and self.pauses.is_over(key, CREATE_AGAIN):
                 self.hints.send("promote", FinishCreation(Repository.parse(entry.sk)).as_json())
-                self.note(key, CREATE_AGAIN)
+                self.pauses.begin(key, CREATE_AGAIN)
 
     def look(
         self, digest: Digest, counts: Counter[str], since: datetime | None = None, by_person: bool = False
@@ -104,7 +105,7 @@ class Waiting:
             waits = {g.name for g in decision.gates if g.verdict == WAITING} if decision.is_candidate else set()
             if "scan" in waits:
                 fresh += self.read_scans(decision, counts)
-            if "signed" in waits and self.signing is not None:
+            if "signed" in waits:
                 self.signing.refresh(digest)
             if {"signed", "built", "check"} & waits or self._waits_for_vex(decision):
                 self.verify_origin(self._place(decision), digest, by_person)
@@ -148,19 +149,19 @@ class Waiting:
     ) -> None:
         """Requests a verification, unless one was requested within the hour; `by_person`: always."""
         key = f"verify {repository}@{digest}:{tag}"
-        if counts["verified"] >= MOST_VERIFIED or not (by_person or self.is_due(key, VERIFY_AGAIN)):
+        if counts["verified"] >= MOST_VERIFIED or not (by_person or self.pauses.is_over(key, VERIFY_AGAIN)):
             return
         hint = {"repository": str(repository), "digest": digest, "tag": tag, "request": None}
         self.hints.send("verify", {"verify": hint})
         counts["verified"] += 1
-        self.note(key, VERIFY_AGAIN)
+        self.pauses.begin(key, VERIFY_AGAIN)
 
     def verify_origin(self, repository: Repository, digest: Digest, by_person: bool = False) -> None:
         """Requests the verification of signatures, unless it was requested within the hour; `by_person`: always."""
         key = f"origin {repository}@{digest}"
-        if by_person or self.is_due(key, VERIFY_AGAIN):
+        if by_person or self.pauses.is_over(key, VERIFY_AGAIN):
             hint_origin(self.policy, self.hints, repository, digest)
-            self.note(key, VERIFY_AGAIN)
+            self.pauses.begin(key, VERIFY_AGAIN)
 
     def read_scans(self, decision: Decision, counts: Counter[str]) -> list[Digest]:
         """Records the present scans in the registries, and starts a scan where there is none or the last is a day old.
@@ -184,7 +185,7 @@ class Waiting:
             counts["scanned"] += 1
         old = report.completed_at is not None and self.clock() - report.completed_at >= SCAN_AGAIN
         key = f"scan {place}@{digest}"
-        if (report.status in ("none", "failed") or (report.status == "complete" and old)) and self.is_due(
+        if (report.status in ("none", "failed") or (report.status == "complete" and old)) and self.pauses.is_over(
             key, SCAN_AGAIN
         ):
             try:
@@ -192,18 +193,5 @@ class Waiting:
                 counts["scans_started"] += 1
             except Unsupported:
                 pass  # the registry scans by itself, or can't scan the image: the report says which
-            self.note(key, SCAN_AGAIN)
+            self.pauses.begin(key, SCAN_AGAIN)
         return news
-
-    def is_due(self, key: str, pause: timedelta) -> bool:
-        """Whether `note` was last called for this key longer ago than the pause."""
-        last = ASKED.get(self.state, asked.key(key))
-        return last is None or self.clock() - last.at >= pause
-
-    def note(self, key: str, pause: timedelta) -> None:
-        """Records that something was requested now. Called after the request: a crash in between requests it twice."""
-        entry, now = ASKED.read(self.state, asked.key(key)), self.clock()
-        try:
-            self.state.put(entry.write(Asked(now), now + 2 * pause))
-        except RevisionConflict:
-            return  # another run has just requested it

@@ -86,7 +86,7 @@ class RecordImage:
     notices: Notices
     evaluator: Evaluator
     clock: Clock
-    signing: ReadSigning | None = None
+    signing: ReadSigning
 
     @property
     def relations(self) -> Relations:

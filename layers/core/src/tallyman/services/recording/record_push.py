@@ -76,8 +76,8 @@ class RecordPush:
         else:
             self.images.pushed(seen)
         if facts is None or not is_intended(facts, event.repository):
-            signing = self.images.signing is not None and self.images.signing.is_asked_for  # read with the push
-            news = None if signing else _KINDS.get(event.action)
+            # the status of managed signing is read with the push
+            news = None if self.images.signing.is_asked_for else _KINDS.get(event.action)
             decisions = self.evaluator.digest(event.digest, event.id, news=news)
             if event.action == "replicate":  # a promotion may wait for it
                 self.evaluator.hint([d for d in decisions if d.awaits_replication], event.id, again=True)

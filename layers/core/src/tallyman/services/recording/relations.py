@@ -26,7 +26,7 @@ class Relations:
     archive: Archive
     evaluator: Evaluator
     clock: Clock
-    signing: ReadSigning | None = None
+    signing: ReadSigning
 
     def write(self, repository: Repository, digest: Digest, manifest: Manifest, via: Via) -> None:
         """Records the index in each child's partition, and the referrer in its subject's, so that one read of those
@@ -94,8 +94,7 @@ class Relations:
     def judge_subject(self, digest: Digest, manifest: Manifest | None) -> None:
         """Evaluates the subject of a new referrer (the image of a signature). The caller evaluates the image itself."""
         subject = manifest.subject.digest if manifest is not None and manifest.subject is not None else None
-        if self.signing is not None:
-            self.signing.refresh(subject or digest)
+        self.signing.refresh(subject or digest)
         if subject is not None:
             self.evaluator.digest(subject)
 
@@ -106,6 +105,5 @@ class Relations:
             return  # its manifest was never read, so no fact of a relation exists
         manifest = readable(Manifest(raw, ""))
         if manifest is not None and manifest.subject is not None:
-            if self.signing is not None:
-                self.signing.refresh(manifest.subject.digest)
+            self.signing.refresh(manifest.subject.digest)
             self.evaluator.digest(manifest.subject.digest)

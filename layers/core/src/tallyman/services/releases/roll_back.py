@@ -1,8 +1,6 @@
 """Sets a release back to an earlier digest at a person's request. The release moves, tags don't."""
 
 import secrets
-import time
-from collections.abc import Callable
 from dataclasses import replace
 
 from tallyman.domain.events.hints import RollBack
@@ -38,7 +36,7 @@ class RollBacks:
     hints: Hints
     releases: Releases
     clock: Clock
-    sleep: Callable[[float], None] = time.sleep
+    leases: Leases
 
     def carry_out(self, hint: RollBack) -> str:
         """Carries out one request; returns the line for the log.
@@ -54,8 +52,7 @@ class RollBacks:
         environment, name = str(said.environment), str(said.name)
         try:
             tags = self._check(asked, facts)
-            leases = Leases(self.state, self.clock, self.sleep)
-            with leases.hold(environment, name, secrets.token_hex(8), patience=PATIENCE) as lease:
+            with self.leases.hold(environment, name, secrets.token_hex(8), patience=PATIENCE) as lease:
                 stops = checks(self.state, (RECALLS,))
                 if is_recalled(self.ledger.of_digest(hint.digest)):
                     raise Refused(f"{hint.digest} was recalled: it can't be released again")

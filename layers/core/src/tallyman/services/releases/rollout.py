@@ -62,6 +62,7 @@ class RollOutReleases:
     hints: Hints
     notices: Notices
     clock: Clock
+    leases: Leases
 
     def handle(self, body: str) -> str:
         """Continues the roll-out as far as possible without waiting, then sends itself a hint for later; returns the
@@ -74,7 +75,7 @@ class RollOutReleases:
         if not steps:
             return "nothing to roll out"
         try:
-            with Leases(self.state, self.clock).hold(environment, leases.of_rollout(repository), secrets.token_hex(8)):
+            with self.leases.hold(environment, leases.of_rollout(repository), secrets.token_hex(8)):
                 return self._go_on(environment, repository, steps, due)
         except LeaseHeld as busy:
             self._hint(environment, repository, ceil(busy.after), due)

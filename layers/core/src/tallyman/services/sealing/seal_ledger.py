@@ -1,7 +1,6 @@
 """Seals the ledger's entries in the order of their arrival; a part of each run of reconcile."""
 
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import islice
 
@@ -13,8 +12,7 @@ from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.messages import Notices
 from tallyman.ports.records import Entries, Ledger, Seals, State
 from tallyman.services.copying.blobs import RESERVE, enough_time
-from tallyman.state import asked
-from tallyman.state.asked import ASKED, Asked
+from tallyman.services.shared.pauses import Pauses
 from tallyman.state.items import Entry
 from tallyman.state.seals import KEY, SEALS, SealHead
 from tallyman.values import value
@@ -24,6 +22,7 @@ ENTRIES = 1000
 BEFORE_FIRST = timedelta(days=30)
 """How long before the first entry about the stack itself the first segment begins."""
 AGAIN = timedelta(days=1)
+_NOTICE = "notice of the seal"
 
 Key = tuple[str, str]
 
@@ -43,6 +42,7 @@ class SealLedger:
     state: State
     notices: Notices
     clock: Clock
+    pauses: Pauses
 
     def run(self, left: Deadline) -> tuple[int, int]:
         """Seals the entries that arrived since the last run: at least one segment, more while there is time. Returns
@@ -143,12 +143,10 @@ class SealLedger:
 
     def _notify(self, error: SealBroken) -> None:
         """Sends a notice, at most one a day."""
-        entry, now = ASKED.read(self.state, asked.key("notice of the seal")), self.clock()
-        if entry.found is None or now - entry.found.at >= AGAIN:
+        if self.pauses.is_over(_NOTICE, AGAIN):
             text = f"{error}\nNothing more is sealed until the chain is whole again (docs/security.md)."
             self.notices.publish("the seal of the ledger is broken", text, {"kind": "seal_broken"})
-            with suppress(RevisionConflict):
-                self.state.put(entry.write(Asked(now), now + 2 * AGAIN))
+            self.pauses.begin(_NOTICE, AGAIN)
 
     def _beginning(self) -> datetime | None:
         """Where the first segment begins: BEFORE_FIRST before the first entry about the stack itself (its policy, which
