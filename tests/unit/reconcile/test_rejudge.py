@@ -58,9 +58,8 @@ class ReconcileStack(PromotionStack):
         made = services(replace(self.ports(), guards=FoundProblems(self.problems_found or {}), usage=self))
         released = made.released
         self.troubles = []
-        watched: list[Watched] = []
-        released.all(lambda place: True, Counter(), self.troubles, lambda: 900.0, watched=watched.append)
-        (found,) = watched
+        found, todo = released.watched(lambda place: True, Counter(), self.troubles, asked=False)
+        released.carry_out(todo, self.troubles, lambda: 900.0)
         released.push_protection.all(lambda place: True, found.unguarded, self.troubles, lambda: 900.0)
         return found
 

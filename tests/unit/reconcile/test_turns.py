@@ -65,10 +65,13 @@ class Endless:
     def __init__(self) -> None:
         self.push_protection = self
 
-    def all(self, takes: Any, counts: Any, problems: Any, left: Callable[[], float], *rest: Any) -> None:
-        for each in rest:
-            if callable(each):
-                each(Watched())
+    def watched(self, *_: Any) -> tuple[Watched, None]:
+        return Watched(), None
+
+    def carry_out(self, todo: None, problems: Any, left: Callable[[], float]) -> None:
+        self.all(None, None, problems, left)
+
+    def all(self, takes: Any, found: Any, problems: Any, left: Callable[[], float]) -> None:
         while True:
             enough_time(left, "releases without end")
 

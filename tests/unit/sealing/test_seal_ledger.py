@@ -17,6 +17,7 @@ from tallyman.errors import BadInput, OutOfTime
 from tallyman.services.sealing import seal_ledger
 from tallyman.services.sealing.check_ledger import CheckLedger, Proof
 from tallyman.services.sealing.seal_ledger import SealBroken, SealLedger
+from tallyman.services.shared.pauses import Pauses
 from tallyman.state.seals import KEY, SEALS
 
 
@@ -39,7 +40,7 @@ class Vault:
 
     def sealer(self, wrap: Callable[[Any], Any] = lambda port: port) -> SealLedger:
         ports = (wrap(self.ledger), wrap(self.seals), wrap(self.ledger), wrap(self.state))
-        return SealLedger(*ports, self.notices, self.clock)
+        return SealLedger(*ports, self.notices, self.clock, Pauses(self.state, self.clock))
 
     def seal(self, left: float = 900.0) -> tuple[int, int]:
         return self.sealer().run(lambda: left)

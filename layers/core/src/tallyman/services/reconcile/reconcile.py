@@ -22,7 +22,7 @@ from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.records import State
 from tallyman.ports.registries import RegistryView
 from tallyman.services.copying.blobs import enough_time
-from tallyman.services.reconcile.turns import share
+from tallyman.services.reconcile.turns import isolated, share
 from tallyman.services.recording.registry_state import active
 from tallyman.state import pending, releases, sweeps, trails
 from tallyman.state.pending import PENDING, Pending
@@ -156,11 +156,9 @@ class Reconcile:
         if run.scope.token not in (None, run.request):  # a run that only goes on
             return
         takes, asked = partial(run.scope.takes, self.policy), run.scope.token is not None
-
-        def watched(found: "Watched") -> None:
-            run.watched = found
-
-        self.parts.released.all(takes, run.counts, run.problems, left, asked, watched)
+        released = self.parts.released
+        run.watched, todo = released.watched(takes, run.counts, run.problems, asked)
+        released.carry_out(todo, run.problems, left)
 
     def _take_up(self, run: _Run, left: Deadline) -> None:
         waiting = self.parts.waiting
@@ -214,13 +212,8 @@ class Reconcile:
                 self._read_trail(run, registry, self.parts.read_trail.backward, left)
 
     def _seal(self, run: _Run, left: Deadline) -> None:
-        try:
+        with isolated("the ledger was not sealed", run.problems):
             entries, segments = self.parts.seal_ledger.run(left)
-        except OutOfTime:
-            raise
-        except TallymanError as error:
-            run.problems.append(f"the ledger was not sealed: {error}")
-        else:
             run.sealed = {"entries": entries, "segments": segments}
 
     def _count_failing(self, run: _Run) -> None:

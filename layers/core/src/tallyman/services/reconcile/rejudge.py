@@ -5,18 +5,18 @@ old, a promotion or roll-out that makes no progress, a release that was not anno
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
-from typing import Any
 
 from tallyman.domain.decide import PROMOTED
 from tallyman.domain.gates import FAILED, target
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time
-from tallyman.errors import OutOfTime, RevisionConflict, TallymanError
+from tallyman.errors import RevisionConflict
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.messages import Notices
 from tallyman.ports.records import State
@@ -25,7 +25,7 @@ from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.services.deciding.noncompliant import NoncompliantImages
 from tallyman.services.deciding.recall_impact import RecallImpact
 from tallyman.services.reconcile.push_protection import PushProtection
-from tallyman.services.reconcile.turns import Turns
+from tallyman.services.reconcile.turns import Turns, isolated
 from tallyman.services.reconcile.unfinished_rollouts import Unfinished
 from tallyman.services.reconcile.waiting import SCAN_AGAIN, Waiting
 from tallyman.services.releases.pointer import Releases
@@ -69,6 +69,19 @@ class Watched:
         return {name: {e: counter[e] for e in environments} for name, counter in counters.items()}
 
 
+Step = tuple[str, Callable[[], None]]
+"""What a step is about, and the step."""
+
+
+@dataclass(slots=True)
+class Todo:
+    """The work that `Released.watched` found. `steps`: see `Turns.each`; `overtaken`: noncompliant images that are not
+    released, of which some may run."""
+
+    steps: list[tuple[tuple[str, ...], Step]] = field(default_factory=list)
+    overtaken: list[Entry[NoncompliantImage]] = field(default_factory=list)
+
+
 @value
 class Released:
     """Watches what is in the environments."""
@@ -85,25 +98,14 @@ class Released:
     pauses: Pauses
     clock: Clock
 
-    def all(
-        self,
-        takes: Callable[[Repository], bool],
-        counts: Counter[str],
-        problems: list[str],
-        left: Deadline,
-        asked: bool = False,
-        watched: Callable[[Watched], None] = lambda found: None,
-    ) -> None:
-        """Watches the repositories that `takes` accepts. A failure does not stop the others: its reason is added to
-        `problems`. `asked`: a person asks, so unfinished roll-outs are retried at once. `watched` is called with the
-        counts, which are complete in each run. Raises OutOfTime: the next run continues where this one stopped.
-
-        Cost: a Query an environment for each of three partitions; for each release the facts of its image, and once
-        a day a call for each platform of it.
+    def watched(
+        self, takes: Callable[[Repository], bool], counts: Counter[str], problems: list[str], asked: bool
+    ) -> tuple[Watched, Todo]:
+        """Counts what is in the repositories that `takes` accepts, and finds what there is to do; announces stuck
+        promotions. A failure does not stop the others: its reason is added to `problems`. `asked`: a person asks, so
+        unfinished roll-outs are retried at once. Cost: a Query an environment for each of three partitions.
         """
-        found = Watched()
-        overtaken: list[Entry[NoncompliantImage]] = []
-        todo: list[tuple[tuple[str, ...], tuple[str, Callable[[], None]]]] = []
+        found, todo = Watched(), Todo()
         for environment in self.policy.environments:
 
             def wanted(name: str, environment: str = environment) -> bool:
@@ -116,8 +118,8 @@ class Released:
                     look = partial(self._look, environment, release, counts)
                     roll_out = partial(self._roll_out, environment, release, counts, asked)
                     what = f"{environment}/{release.sk}"
-                    todo.append(((environment, release.sk, "1"), (what, look)))
-                    todo.append(((environment, release.sk, "2"), (what, roll_out)))
+                    todo.steps.append(((environment, release.sk, "1"), (what, look)))
+                    todo.steps.append(((environment, release.sk, "2"), (what, roll_out)))
             self._watch_pending(environment, wanted, found, problems)
             for entry in NONCOMPLIANT.list(self.state, noncompliant.partition(environment)):
                 image = entry.value
@@ -126,17 +128,26 @@ class Released:
                 is_current = released.get(image.name) == image.digest
                 found.would_not_pass[environment] += is_current or bool(image.runs)
                 if not is_current:
-                    overtaken.append(entry)
+                    todo.overtaken.append(entry)
                 recalled = any(gate["name"] == "recalled" for gate in image.gates)
                 if recalled and not image.uses_notified:
-                    notify = partial(self._notify_uses, entry)
-                    todo.append(((environment, image.name, "3", image.digest), (f"{environment}/{image.name}", notify)))
-        watched(found)
-        turns = Turns(self.state, self.clock)
-        turns.each(positions.RELEASED, todo, lambda item: self._guard(problems, *item), left, "what is released")
-        if overtaken and self.pauses.is_over("what runs", RUNS_AGAIN):
+                    step = f"{environment}/{image.name}", partial(self._notify_uses, entry)
+                    todo.steps.append(((environment, image.name, "3", image.digest), step))
+        return found, todo
+
+    def carry_out(self, todo: Todo, problems: list[str], left: Deadline) -> None:
+        """Carries out the steps, each by itself. Raises OutOfTime: the next run continues where this one stopped. Cost:
+        for each release the facts of its image, and once a day a call for each platform of it."""
+
+        def step(item: Step) -> None:
+            what, do = item
+            with _isolated(what, problems):
+                do()
+
+        Turns(self.state, self.clock).each(positions.RELEASED, todo.steps, step, left, "what is released")
+        if todo.overtaken and self.pauses.is_over("what runs", RUNS_AGAIN):
             enough_time(left, "what runs")
-            self._look_for_users(overtaken, problems)
+            self._look_for_users(todo.overtaken, problems)
             self.pauses.begin("what runs", RUNS_AGAIN)
 
     def _watch_pending(
@@ -149,7 +160,8 @@ class Released:
             found.parked[environment] += waits.value.verdict == FAILED and waits.value.gate == target.NAME
             if self._is_stuck(waits.value):
                 found.stuck[environment] += 1
-                self._guard(problems, f"{environment}/{waits.value.name}", lambda w=waits: self._tell_stuck(w))
+                with _isolated(f"{environment}/{waits.value.name}", problems):
+                    self._tell_stuck(waits)
 
     def _look_for_users(self, entries: list[Entry[NoncompliantImage]], problems: list[str]) -> None:
         """Announces noncompliant images that still run although they are not released."""
@@ -158,23 +170,11 @@ class Released:
         for entry in entries:
             image = entry.value
             runs = sorted(str(use) for use in users.get(image.digest, ()))
-            what = f"{image.target}/{image.name}"
-            if runs and not image.notified:
-                noncompliant_images = NoncompliantImages(self.state, self.notices)
-                self._guard(problems, what, lambda e=entry, r=runs, m=noncompliant_images: m.announce_running(e, r))
-            elif not unread and tuple(runs) != image.runs:
-                change = entry.write(replace(image, runs=tuple(runs)))
-                self._guard(problems, what, lambda c=change: self.state.put(c))
-
-    def _guard(self, problems: list[str], what: str, step: Any) -> None:
-        try:
-            step()
-        except OutOfTime:
-            raise
-        except RevisionConflict:
-            return  # another operation is in progress: the next run tries again
-        except TallymanError as error:
-            problems.append(f"{what}: {error}")
+            with _isolated(f"{image.target}/{image.name}", problems):
+                if runs and not image.notified:
+                    NoncompliantImages(self.state, self.notices).announce_running(entry, runs)
+                elif not unread and tuple(runs) != image.runs:
+                    self.state.put(entry.write(replace(image, runs=tuple(runs))))
 
     def _look(self, environment: str, release: Entry[ReleaseState], counts: Counter[str]) -> None:
         self.releases.announce(environment, release.sk)
@@ -227,3 +227,11 @@ class Released:
                 {"kind": "recalled_in_use", "environment": image.target, "repository": image.name},
             )
         self.state.put(entry.write(replace(image, uses_notified=not found["unread"])))
+
+
+@contextmanager
+def _isolated(what: str, problems: list[str]) -> Iterator[None]:
+    """As `isolated`. A RevisionConflict is no problem: another operation is in progress, and the next run tries
+    again."""
+    with isolated(what, problems), suppress(RevisionConflict):
+        yield

@@ -7,7 +7,7 @@ request for the image's details.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -27,6 +27,7 @@ from tallyman.ports.records import Appended, Ledger, State
 from tallyman.ports.registries import ImageSource
 from tallyman.services.copying.blobs import enough_time
 from tallyman.services.reconcile.differences import Known, differences
+from tallyman.services.reconcile.turns import isolated
 from tallyman.services.reconcile.waiting import Waiting
 from tallyman.services.recording.record_image import Observation, RecordImage
 from tallyman.services.recording.registry_state import hold, lost_change, mark_active
@@ -393,16 +394,9 @@ class Sweep:
         )
 
 
-@contextmanager
-def _apart(repository: Repository, digest: Digest, problems: list[str]) -> Iterator[None]:
-    """Records an error of one image in `problems`. Unreachable, Throttled and OutOfTime are raised: they end the
-    sweep."""
-    try:
-        yield
-    except (Unreachable, Throttled, OutOfTime):
-        raise
-    except TallymanError as error:
-        problems.append(f"{repository}@{digest}: {error}")
+def _apart(repository: Repository, digest: Digest, problems: list[str]) -> AbstractContextManager[None]:
+    """Records an error of one image in `problems`. A registry that does not answer ends the sweep."""
+    return isolated(f"{repository}@{digest}", problems, Unreachable, Throttled)
 
 
 def _chunks(work: list[Observation]) -> Iterator[list[Observation]]:

@@ -1,9 +1,10 @@
 """Works through long lists over several runs: each run continues where the last one ran out of time."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
-from tallyman.errors import OutOfTime, RevisionConflict
+from tallyman.errors import OutOfTime, RevisionConflict, TallymanError
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.records import State
 from tallyman.services.copying.blobs import enough_time
@@ -13,11 +14,26 @@ from tallyman.values import value
 
 T = TypeVar("T")
 
+Items = Iterable[tuple[tuple[str, ...], T]]
+"""Items to work through, each with the key that gives its place in the list."""
+
 
 def share(left: Deadline, part: float) -> Deadline:
     """The deadline of one part of a run: `part` (0 to 1) of the time that is left now."""
     kept = left() * (1 - part)
     return lambda: left() - kept
+
+
+@contextmanager
+def isolated(what: str, problems: list[str], *ending: type[TallymanError]) -> Iterator[None]:
+    """Adds an error of one item to `problems`, so that it does not stop the others. OutOfTime and the errors `ending`
+    are raised: they end the work."""
+    try:
+        yield
+    except TallymanError as error:
+        if isinstance(error, (OutOfTime, *ending)):
+            raise
+        problems.append(f"{what}: {error}")
 
 
 @value
@@ -30,7 +46,7 @@ class Turns:
     def each(
         self,
         position: Key,
-        items: Iterable[tuple[tuple[str, ...], T]],
+        items: Items[T],
         step: Callable[[T], None],
         left: Deadline,
         what: str,

@@ -11,7 +11,7 @@ from tallyman.domain.history.facts import Via
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time
-from tallyman.errors import NotFound, OutOfTime, TallymanError, Unsupported
+from tallyman.errors import NotFound, Unsupported
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.messages import Hints
 from tallyman.ports.records import Ledger, State
@@ -19,7 +19,7 @@ from tallyman.ports.registries import RegistryView
 from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.services.deciding.image_facts import load_image_facts
 from tallyman.services.deciding.read_signing import ReadSigning
-from tallyman.services.reconcile.turns import Turns
+from tallyman.services.reconcile.turns import Turns, isolated
 from tallyman.services.recording.record_scan import News, RecordScan
 from tallyman.services.shared.pauses import Pauses
 from tallyman.services.verification.hints import hint_origin
@@ -77,12 +77,8 @@ class Waiting:
 
         def step(item: tuple[str, Pending]) -> None:
             environment, waits = item
-            try:
+            with isolated(f"{waits.name}@{waits.digest} for {environment}", problems):
                 self.look(waits.digest, counts, waits.since, by_person)
-            except OutOfTime:
-                raise
-            except TallymanError as error:
-                problems.append(f"{waits.name}@{waits.digest} for {environment}: {error}")
 
         Turns(self.state, self.clock).each(positions.WAITING, items, step, left, "what waits")
 
