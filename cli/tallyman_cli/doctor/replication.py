@@ -57,12 +57,8 @@ def _environment(site: Site, environment: Environment, replication: Replication)
 def held(policy: Policy, environment: Environment, listed: Iterable[RepositorySettings]) -> list[str]:
     """The names, in its first registry, of the repositories that promotions to this environment fill. `listed`: all
     repositories of that registry."""
-    return [
-        found.repository.name
-        for found in listed
-        for each, name in policy.environments_of(environment.registries[0], found.repository.name)
-        if each.name == environment.name and policy.is_target(environment.name, name)
-    ]
+    owned = [(each.repository.name, *policy.environment_of(each.repository)) for each in listed]
+    return [own for own, owner, name in owned if owner == environment and policy.is_target(environment.name, name)]
 
 
 def starts(policy: Policy, environment: Environment) -> list[str]:

@@ -9,6 +9,7 @@ from tallyman.domain.names import Repository
 from tallyman.domain.policy import Policy
 from tallyman.errors import BadInput, TallymanError
 from tallyman.services.promotion.creations import settings_of
+from tallyman.services.retention.hints import is_enforced
 from tallyman_cli.doctor.contents import of_builds
 from tallyman_cli.doctor.finding import OK, UNKNOWN, WARN, Finding, Site
 from tallyman_cli.registry.creation import differences, in_words
@@ -24,8 +25,7 @@ def removes_old_images(policy: Policy, place: Repository, lifecycle: Callable[[R
     A no is a remark, not a fault: retention may be planned without being enforced, and creation sets no lifecycle
     policy, so what we create is well. Cost: a read of the lifecycle policy, unless retention is enforced.
     """
-    rules = [policy.repository(name).retention for _, name in policy.environments_of(place.registry, place.name)]
-    return any(rule.removes and rule.enforce for rule in rules) or lifecycle(place) is not None
+    return is_enforced(policy, place) or lifecycle(place) is not None
 
 
 def repositories(site: Site) -> Iterator[Finding]:
@@ -56,8 +56,8 @@ def _judged(site: Site, found: RepositorySettings, kept_by_builds: bool) -> Find
         problems, said = opened, opened or ["what builds keep, outside all rules"]
     else:
         problems = [*_settings(policy, found), *opened]
-        owned = policy.environments_of(place.registry, place.name)
-        said = problems or ["as the policy says" if owned else "in no environment of the policy"]
+        owner, _ = policy.environment_of(place)
+        said = problems or ["as the policy says" if owner else "in no environment of the policy"]
         said = said if removes_old_images(policy, place, site.stack.lifecycle) else [*said, NO_CLEAN_UP]
     text = f"{place}: {'; '.join(said)}"
     return Finding(TITLE, WARN, text, _MEND) if problems else Finding(TITLE, OK, text)
@@ -66,8 +66,8 @@ def _judged(site: Site, found: RepositorySettings, kept_by_builds: bool) -> Find
 def _settings(policy: Policy, found: RepositorySettings) -> list[str]:
     place = found.repository
     problems = []
-    environments = policy.environments_of(place.registry, place.name)
-    for environment, canonical in environments:
+    environment, canonical = policy.environment_of(place)
+    if environment is not None:
         wanted = settings_of(policy.repository(canonical).create, place)
         for d in differences(wanted, found):
             if d["setting"] == "mutable_tags" and not found.immutable:
@@ -75,9 +75,9 @@ def _settings(policy: Policy, found: RepositorySettings) -> list[str]:
             problems.append(
                 f"{d['setting']} is {in_words(d['found'])}, {environment.name} wants {in_words(d['wanted'])}"
             )
+        if not problems:
+            return problems  # as the policy says, whatever that is
     text = " ".join(problems)
-    if environments and not problems:
-        return problems  # as the policy says, whatever that is
     if not found.scan_on_push and "scan_on_push" not in text:
         problems.append("images are not scanned on push")
     if not found.immutable and "immutable" not in text:

@@ -77,11 +77,6 @@ class Policy:
         ]
         return max(found, key=lambda pair: pair[0].specificity, default=(None, repository.name))
 
-    def environments_of(self, registry: EcrRegistry, repository: str) -> tuple[tuple[Environment, str], ...]:
-        """As `environment_of`; empty where there is none."""
-        environment, name = self.environment_of(Repository(registry, repository))
-        return ((environment, name),) if environment else ()
-
     def promotions_out_of(self, repository: Repository) -> tuple[Promotion, ...]:
         """The promotions from the repository's environment, in the file's order; empty where it belongs to none."""
         environment, name = self.environment_of(repository)
