@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tallyman.domain.text import LINES, visible
+from tallyman.domain.text import counted as counted
 from tallyman_cli.shared.chosen import chosen
 from tallyman_cli.shared.patience import Patience
 
@@ -232,11 +233,6 @@ def when(moment: datetime | str | None) -> str:
     if chosen.utc or not sys.stdout.isatty():
         return time(found)
     return found.astimezone().isoformat(timespec="seconds")
-
-
-def counted(number: int, one: str, many: str = "") -> str:
-    """`1 dead letter`, `2 dead letters`; `many`: where the plural is no mere `s`."""
-    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def size(count: int | None) -> str:

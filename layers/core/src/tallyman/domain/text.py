@@ -1,12 +1,17 @@
-"""Escapes untrusted text where people read it: on terminals, in notices and in logs.
+"""Text for people: numbers with their nouns, and untrusted text with escapes.
 
 Annotations, labels, tags, authors, findings and error messages of other systems may hold any character. Control
 characters move a terminal's cursor or change its title, directional marks reverse text, invisible characters hide it.
-`visible` is applied to all text right before it is shown.
+`visible` is applied to all text right before it is shown, on terminals, in notices and in logs.
 """
 
 LINES = "\n\t"
 """The control characters that text of several lines keeps."""
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """`1 dead letter`, `2 dead letters`; `many`: where the plural is no mere `s`."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def visible(text: str, keep: str = "") -> str:

@@ -15,6 +15,7 @@ from tallyman.domain.people import person_of_arn, person_of_sender, who
 from tallyman.domain.policy import Policy, Promotion
 from tallyman.domain.policy.gates import GateConfig
 from tallyman.domain.policy.shapes import Integer, Key, ListOf, Record, role_name
+from tallyman.domain.text import counted
 from tallyman.domain.times import format_time
 from tallyman.values import value
 
@@ -96,7 +97,7 @@ def judge(config: ApprovalsGate, case: Case) -> GateResult:
         again = f"; approved again by {names}, {config.number} are needed" if given else ""
         return GateResult("approvals", FAILED, tally.denied + again + tally.barred, facts)
     so_far = f", {given} given by {names}" if given else ""
-    needed = f"{config.number} approval{'' if config.number == 1 else 's'} of {', '.join(config.roles)}"
+    needed = f"{counted(config.number, 'approval')} of {', '.join(config.roles)}"
     reason = f"needs {needed}{so_far}{tally.barred}"
     return GateResult("approvals", WAITING, reason, facts, held=True)
 

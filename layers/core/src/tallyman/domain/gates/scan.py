@@ -21,6 +21,7 @@ from tallyman.domain.policy.gates import GateConfig
 from tallyman.domain.policy.reading import Node
 from tallyman.domain.policy.shapes import Choice, Day, Duration, Integer, Key, ListOf, Record, Schema, Share, String
 from tallyman.domain.policy.tags import glob_matches
+from tallyman.domain.text import counted
 from tallyman.domain.times import format_time, parse_time
 from tallyman.values import value
 
@@ -270,7 +271,7 @@ def _judge_one(config: ScanGate, case: Case, digest: Digest, facts: tuple[Fact, 
     evidence |= {"counts": dict(found.counts), "ignored": sorted(tally.ignored), "max": dict(config.max)}
     if vex is not None:
         evidence["vex"] = {"ignored": tally.by_vex[:_MOST_NAMED], "not_looked_at": sorted(vex.not_looked_at)}
-    over = [f"{_findings(counts[s], s)} (at most {m})" for s, m in config.max.items() if counts[s] > m]
+    over = [f"{counted(counts[s], f'{s} finding')} (at most {m})" for s, m in config.max.items() if counts[s] > m]
     remarks = "".join(f"; {remark}" for remark in (*tally.left_out, *tally.doubts))
     if over:
         remarks += _not_counting(vex) if vex is not None else ""
@@ -413,12 +414,8 @@ def _not_counting(vex: VexOfImage) -> str:
     return "".join(waiting + ([f"; VEX that does not count: {'; '.join(flaws[:_MOST_SHOWN] + more)}"] if flaws else []))
 
 
-def _findings(number: int, severity: str) -> str:
-    return f"{number} {severity} finding{'' if number == 1 else 's'}"
-
-
 def _summary(counts: Mapping[str, int]) -> str:
-    return ", ".join(_findings(n, s) for s, n in counts.items() if n)
+    return ", ".join(counted(n, f"{s} finding") for s, n in counts.items() if n)
 
 
 GATE: Gate = Gate(_SCAN, "The findings that a vulnerability scan may have.", judge)

@@ -17,6 +17,7 @@ from tallyman.domain.policy.gates import GateConfig
 from tallyman.domain.policy.reading import Node
 from tallyman.domain.policy.shapes import Boolean, Key, ListOf, Record, Schema, String
 from tallyman.domain.policy.tags import glob_matches
+from tallyman.domain.text import counted
 from tallyman.values import value
 
 _BY_WHOM = ("keys", "identities", "notation")
@@ -101,7 +102,7 @@ def _judge_one(config: SignedGate, case: Case, digest: Digest, facts: tuple[Fact
         return GateResult("signed", PASSED, f"ECR has signed it with {_name(counting[0])}", data)
     if referrers and not config.profiles:
         what = "Notation" if referrers[0]["type"] == NOTATION else "cosign"
-        return GateResult("signed", PASSED, f"{len(referrers)} signature{'s'[: len(referrers) > 1]} ({what})", data)
+        return GateResult("signed", PASSED, f"{counted(len(referrers), 'signature')} ({what})", data)
     wanted = f"; only {', '.join(config.profiles)} counts" if config.profiles else ""
     if any(s["status"] == "in_progress" for s in statuses):
         return GateResult("signed", WAITING, "ECR is signing it", data)

@@ -33,6 +33,7 @@ from tallyman.domain.policy import ANY_ROOTS, Policy, Promotion
 from tallyman.domain.policy.gates import GateConfig
 from tallyman.domain.policy.shapes import Choice, Key, ListOf, Record, String
 from tallyman.domain.policy.tags import glob_matches
+from tallyman.domain.text import counted
 from tallyman.values import value
 
 _PEM = re.compile(r"-----BEGIN PUBLIC KEY-----\s+([A-Za-z0-9+/=\s]+)-----END PUBLIC KEY-----\s*")
@@ -245,8 +246,7 @@ def judge_attached(
     if good:
         return GateResult(what.gate, PASSED, f"{what.passed}{', '.join(sorted(set(good)))}{others}", evidence)
     if unseen:
-        count = f"{len(unseen)} {what.one}{'s'[: len(unseen) > 1]}"
-        reason = f"{count} not verified yet with the present keys and roots{others}"
+        reason = f"{counted(len(unseen), what.one)} not verified yet with the present keys and roots{others}"
         return GateResult(what.gate, WAITING, reason, evidence)
     if bad:
         return GateResult(what.gate, FAILED, f"no {what.one} counts: {'; '.join(bad)}", evidence)

@@ -9,6 +9,7 @@ from tallyman.domain.gates.case import PASSED, WAITING, Case, Gate, GateResult
 from tallyman.domain.policy.gates import GateConfig
 from tallyman.domain.policy.reading import Node
 from tallyman.domain.policy.shapes import Day, Key, ListOf, Record, Schema, String
+from tallyman.domain.text import counted
 from tallyman.domain.times import format_time
 from tallyman.values import value
 
@@ -45,7 +46,7 @@ class WindowGate(GateConfig):
     def __str__(self) -> str:
         days = ",".join(DAYS[day] for day in sorted(self.days))
         number = len(self.holidays)
-        but = f" but {number} holiday{'' if number == 1 else 's'}" if number else ""
+        but = f" but {counted(number, 'holiday')}" if number else ""
         return f"window ({days} {self.start:%H:%M}-{self.end:%H:%M} {self.timezone}{but})"
 
     def is_open(self, moment: datetime, zone: tzinfo) -> bool:

@@ -9,11 +9,11 @@ from tallyman.domain.images.verification import (
     ImageConfig,
     Notes,
     Verification,
-    many,
     missing_platforms,
     same_platform,
 )
 from tallyman.domain.names import Digest
+from tallyman.domain.text import counted
 from tallyman.values import value
 
 
@@ -73,10 +73,10 @@ class Composition:
                     blob.read = True
                     blob.owners.append(digest)
         largest = max((len(m.raw) for m in self.manifests.values()), default=0)
-        self.notes.of("manifest_digest").passed = f"{many(len(self.manifests), 'manifest')} hashed"
+        self.notes.of("manifest_digest").passed = f"{counted(len(self.manifests), 'manifest')} hashed"
         self.notes.of("manifest_size").passed = f"{largest} bytes at most"
         self.notes.of("media_types").passed = ", ".join(sorted({m.media_type for m in self.manifests.values()}))
-        self.notes.of("children_present").passed = f"{many(len(self.listed), 'manifest')} listed by an index"
+        self.notes.of("children_present").passed = f"{counted(len(self.listed), 'manifest')} listed by an index"
 
     def images(self) -> list[Image]:
         """The images in the root at any depth, in the order of the indexes, without attestations."""

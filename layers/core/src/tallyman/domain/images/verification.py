@@ -164,8 +164,3 @@ def _listed(reasons: Sequence[str]) -> str:
     distinct = list(dict.fromkeys(reasons))
     more = f"; and {len(distinct) - _REASONS} more" if len(distinct) > _REASONS else ""
     return "; ".join(distinct[:_REASONS]) + more
-
-
-def many(count: int, what: str) -> str:
-    """A number with its noun: `1 layer`, `3 layers`."""
-    return f"{count} {what}{'' if count == 1 else 's'}"

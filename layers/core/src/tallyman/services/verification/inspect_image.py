@@ -10,8 +10,9 @@ from typing import TypeVar
 
 from tallyman.domain.images.composition import Composition
 from tallyman.domain.images.manifest import MAX_MANIFEST_BYTES, MAX_NESTING, Descriptor, Manifest
-from tallyman.domain.images.verification import MAX_CONFIG_BYTES, ImageConfig, Notes, many
+from tallyman.domain.images.verification import MAX_CONFIG_BYTES, ImageConfig, Notes
 from tallyman.domain.names import Digest, Repository
+from tallyman.domain.text import counted
 from tallyman.errors import BadManifest, NotFound, TallymanError, TransientError, Unsupported
 from tallyman.ports.clocks import Deadline
 from tallyman.ports.registries import ImageSource
@@ -117,7 +118,9 @@ class Inspection:
                 self.notes.of("platforms_agree").failed.append(f"configuration {digest.short}: {error}")
                 continue
             self.image.configs.update(dict.fromkeys(self.image.blobs[digest].owners, config))
-        note.passed = f"{many(sum(b.config for b in self.image.blobs.values()), 'configuration')}, {len(wanted)} read"
+        note.passed = (
+            f"{counted(sum(b.config for b in self.image.blobs.values()), 'configuration')}, {len(wanted)} read"
+        )
 
     def look_for_blobs(self) -> None:
         """Asks whether all blobs are there that were not read, foreign layers too: a registry may hold those."""
@@ -141,9 +144,9 @@ class Inspection:
                 self.notes.of(name).failed.append(
                     f"{digest} ({max(blob.sizes)} bytes) is not there: push the image again"
                 )
-        note.passed = many(len(wanted) - foreign, "layer")
+        note.passed = counted(len(wanted) - foreign, "layer")
         if foreign:
-            note.passed += f"; {many(foreign, 'foreign layer')} not held by the registry, as is allowed"
+            note.passed += f"; {counted(foreign, 'foreign layer')} not held by the registry, as is allowed"
 
     def hash_blobs(self) -> None:
         """Streams and hashes every blob that is there and was not read before, the largest first."""
@@ -151,7 +154,7 @@ class Inspection:
         wanted.sort(key=lambda d: -max(self.image.blobs[d].sizes))
         for digest, answer in self.each(wanted, self.read):
             self.arrived("layer_content", digest, answer)
-        self.notes.of("layer_content").passed = f"{many(len(wanted), 'blob')} hashed, {self.hashed} bytes in all"
+        self.notes.of("layer_content").passed = f"{counted(len(wanted), 'blob')} hashed, {self.hashed} bytes in all"
 
     def list_referrers(self) -> None:
         """Lists the referrers of every manifest except attestations in an index."""
@@ -168,7 +171,7 @@ class Inspection:
             else:
                 self.referrers += [Referrer(subject, found) for found in answer]
         kinds = sorted({r.descriptor.artifact_type or r.descriptor.media_type for r in self.referrers})
-        note.passed = f"{many(len(self.referrers), 'referrer')}{': ' if kinds else ''}{', '.join(kinds)}"
+        note.passed = f"{counted(len(self.referrers), 'referrer')}{': ' if kinds else ''}{', '.join(kinds)}"
 
     def read(self, digest: Digest, keep: int = 0) -> Read:
         """Reads a blob of the image (see `read_blob`)."""

@@ -17,6 +17,7 @@ from tallyman.domain.images.provenance import predicate_of
 from tallyman.domain.images.vex import is_vex
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
+from tallyman.domain.text import counted
 from tallyman.domain.times import format_time, whole_millis
 from tallyman.errors import BadInput, BadMessage, NotFound, OutOfTime, TallymanError
 from tallyman.ports.clocks import Clock, Deadline
@@ -105,7 +106,7 @@ class VerifyOrigin:
             if found:
                 self.evaluator.digest(image)
         asked = self.checks.ask(digest) if functions else 0
-        return "; ".join((f"{_number(written, 'signature')} verified, {_number(asked, 'check')} asked for", *unread))
+        return "; ".join((f"{counted(written, 'signature')} verified, {counted(asked, 'check')} asked for", *unread))
 
     def _keys(self, named: Mapping[str, str | None]) -> tuple[dict[str, str], list[str]]:
         """The PEM of each key by name, and why the others could not be read. What needs those keys waits."""
@@ -274,10 +275,6 @@ class VerifyOrigin:
             repository=repository,
             detail=verdict.dump(),
         )
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _asked(body: str) -> tuple[Repository, Digest]:
