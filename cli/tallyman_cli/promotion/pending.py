@@ -8,11 +8,10 @@ import typer
 
 from tallyman.domain.decide import CONFLICT
 from tallyman.domain.gates import FAILED, target
-from tallyman.domain.times import format_time
+from tallyman.domain.times import format_time, text_or_none
 from tallyman.services.deciding.noncompliant import noncompliant_images
 from tallyman.services.releases.pointer import stays
 from tallyman.state import pending as pending_items
-from tallyman.state.items import text_or_none
 from tallyman.state.pending import PENDING, Pending
 from tallyman_cli.promotion import rollouts as roll_outs
 from tallyman_cli.shared import context, options, output

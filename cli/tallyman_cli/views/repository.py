@@ -11,7 +11,7 @@ from tallyman.domain.history.details.verifications import Verified
 from tallyman.domain.history.facts import Fact
 from tallyman.domain.history.fold import PUSHES, digest_at
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.times import format_time, parse_time
+from tallyman.domain.times import format_time, parse_time, text_or_none
 from tallyman.services.releases.pointer import releases
 from tallyman.state import freezes as freeze_items
 from tallyman.state import marks as mark_items
@@ -91,7 +91,7 @@ def repository(
         "environment": named.environment.name if named.environment else None,
         "registry": str(place.registry),
         "place": str(place),
-        "at": format_time(at) if at else None,
+        "at": text_or_none(at),
         "now": format_time(now),
         "images": [
             _image(place, name, digest, facts[digest], tags, children, running)

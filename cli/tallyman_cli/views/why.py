@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from tallyman.domain.policy import Policy
-from tallyman.domain.times import format_time
+from tallyman.domain.times import text_or_none
 from tallyman.errors import BadInput
 from tallyman_cli.promotion import candidates
 from tallyman_cli.promotion import rollouts as roll_outs
@@ -23,7 +23,7 @@ def why(stack: Stack, text: str, to: str, at: datetime | None = None) -> dict[st
     return {
         **candidates.as_json(where, decision),
         "sentence": candidates.sentence(where, decision),
-        "at": format_time(at) if at else None,
+        "at": text_or_none(at),
         "known": candidates.is_known(stack, where),
         "rollout": rollout,
         "released_instead": candidates.released_instead(stack, where, decision) if at is None else None,

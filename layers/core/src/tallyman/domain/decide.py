@@ -14,7 +14,7 @@ from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy, Promotion
-from tallyman.domain.times import format_time
+from tallyman.domain.times import text_or_none
 from tallyman.values import value
 
 PROMOTED, CONFLICT = "promoted", "conflict"
@@ -130,7 +130,7 @@ class Decision:
             tags=list(self.tags),
             verdict=self.verdict,
             policy=self.policy,
-            until=format_time(self.until) if self.until else None,
+            until=text_or_none(self.until),
             gates=[
                 {"name": g.name, "verdict": g.verdict, "reason": g.reason, "facts": dict(g.facts)} for g in self.gates
             ],

@@ -22,6 +22,11 @@ def format_time(moment: datetime) -> str:
     return sort_time(moment).replace(".000Z", "Z")
 
 
+def text_or_none(moment: datetime | None) -> str | None:
+    """The time as `format_time` writes it; None for None."""
+    return format_time(moment) if moment else None
+
+
 def sort_time(moment: datetime) -> str:
     """RFC 3339 in UTC, always with milliseconds, so that the order of the texts is the order of time: for sort keys."""
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"

@@ -10,7 +10,6 @@ from dataclasses import field
 from datetime import datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
-from tallyman.domain.times import format_time
 from tallyman.state.base import StateValue
 from tallyman.values import value
 
@@ -148,8 +147,3 @@ def checks(state: ReadsItems, keys: Sequence[Key]) -> tuple[StateCheck, ...]:
     """Conditions that none of these items changes from now on. One BatchGetItem per 100 keys."""
     items = state.get_many(keys)
     return tuple(StateCheck(*key, items[key].revision if key in items else 0) for key in keys)
-
-
-def text_or_none(moment: datetime | None) -> str | None:
-    """The time as `format_time` writes it; None for None."""
-    return format_time(moment) if moment else None

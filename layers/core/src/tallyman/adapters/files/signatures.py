@@ -11,7 +11,7 @@ from tallyman.domain.images.claims import LONGEST, claims
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.images.vex import vex
 from tallyman.domain.names import Digest
-from tallyman.domain.times import format_time
+from tallyman.domain.times import text_or_none
 from tallyman.errors import PolicyError
 from tallyman.ports.signatures import CheckedSignature, SignerJob
 from tallyman_origin import (
@@ -76,7 +76,7 @@ class OriginSignatures:
         job = SignerJob(made.profile, made.job, found.at or now, made.certificates) if made else None
         return CheckedSignature(
             identity={**who, "root": found.root},
-            at=format_time(found.at) if found.at else None,
+            at=text_or_none(found.at),
             until=found.until,
             job=job,
         )
@@ -111,7 +111,7 @@ class OriginSignatures:
             return CheckedSignature(reason=f"{error}{''.join(flaws)}")
         who = found.identity
         identity = {"issuer": who.issuer, "subject": who.subject} if who else None
-        at = format_time(found.at) if found.at else None
+        at = text_or_none(found.at)
         if found.predicate is None:
             return CheckedSignature(found.keys, identity, at)
         kind, predicate = found.predicate

@@ -18,7 +18,7 @@ from tallyman.domain.images.purls import Package
 from tallyman.domain.images.signatures import BUNDLE
 from tallyman.domain.images.vex import VexStatement, is_vex
 from tallyman.domain.names import Digest
-from tallyman.domain.times import format_time
+from tallyman.domain.times import text_or_none
 from tallyman.values import value
 
 _END = datetime.max
@@ -47,7 +47,7 @@ class Assertion:
 
     def as_json(self) -> dict[str, Any]:
         """The form in the facts of a gate's result."""
-        at = format_time(self.statement.at) if self.statement.at else None
+        at = text_or_none(self.statement.at)
         said = {"status": self.statement.status, "because": self.statement.because, "at": at}
         return {**said, "by": self.by, "author": self.author, "referrer": self.referrer}
 

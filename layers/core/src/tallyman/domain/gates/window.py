@@ -10,7 +10,7 @@ from tallyman.domain.policy.gates import GateConfig
 from tallyman.domain.policy.reading import Node
 from tallyman.domain.policy.shapes import Day, Key, ListOf, Record, Schema, String
 from tallyman.domain.text import counted
-from tallyman.domain.times import format_time
+from tallyman.domain.times import format_time, text_or_none
 from tallyman.values import value
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -115,10 +115,10 @@ def judge(config: WindowGate, case: Case) -> GateResult:
     local = case.now.astimezone(zone)
     if config.is_open(case.now, zone):
         closes = config.next_closing(case.now, zone)
-        facts = {**evidence, "closes": format_time(closes) if closes else None}
+        facts = {**evidence, "closes": text_or_none(closes)}
         return GateResult("window", PASSED, "the window is open", facts)
     opens = config.next_opening(case.now, zone)
-    facts = {**evidence, "opens": format_time(opens) if opens else None}
+    facts = {**evidence, "opens": text_or_none(opens)}
     when = f"it opens at {format_time(opens)}" if opens else "it does not open within a year"
     why = ", a holiday" if local.date() in config.holidays else ""
     # the reason names no time but the opening, so that a longer wait is no new decision

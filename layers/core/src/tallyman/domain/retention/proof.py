@@ -9,7 +9,7 @@ from tallyman.domain.names import Digest, Repository
 from tallyman.domain.retention.inputs import Reading
 from tallyman.domain.retention.plan import Plan
 from tallyman.domain.retention.protections import PROTECTIONS
-from tallyman.domain.times import format_time
+from tallyman.domain.times import format_time, text_or_none
 
 FOLDER = "proofs"
 """The folder of the archive."""
@@ -35,7 +35,7 @@ def proof(
         "kind": image.kind,
         "family": image.family,
         "pushed_at": format_time(image.pushed_at),
-        "pulled_at": format_time(image.pulled_at) if image.pulled_at else None,
+        "pulled_at": text_or_none(image.pulled_at),
         "size": image.size,
         "media_type": manifest.media_type if manifest else None,
         "manifest": manifest.raw.decode("utf-8", "replace") if manifest else None,

@@ -5,7 +5,7 @@ from typing import Any
 
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
-from tallyman.domain.times import format_time
+from tallyman.domain.times import text_or_none
 from tallyman.domain.usage import Use
 from tallyman.errors import TallymanError
 from tallyman.ports.records import Ledger, State
@@ -110,5 +110,5 @@ def _json(use: Use) -> dict[str, Any]:
         "name": use.name,
         "where": str(use.where),
         "image": use.image,
-        "since": format_time(use.since) if use.since else None,
+        "since": text_or_none(use.since),
     }

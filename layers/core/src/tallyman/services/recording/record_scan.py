@@ -11,7 +11,7 @@ from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.images.details import Finding, ScanReport
 from tallyman.domain.images.findings import FOLDER, first_of, rows_of, to_object
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.times import format_time, whole_millis
+from tallyman.domain.times import text_or_none, whole_millis
 from tallyman.errors import BadMessage, NotFound
 from tallyman.ports.clocks import Clock
 from tallyman.ports.records import Appended, Archive, Ledger
@@ -89,7 +89,7 @@ class RecordScan:
                 findings=first_of(rows),
                 listed=len(rows),
                 archived=archived,
-                completed_at=format_time(report.completed_at) if report.completed_at else None,
+                completed_at=text_or_none(report.completed_at),
                 said=Digest.of(said),
                 reason=report.reason,
             ).dump(),

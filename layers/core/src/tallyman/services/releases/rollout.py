@@ -17,7 +17,7 @@ from math import ceil
 from tallyman.domain.history.facts import Fact
 from tallyman.domain.names import EcrRegistry
 from tallyman.domain.policy import Policy
-from tallyman.domain.times import format_time
+from tallyman.domain.times import format_time, text_or_none
 from tallyman.errors import BadInput, LeaseHeld, NotFound, TallymanError
 from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Hints, Notices
@@ -37,7 +37,6 @@ from tallyman.services.releases.rollout_progress import (
 )
 from tallyman.services.shared.lease import Leases
 from tallyman.state import leases, releases, rollouts
-from tallyman.state.items import text_or_none
 from tallyman.state.releases import RELEASES, ReleaseState
 from tallyman.state.rollouts import ROLLOUTS, MovedService, RolloutState
 from tallyman.values import value

@@ -10,12 +10,12 @@ from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.images.documents import loads_writable
 from tallyman.domain.names import EcrRegistry
 from tallyman.domain.policy import Environment, Policy, Service
-from tallyman.domain.times import format_time, whole_millis
+from tallyman.domain.times import format_time, text_or_none, whole_millis
 from tallyman.errors import BadMessage
 from tallyman.ports.records import Ledger, State
 from tallyman.services.releases.pointer import RELEASED
 from tallyman.state import releases, rollouts
-from tallyman.state.items import Entry, text_or_none
+from tallyman.state.items import Entry
 from tallyman.state.releases import RELEASES, ReleaseState
 from tallyman.state.rollouts import ROLLOUTS, MovedService, RolloutState
 from tallyman.values import value

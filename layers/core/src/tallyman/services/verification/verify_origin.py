@@ -18,7 +18,7 @@ from tallyman.domain.images.vex import is_vex
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.text import counted
-from tallyman.domain.times import format_time, whole_millis
+from tallyman.domain.times import text_or_none, whole_millis
 from tallyman.errors import BadInput, BadMessage, NotFound, OutOfTime, TallymanError
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.records import Ledger
@@ -246,7 +246,7 @@ class VerifyOrigin:
         looked: list[str],
     ) -> Fact:
         now, roots = whole_millis(self.clock()), self._roots(found.form)
-        until = format_time(checked.until) if checked.until else None
+        until = text_or_none(checked.until)
         again = (now,) if found.form == FORM else ()  # each verdict about these replaces the one before
         verdict = Origin(
             repository=str(repository),

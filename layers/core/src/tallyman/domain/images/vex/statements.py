@@ -6,7 +6,7 @@ from typing import Any
 
 from tallyman.domain.images.documents import Json
 from tallyman.domain.images.purls import Package, Purl
-from tallyman.domain.times import format_time, parse_time
+from tallyman.domain.times import parse_time, text_or_none
 from tallyman.values import value
 
 MOST_NAMES = 50
@@ -54,7 +54,7 @@ class VexStatement:
             "status": self.status,
             "ignores": self.ignores,
             "because": self.because,
-            "at": format_time(self.at) if self.at else None,
+            "at": text_or_none(self.at),
             "parts": list(self.parts),
             "arch": self.arch,
         }
