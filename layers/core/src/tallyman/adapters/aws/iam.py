@@ -5,11 +5,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from botocore.exceptions import ClientError
-
-from tallyman.adapters.errors.translate import code_of, translate
+from tallyman.adapters.errors.translate import translated
 from tallyman.domain.permissions import permissions
-from tallyman.errors import BadInput
+from tallyman.errors import BadInput, NotFound
 
 _CACHED = 300.0
 
@@ -57,12 +55,9 @@ class IamPeople:
         if kind not in ("role", "user") or not name:
             raise BadInput(f"'{entry}' is invalid: expected role/NAME or user/NAME")
         try:
-            if kind == "role":
-                return str(self._client.get_role(RoleName=name)["Role"]["RoleId"])
-            return str(self._client.get_user(UserName=name)["User"]["UserId"])
-        except ClientError as error:
-            if code_of(error) in ("NoSuchEntity", "NoSuchEntityException"):
-                return None
-            raise translate(error, f"look up {entry}") from error
-        except Exception as error:
-            raise translate(error, f"look up {entry}") from error
+            with translated(f"look up {entry}"):
+                if kind == "role":
+                    return str(self._client.get_role(RoleName=name)["Role"]["RoleId"])
+                return str(self._client.get_user(UserName=name)["User"]["UserId"])
+        except NotFound:
+            return None

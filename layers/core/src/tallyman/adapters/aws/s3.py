@@ -6,7 +6,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from tallyman.adapters.errors.translate import code_of, translate, translated
+from tallyman.adapters.errors.translate import code_of, translated
 from tallyman.domain.names import Digest
 from tallyman.domain.permissions import permissions
 from tallyman.errors import DigestMismatch
@@ -83,23 +83,22 @@ class S3SealList(S3Seals):
 
 def _get(client: Any, bucket: str, key: str) -> bytes | None:
     """An object's bytes, or None."""
-    try:
-        with translated(f"read {key} from the archive"):
+    with translated(f"read {key} from the archive"):
+        try:
             return bytes(client.get_object(Bucket=bucket, Key=key)["Body"].read())
-    except Exception as error:
-        if isinstance(error.__cause__, ClientError) and code_of(error.__cause__) == "NoSuchKey":
+        except ClientError as error:
+            if code_of(error) != "NoSuchKey":
+                raise
             return None
-        raise
 
 
 def _put(client: Any, bucket: str, key: str, raw: bytes) -> bool:
     """One conditional PutObject (If-None-Match). False: an object of this name exists already."""
-    try:
-        client.put_object(Bucket=bucket, Key=key, Body=raw, IfNoneMatch="*")
-    except ClientError as error:
-        if code_of(error) not in ("PreconditionFailed", "412"):
-            raise translate(error, f"archive {key}") from error
-        return False
-    except Exception as error:
-        raise translate(error, f"archive {key}") from error
-    return True
+    with translated(f"archive {key}"):
+        try:
+            client.put_object(Bucket=bucket, Key=key, Body=raw, IfNoneMatch="*")
+            return True
+        except ClientError as error:
+            if code_of(error) not in ("PreconditionFailed", "412"):
+                raise
+            return False

@@ -20,7 +20,7 @@ from tallyman.adapters.dynamodb.codec import (
     state_from_plain,
     unmarshal,
 )
-from tallyman.adapters.errors.translate import code_of, translate, translated
+from tallyman.adapters.errors.translate import code_of, translated
 from tallyman.domain.history.facts import BEFORE_ALL, Fact
 from tallyman.domain.history.seals import LedgerEntry
 from tallyman.domain.names import Digest, Repository
@@ -64,24 +64,23 @@ class DynamoLedger:
             "ConditionExpression": "attribute_not_exists(pk)",
         }
         what = f"write the fact {fact.kind.value} of {fact.partition}"
-        try:
-            if change is None:
-                self._client.put_item(**put)
-            else:
-                items = [{"Put": put}, *(_item_of(each, self._state_table) for each in (change, *more))]
-                self._client.transact_write_items(TransactItems=items)
-        except ClientError as error:
-            code = code_of(error)
-            if code == "ConditionalCheckFailedException" and change is None:
-                return Appended.KNOWN
-            if code != "TransactionCanceledException":
-                raise translate(error, what) from error
-            reasons = [str(r.get("Code", "None")) for r in error.response.get("CancellationReasons", [])]
-            if reasons and reasons[0] == "ConditionalCheckFailed":
-                return Appended.KNOWN
-            raise _cancelled(reasons, what) from error
-        except Exception as error:
-            raise translate(error, what) from error
+        with translated(what):
+            try:
+                if change is None:
+                    self._client.put_item(**put)
+                else:
+                    items = [{"Put": put}, *(_item_of(each, self._state_table) for each in (change, *more))]
+                    self._client.transact_write_items(TransactItems=items)
+            except ClientError as error:
+                code = code_of(error)
+                if code == "ConditionalCheckFailedException" and change is None:
+                    return Appended.KNOWN
+                if code != "TransactionCanceledException":
+                    raise
+                reasons = [str(r.get("Code", "None")) for r in error.response.get("CancellationReasons", [])]
+                if reasons and reasons[0] == "ConditionalCheckFailed":
+                    return Appended.KNOWN
+                raise _cancelled(reasons, what) from error
         return Appended.WRITTEN
 
     def of_digest(self, digest: Digest) -> list[Fact]:
@@ -227,14 +226,13 @@ class DynamoState:
         """One conditional PutItem. A write that botocore repeats because its answer was lost raises RevisionConflict
         although it succeeded."""
         what = f"write the state {change.pk} {change.sk}"
-        try:
-            self._client.put_item(**_put_of(change, self._table))
-        except ClientError as error:
-            if code_of(error) == "ConditionalCheckFailedException":
+        with translated(what):
+            try:
+                self._client.put_item(**_put_of(change, self._table))
+            except ClientError as error:
+                if code_of(error) != "ConditionalCheckFailedException":
+                    raise
                 raise RevisionConflict(f"{what}: another writer was faster") from error
-            raise translate(error, what) from error
-        except Exception as error:
-            raise translate(error, what) from error
 
 
 def _item_of(each: StateChange | StateCheck, table: str) -> dict[str, Any]:
