@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tallyman.domain.gates.scan import SEVERITIES
 from tallyman.domain.history.details.scans import Scanned
 from tallyman.domain.history.facts import Fact
-from tallyman.domain.images.findings import FOLDER, Row, from_object, packages_of
+from tallyman.domain.images.findings import FOLDER, SEVERITIES, Row, from_object, packages_of
 from tallyman.domain.names import Digest, Repository
 from tallyman.errors import DigestMismatch
 from tallyman_cli.shared.context import Stack

@@ -10,6 +10,7 @@ from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.aws.paging import listed
 from tallyman.adapters.errors.translate import translated
 from tallyman.adapters.http.pacing import Pace
+from tallyman.domain.events.eventbridge import REMOVING_CALLS, SETTINGS_CALLS
 from tallyman.domain.images.details import ApiCall
 from tallyman.domain.images.documents import loads_writable, show
 from tallyman.domain.names import Digest, EcrRegistry, Repository
@@ -18,23 +19,7 @@ from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import BadInput, BadName, Throttled, Unreachable
 from tallyman.ports.registries import TrailPage
 
-CHANGES = frozenset(
-    {
-        "PutImage",
-        "BatchDeleteImage",
-        "PolicyExecutionEvent",  # a lifecycle policy ran: an event of the service, not a call
-        "ReplicateImage",
-        "UpdateImageStorageClass",
-        "CreateRepository",
-        "DeleteRepository",
-        "PutImageTagMutability",
-        "PutImageScanningConfiguration",
-        "SetRepositoryPolicy",
-        "DeleteRepositoryPolicy",
-        "PutLifecyclePolicy",
-        "DeleteLifecyclePolicy",
-    }
-)
+CHANGES = REMOVING_CALLS | SETTINGS_CALLS | {"PutImage", "ReplicateImage", "UpdateImageStorageClass"}
 """The events that change images or repositories. ECR's other events are reads and uploads of layers."""
 
 _NAMES = sorted(CHANGES)

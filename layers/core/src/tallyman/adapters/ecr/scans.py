@@ -7,6 +7,7 @@ from typing import Any
 from tallyman.adapters.aws.paging import Answer
 from tallyman.adapters.ecr.calls import utc
 from tallyman.domain.images.details import Finding, ScanReport
+from tallyman.domain.images.findings import SEVERITIES
 from tallyman.domain.images.purls import Package
 
 _STATUS = {
@@ -19,8 +20,6 @@ _STATUS = {
 }
 """Every other status (FAILED, SCAN_ELIGIBILITY_EXPIRED, FINDINGS_UNAVAILABLE, LIMIT_EXCEEDED, IMAGE_ARCHIVED and new
 ones) is `failed`: there is no result to trust."""
-
-_SEVERITIES = frozenset({"critical", "high", "medium", "low", "informational", "undefined"})
 
 
 def report_of(answers: Sequence[Answer]) -> ScanReport:
@@ -84,7 +83,7 @@ def _severity(text: Any) -> str:
     severity = str(text or "undefined").lower()
     if severity == "untriaged":
         return "undefined"
-    return severity if severity in _SEVERITIES else "critical"
+    return severity if severity in SEVERITIES else "critical"
 
 
 def _basic(found: Mapping[str, Any]) -> Finding:

@@ -14,7 +14,7 @@ from tallyman.domain.gates.signers import KEYS, Signers, signers_from
 from tallyman.domain.gates.vex import VexOfImage
 from tallyman.domain.history.details.scans import Scanned
 from tallyman.domain.history.facts import Fact, Kind
-from tallyman.domain.images.findings import Row, packages_of
+from tallyman.domain.images.findings import SEVERITIES, Row, packages_of
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Promotion, end_of_day, format_duration
 from tallyman.domain.policy.gates import GateConfig
@@ -32,9 +32,6 @@ _MOST_REASONS = 10
 _MOST_NAMED = 100
 """The most findings ignored by VEX whose statement the facts of a result list."""
 _WORST = {FAILED: 0, WAITING: 1, PASSED: 2}
-
-
-SEVERITIES = ("critical", "high", "medium", "low", "informational", "undefined")  # ECR's names, the worst first
 
 
 class Unscannable(StrEnum):

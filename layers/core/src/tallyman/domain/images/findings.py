@@ -18,6 +18,9 @@ FOLDER = "findings"
 INLINE, INLINE_BYTES = 400, 32 * 1024
 """The most rows, and bytes of rows, that a fact stores; only the archive has all rows of a longer list."""
 
+SEVERITIES = ("critical", "high", "medium", "low", "informational", "undefined")
+"""ECR's severities in lower case, the worst first."""
+
 Row = Mapping[str, Any]
 
 

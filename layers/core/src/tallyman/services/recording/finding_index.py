@@ -9,10 +9,9 @@ from contextlib import suppress
 from datetime import datetime
 from itertools import islice
 
-from tallyman.domain.gates.scan import SEVERITIES
 from tallyman.domain.history.details.scans import Scanned
 from tallyman.domain.history.facts import Fact, Kind
-from tallyman.domain.images.findings import FOLDER, Row, from_object, packages_of
+from tallyman.domain.images.findings import FOLDER, SEVERITIES, Row, from_object, packages_of
 from tallyman.domain.names import Digest, Repository
 from tallyman.errors import RevisionConflict
 from tallyman.ports.clocks import Clock
