@@ -1,12 +1,14 @@
 """docs = commands = options: every command and setting is documented, and every documented one exists."""
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from support.house.commands import COMMANDS, options
 from support.house.sources import template
+from tallyman.settings import Settings, variable_of
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), *(p for p in [ROOT / "README.md"] if p.exists())]
@@ -53,6 +55,7 @@ def test_every_environment_variable_is_documented() -> None:
         for name in re.findall(r"\bTALLYMAN_[A-Z]+(?:_[A-Z]+)*\b(?!_)", file.read_text("utf-8"))
         if (f'"{name}"' if file.suffix == ".py" else f"{name}:") in file.read_text("utf-8")
     }
+    names |= {variable_of(field.name) for field in fields(Settings) if field.name != "function"}
     assert {"TALLYMAN_STACK", "TALLYMAN_POLICY", "TALLYMAN_LEDGER_TABLE"} <= names
     assert {name for name in names if f"`{name}`" not in TEXT} == set()
 

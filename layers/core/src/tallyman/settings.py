@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -9,32 +10,11 @@ from tallyman.domain.names import EcrRegistry
 from tallyman.errors import BadInput
 from tallyman.values import value
 
-_VARIABLES = {
-    "stack": "TALLYMAN_STACK",
-    "function": "AWS_LAMBDA_FUNCTION_NAME",
-    "ledger_table": "TALLYMAN_LEDGER_TABLE",
-    "state_table": "TALLYMAN_STATE_TABLE",
-    "archive_bucket": "TALLYMAN_ARCHIVE_BUCKET",
-    "notices_topic": "TALLYMAN_NOTICES_TOPIC",
-    "bus": "TALLYMAN_BUS",
-    "verify_queue": "TALLYMAN_VERIFY_QUEUE",
-    "origin_queue": "TALLYMAN_ORIGIN_QUEUE",
-    "promote_queue": "TALLYMAN_PROMOTE_QUEUE",
-    "retention_queue": "TALLYMAN_RETENTION_QUEUE",
-    "commands_queue": "TALLYMAN_COMMANDS_QUEUE",
-    "roll_out_queue": "TALLYMAN_ROLL_OUT_QUEUE",
-    "dead_letters": "TALLYMAN_DEAD_LETTERS",
-    "hub": "TALLYMAN_HUB",
-    "policy": "TALLYMAN_POLICY",
-    "put_rate": "TALLYMAN_PUT_RATE",
-    "promote_concurrency": "TALLYMAN_PROMOTE_CONCURRENCY",
-    "trail_rate": "TALLYMAN_TRAIL_RATE",
-}
-
 
 @value
 class Settings:
-    """The settings of all functions; None: the function does not use it.
+    """The settings of all functions, each from the environment variable TALLYMAN_<NAME>; None: the function does not
+    use it.
 
     `put_rate`: PutImage calls per second and registry (ECR allows ten), shared by the `promote_concurrency` workers
     that run at once; `trail_rate`: LookupEvents calls per second. For both, 0 means no limit.
@@ -65,33 +45,31 @@ class Settings:
         """Read `environ`, or the process's environment. Raises BadInput for a value that does not parse."""
         environ = os.environ if environ is None else environ
         found: dict[str, Any] = {}
-        for name, variable in _VARIABLES.items():
-            if text := environ.get(variable, "").strip():
-                found[name] = _parse(name, variable, text)
+        for name in (field.name for field in fields(cls)):
+            if text := environ.get(variable_of(name), "").strip():
+                found[name] = _parse(name, text)
         return cls(**found)
 
     @property
     def queues(self) -> dict[str, str]:
         """The URLs of the queues for hints, by the name that `Hints.send` takes; only those that are set."""
-        urls = {
-            "verify": self.verify_queue,
-            "origin": self.origin_queue,
-            "promote": self.promote_queue,
-            "retention": self.retention_queue,
-            "commands": self.commands_queue,
-            "roll_out": self.roll_out_queue,
-        }
-        return {name: url for name, url in urls.items() if url}
+        names = [field.name for field in fields(self) if field.name.endswith("_queue")]
+        return {name.removesuffix("_queue"): url for name in names if (url := getattr(self, name))}
 
     def require(self, name: str) -> Any:
         """The value of a field that must be set. Raises BadInput that names the missing variable."""
         value = getattr(self, name)
         if value is None:
-            raise BadInput(f"the environment variable {_VARIABLES[name]} is not set")
+            raise BadInput(f"the environment variable {variable_of(name)} is not set")
         return value
 
 
-def _parse(name: str, variable: str, text: str) -> Any:
+def variable_of(name: str) -> str:
+    """The environment variable of a setting; Lambda itself sets the one of `function`."""
+    return "AWS_LAMBDA_FUNCTION_NAME" if name == "function" else f"TALLYMAN_{name.upper()}"
+
+
+def _parse(name: str, text: str) -> Any:
     try:
         if name == "hub":
             return EcrRegistry.parse(text)
@@ -108,5 +86,5 @@ def _parse(name: str, variable: str, text: str) -> Any:
                 raise ValueError(f"'{text}' is not a count: expected a whole number of at least 1")
             return count
     except ValueError as error:
-        raise BadInput(f"{variable}: {error}") from None
+        raise BadInput(f"{variable_of(name)}: {error}") from None
     return text
