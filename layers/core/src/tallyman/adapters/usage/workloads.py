@@ -6,6 +6,7 @@ from typing import Any
 
 from tallyman.adapters.usage.kubernetes import Item
 from tallyman.adapters.usage.running import use
+from tallyman.domain.images.documents import part
 from tallyman.domain.names import Digest, EcrRegistry
 from tallyman.domain.times import parse_time
 from tallyman.domain.usage import Use
@@ -58,20 +59,20 @@ def uses(workload: Workload, item: Item, cluster: str, registry: EcrRegistry) ->
 
     Raises Unreachable where the object does not say its images: what it uses is then unknown.
     """
-    metadata = _at(item, "metadata")
+    metadata = part(item, "metadata")
     namespace, name = str(metadata.get("namespace", "")), str(metadata.get("name", ""))
     kind, what = f"eks {workload.kind.lower()}", f"{workload.kind} {namespace}/{name} of {cluster}"
     owner = _owner(metadata, what)
     spec: Any = item
     for key in workload.spec:
-        spec = _at(spec, key)
+        spec = part(spec, key)
     if workload.kind == "ControllerRevision" and not spec and owner.get("kind") not in _REVISED:
         return  # a revision of a custom kind, in another form
     if workload.kind == "Pod":
         if owner:
             kind, name = f"eks pod of {str(owner.get('kind')).lower()}", str(owner.get("name"))
-        statuses = _statuses(_at(item, "status"), what)
-        started = _time(_at(item, "status").get("startTime"))
+        statuses = _statuses(part(item, "status"), what)
+        started = _time(part(item, "status").get("startTime"))
     else:
         statuses, started = {}, None
     for container, image in _images(spec, what):
@@ -93,7 +94,7 @@ def _of_container(
         yield use(kind, name, address, registry, digest)
     moments: list[datetime | None] = []
     if digest is None or address.partition("@")[0] != _without_tag(image):
-        running = _at(_at(status, "state"), "running")
+        running = part(part(status, "state"), "running")
         moments = [moment for moment in (started, _time(running.get("startedAt"))) if moment]
     for moment in moments or [None]:
         yield use(kind, name, image, registry, since=moment)
@@ -138,7 +139,7 @@ def _images(spec: Item, what: str) -> Iterator[tuple[str, str]]:
                 raise Unreachable(f"{what}: the answer does not name the image of a container")
             yield str(container.get("name", "")), image
     for volume in _list(spec, "volumes", what):
-        reference = _at(volume, "image").get("reference")
+        reference = part(volume, "image").get("reference")
         if isinstance(reference, str) and reference:
             yield f"volume {volume.get('name', '')}", reference
 
@@ -150,12 +151,6 @@ def _statuses(status: Item, what: str) -> dict[str, Item]:
 def _owner(metadata: Item, what: str) -> Item:
     """The owner that controls the object; empty where there is none."""
     return next((owner for owner in _list(metadata, "ownerReferences", what) if owner.get("controller") is True), {})
-
-
-def _at(item: Item, key: str) -> Item:
-    """The mapping under a key; an empty one where there is none."""
-    found = item.get(key)
-    return found if isinstance(found, Mapping) else {}
 
 
 def _list(item: Item, key: str, what: str) -> list[Item]:

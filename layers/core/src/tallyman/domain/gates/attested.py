@@ -49,12 +49,11 @@ class _Types:
 def judge(config: AttestedGate, case: Case) -> GateResult:
     """Passed where the image itself, or each platform image of the index, has a statement of each type; else
     waiting."""
-    places = {str(place) for place in case.source_repositories}
     facts: dict[str, Any] = {}
     missing = []
     for wanted in config.types:
-        own = _found(wanted, case, case.image.facts, places)
-        beneath = {digest: _found(wanted, case, theirs, places) for digest, theirs in case.image.platforms.items()}
+        own = _found(wanted, case, case.image.facts)
+        beneath = {digest: _found(wanted, case, theirs) for digest, theirs in case.image.platforms.items()}
         facts[wanted] = own or sorted({digest for found in beneath.values() for digest in found})
         if own or (beneath and all(beneath.values())):
             continue
@@ -71,9 +70,9 @@ def judge(config: AttestedGate, case: Case) -> GateResult:
     return GateResult("attested", PASSED, f"{', '.join(config.types)} is there", facts)
 
 
-def _found(wanted: str, case: Case, facts: tuple[Fact, ...], places: set[str]) -> list[str]:
+def _found(wanted: str, case: Case, facts: tuple[Fact, ...]) -> list[str]:
     """The digests of the statements of this type in the source environment, without removed ones."""
-    globs = TYPES.get(wanted, (wanted,))
+    globs, places = TYPES.get(wanted, (wanted,)), case.source_places
     return sorted(
         {
             referred.referrer

@@ -122,6 +122,11 @@ class Case:
         """The repositories of the source environment, in the policy's order."""
         return self.source.repositories(self.repository)
 
+    @property
+    def source_places(self) -> frozenset[str]:
+        """The same as text, the form in which facts name a referrer's repository."""
+        return frozenset(map(str, self.source_repositories))
+
     def said_here(self, fact: Fact) -> bool:
         """Whether the fact is a person's command about this candidate. A refused command never counts."""
         said = Said.parse(fact)

@@ -89,7 +89,7 @@ def judge(config: SignedGate | signers.Signers, case: Case) -> GateResult:
 
 
 def _judge_one(config: SignedGate, case: Case, digest: Digest, facts: tuple[Fact, ...]) -> GateResult:
-    places = {str(place) for place in case.source_repositories}
+    places = case.source_places
     signings = [f for f in facts if f.kind is Kind.SIGNING and str(f.repository) in places]
     statuses = Signing.parse(max(signings, key=lambda f: (f.seen, f.id))).statuses if signings else []
     ever = [f for f in facts if f.kind is Kind.REFERRED and _is_signature_in(Referred.parse(f), places)]
@@ -116,7 +116,7 @@ def _judge_one(config: SignedGate, case: Case, digest: Digest, facts: tuple[Fact
     return GateResult("signed", WAITING, "its signature was removed" if ever else "no signature yet", data)
 
 
-def _is_signature_in(referred: Referred, places: set[str]) -> bool:
+def _is_signature_in(referred: Referred, places: frozenset[str]) -> bool:
     return referred.repository in places and is_signature(referred.artifact_type, referred.predicates)
 
 

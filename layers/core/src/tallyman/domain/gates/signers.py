@@ -255,7 +255,7 @@ def judge_attached(
 
 def unseen_in(what: Attached, case: Case, facts: tuple[Fact, ...]) -> list[str]:
     """The digests of the referrers in the source environment that may hold one, and have no verdict yet."""
-    places = {str(place) for place in case.source_repositories}
+    places = case.source_places
     known = {origin.referrer for origin in _origins(case, facts)}
     attached = Referred.of(f for f in facts if f.kind is Kind.REFERRED and case.image.still_refers(f))
     return [r.referrer for r in attached if r.repository in places and r.referrer not in known and what.may_hold(r)]
@@ -263,7 +263,7 @@ def unseen_in(what: Attached, case: Case, facts: tuple[Fact, ...]) -> list[str]:
 
 def _origins(case: Case, facts: tuple[Fact, ...]) -> list[Origin]:
     """The verdicts about referrers that are still in the source environment, oldest first."""
-    places = {str(place) for place in case.source_repositories}
+    places = case.source_places
     there = [f for f in facts if f.kind is Kind.ORIGIN and case.image.still_refers(f)]
     found = Origin.of(sorted(there, key=lambda f: (f.seen, f.id)))
     return [origin for origin in found if origin.repository in places]

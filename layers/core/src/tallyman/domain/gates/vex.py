@@ -64,7 +64,7 @@ class VexOfImage:
 
     def __init__(self, signers: Signers, case: Case, digest: Digest, facts: tuple[Fact, ...]) -> None:
         self._signers, self._case = signers.beside(case.policy), case
-        self._places = {str(place) for place in case.source_repositories}
+        self._places = case.source_places
         self._by_id: dict[str, list[Assertion]] = {}
         self.flaws: list[str] = []
         self.not_looked_at: list[str] = []

@@ -8,8 +8,7 @@ index above it, and what these hold. A removed image takes along the children an
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import total_ordering
-from typing import Any
+from typing import Any, NamedTuple
 
 from tallyman.domain.images.versions import parse_version
 from tallyman.domain.names import Digest
@@ -175,23 +174,13 @@ def _newest_first(tags: tuple[str, ...]) -> tuple[Any, ...]:
     return (0, _Backwards(max(versions)), tags) if versions else (1, tags)
 
 
-@total_ordering
-class _Backwards:
+class _Backwards(NamedTuple):
     """A sort key in reverse order."""
 
-    __slots__ = ("_key",)
+    key: Any
 
-    def __init__(self, key: Any) -> None:
-        self._key = key
-
-    def __lt__(self, other: "_Backwards") -> bool:
-        return bool(other._key < self._key)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Backwards) and bool(other._key == self._key)
-
-    def __hash__(self) -> int:
-        return hash(self._key)
+    def __lt__(self, other: "_Backwards") -> bool:  # type: ignore[override]
+        return bool(other.key < self.key)
 
 
 def plan_retention(
