@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from tallyman.adapters.aws.clients import Clients, RoleKind
 from tallyman.adapters.aws.paging import listed
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.images.details import ImageDetail, RepositorySettings
@@ -22,6 +23,18 @@ _FAILURES: dict[str, type[TallymanError]] = {
     "ImageInaccessible": Refused,  # archived, for example
 }
 _BATCH = 100
+
+
+class EcrAdapter:
+    """An adapter that calls ECR's API. `ROLE`: the kind of role with which it does."""
+
+    ROLE: RoleKind = "read"
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+
+    def _client(self, repository: Location) -> Any:
+        return self._clients.get("ecr", in_ecr(repository.registry), self.ROLE)
 
 
 def image_id(reference: str) -> dict[str, str]:

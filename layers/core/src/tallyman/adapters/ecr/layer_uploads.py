@@ -4,25 +4,22 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from tallyman.adapters.aws.clients import Clients
-from tallyman.adapters.ecr.calls import names
+from tallyman.adapters.ecr.calls import EcrAdapter, names
 from tallyman.adapters.errors.translate import code_of, message_of, translated
-from tallyman.domain.names import Digest, Location, in_ecr
+from tallyman.domain.names import Digest, Location
 from tallyman.domain.permissions import permissions
 from tallyman.errors import UploadExpired
 
 
-class EcrLayerUploads:
+class EcrLayerUploads(EcrAdapter):
     """`LayerUploads`, with the role that pushes."""
 
+    ROLE = "push"
     PERMISSIONS: tuple[str, ...] = permissions(
         "ecr:CompleteLayerUpload",
         "ecr:InitiateLayerUpload",
         "ecr:UploadLayerPart",
     )
-
-    def __init__(self, clients: Clients) -> None:
-        self._clients = clients
 
     def begin(self, repository: Location, digest: Digest) -> str:
         with translated(f"begin to upload {digest.short} to {repository}"):
@@ -62,9 +59,6 @@ class EcrLayerUploads:
                 _forgotten(error, what)
                 if code_of(error) != "LayerAlreadyExistsException":
                     raise
-
-    def _client(self, repository: Location) -> Any:
-        return self._clients.get("ecr", in_ecr(repository.registry), "push")
 
 
 def _forgotten(error: ClientError, what: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tallyman.adapters.aws.clients import Clients
-from tallyman.adapters.ecr.calls import names
+from tallyman.adapters.ecr.calls import EcrAdapter, names
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.names import Repository
 from tallyman.domain.permissions import permissions
@@ -12,13 +12,10 @@ from tallyman.domain.push_protection import Problem, problem, role_arn
 from tallyman.errors import NotFound
 
 
-class EcrGuards:
+class EcrGuards(EcrAdapter):
     """`Guards`, with the role that reads."""
 
     PERMISSIONS: tuple[str, ...] = permissions("ecr:GetRepositoryPolicy")
-
-    def __init__(self, clients: Clients) -> None:
-        self._clients = clients
 
     def problem(self, repository: Repository, others: Sequence[str]) -> Problem | None:
         """What is wrong with the policy; None: nothing. One GetRepositoryPolicy. Raises NotFound as `policy`."""
@@ -26,7 +23,7 @@ class EcrGuards:
 
     def policy(self, repository: Repository) -> str | None:
         """The document; None: there is none. One GetRepositoryPolicy. Raises NotFound where there is no repository."""
-        return read_policy(self._clients.get("ecr", repository.registry), repository)
+        return read_policy(self._client(repository), repository)
 
 
 def read_policy(client: Any, repository: Repository) -> str | None:

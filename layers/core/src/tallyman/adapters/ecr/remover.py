@@ -1,22 +1,18 @@
 """Remove, archive and restore images through ECR's API: only what retention's role may do."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from tallyman.adapters.aws.clients import Clients
-from tallyman.adapters.ecr.calls import names
+from tallyman.adapters.ecr.calls import EcrAdapter, names
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.permissions import permissions
 
 
-class EcrRemover:
+class EcrRemover(EcrAdapter):
     """`ImageRemover`, with the role that removes."""
 
+    ROLE = "remove"
     PERMISSIONS: tuple[str, ...] = permissions("ecr:BatchDeleteImage", "ecr:UpdateImageStorageClass")
-
-    def __init__(self, clients: Clients) -> None:
-        self._clients = clients
 
     def remove(self, repository: Repository, digests: Sequence[Digest]) -> dict[Digest, str]:
         """Returns why images were not removed, by digest. One BatchDeleteImage, of at most 100 digests. Its status is
@@ -45,6 +41,3 @@ class EcrRemover:
                 imageId={"imageDigest": digest},
                 targetStorageClass="ARCHIVE" if archive else "STANDARD",
             )
-
-    def _client(self, repository: Repository) -> Any:
-        return self._clients.get("ecr", repository.registry, "remove")

@@ -1,10 +1,7 @@
 """ECR's own replication through its API: the rules, and the status of an image."""
 
-from typing import Any
-
-from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.aws.paging import listed
-from tallyman.adapters.ecr.calls import names
+from tallyman.adapters.ecr.calls import EcrAdapter, names
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.images.details import ReplicationStatus
 from tallyman.domain.names import Digest, EcrRegistry, Repository
@@ -12,13 +9,10 @@ from tallyman.domain.permissions import permissions
 from tallyman.domain.replication import ReplicationRule
 
 
-class EcrReplication:
+class EcrReplication(EcrAdapter):
     """`Replication`, with the role that reads."""
 
     PERMISSIONS: tuple[str, ...] = permissions("ecr:DescribeRegistry")
-
-    def __init__(self, clients: Clients) -> None:
-        self._clients = clients
 
     def rules(self, registry: EcrRegistry) -> list[ReplicationRule]:
         """The registry's rules. One DescribeRegistry."""
@@ -52,7 +46,7 @@ class EcrImageReplication(EcrReplication):
 
     def statuses(self, repository: Repository, digest: Digest) -> dict[EcrRegistry, ReplicationStatus]:
         """The status in each destination, in lower case. One DescribeImageReplicationStatus."""
-        client: Any = self._clients.get("ecr", repository.registry)
+        client = self._client(repository)
         what = f"read the replication of {repository}@{digest}"
         with translated(what):
             answer = client.describe_image_replication_status(**names(repository), imageId={"imageDigest": digest})

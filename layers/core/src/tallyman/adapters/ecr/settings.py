@@ -4,23 +4,20 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tallyman.adapters.aws.clients import Clients
-from tallyman.adapters.ecr.calls import mutability, names
+from tallyman.adapters.ecr.calls import EcrAdapter, mutability, names
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.images.details import RepositorySettings
 from tallyman.domain.names import Repository
 from tallyman.domain.permissions import permissions
 
 
-class EcrSettings:
+class EcrSettings(EcrAdapter):
     """Changes settings, with the role that pushes. No function uses it: only people do, by `tallyman audit --fix`."""
 
+    ROLE = "push"
     PERMISSIONS: tuple[str, ...] = permissions(
         "ecr:PutImageScanningConfiguration", "ecr:PutImageTagMutability", "ecr:SetRepositoryPolicy"
     )
-
-    def __init__(self, clients: Clients) -> None:
-        self._clients = clients
 
     def set_mutability(self, wanted: RepositorySettings) -> None:
         """One PutImageTagMutability: whether tags are immutable, and which are exempt."""
@@ -38,6 +35,3 @@ class EcrSettings:
         """One SetRepositoryPolicy, which replaces the policy."""
         with translated(f"set the policy of the repository {repository}"):
             self._client(repository).set_repository_policy(**names(repository), policyText=json.dumps(document))
-
-    def _client(self, repository: Repository) -> Any:
-        return self._clients.get("ecr", repository.registry, "push")

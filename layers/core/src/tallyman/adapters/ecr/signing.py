@@ -1,9 +1,6 @@
 """Read the status of ECR's managed signing through its API."""
 
-from typing import Any
-
-from tallyman.adapters.aws.clients import Clients
-from tallyman.adapters.ecr.calls import names
+from tallyman.adapters.ecr.calls import EcrAdapter, names
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.images.details import SigningStatus
 from tallyman.domain.names import Digest, Repository
@@ -11,19 +8,16 @@ from tallyman.domain.permissions import permissions
 from tallyman.errors import BadInput, NotFound, Refused
 
 
-class EcrSigning:
+class EcrSigning(EcrAdapter):
     """`SigningView`, with the role that reads."""
 
     PERMISSIONS: tuple[str, ...] = permissions("ecr:DescribeImageSigningStatus")
-
-    def __init__(self, clients: Clients) -> None:
-        self._clients = clients
 
     def signing(self, repository: Repository, digest: Digest) -> list[SigningStatus] | None:
         """The status of each profile; None where the registry does not know the call, does not sign, or denies the
         call: then only signatures that exist count. One DescribeImageSigningStatus. Raises NotFound where there is no
         image."""
-        client: Any = self._clients.get("ecr", repository.registry)
+        client = self._client(repository)
         try:
             with translated(f"read the signing status of {repository}@{digest}"):
                 answer = client.describe_image_signing_status(**names(repository), imageId={"imageDigest": digest})

@@ -8,6 +8,7 @@ from typing import Any
 from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.aws.paging import items
 from tallyman.adapters.ecr.calls import (
+    EcrAdapter,
     describe_images,
     describe_page,
     detail_of,
@@ -21,13 +22,13 @@ from tallyman.adapters.http.client import HttpClient
 from tallyman.adapters.oci.blob_body import BlobBody
 from tallyman.domain.images.details import ImageDetail
 from tallyman.domain.images.manifest import Descriptor, Manifest
-from tallyman.domain.names import Digest, Location, Repository, in_ecr
+from tallyman.domain.names import Digest, Location, Repository
 from tallyman.domain.permissions import permissions
 from tallyman.errors import BadName, Unsupported
 from tallyman.ports.copying import BlobStream, Listing
 
 
-class EcrSource:
+class EcrSource(EcrAdapter):
     """`ImageSource`, with the role that reads."""
 
     PERMISSIONS: tuple[str, ...] = permissions(
@@ -39,7 +40,8 @@ class EcrSource:
     )
 
     def __init__(self, clients: Clients, http: HttpClient) -> None:
-        self._clients, self._http = clients, http
+        super().__init__(clients)
+        self._http = http
 
     def manifest(self, repository: Repository, reference: str) -> Manifest | None:
         return read_manifest(self._client(repository), repository, reference)
@@ -89,9 +91,6 @@ class EcrSource:
         except Unsupported:
             return Listing()
         return found
-
-    def _client(self, repository: Location) -> Any:
-        return self._clients.get("ecr", in_ecr(repository.registry))
 
 
 def _referrer(found: Mapping[str, Any]) -> Descriptor:

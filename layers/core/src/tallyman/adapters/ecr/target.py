@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tallyman.adapters.aws.clients import Clients
-from tallyman.adapters.ecr.calls import missing_layers, mutability, names, read_manifest, read_manifests
+from tallyman.adapters.ecr.calls import EcrAdapter, missing_layers, mutability, names, read_manifest, read_manifests
 from tallyman.adapters.ecr.push_protection import pushers, read_policy
 from tallyman.adapters.errors.translate import translated
 from tallyman.adapters.http.pacing import Pace
@@ -14,15 +14,16 @@ from tallyman.adapters.oci.client import RegistryClient
 from tallyman.adapters.oci.writer import RegistryWriter
 from tallyman.domain.images.details import RepositorySettings
 from tallyman.domain.images.manifest import Manifest
-from tallyman.domain.names import Digest, Location, Place, in_ecr
+from tallyman.domain.names import Digest, Location, Place
 from tallyman.domain.permissions import permissions
 from tallyman.domain.push_protection import repository_policy
 from tallyman.errors import Refused, TagTaken, TransientError
 
 
-class EcrTarget:
+class EcrTarget(EcrAdapter):
     """`ImageTarget`, with the role that pushes."""
 
+    ROLE = "push"
     PERMISSIONS: tuple[str, ...] = permissions(
         "ecr:BatchCheckLayerAvailability",
         "ecr:BatchGetImage",
@@ -39,7 +40,8 @@ class EcrTarget:
 
     def __init__(self, clients: Clients, client: RegistryClient, put_rate: float = 5.0) -> None:
         """`put_rate`: manifests per second and registry (ECR allows ten, shared with other clients); 0: no limit."""
-        self._clients, self._writer, self._put_rate = clients, RegistryWriter(client), put_rate
+        super().__init__(clients)
+        self._writer, self._put_rate = RegistryWriter(client), put_rate
         self.mount, self.upload = self._writer.mount, self._writer.upload
         self._paces: dict[Place, Pace] = {}
         self._lock = threading.Lock()
@@ -103,6 +105,3 @@ class EcrTarget:
         if policy and read_policy(client, repository) is None:
             with translated(f"set the policy of the repository {repository}"):
                 client.set_repository_policy(**names(repository), policyText=json.dumps(policy))
-
-    def _client(self, repository: Location) -> Any:
-        return self._clients.get("ecr", in_ecr(repository.registry), "push")

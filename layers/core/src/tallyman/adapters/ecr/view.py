@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator
 
-from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.aws.paging import items, listed, pages
-from tallyman.adapters.ecr.calls import names, settings_of
+from tallyman.adapters.ecr.calls import EcrAdapter, names, settings_of
 from tallyman.adapters.ecr.scans import report_of
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.images.details import RepositorySettings, ScanReport
@@ -13,7 +12,7 @@ from tallyman.domain.permissions import permissions
 from tallyman.errors import BadInput, NotFound, Refused, Unreachable, Unsupported
 
 
-class EcrView:
+class EcrView(EcrAdapter):
     """`RegistryView`, with the role that reads."""
 
     PERMISSIONS: tuple[str, ...] = permissions(
@@ -22,9 +21,6 @@ class EcrView:
         "ecr:StartImageScan",
         "inspector2:ListFindings",
     )
-
-    def __init__(self, clients: Clients) -> None:
-        self._clients = clients
 
     def repositories(self, registry: EcrRegistry) -> Iterator[RepositorySettings]:
         what = f"list the repositories of {registry}"
@@ -49,7 +45,7 @@ class EcrView:
 
     def scan(self, repository: Repository, digest: Digest) -> ScanReport:
         """DescribeImageScanFindings, all pages. Raises NotFound where there is no such repository or image."""
-        client = self._clients.get("ecr", repository.registry)
+        client = self._client(repository)
         request = {**names(repository), "imageId": {"imageDigest": digest}, "maxResults": 1000}
         try:
             what = f"read the scan of {repository}@{digest}"
@@ -91,9 +87,7 @@ class EcrView:
         what = f"start a scan of {repository}@{digest}"
         try:
             with translated(what):
-                self._clients.get("ecr", repository.registry).start_image_scan(
-                    **names(repository), imageId={"imageDigest": digest}
-                )
+                self._client(repository).start_image_scan(**names(repository), imageId={"imageDigest": digest})
         except Refused as error:
             if "LimitExceededException" not in str(error):  # one scan per image and day: it has run, or is running
                 raise
