@@ -7,7 +7,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -18,11 +18,11 @@ from tallyman.services.copying.images import CopyImages
 from tallyman_cli.copy import interrupt
 from tallyman_cli.copy.address import Address, parse
 from tallyman_cli.copy.docker_logins import DockerLogins
-from tallyman_cli.copy.progress import Counting, Shown
+from tallyman_cli.copy.progress import Counting, shown
 from tallyman_cli.copy.report import Done
 from tallyman_cli.copy.transports import Large, Transports
 from tallyman_cli.shared import output
-from tallyman_cli.shared.chosen import read_files
+from tallyman_cli.shared.chosen import chosen, read_files
 from tallyman_cli.shared.examples import EXAMPLES
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class _Copy:
         self.transports = Transports(
             DockerLogins(), options.clients, options.plain_http, private=options.private_redirects
         )
-        self._policy: Any = None
+        self._policy: Policy | None = None
 
     def run(self) -> int:
         """Copies, and prints the report. Returns the exit status."""
@@ -152,24 +152,18 @@ class _Copy:
             parts=Large(self.transports),
         )
         began = time.monotonic()
-        odd: Mapping[str, str] = {}
-        with Shown(counting):
+        with shown(counting):
             if options.all_tags:
                 from tallyman.services.copying.changes import changed
 
                 found = changed(self.transports, service.source, origin, list(places), every=options.referrers)
-                images, listed, failed, service = (
-                    found.images,
-                    found.listed,
-                    found.failed,
-                    replace(service, source=self.transports.reads(origin), empty=found.empty, seconds=found.seconds),
-                )
-                odd = found.odd
+                images, listed, failed, odd = found.images, found.listed, found.failed, found.odd
+                reads = self.transports.reads(origin)  # by the list, which was made meanwhile
+                service = replace(service, source=reads, empty=found.empty, seconds=found.seconds)
             else:
-                reference = source.reference
-                assert reference is not None
-                images, listed = [service.resolve(origin, reference, None if source.digest else source.tag)], 1
-                failed = {}
+                assert source.reference is not None  # `_places` has checked it
+                images = [service.resolve(origin, source.reference, None if source.digest else source.tag)]
+                listed, failed, odd = 1, {}, {}
             do = service.plan if options.dry_run else service.copy
             reports = do(origin, places, images, failed)
         for report in reports.values():
@@ -231,8 +225,8 @@ def _policy(options: argparse.Namespace) -> "Policy":
     """The policy of the named file, else the one in force in the stack."""
     from tallyman.adapters.files import policy_file
 
-    path = options.policy or os.environ.get("TALLYMAN_POLICY")
-    if path and (policy := policy_file.load(Path(path))).environments:
+    file = chosen.policy_file(options.policy)
+    if file and (policy := policy_file.load(file)).environments:
         return policy
     from tallyman_cli.shared import context
 

@@ -6,6 +6,8 @@ Without rich, whose import takes longer than the copy of a small image.
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TextIO
 
@@ -96,32 +98,30 @@ class Counting(CopyProgress):
         return found
 
 
-class Shown:
+@contextmanager
+def shown(counting: Counting, stream: TextIO | None = None) -> Iterator[None]:
     """Draws the progress while the block runs, if the stream (default: stderr) is a terminal."""
+    out, end, drawn = stream or sys.stderr, threading.Event(), 0
 
-    def __init__(self, counting: Counting, stream: TextIO | None = None) -> None:
-        self._counting, self._stream = counting, stream or sys.stderr
-        self._end = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._drawn = 0
+    def draw(lines: list[str]) -> None:
+        nonlocal drawn
+        up = f"\x1b[{drawn}F" if drawn else ""
+        out.write(up + "\x1b[J" + "".join(f"{line[:200]}\n" for line in lines))
+        out.flush()
+        drawn = len(lines)
 
-    def __enter__(self) -> None:
-        if self._stream.isatty():
-            self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
-            self._thread.start()
+    def run() -> None:
+        while not end.wait(_FRAME):
+            draw(counting.lines())
 
-    def __exit__(self, *_: object) -> None:
-        if self._thread:
-            self._end.set()
-            self._thread.join()
-            self._draw([])
-
-    def _run(self) -> None:
-        while not self._end.wait(_FRAME):
-            self._draw(self._counting.lines())
-
-    def _draw(self, lines: list[str]) -> None:
-        up = f"\x1b[{self._drawn}F" if self._drawn else ""
-        self._stream.write(up + "\x1b[J" + "".join(f"{line[:200]}\n" for line in lines))
-        self._stream.flush()
-        self._drawn = len(lines)
+    if not out.isatty():
+        yield
+        return
+    thread = threading.Thread(target=run, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
+        draw([])

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tallyman.adapters.oci.layout import LayoutStore
     from tallyman.adapters.oci.registry import OciRegistry
     from tallyman.domain.images.details import ImageDetail
+    from tallyman_cli.copy.large_uploads import LargeUploads
 
 LARGE = 256 * 1024 * 1024
 """Bytes from which on a layer goes in parts, which a later run can continue. A smaller one is sent again."""
@@ -177,15 +178,13 @@ class Transports:
     # --- Destination
 
     def missing_blobs(self, repository: Location, digests: Iterable[Digest]) -> set[Digest]:
-        found: set[Digest] = self.writes(repository).missing_blobs(repository, digests)
-        return found
+        return self.writes(repository).missing_blobs(repository, digests)
 
     def manifests(self, repository: Location, references: Sequence[str]) -> dict[str, Manifest]:
-        found: dict[str, Manifest] = self.writes(repository).manifests(repository, references)
-        return found
+        return self.writes(repository).manifests(repository, references)
 
     def mount(self, repository: Location, digest: Digest, source: str) -> bool:
-        return bool(self.writes(repository).mount(repository, digest, source))
+        return self.writes(repository).mount(repository, digest, source)
 
     def upload(self, repository: Location, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
         self.writes(repository).upload(repository, digest, size, chunks)
@@ -194,8 +193,7 @@ class Transports:
         self.writes(repository).put_manifest(repository, manifest, tag)
 
     def unlisted(self, repository: Location, manifests: Sequence[Manifest]) -> set[Digest]:
-        found: set[Digest] = self.writes(repository).unlisted(repository, manifests)
-        return found
+        return self.writes(repository).unlisted(repository, manifests)
 
     # --- Catalogue
 
@@ -227,8 +225,7 @@ class Transports:
         return self._odd.get(repository, {})
 
     def digests(self, repository: Location, tags: Sequence[str]) -> dict[str, Digest]:
-        found: dict[str, Digest] = self._pull.digests(repository, tags)
-        return found
+        return self._pull.digests(repository, tags)
 
     def pointed_at(self, repository: Location) -> Mapping[Digest, frozenset[Digest]]:
         return self._listed[repository].pointed_at if repository in self._listed else {}
@@ -247,20 +244,20 @@ class Large:
 
     def __init__(self, transports: Transports) -> None:
         self._transports, self._making = transports, threading.Lock()
-        self._made: Any = None
+        self._made: LargeUploads | None = None
 
     def suits(self, repository: Location, size: int) -> bool:
         """Whether the blob goes in parts. A layout never takes parts."""
-        return size >= LARGE and not isinstance(repository.registry, OciLayout) and bool(self._all.takes(repository))
+        return size >= LARGE and not isinstance(repository.registry, OciLayout) and self._all.takes(repository)
 
     def offset(self, repository: Location, digest: Digest) -> int:
-        return int(self._all.offset(repository, digest))
+        return self._all.offset(repository, digest)
 
     def upload(self, repository: Location, digest: Digest, size: int, start: int, chunks: Iterable[bytes]) -> None:
         self._all.upload(repository, digest, size, start, chunks)
 
     @property
-    def _all(self) -> Any:
+    def _all(self) -> "LargeUploads":
         from tallyman_cli.copy.large_uploads import LargeUploads
 
         with self._making:

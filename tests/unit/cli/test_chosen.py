@@ -99,3 +99,12 @@ def test_copy_reads_the_files_too(home: Path, capsys: pytest.CaptureFixture[str]
     (home / "work/.tallyman.toml").write_text("stakc = 'x'")
     assert run(["oci:none:v1", "dev/app"]) == 2
     assert "unknown key 'stakc'" in capsys.readouterr().err
+
+
+def test_copy_takes_the_policy_of_the_files_and_needs_no_stack(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from tallyman_cli.copy.copy import run
+
+    (home / "work/.tallyman.toml").write_text("policy = 'own.yaml'")
+    (home / "work/own.yaml").write_text("environments: {dev: {registries: [111111111111/us-east-2]}}")
+    assert run(["dev/team/app", "oci:out"]) == 2
+    assert "'dev/team/app' names a repository" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import pytest
 
 from support.images.builders import PROD, digest_of
 from tallyman.services.copying.streams import MOST, Streams, beginning
-from tallyman_cli.copy.progress import Counting, Shown
+from tallyman_cli.copy.progress import Counting, shown
 
 
 class Clock:
@@ -116,6 +116,6 @@ def test_progress_shows_each_target_and_its_layers() -> None:
 
 def test_nothing_is_drawn_where_there_is_no_terminal() -> None:
     stream = io.StringIO()
-    with Shown(Counting(), stream):
+    with shown(Counting(), stream):
         pass
     assert stream.getvalue() == ""
