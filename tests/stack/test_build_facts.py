@@ -8,11 +8,11 @@ import pytest
 
 from support.stacks.deployed import Deployed, deployed
 from tallyman.domain.history.facts import Kind
-from tallyman.domain.images.manifest import Manifest
+from tallyman.domain.images.manifest import OCI_MANIFEST, Manifest
 from tallyman.domain.images.provenance import PREDICATE
 from tallyman.domain.images.versions import parse_version
 from tallyman_cli.build import building
-from tallyman_cli.build.built_image import CONFIG, IMAGE, BuiltImage, attachment, in_memory, to_json
+from tallyman_cli.build.built_image import CONFIG, BuiltImage, attachment, in_memory, to_json
 from tallyman_cli.build.checkout import Checkout
 from tallyman_cli.build.invocation import here
 from tallyman_cli.build.statements import IN_TOTO, SLSA, annotations, provenance
@@ -37,20 +37,20 @@ def test_what_a_build_says_of_itself_is_recorded_and_shown(world: Deployed, tmp_
     config = in_memory(b'{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}', CONFIG)
     document = {
         "schemaVersion": 2,
-        "mediaType": IMAGE,
+        "mediaType": OCI_MANIFEST,
         "config": config.descriptor(),
         "layers": [],
         "annotations": told,
     }
-    made = BuiltImage(Manifest(to_json(document), IMAGE), (config,), {}, Contents())
+    made = BuiltImage(Manifest(to_json(document), OCI_MANIFEST), (config,), {}, Contents())
     by = here({"GITHUB_RUN_ID": "77", "GITHUB_REPOSITORY": "rocketseat/w", "GITHUB_ACTOR": "ana"})
     statement = provenance(NAME, made.manifest, commit, (), by)
     referrer, blobs = attachment(made.manifest, IN_TOTO, statement, {PREDICATE: SLSA, **by.annotations})
 
     world.create(NAME)
     place = world.place(NAME)
-    building.push_content(world.stack, place, made)
-    building.push_content(world.stack, place, BuiltImage(referrer, blobs, {}, Contents()))
+    building.push(world.stack, place, made.manifest, made.blobs)
+    building.push(world.stack, place, referrer, blobs)
     building.tag(world.stack, place, made.manifest, ["v1.4.0-3f3f3f3"])
     world.settle()
 

@@ -2,13 +2,12 @@
 
 import os
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tallyman.errors import BadInput, Refused
 from tallyman_cli.build.checkout import Checkout
-
-Say = Callable[[str], None]
+from tallyman_cli.shared import output
 
 _ENVIRONMENT = {"BUILDX_METADATA_PROVENANCE": "min"}
 """Makes buildx write the images that it used into its metadata file."""
@@ -49,7 +48,7 @@ class Builder:
         return ["--cache-from", f"type=registry,ref={cache}", "--cache-to", f"type=registry,ref={cache},{to}"]
 
 
-def find(say: Say) -> Builder:
+def find() -> Builder:
     """The builder that buildx would use (`docker buildx use`, BUILDX_BUILDER) if it starts, else the engine's own, else
     plain `docker build`. Raises BadInput if docker is not installed."""
     if _words(["docker", "buildx", "version"]) is None:
@@ -58,7 +57,7 @@ def find(say: Say) -> Builder:
         printed = _words(["docker", "buildx", "inspect", "--bootstrap", *([name] if name else [])])
         if printed is not None and (found := _read(printed)).name:
             return found
-        say(f"the builder {name or 'in use'} does not start: docker buildx inspect --bootstrap says why")
+        output.say(f"the builder {name or 'in use'} does not start: docker buildx inspect --bootstrap says why")
     return Builder()
 
 

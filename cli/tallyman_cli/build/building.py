@@ -15,7 +15,7 @@ from tallyman.domain.images.provenance import PREDICATE
 from tallyman.domain.images.sboms import SPDX
 from tallyman.domain.names import Digest, Repository
 from tallyman.errors import DigestMismatch, Refused, TagTaken
-from tallyman_cli.build.builder import Builder, Say, dockerfile_of
+from tallyman_cli.build.builder import Builder, dockerfile_of
 from tallyman_cli.build.built_image import BuiltImage, attachment, index_of
 from tallyman_cli.build.checkout import Checkout
 from tallyman_cli.build.docker_build import Recipe
@@ -36,6 +36,7 @@ from tallyman_cli.build.tagging import Suggestion, next_free
 from tallyman_cli.registry.creation import DIFFERS, FAILED, create_in, in_words
 from tallyman_cli.sbom.contents import LOOKED_FOR
 from tallyman_cli.sbom.document import sbom
+from tallyman_cli.shared import output
 from tallyman_cli.shared.context import Stack
 
 REVISION = "org.opencontainers.image.revision"
@@ -114,25 +115,25 @@ def _label(stack: Stack, place: Repository, manifest: Manifest) -> str | None:
 
 
 def build(
-    wanted: Wanted, builder: Builder, scratch: Path, say: Say, platforms: Sequence[str], cache: str | None = None
+    wanted: Wanted, builder: Builder, scratch: Path, platforms: Sequence[str], cache: str | None = None
 ) -> list[BuiltImage]:
     """Builds the commit for each platform (none: this machine's). `cache`: the repository in which a separate BuildKit
     keeps its cache, as HOST/NAME. Raises Refused, with the end of the builder's output, if a build fails; BadInput if
     there is no Dockerfile or no docker."""
     for base in bases(dockerfile_of(wanted.checkout)):
         pinned = f"pinned to {base.digest}" if base.digest else "not pinned by digest: builds may differ"
-        say(f"base image {base.image}: {pinned}")
-    say(f"built by {builder}")
+        output.say(f"base image {base.image}: {pinned}")
+    output.say(f"built by {builder}")
     if cache and not builder.apart:
-        say(f"no cache in {cache}: that takes a BuildKit by itself (docker buildx create --use)")
+        output.say(f"no cache in {cache}: that takes a BuildKit by itself (docker buildx create --use)")
     found = []
     for number, platform in enumerate(platforms or [None]):
         if platform and builder.platforms and platform not in builder.platforms:
-            say(f"{platform} is not what the builder runs: a Dockerfile with RUN needs QEMU for it (binfmt)")
+            output.say(f"{platform} is not what the builder runs: a Dockerfile with RUN needs QEMU for it (binfmt)")
         at = f"{cache}:{cache_tag(wanted, platform)}" if cache else None
         folder = scratch / str(number)
         folder.mkdir()
-        found.append(Recipe(builder, wanted.checkout, wanted.labels, platform, at).build(folder, say))
+        found.append(Recipe(builder, wanted.checkout, wanted.labels, platform, at).build(folder))
     return found
 
 
@@ -142,13 +143,8 @@ def cache_tag(wanted: Wanted, platform: str | None) -> str:
     return "-".join(words)[:128]
 
 
-def push_content(stack: Stack, place: Repository, image: BuiltImage) -> None:
-    """Pushes layers and configuration, then the manifest by its digest, without a tag."""
-    push(stack, place, image.manifest, image.blobs)
-
-
 def push(stack: Stack, place: Repository, manifest: Manifest, blobs: Iterable[Blob]) -> None:
-    """Pushes the blobs that are missing, then the manifest by its digest."""
+    """Pushes the blobs that are missing, then the manifest by its digest, without a tag."""
     by_digest = {blob.digest: blob for blob in blobs}
     for digest in stack.target.missing_blobs(place, by_digest):
         stack.target.upload(place, digest, by_digest[digest].size, by_digest[digest].chunks())
@@ -159,16 +155,16 @@ Sbom = tuple[str, Mapping[str, object]]
 """The media type of an SBOM, and the document."""
 
 
-def sbom_of(wanted: Wanted, image: BuiltImage, scanned: Sbom | None, say: Say) -> Sbom | None:
+def sbom_of(wanted: Wanted, image: BuiltImage, scanned: Sbom | None) -> Sbom | None:
     """The SBOM of an image: the scanner's, else one of the packages that were found in it; None if none was found,
     because an SBOM without packages states nothing."""
     if scanned is not None:
         return scanned
     contents = image.contents
     if contents.gaps:
-        say(f"the SBOM is incomplete, not read: {'; '.join(contents.gaps)} (--sbom FILE takes a scanner's)")
+        output.say(f"the SBOM is incomplete, not read: {'; '.join(contents.gaps)} (--sbom FILE takes a scanner's)")
     if not contents.packages:
-        say(f"no SBOM: no package was found inside; looked for {LOOKED_FOR} (--sbom FILE takes a scanner's)")
+        output.say(f"no SBOM: no package was found inside; looked for {LOOKED_FOR} (--sbom FILE takes a scanner's)")
         return None
     return SPDX, sbom(wanted.name, image.manifest, contents, wanted.checkout)
 
@@ -223,7 +219,7 @@ def part_tag(wanted: Wanted, architecture: str) -> str:
 def leave_part(stack: Stack, parts: Repository, wanted: Wanted, image: BuiltImage) -> str:
     """Pushes a platform's image to the repository of parts, for the build that joins them. Returns its tag there."""
     name = part_tag(wanted, image.platform["architecture"])
-    push_content(stack, parts, image)
+    push(stack, parts, image.manifest, image.blobs)
     stack.target.put_manifest(parts, image.manifest, name)
     return name
 

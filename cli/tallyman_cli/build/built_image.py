@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
-from tallyman.domain.images.manifest import Manifest
+from tallyman.domain.images.manifest import OCI_INDEX, OCI_MANIFEST, Manifest
 from tallyman.domain.names import Digest
 from tallyman.domain.times import format_time
 from tallyman.errors import Refused
@@ -22,8 +22,6 @@ from tallyman_cli.build.image_layers import PIECE, Blob, compress, digest_of, se
 from tallyman_cli.sbom.contents import UNKNOWN, Layer, combine, look_into
 from tallyman_cli.sbom.packages import Contents
 
-IMAGE = "application/vnd.oci.image.manifest.v1+json"
-INDEX = "application/vnd.oci.image.index.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 EMPTY = "application/vnd.oci.empty.v1+json"
 
@@ -50,7 +48,7 @@ def in_memory(raw: bytes, media_type: str) -> Blob:
 
 def to_json(document: Mapping[str, object]) -> bytes:
     """The bytes of a document; the same document gives the same bytes."""
-    return json.dumps(document, separators=(",", ":"), sort_keys=False).encode()
+    return json.dumps(document, separators=(",", ":")).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,14 +132,14 @@ class Finish:
         config_blob = in_memory(to_json(config), CONFIG)
         document = {
             "schemaVersion": 2,
-            "mediaType": IMAGE,
+            "mediaType": OCI_MANIFEST,
             "config": config_blob.descriptor(),
             "layers": [blob.descriptor() for blob, _, _ in layers],
             "annotations": dict(self.annotations),
         }
         platform = {key: config[key] for key in ("os", "architecture", "variant") if config.get(key)}
         inside = combine(found for _, _, found in layers)
-        manifest = Manifest(to_json(document), IMAGE)
+        manifest = Manifest(to_json(document), OCI_MANIFEST)
         return BuiltImage(manifest, (config_blob, *(blob for blob, _, _ in layers)), platform, inside)
 
 
@@ -161,19 +159,11 @@ def index_of(children: Sequence[tuple[Manifest, Mapping[str, str]]], annotations
     listed = sorted(children, key=lambda child: tuple(child[1].values()))
     document = {
         "schemaVersion": 2,
-        "mediaType": INDEX,
-        "manifests": [
-            {
-                "mediaType": child.media_type,
-                "digest": child.digest,
-                "size": len(child.raw),
-                "platform": dict(platform),
-            }
-            for child, platform in listed
-        ],
+        "mediaType": OCI_INDEX,
+        "manifests": [{**_pointer(child), "platform": dict(platform)} for child, platform in listed],
         "annotations": dict(annotations),
     }
-    return Manifest(to_json(document), INDEX)
+    return Manifest(to_json(document), OCI_INDEX)
 
 
 def attachment(
@@ -183,14 +173,18 @@ def attachment(
     content, empty = in_memory(to_json(document), kind), in_memory(b"{}", EMPTY)
     manifest = {
         "schemaVersion": 2,
-        "mediaType": IMAGE,
+        "mediaType": OCI_MANIFEST,
         "artifactType": kind,
         "config": empty.descriptor(),
         "layers": [content.descriptor()],
-        "subject": {"mediaType": subject.media_type, "digest": subject.digest, "size": len(subject.raw)},
+        "subject": _pointer(subject),
         **({"annotations": dict(annotations)} if annotations else {}),
     }
-    return Manifest(to_json(manifest), IMAGE), (empty, content)
+    return Manifest(to_json(manifest), OCI_MANIFEST), (empty, content)
+
+
+def _pointer(manifest: Manifest) -> dict[str, object]:
+    return {"mediaType": manifest.media_type, "digest": manifest.digest, "size": len(manifest.raw)}
 
 
 def _path(digest: str) -> str:

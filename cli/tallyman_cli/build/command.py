@@ -124,7 +124,7 @@ def build(  # noqa: PLR0913 - each argument is an option of the command
 
 def _only(wanted: Wanted, platforms: list[str]) -> dict[str, Any]:
     with building.scratch_folder() as scratch:
-        images = building.build(wanted, find(output.say), Path(scratch), output.say, platforms)
+        images = building.build(wanted, find(), Path(scratch), platforms)
     output.say(f"built, not pushed (--push): its tags would be {', '.join(wanted.suggestion.tags)}")
     return _answer(wanted, building.together(images, wanted), None, "built")
 
@@ -167,10 +167,10 @@ def _push(wanted: Wanted, to: Pushing, opened: Stack) -> dict[str, Any]:
         return _answer(wanted, _publish(opened, place, wanted, root, on), place, "pushed", opened)
     kept = address(opened.policy, Repository(place.registry, parse_repository_name(to.cache))) if to.cache else None
     with building.scratch_folder() as scratch:
-        images = building.build(wanted, find(output.say), Path(scratch), output.say, to.platforms, kept)
+        images = building.build(wanted, find(), Path(scratch), to.platforms, kept)
         for image in images:
-            building.push_content(opened, place, image)
-            document = building.sbom_of(wanted, image, to.scanned, output.say)
+            building.push(opened, place, image.manifest, image.blobs)
+            document = building.sbom_of(wanted, image, to.scanned)
             _say(building.attach(opened, place, wanted, image.manifest, image.bases, document))
             if waiting:
                 output.say(f"left {waiting}:{building.leave_part(opened, waiting, wanted, image)}")

@@ -3,17 +3,18 @@
 import json
 import re
 import tarfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tallyman.errors import Refused
-from tallyman_cli.build.builder import Builder, Say, dockerfile_of, run
+from tallyman_cli.build.builder import Builder, dockerfile_of, run
 from tallyman_cli.build.built_image import BuiltImage, Finish, layout_manifest
 from tallyman_cli.build.checkout import Checkout
 from tallyman_cli.build.context import archive
-from tallyman_cli.build.dockerfile import Base, base_alone, bases
+from tallyman_cli.build.dockerfile import base_alone, bases
 from tallyman_cli.build.metadata import bases as used_bases
+from tallyman_cli.shared import output
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Recipe:
     platform: str | None = None
     cache: str | None = None
 
-    def build(self, scratch: Path, say: Say) -> BuiltImage:
+    def build(self, scratch: Path) -> BuiltImage:
         """Builds the image. Raises Refused, with the end of the builder's output, if it fails. Cost: the build, a
         second one of the base image alone, to know its layers, and that of `Finish`."""
         dockerfile = dockerfile_of(self.checkout)
@@ -36,10 +37,12 @@ class Recipe:
         platform = None if alone else self.platform
         labels = [word for name, value in self.labels.items() for word in ("--label", f"{name}={value}")]
         try:
-            made = self._run(archive(self.checkout), scratch / "image", labels, say)
+            made = self._run(
+                archive(self.checkout), scratch / "image", labels, self.cache if self.builder.apart else None
+            )
         except Refused as error:
             raise Refused(f"{error}{_absent_base(str(error), dockerfile)}") from None
-        base = self._layers(self._run(alone.encode(), scratch / "base", [], None)) if alone else ()
+        base = self._layers(self._run(alone.encode(), scratch / "base")) if alone else ()
         finish = Finish(self.checkout.at, self.labels, scratch, base, platform)
         if self.builder.apart:
             built = finish.from_layout(made)
@@ -49,15 +52,11 @@ class Recipe:
             built = finish.from_saved(saved)
             saved.unlink()
         made.unlink()
-        return replace(built, bases=self._bases(dockerfile, metadata_of(scratch / "image"), built.platform))
+        used = used_bases(metadata_of(scratch / "image")) or bases(dockerfile, platform_arguments(built.platform))
+        return replace(built, bases=used)
 
-    def _bases(self, dockerfile: str, metadata: Path, platform: Mapping[str, str]) -> tuple[Base, ...]:
-        """The images that were used: by buildx's metadata, else by the Dockerfile."""
-        return used_bases(metadata) or bases(dockerfile, platform_arguments(platform))
-
-    def _run(self, context: bytes, made: Path, more: list[str], say: Say | None) -> Path:
-        """Runs the builder. Returns `made`, which then is the OCI archive, or a file with the image's id. `say` None:
-        build without a cache."""
+    def _run(self, context: bytes, made: Path, more: Sequence[str] = (), cache: str | None = None) -> Path:
+        """Runs the builder. Returns `made`, which then is the OCI archive, or a file with the image's id."""
         command = [*self.builder.command(), *more]
         if self.builder.apart:
             command += ["--output", f"type=oci,dest={made},compression=gzip"]
@@ -68,21 +67,21 @@ class Recipe:
         command += ["--build-arg", f"SOURCE_DATE_EPOCH={int(self.checkout.at.timestamp())}"]
         if self.platform:
             command += ["--platform", self.platform]
-        if say is None or not (self.cache and self.builder.apart):
+        if cache is None:
             run([*command, "-"], context)
             return made
         try:
-            said = run([*command, *self.builder.caching(self.cache), "-"], context)
+            said = run([*command, *self.builder.caching(cache), "-"], context)
         except Refused as error:
             if "cache" not in str(error).lower():
                 raise
-            say(f"the cache {self.cache} can't be used; built without it: {str(error).splitlines()[-1]}")
+            output.say(f"the cache {cache} can't be used; built without it: {str(error).splitlines()[-1]}")
             run([*command, "-"], context)
         else:
             for words in re.findall(r"^#\d+ ERROR: (.+)$", said, re.MULTILINE):
                 # Errors of other steps would have failed the build. A cache that does not exist yet is no error.
                 if not ("importer" in words and "not found" in words):
-                    say(f"the cache {self.cache}: {words}")
+                    output.say(f"the cache {cache}: {words}")
         return made
 
     def _layers(self, base: Path) -> Collection[str]:

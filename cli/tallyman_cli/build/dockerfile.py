@@ -71,9 +71,9 @@ def base_alone(text: str) -> str | None:
     return "\n".join((*parsed.directives, *parsed.arguments, last.written)) + "\n"
 
 
-def stands_on(text: str, given: Mapping[str, str] | None = None) -> Base | None:
+def stands_on(text: str) -> Base | None:
     """The base image of the last stage, perhaps `scratch`. None: only the builder knows it."""
-    image = parse(text, given).stages[-1].root.image
+    image = parse(text).stages[-1].root.image
     return None if not image or "$" in image else _base(image)
 
 

@@ -79,7 +79,6 @@ def test_its_base_images(text: str, expected: list[str]) -> None:
 def test_of_a_platform_the_builders_own_variables_count() -> None:
     assert names("FROM i-${TARGETARCH}:1\n", TARGETARCH="arm64") == ["i-arm64:1"]
     assert stands_on("FROM i-${TARGETARCH}:1\n") is None
-    assert stands_on("FROM i-${TARGETARCH}:1\n", {"TARGETARCH": "arm64"}) == Base("i-arm64:1", None)
 
 
 def test_a_pin_is_told_apart_from_the_name() -> None:
