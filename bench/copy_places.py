@@ -1,11 +1,11 @@
 """Sources and targets of copies: docker-registry, the local ECR, a sink that keeps no blobs, a proxy with delay."""
 
 import json
-import os
 import re
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -116,7 +116,7 @@ class Ecr(Process):
         self.folder = folder
         program = Path(__file__).with_name("copy_ecr.py")
         self.process = subprocess.Popen(
-            [os.environ.get("PYTHON", "python3"), str(program), str(folder / "ecr")],
+            [sys.executable, str(program), str(folder / "ecr")],
             stdout=subprocess.PIPE,
             stdin=subprocess.PIPE,
         )
@@ -162,7 +162,7 @@ class Sink(Server):
     def __init__(self) -> None:
         self.address, self.port = PLAIN, free_port()
         program = Path(__file__).with_name("copy_sink.py")
-        self.process = subprocess.Popen([os.environ.get("PYTHON", "python3"), str(program), str(self.port)])
+        self.process = subprocess.Popen([sys.executable, str(program), str(self.port)])
         wait_for(self.port)
 
     def forget(self) -> None:
@@ -178,7 +178,7 @@ class Line(Server):
         self.port, self.address = free_port(), to.address
         program = Path(__file__).with_name("copy_line.py")
         words = [str(program), self.address, str(self.port), str(to.port), str(milliseconds)]
-        self.process = subprocess.Popen([os.environ.get("PYTHON", "python3"), *words])
+        self.process = subprocess.Popen([sys.executable, *words])
         wait_for(self.port, self.address)
 
 

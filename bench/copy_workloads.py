@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,8 @@ class Bench:
             "REGCTL_CONFIG": str(folder / "regctl.json"),
             "DOCKER_CONFIG": str(folder / "ecr-docker" / "docker"),
             "PYTHONPATH": os.pathsep.join(str(ROOT / p) for p in ("layers/core/src", "cli", "local")),
-            "PYTHON": sys.executable,
         }
-        os.environ.update({k: self.environment[k] for k in ("PYTHONPATH", "PYTHON")})
+        os.environ["PYTHONPATH"] = self.environment["PYTHONPATH"]
 
     def __enter__(self) -> "Bench":
         try:
@@ -144,13 +144,14 @@ class Bench:
     def there_in_ecr(self) -> Workload:
         """An image that the target has already, between two registries of the local ECR."""
         commands = image(f"{self.dev}/index:v1", [f"{self.prod}/index:v1"])
-        filled: list[int] = []
+
+        @cache
+        def fill() -> None:
+            for host in (self.dev, self.prod):
+                self.fill(f"{self.source.host}/index:v1", f"{host}/index:v1", **self.ecr.environment)
 
         def before() -> None:
-            if not filled:
-                for host in (self.dev, self.prod):
-                    self.fill(f"{self.source.host}/index:v1", f"{host}/index:v1", **self.ecr.environment)
-                filled.append(1)
+            fill()
             self.ecr_counts()
 
         return Workload(
@@ -172,13 +173,14 @@ class Bench:
     def many(self, host: str) -> Workload:
         """1,000 images of which the target has 950, between docker-registries, which have no batch calls."""
         gone = [f"v{n}" for n in range(950, 1000)]
-        filled: list[int] = []
+
+        @cache
+        def fill() -> None:
+            self.wipe()
+            self.fill("--all-tags", f"{self.source.host}/many", f"{self.targets[0].host}/many")
 
         def before() -> None:
-            if not filled:
-                self.wipe()
-                self.fill("--all-tags", f"{self.source.host}/many", f"{self.targets[0].host}/many")
-                filled.append(1)
+            fill()
             self.targets[0].remove_tags("many", gone)
             self.counts()
 
@@ -188,14 +190,15 @@ class Bench:
     def many_in_ecr(self) -> Workload:
         """1,000 images of which the target has 950, in the local ECR."""
         gone = [f"v{n}" for n in range(950, 1000)]
-        filled: list[int] = []
+
+        @cache
+        def fill() -> None:
+            print("filling the local cloud…", file=sys.stderr)
+            for host in (self.dev, self.prod):
+                self.fill("--all-tags", f"{self.source.host}/many", f"{host}/many", **self.ecr.environment)
 
         def before() -> None:
-            if not filled:
-                print("filling the local cloud…", file=sys.stderr)
-                for host in (self.dev, self.prod):
-                    self.fill("--all-tags", f"{self.source.host}/many", f"{host}/many", **self.ecr.environment)
-                filled.append(1)
+            fill()
             self.ecr.ask({"do": "untag", "repository": "many", "tags": gone})
             self.ecr_counts()
 

@@ -9,27 +9,22 @@ import argparse
 import json
 import os
 import statistics
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from http.cookiejar import CookieJar
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / name) for name in ("layers/core/src", "cli", "local")]
-
-from tallyman.domain.history.facts import Fact, Kind, Via, fact_id  # noqa: E402
-from tallyman.domain.names import Digest, Repository  # noqa: E402
-from tallyman.domain.times import format_time  # noqa: E402
-from tallyman.state import releases, sweeps, tags  # noqa: E402
-from tallyman.state.items import StateChange  # noqa: E402
-from tallyman_cli.local.cloud import new_cloud  # noqa: E402
-from tallyman_cli.local.options import ScannerMode  # noqa: E402
-from tallyman_cli.shared.context import Stack, connect  # noqa: E402
-from tallyman_cli.ui.command import desk_of, served  # noqa: E402
+from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.times import format_time
+from tallyman.state import releases, sweeps, tags
+from tallyman.state.items import StateChange
+from tallyman_cli.local.cloud import new_cloud
+from tallyman_cli.local.options import ScannerMode
+from tallyman_cli.shared.context import Stack, connect
+from tallyman_cli.ui.command import desk_of, served
 
 DEV = Repository.parse("111111111111/us-east-2/rocketseat/widget-server")
 NOW = datetime.now(UTC).replace(microsecond=0)

@@ -142,7 +142,9 @@ def audited(world: Deployed) -> list[Audited]:
     """The audit's findings about repositories."""
     assert world.stack.clients is not None
     clients = cast(Clients, world.stack.clients())
-    return list(Repositories(world.stack, EcrReplication(clients), EcrSettings(clients)).findings())
+    return list(
+        Repositories(world.stack, EcrReplication(clients), EcrSettings(clients), lambda remark: None).findings()
+    )
 
 
 def test_the_check_of_the_policy_prints_the_rule(world: Deployed) -> None:

@@ -3,10 +3,10 @@
 import csv
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 from tallyman.domain.history.seals import LedgerEntry
 from tallyman.domain.text import visible
@@ -35,14 +35,14 @@ COLUMNS = (
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-class _Rows(Protocol):
-    def __call__(self, entry: LedgerEntry, segment: int | None) -> None: ...
+Row = dict[str, Any]
+"""Every stored attribute of an entry, with `segment` (None: not sealed) and `hash`."""
 
 
 class Export:
     """Writes entries to an open file, one at a time."""
 
-    def __init__(self, write: _Rows) -> None:
+    def __init__(self, write: Callable[[Row], object]) -> None:
         self._write, self.count = write, 0
 
     @classmethod
@@ -66,37 +66,25 @@ class Export:
 
     def write(self, entry: LedgerEntry, segment: int | None) -> None:
         """Writes one entry."""
-        self._write(entry, segment)
+        self._write({**entry.item, "segment": segment, "hash": entry.hash})
         self.count += 1
 
 
-def _json_lines(file: TextIO) -> _Rows:
-    """Each line is an object with every stored attribute, `detail` as JSON, and `segment` and `hash`."""
-
-    def write(entry: LedgerEntry, segment: int | None) -> None:
-        row: dict[str, Any] = {**entry.item, "segment": segment, "hash": entry.hash}
-        row["detail"] = _detail(entry)
-        file.write(json.dumps(row) + "\n")
-
-    return write
+def _json_lines(file: TextIO) -> Callable[[Row], object]:
+    """Each line is an object, with `detail` as JSON."""
+    return lambda row: file.write(json.dumps({**row, "detail": _detail(row.get("detail"))}) + "\n")
 
 
-def _csv(file: TextIO) -> _Rows:
+def _csv(file: TextIO) -> Callable[[Row], object]:
     """A table for people with the columns of COLUMNS: control characters are shown, and a text that a spreadsheet would
     run as a formula gets an apostrophe before it."""
     table = csv.writer(file)
     table.writerow(COLUMNS)
-
-    def write(entry: LedgerEntry, segment: int | None) -> None:
-        row: dict[str, Any] = {**entry.item, "segment": segment, "hash": entry.hash}
-        table.writerow([_cell(row.get(name)) for name in COLUMNS])
-
-    return write
+    return lambda row: table.writerow([_cell(row.get(name)) for name in COLUMNS])
 
 
-def _detail(entry: LedgerEntry) -> Any:
+def _detail(text: str | int | None) -> Any:
     """The detail as data; as text where it is not JSON, because somebody altered it."""
-    text = entry.item.get("detail")
     try:
         return json.loads(str(text)) if text is not None else None
     except (ValueError, RecursionError):

@@ -39,10 +39,6 @@ _LOOKED_AT = 500
 """Newest facts of a repository that are searched for its last change of settings."""
 
 
-def _unheard(text: str) -> None:
-    """Nobody asked for remarks."""
-
-
 @dataclass(frozen=True)
 class Repositories:
     """Compares the repositories of every environment with the policy. `setter` sets what `--fix` may set; `say` takes
@@ -54,7 +50,7 @@ class Repositories:
     stack: Stack
     replication: Replication
     setter: EcrSettings
-    say: Callable[[str], None] = _unheard
+    say: Callable[[str], None]
     _kept: dict[Repository, None] = field(default_factory=dict)
 
     def findings(self) -> Iterator[Finding]:

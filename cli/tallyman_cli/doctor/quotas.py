@@ -1,6 +1,7 @@
 """Compares the quotas of the hub's account and region with what is there and with what promotions do."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.names import Repository
@@ -48,9 +49,7 @@ def rates_and_counts(site: Site) -> Iterator[Finding]:
 
 def concurrency(site: Site) -> Iterator[Finding]:
     """One: whether the account may run as many functions at once as the stack has."""
-    with translated("read Lambda's limits of the account"):
-        limits = site.hub("lambda").get_account_settings()["AccountLimit"]
-    left = int(limits["UnreservedConcurrentExecutions"])
+    left = unreserved(site.hub("lambda"))
     text = f"{CONCURRENCY}: {left} for all functions of the account without a share of their own"
     if left >= OWN_CONCURRENCY:
         yield Finding(TITLE, OK, text)
@@ -62,6 +61,12 @@ def concurrency(site: Site) -> Iterator[Finding]:
         "--quota-code L-B99A9384 --desired-value 1000"
     )
     yield Finding(TITLE, WARN, text, todo)
+
+
+def unreserved(client: Any) -> int:
+    """How many functions without a share of their own may run at once in the account. One call to Lambda."""
+    with translated("read Lambda's limits of the account"):
+        return int(client.get_account_settings()["AccountLimit"]["UnreservedConcurrentExecutions"])
 
 
 def _values(site: Site) -> dict[str, float]:

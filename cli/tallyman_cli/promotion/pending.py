@@ -78,9 +78,10 @@ def _rollouts(opened: context.Stack, environments: list[str]) -> None:
     found = list(roll_outs.unfinished(opened, environments))
     if output.is_json():
         output.data(found)
-    elif not found:
+        return
+    if not found:
         output.line("every release is rolled out")
-    for row in () if output.is_json() else found:
+    for row in found:
         output.line(
             f"{row['environment']}/{row['repository']} {', '.join(row['tags'])}  {output.digest(row['digest'])}"
         )

@@ -22,7 +22,7 @@ from tallyman.adapters.files.policy_file import load
 from tallyman.domain.partitions import nearest, partition_of
 from tallyman.domain.policy import Policy
 from tallyman.errors import BadInput, TallymanError
-from tallyman_cli.doctor.quotas import OWN_CONCURRENCY
+from tallyman_cli.doctor.quotas import OWN_CONCURRENCY, unreserved
 from tallyman_cli.shared import output
 from tallyman_cli.shared.chosen import choose_region
 
@@ -152,9 +152,7 @@ def notes(found: Target, policy: Policy, given: Mapping[str, str], session: Any)
         if not given.get(parameter) and (named := [str(s) for s in rolled if s.runs == kind]):
             notes.append(f"releases may not move {', '.join(named)}: name them in {parameter}")
     try:
-        with translated("read Lambda's limits of the account"):
-            limits = session.create_client("lambda", region_name=found.region).get_account_settings()["AccountLimit"]
-        if (left := int(limits["UnreservedConcurrentExecutions"])) < OWN_CONCURRENCY:
+        if (left := unreserved(session.create_client("lambda", region_name=found.region))) < OWN_CONCURRENCY:
             notes.append(
                 f"Lambda runs {left} functions at once here, the stack takes up to {OWN_CONCURRENCY}: busy minutes "
                 "will be slow; ask for more in Service Quotas (lambda, L-B99A9384)"
