@@ -73,7 +73,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
 @pytest.fixture(autouse=True)
 def nothing_fails() -> Iterator[None]:
     yield
-    rollouts.reset()
+    rollouts.FAILING.clear()
 
 
 def trust() -> dict[str, Any]:
@@ -135,7 +135,7 @@ def failing_in(service: str, reason: str, region: str) -> Any:
     def failing() -> Iterator[None]:
         rollouts.FAILING[f"{region}:{service}"] = reason
         yield
-        rollouts.reset()
+        rollouts.FAILING.clear()
 
     return failing()
 

@@ -78,10 +78,10 @@ class Endpoint:
     """The WSGI application behind AWS_ENDPOINT_URL.
 
     `invoke`: runs a function and returns its answer; None: there is no such function. `control`: answers paths below
-    `/_tallyman/`. `now`: the time in RFC 3339.
+    `/_tallyman/`.
     """
 
-    def __init__(  # noqa: PLR0913 - the services behind the endpoint, all named
+    def __init__(
         self,
         *,
         ecr: Api,
@@ -89,11 +89,10 @@ class Endpoint:
         trail: Trail,
         invoke: Callable[[str, str, bytes, str], Answer | None],
         control: Callable[[str, Environ], Answer],
-        now: Callable[[], str],
         permissions: Permissions,
     ) -> None:
         self._ecr, self._bus, self._trail = ecr, bus, trail
-        self._invoke, self._control, self._now = invoke, control, now
+        self._invoke, self._control = invoke, control
         self._permissions = permissions
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -141,11 +140,10 @@ class Endpoint:
                 status, headers, body = self._ecr(operation, call.body, where, call.identity)
                 return Answer(status, body, dict(headers))
             case "events", "PutEvents":
-                entries = json.loads(call.body)["Entries"]
-                who = call.identity
+                entries, who = json.loads(call.body)["Entries"], call.identity
                 if shut := self._bus.shut_to(entries, who.account, call.region, who.principal_arn):
                     return _denied(call, "events:PutEvents", shut)
-                return json_answer(self._bus.put_events(entries, call.identity.account, call.region, now=self._now()))
+                return json_answer(self._bus.put_events(entries, who.account, call.region))
             case "cloudtrail", "LookupEvents":
                 try:
                     return json_answer(self._trail.lookup(json.loads(call.body), call.identity.account, call.region))
@@ -200,11 +198,9 @@ def _denied(call: Call, action: str, resource: str) -> Answer:
 
 
 def _trusts(arn: str, identity: Identity) -> bool:
-    trust = moto_calls.trust_policy(arn)
-    if trust is None:
-        return False
-    return allows(
-        statements(trust),
+    role = moto_calls.role(arn)
+    return role is not None and allows(
+        statements(role.assume_role_policy_document),
         action="sts:AssumeRole",
         resource="*",
         account=identity.account,

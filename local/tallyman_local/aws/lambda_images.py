@@ -7,8 +7,10 @@ role. Where Lambda has none, it adds one to the repository's policy, if the call
 
 import json
 import re
+from contextlib import suppress
 from typing import Any
 
+from moto.awslambda.exceptions import UnknownFunctionException
 from moto.awslambda.models import lambda_backends
 
 from tallyman.domain.names import EcrRegistry
@@ -66,6 +68,6 @@ def may_take(ecr: Api, permissions: Permissions, identity: Identity, region: str
 
 
 def _role(function: str, account: str, region: str) -> str | None:
-    with moto_calls.LOCK:
-        there = lambda_backends[account][region]._lambdas._functions.get(function.split(":")[6])
-        return str(there["latest"].role) if there else None
+    with moto_calls.LOCK, suppress(UnknownFunctionException):
+        return str(lambda_backends[account][region].get_function(function.split(":")[6]).role)
+    return None

@@ -6,9 +6,11 @@ policies, inline and attached, are moto's; this module knows the actions and res
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
+from moto.iam.exceptions import NoSuchEntity, NotFoundException
 from moto.iam.models import Role, iam_backends
 from moto.s3.models import s3_backends
 
@@ -65,19 +67,13 @@ class Permissions:
     def role_may(self, arn: str, action: str, resource: str) -> bool:
         """Whether a role's own policies allow the action, also for a role that is not held: for services that use
         it."""
-        with moto_calls.LOCK:
-            roles = list(iam_backends[arn.split(":")[4]][moto_calls.PARTITION].roles.values())
-        return any(self._allowed(role, action, resource, {}) for role in roles if role.arn == arn)
+        role = moto_calls.role(arn)
+        return role is not None and self._allowed(role, action, resource, {})
 
     def statements(self) -> set[tuple[str, str]]:
         """Every statement of the held roles, in the form of `needed`."""
-        found = set()
-        with moto_calls.LOCK:
-            for account in {arn.split(":")[4] for arn in self.held}:
-                for role in iam_backends[account][moto_calls.PARTITION].roles.values():
-                    if role.arn in self.held:
-                        found |= {(origin, str(statement.get("Sid"))) for origin, statement in _statements(role)}
-        return found
+        roles = [role for arn in self.held if (role := moto_calls.role(arn))]
+        return {(origin, str(statement.get("Sid"))) for role in roles for origin, statement in _statements(role)}
 
     def _allowed(self, role: Role, action: str, resource: str, context: Context) -> bool:
         every = _statements(role)
@@ -102,10 +98,9 @@ class Permissions:
         if kind != "assumed-role":
             return None
         name = rest.rpartition("/")[0]
-        with moto_calls.LOCK:
-            for role in iam_backends[identity.account][moto_calls.PARTITION].roles.values():
-                if role.name == name:
-                    return role if role.arn in self.held else None
+        with moto_calls.LOCK, suppress(NotFoundException):
+            role = iam_backends[identity.account][moto_calls.PARTITION].get_role(name)
+            return role if role.arn in self.held else None
         return None
 
 
@@ -196,11 +191,9 @@ def _principal(request: dict[str, Any], account: str) -> str:
     """The ARN of the role or user in a call, with its path where it exists."""
     kind = "role" if "RoleName" in request else "user"
     name = str(request.get("RoleName") or request.get("UserName", ""))
-    with moto_calls.LOCK:
-        backend = iam_backends[account][moto_calls.PARTITION]
-        for found in (*backend.roles.values(), *backend.users.values()):
-            if found.name == name and f":{kind}/" in found.arn:
-                return str(found.arn)
+    backend = iam_backends[account][moto_calls.PARTITION]
+    with moto_calls.LOCK, suppress(NotFoundException, NoSuchEntity):
+        return str((backend.get_role(name) if kind == "role" else backend.get_user(name)).arn)
     return f"arn:aws:iam::{account}:{kind}/{name}"
 
 

@@ -1,4 +1,4 @@
-"""The local cloud put together: `with Cloud(policy, root=checkout) as cloud: …`."""
+"""The local cloud: `with Cloud(policy, root=checkout) as cloud: …`."""
 
 import datetime as dt
 import logging
@@ -44,12 +44,12 @@ DEMO_POLICY = Path(__file__).with_name("demo.yaml")
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How a local cloud differs from the usual one.
+    """Options of a local cloud.
 
-    Without `data_dir` everything on disk is in a temporary folder that goes with it. `real_time` keeps queues'
-    visibility timeouts for what failed; `schedules` fires scheduled rules; with `built`, functions run from
-    `.aws-sam/build`; `parameters` are the stacks'; `quotas` limits ECR's calls (see `ecr.rules.quotas`); `port` is the
-    API's, the next ones are the registries' (0: free ones).
+    `data_dir`: the folder of everything on disk, which is kept; None: a temporary folder. `real_time`: keep the queues'
+    visibility timeouts for failed messages. `schedules`: fire scheduled rules. `built`: run functions from
+    `.aws-sam/build`. `parameters`: of the stacks. `quotas`: limits of ECR's calls (see `ecr.rules.quotas`). `port`: the
+    API's; the policy's registries have the next ones (0: free ports).
     """
 
     data_dir: Path | None = None
@@ -64,11 +64,11 @@ class Options:
 
 
 class Cloud:
-    """All accounts and regions that a policy names, with the hub's stack and the spokes deployed.
+    """All accounts and regions that a policy names, with the hub's stack and the spokes' stacks.
 
-    One at a time in a process (moto's state is the process's); several processes don't meet. `root` is the checkout:
-    template.yaml, spoke.yaml and what they refer to. Starting costs about 1 s of processor time, and as much for the
-    import of this module; the functions' workers start behind it.
+    One at a time in a process, because moto's state belongs to the process; clouds of several processes are
+    independent. `root`: the checkout, with template.yaml, spoke.yaml and the folders that they name. To start takes
+    about 1 s of processor time, and so does the import of this module; workers start in the background.
     """
 
     _running: ClassVar["Cloud | None"] = None
@@ -98,22 +98,21 @@ class Cloud:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    # ------------------------------------------------------------------ life
-
     def start(self) -> None:
-        """Deploy, open the ports, begin to work. Raises BadTemplate; RuntimeError if one runs in this process."""
+        """Deploy the stacks, open the ports and begin to serve. Raises BadTemplate, and RuntimeError where one runs in
+        this process already."""
         if Cloud._running is not None:
-            raise RuntimeError("one local cloud runs in this process already: moto's state is the process's")
+            raise RuntimeError("a local cloud runs in this process already: moto's state allows only one")
         with ExitStack() as parts:
             self._start(parts)
             self._parts = parts.pop_all()
 
     def stop(self) -> None:
-        """Close the ports, kill the workers, forget everything. Safe to call twice, and after a failed start."""
+        """Close the ports, kill the workers and remove all state. Safe to call twice, and after a failed start."""
         self._parts.close()
 
     def _start(self, parts: ExitStack) -> None:
-        """Put the parts together; what each leaves behind is registered as soon as it is there."""
+        """Start the parts, and register the clean-up of each as soon as it exists."""
         began = time.monotonic()
         self._claim_process(parts)
         self._take_folder(parts)
@@ -187,12 +186,11 @@ class Cloud:
             trail=self.trail,
             invoke=lambda name, kind, body, where: self._functions.answer(name, kind, body, where),
             control=Control(self).answer,
-            now=lambda: dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             permissions=self.permissions,
         )
         api = Listener(for_this_machine(endpoint), threads=64, port=self.options.port)
         parts.callback(lambda: Listener.stop_all([api, *self._listeners.values()]))
-        parts.callback(self.failures.end)  # before it: what hangs would keep its port open
+        parts.callback(self.failures.end)  # runs before: a hanging request would keep its port open
         self.url = f"http://{HOST}:{api.port}"
         api.start()
         for place in self.places:
@@ -212,11 +210,9 @@ class Cloud:
         if self.options.schedules:
             self._schedules.start()
             parts.callback(self._schedules.stop)
-        parts.callback(stopping)  # the first of all when it ends
+        parts.callback(stopping)  # registered last, so that it runs first
         self._functions.start_workers()
         self.ecr.resume()
-
-    # ------------------------------------------------------------------ what others use
 
     @property
     def functions(self) -> dict[str, FunctionRunner]:
@@ -229,7 +225,7 @@ class Cloud:
         return {place.variable: self.endpoint_of(place.registry).removeprefix("http://") for place in self.places}
 
     def environment(self) -> dict[str, str]:
-        """What a command inside needs: endpoint, keys of role/developer of the hub, registries, policy, stack."""
+        """The variables for a command in this cloud. The keys are those of the hub's role/developer."""
         return {
             "AWS_ENDPOINT_URL": self.url,
             **self._developer,
@@ -241,12 +237,12 @@ class Cloud:
         }
 
     def credentials(self, role: str, *, session: str = "local", region: str = HUB.region) -> dict[str, str]:
-        """`AWS_…` keys of any role of any account, by ARN; the role is created if it is not there."""
+        """The keys of a role (an ARN) as `AWS_…` variables; the role is created where it does not exist."""
         moto_calls.ensure_role(role)
         return moto_calls.assume_role(role, session, region)
 
     def endpoint_of(self, registry: EcrRegistry) -> str:
-        """`http://localhost:PORT` of a registry; its port opens when it is first asked for."""
+        """`http://localhost:PORT` of a registry; its port opens at the first call."""
         with self._listening:
             listener = self._listeners.get(registry)
             if listener is None:
@@ -258,9 +254,9 @@ class Cloud:
         return f"http://localhost:{listener.port}"
 
     def left(self, *, until_due: bool = False) -> dict[str, Any]:
-        """What is still under way, empty when nothing is; at one instant, with nothing in between.
+        """The events, messages and invocations that are not done, at one instant; empty when all are.
 
-        With `until_due` also each message that is due later: what time alone opens, and pauses before a retry.
+        `until_due`: with the messages that are due later, for gates that time opens and for retries.
         """
         with moto_calls.LOCK:
             left = self.pollers.left(until_due=until_due)
@@ -271,10 +267,7 @@ class Cloud:
             return left
 
     def settle(self, timeout: float = 60, *, until_due: bool = False) -> dict[str, Any]:
-        """Wait until nothing is under way, at most `timeout` seconds; returns what is left, empty if all is done.
-
-        With `until_due` nothing may be due later either.
-        """
+        """Wait until nothing is `left`, at most `timeout` seconds. Returns what is left then."""
         ends = time.monotonic() + timeout
         with moto_calls.CHANGED:
             while left := self.left(until_due=until_due):
@@ -293,5 +286,6 @@ class Cloud:
         return self.pollers.invoke(self._functions.runner(function), event)
 
     def fire_schedules(self, minute: int = 0) -> int:
-        """Fire the schedules due in this minute (0: all rates); returns how many invocations it started."""
+        """Fire the schedules that are due in this minute since the epoch (0: all rates). Returns the number of
+        invocations."""
         return self._schedules.fire(minute)

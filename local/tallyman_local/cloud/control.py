@@ -1,6 +1,6 @@
 """The control API of a running local cloud, `/_tallyman/…` on its AWS endpoint: JSON in, JSON out.
 
-The `tallyman local` commands and tests use it. 200: done or yes; 409: no, with why; 422: bad input.
+The `tallyman local` commands and tests use it. Status 200: done; 409: refused, with the reason; 422: invalid input.
 """
 
 import dataclasses
@@ -18,6 +18,7 @@ from tallyman_local.cloud.images import NoSuchImage, locate, platform_images
 from tallyman_local.ecr import LocalEcr
 from tallyman_local.ecr.errors import EcrError
 from tallyman_local.ecr.failures import Failure, Failures
+from tallyman_local.ecr.rules.scanner import SEVERITIES
 from tallyman_local.events.bus import Bus
 from tallyman_local.events.chaos import Settings
 from tallyman_local.moto import rollouts
@@ -27,11 +28,10 @@ from tallyman_local.server.http import Environ, read_body
 from tallyman_local.stack.deploy import Stack
 
 Json = dict[str, Any]
-SEVERITIES = ("critical", "high", "medium", "low", "informational", "undefined")
 
 
 class Controlled(Protocol):
-    """What the control API asks of a cloud."""
+    """The part of a cloud that the control API uses."""
 
     url: str
     policy: Path
@@ -51,13 +51,13 @@ class Controlled(Protocol):
         """`http://localhost:PORT` of a registry."""
 
     def left(self) -> Json:
-        """What is still under way."""
+        """The events, messages and invocations that are not done."""
 
     def settle(self, timeout: float, *, until_due: bool) -> Json:
-        """Wait; what is left."""
+        """Wait until nothing is left. Returns what is left at the timeout."""
 
     def kill(self, function: str) -> int:
-        """Kill the function's workers; how many."""
+        """Kill the function's workers. Returns how many."""
 
 
 class Control:
@@ -88,7 +88,7 @@ class Control:
             call = self._gets.get(path)
             request = {key: values[0] for key, values in parse_qs(environ["QUERY_STRING"]).items()}
         else:
-            # Nothing a web page could send without being asked first.
+            # A web page of another origin can send this type only after a preflight request, which fails here.
             if "json" not in environ.get("CONTENT_TYPE", ""):
                 return json_answer({"error": "expected Content-Type: application/json"}, 415)
             call = self._posts.get(path)
@@ -148,8 +148,8 @@ class Control:
         registry, repository, digest = locate(request["image"], self._cloud.places, self._cloud.ecr.api)
         findings = [dict(finding) for finding in request.get("findings", [])]
         for severity, count in (request.get("counts") or {}).items():
-            if severity.lower() not in SEVERITIES:
-                raise ValueError(f"{severity}: expected one of {', '.join(SEVERITIES)}")
+            if severity.upper() not in SEVERITIES:
+                raise ValueError(f"{severity}: expected one of {', '.join(SEVERITIES).lower()}")
             findings += [
                 {"name": f"LOCAL-{severity.upper()}-{n}", "severity": severity.upper()}
                 for n in range(1, int(count) + 1)
@@ -177,7 +177,7 @@ class Control:
         if off:
             return {"ended": [str(r) for r in failures.end(registry)], "failing": failures.now()}
         if registry is None:
-            raise ValueError("which registry? expected a name such as prod_2")
+            raise ValueError("no registry is named: expected a name such as prod_2")
         failures.set(registry, Failure.of(request))
         return {"ended": [], "failing": failures.now()}
 
@@ -190,8 +190,8 @@ class Control:
         return {"damaged": digest}
 
     def _deployments(self, request: Json) -> Json:
-        """`service`: an ECS `cluster/service` or a Lambda function, where wanted after `region:`; from now on its
-        deployments fail with `reason`, or end well again (`reason` null)."""
+        """Let the deployments of a service fail with `reason`, or succeed again where it is null. `service`: an ECS
+        `cluster/service` or a Lambda function, also with `region:` before it."""
         service, reason = str(request["service"]), request.get("reason")
         rollouts.FAILING.pop(service, None)
         if reason:

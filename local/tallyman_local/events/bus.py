@@ -6,7 +6,6 @@ policies of queues and buses are checked; an event that can't be delivered goes 
 Without chaos, all deliveries happen before `emit` returns.
 """
 
-import copy
 import heapq
 import itertools
 import json
@@ -16,13 +15,15 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
-from moto.events.models import EventBus, EventTemplateParser, Rule, events_backends
-from moto.sqs.models import Queue, sqs_backends
+from moto.events.models import EventBus, Rule, events_backends
 
+from tallyman.domain.times import format_time, second_of
 from tallyman_local.ecr.policies import allows, statements
 from tallyman_local.events.chaos import Chaos, Settings
+from tallyman_local.events.targets import Undeliverable, input_of, send
 from tallyman_local.moto import calls as moto_calls
 
 Event = dict[str, Any]
@@ -32,14 +33,6 @@ log = logging.getLogger("tallyman.local")
 
 CHAOTIC = ("aws.ecr", "aws.inspector2")
 MAX_ENTRY = 1_048_576  # bytes of a PutEvents request
-
-
-class Undeliverable(Exception):
-    """A target did not accept an event. `code`, `message`: EventBridge's error for the dead letter."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code, self.message = code, message
 
 
 class Bus:
@@ -115,8 +108,8 @@ class Bus:
         with moto_calls.LOCK:  # between two deliveries, not within one
             return len(self._held) + self._delivering
 
-    def put_events(self, entries: list[Json], account: str, region: str, *, now: str) -> Json:
-        """The API's PutEvents. `now` (RFC 3339): the time of entries without one."""
+    def put_events(self, entries: list[Json], account: str, region: str) -> Json:
+        """The API's PutEvents."""
         results, failed = [], 0
         for entry in entries:
             problem = _wrong_with(entry)
@@ -128,7 +121,7 @@ class Bus:
                     "detail-type": entry["DetailType"],
                     "source": entry["Source"],
                     "account": account,
-                    "time": _rfc3339(entry["Time"]) if entry.get("Time") else now,
+                    "time": _time_of(entry),
                     "region": region,
                     "resources": entry.get("Resources", []),
                     "detail": json.loads(entry["Detail"]),
@@ -180,9 +173,9 @@ class Bus:
                     return  # EventBridge forwards an event only once
                 self._forward(rule, target, event)
             elif service == "sqs":
-                send(arn, _input(target, event), rule)
+                send(arn, input_of(target, event), rule)
             elif service == "lambda":
-                self._invoke(arn, _input(target, event))
+                self._invoke(arn, input_of(target, event))
             else:
                 raise Undeliverable("NOT_SERVED_LOCALLY", f"the local bus has no target of {service}")
             self.counts["forwarded" if service == "events" else "delivered"] += 1
@@ -260,49 +253,6 @@ def _lets_in(bus: EventBus, kind: tuple[str, str], account: str, caller: str, co
     )
 
 
-def send(arn: str, body: str, rule: Rule, attributes: dict[str, str] | None = None) -> None:
-    """Sends to a queue as EventBridge does. Raises Undeliverable where there is no queue, or its policy does not allow
-    the rule."""
-    _, _, _, region, account, name = arn.split(":", 5)
-    queue: Queue | None = sqs_backends[account][region].queues.get(name)
-    if queue is None:
-        raise Undeliverable("RESOURCE_NOT_FOUND", f"Queue {arn} does not exist.")
-    context = {"aws:SourceArn": rule.arn, "aws:SourceAccount": rule.account_id}
-    service = "events.amazonaws.com"
-    if not allows(statements(queue.policy), action="sqs:SendMessage", resource=arn, service=service, context=context):
-        raise Undeliverable("NO_PERMISSIONS", f"The policy of {arn} does not let rule {rule.arn} send to it.")
-    token = moto_calls.SENDER.set("AIDAEVENTBRIDGELOCAL")
-    try:
-        sqs_backends[account][region].send_message(
-            name,
-            body,
-            message_attributes={
-                key: {"DataType": "String", "StringValue": value} for key, value in (attributes or {}).items()
-            },
-        )
-    finally:
-        moto_calls.SENDER.reset(token)
-
-
-def _input(target: Json, event: Event) -> str:
-    """The target's input: the event, a part of it, a constant, or the output of a transformer."""
-    if "Input" in target:
-        return str(target["Input"])
-    if path := target.get("InputPath"):
-        part: Any = event
-        for key in path.removeprefix("$").strip(".").split("."):
-            part = part.get(key) if key else part
-        return json.dumps(part)
-    if transformer := target.get("InputTransformer"):
-        made = EventTemplateParser.parse(
-            input_template=transformer.get("InputTemplate"),
-            input_paths_map=transformer.get("InputPathsMap", {}),
-            event={**copy.deepcopy(event), "ingestion-time": event["time"]},
-        )
-        return made if isinstance(made, str) else json.dumps(made)
-    return json.dumps(event)
-
-
 def _wrong_with(entry: Json) -> tuple[str, str] | None:
     for name in ("Source", "DetailType", "Detail"):
         if not entry.get(name):
@@ -320,7 +270,9 @@ def _wrong_with(entry: Json) -> tuple[str, str] | None:
     return None
 
 
-def _rfc3339(value: Any) -> str:
-    if isinstance(value, int | float):
-        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(value))
-    return str(value)
+def _time_of(entry: Json) -> str:
+    """The entry's time in RFC 3339: now, where the entry has none."""
+    given = entry.get("Time")
+    if isinstance(given, str) and given:
+        return given
+    return format_time(second_of(datetime.fromtimestamp(given, UTC) if given else datetime.now(UTC)))

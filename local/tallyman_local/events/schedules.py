@@ -6,12 +6,14 @@ import json
 import logging
 import re
 import threading
+import time
 import uuid
 from collections.abc import Callable
 
 from moto.events.models import Rule, events_backends
 
-from tallyman_local.events.bus import Undeliverable, send
+from tallyman.domain.times import format_time
+from tallyman_local.events.targets import Undeliverable, send
 from tallyman_local.moto import calls as moto_calls
 
 log = logging.getLogger("tallyman.local")
@@ -117,16 +119,16 @@ class Schedules:
             "detail-type": "Scheduled Event",
             "source": "aws.events",
             "account": self._account,
-            "time": dt.datetime.fromtimestamp(minute * 60, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "time": format_time(dt.datetime.fromtimestamp(minute * 60, dt.UTC)),
             "region": self._region,
             "resources": [rule.arn],
             "detail": {},
         }
 
     def _run(self) -> None:
-        last = int(dt.datetime.now(dt.UTC).timestamp()) // 60
+        last = int(time.time()) // 60
         while not self._stop.wait(1):
-            minute = int(dt.datetime.now(dt.UTC).timestamp()) // 60
+            minute = int(time.time()) // 60
             if minute != last:
                 last = minute
                 self.fire(minute)

@@ -9,6 +9,7 @@ import logging
 import re
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import cache
 from typing import Any
@@ -21,8 +22,8 @@ import moto.backends as moto_backends
 from moto.backend_index import backend_url_patterns
 from moto.core.base_backend import BackendDict
 from moto.core.request import Request
-from moto.events.models import EventBus
-from moto.iam.models import iam_backends
+from moto.iam.exceptions import NotFoundException
+from moto.iam.models import Role, iam_backends
 from moto.sqs.models import DEFAULT_SENDER_ID, Message, Queue, sqs_backends
 from moto.sts.models import sts_backends
 from werkzeug.exceptions import HTTPException
@@ -133,23 +134,19 @@ def identify(access_key: str) -> Identity | None:
 def _look_up(access_key: str) -> Identity | None:
     with LOCK:
         for account, partitions in list(sts_backends.items()):
-            for session in partitions[PARTITION].assumed_roles:
-                if session.access_key_id == access_key:
-                    return Identity(account, session.arn, session.user_id)
+            if session := partitions[PARTITION].get_assumed_role_from_access_key(access_key):
+                return Identity(account, session.arn, session.user_id)
         for account, partitions in list(iam_backends.items()):
-            for user in partitions[PARTITION].users.values():
-                for key in user.access_keys:
-                    if key.access_key_id == access_key:
-                        return Identity(account, user.arn, user.id)
+            if user := partitions[PARTITION].get_user_from_access_key_id(access_key):
+                return Identity(account, user.arn, user.id)
     return None
 
 
-def trust_policy(arn: str) -> str | None:
-    """The trust policy of a role, JSON; None: there is no such role."""
-    with LOCK:
-        for role in iam_backends[arn.split(":")[4]][PARTITION].roles.values():
-            if role.arn == arn:
-                return str(role.assume_role_policy_document)
+def role(arn: str) -> Role | None:
+    """The role with this ARN; None: there is none."""
+    with LOCK, suppress(NotFoundException):
+        found: Role = iam_backends[arn.split(":")[4]][PARTITION].get_role_by_arn(arn)
+        return found
     return None
 
 
@@ -165,7 +162,7 @@ def ensure_role(arn: str) -> None:
     path = arn.split(":role", 1)[1].removesuffix(name)
     trust = f'{{"Version": "2012-10-17", "Statement": [{{"Effect": "Allow", "Principal": {{"AWS": "{account}"}}, '
     with LOCK:
-        if trust_policy(arn) is None:
+        if role(arn) is None:
             iam_backends[account][PARTITION].create_role(
                 name, trust + '"Action": "sts:AssumeRole"}]}', path or "/", None, "local", [], "43200"
             )
@@ -175,11 +172,11 @@ def assume_role(arn: str, session: str, region: str) -> dict[str, str]:
     """The keys of a new session of the role, as `AWS_…` variables. They do not expire."""
     with LOCK:
         backend = sts_backends[arn.split(":")[4]][PARTITION]
-        role = backend.assume_role(region, session, arn, "", 43200, "")
+        assumed = backend.assume_role(region, session, arn, "", 43200, "")
     return {
-        "AWS_ACCESS_KEY_ID": role.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": role.secret_access_key,
-        "AWS_SESSION_TOKEN": role.session_token,
+        "AWS_ACCESS_KEY_ID": assumed.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": assumed.secret_access_key,
+        "AWS_SESSION_TOKEN": assumed.session_token,
     }
 
 
@@ -197,6 +194,3 @@ def _add_message(queue: Queue, message: Message) -> None:
 if Queue.add_message is not _add_message:
     _moto_add_message = Queue.add_message
     Queue.add_message = _add_message
-
-# `Ref` of a bus is its name, which moto's bus lacks.
-EventBus.physical_resource_id = property(lambda bus: bus.name)

@@ -3,12 +3,12 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from http.client import responses
 from typing import Any
 from xml.sax.saxutils import escape
 
 from tallyman_local.server.http import Environ, StartResponse
 
-_REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 409: "Conflict"}
 # The services with the query protocol: Action=… in the request, XML in the answer.
 _QUERY = {"sts", "iam", "sns", "cloudformation", "autoscaling", "ec2", "elasticloadbalancing", "rds", "monitoring"}
 _REST_JSON = {"lambda", "batch", "inspector2", "eks", "scheduler", "apigateway", "xray"}
@@ -28,7 +28,7 @@ class Answer:
         headers.setdefault("Content-Type", "application/json")
         if environ["REQUEST_METHOD"] != "HEAD" or "Content-Length" not in headers:
             headers["Content-Length"] = str(len(self.body))
-        start_response(f"{self.status} {_REASONS.get(self.status, 'Status')}", list(headers.items()))
+        start_response(f"{self.status} {responses.get(self.status, 'Status')}", list(headers.items()))
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [self.body]
 
 

@@ -1,4 +1,5 @@
-"""Deploys the stacks into moto, and reads from them what moto does not run: functions, mappings, policies."""
+"""Deploy the stacks into moto's CloudFormation, and read from them what moto does not run: functions, event source
+mappings and resource policies."""
 
 import json
 import logging
@@ -9,50 +10,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from moto.cloudformation.models import Stack as MotoStack
 from moto.cloudformation.models import cloudformation_backends
 from moto.cloudformation.parsing import ResourceMap, clean_json, get_model_map
 from moto.events.models import events_backends
 from moto.iam.models import iam_backends
-from moto.logs.models import LogGroup
 from moto.sqs.models import sqs_backends
 
 from tallyman.domain.names import EcrRegistry
 from tallyman_local.moto import calls as moto_calls
+from tallyman_local.moto import cloudformation as moto_cloudformation  # noqa: F401 - for its effect on moto
 from tallyman_local.stack.template import BadTemplate, Json, Translated, load, translate
 
 log = logging.getLogger("tallyman.local")
 
 HUB = EcrRegistry("111111111111", "us-east-2")
-# What moto must not warn about on standard output, and nothing here depends on.
-_PSEUDO = "AWS::"
-
-
 TemplateParameters = TypeMapping[str, str]
-_moto_parse_template = MotoStack.parse_template
-
-
-def _parse_template(text: str) -> Json:
-    """moto's, which reads JSON as YAML too: a second for ours."""
-    parsed: Json = json.loads(text) if text.lstrip().startswith("{") else _moto_parse_template(text)
-    return parsed
-
-
-def _log_group_attribute(group: LogGroup, name: str) -> str:
-    """moto's; CloudFormation's `Arn` of a log group ends with `:*`, which takes its streams in."""
-    found = str(_moto_log_group_attribute(group, name))
-    return f"{found}:*" if name == "Arn" and not found.endswith(":*") else found
-
-
-if LogGroup.get_cfn_attribute is not _log_group_attribute:
-    _moto_log_group_attribute = LogGroup.get_cfn_attribute
-    LogGroup.get_cfn_attribute = _log_group_attribute
-MotoStack.parse_template = staticmethod(_parse_template)
+_FOR_SPOKES = ("RollOut", "People", "SigningProfile")  # the spokes' stacks get the parameters with these prefixes too
 
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A deployed function. `folders` go onto its module path, in order; `timeout` in seconds, `memory` in MB."""
+    """A deployed function. `folders`: its module path, in order. `timeout`: seconds. `memory`: MB."""
 
     logical_id: str
     name: str
@@ -67,7 +45,10 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """A queue that feeds a function. `concurrency` is MaximumConcurrency, 1 where the template states none."""
+    """An event source mapping: a queue that invokes a function.
+
+    `concurrency`: MaximumConcurrency, or 1 without it. `partial`: whether the function reports failed messages.
+    """
 
     queue_arn: str
     function: str
@@ -78,7 +59,10 @@ class Mapping:
 
 @dataclass
 class Stack:
-    """One deployed stack: `outputs`, what moto `skipped` (logical id: type), and what we run ourselves."""
+    """One deployed stack.
+
+    `skipped`: the resources that moto lacks, as type by logical id. `functions`: by logical id.
+    """
 
     registry: EcrRegistry
     name: str
@@ -88,18 +72,15 @@ class Stack:
     mappings: list[Mapping] = field(default_factory=list)
 
 
-_OF_SPOKES = ("RollOut", "People", "SigningProfile")  # parameters with these beginnings are the spokes' as well
-
-
 def deploy(
     root: Path, stack: str, registries: Iterable[EcrRegistry], parameters: TemplateParameters, *, built: bool
 ) -> list[Stack]:
-    """The hub's stack, then a spoke's in every other registry of these. Raises BadTemplate."""
+    """Deploy the hub's stack, then a spoke's in each of the other registries. Raises BadTemplate."""
     spokes = [registry for registry in dict.fromkeys(registries) if registry != HUB]
     accounts = sorted({registry.account for registry in spokes} - {HUB.account})
     own = {"SpokeAccounts": ",".join(accounts), "DeletionProtection": "false", **parameters}
     stacks = [deploy_hub(root, stack, parameters=own, built=built)]
-    everywhere = {name: value for name, value in parameters.items() if name.startswith(_OF_SPOKES)}
+    everywhere = {name: value for name, value in parameters.items() if name.startswith(_FOR_SPOKES)}
     for registry in spokes:
         values = {
             "HubAccount": HUB.account,
@@ -118,15 +99,12 @@ def deploy(
     return stacks
 
 
-def deploy_hub(root: Path, stack: str, *, parameters: dict[str, str] | None = None, built: bool = False) -> Stack:
-    """`template.yaml` of the checkout, as stack `stack` of the hub. Raises BadTemplate.
+def deploy_hub(root: Path, stack: str, *, parameters: TemplateParameters | None = None, built: bool = False) -> Stack:
+    """Deploy the checkout's `template.yaml` in the hub as stack `stack`. Raises BadTemplate.
 
-    With `built` functions and layers run from `.aws-sam/build`, the output of `sam build`.
+    With `built`, functions and layers run from `.aws-sam/build`, the output of `sam build`.
     """
-    document = load(root / "template.yaml")
-    known = {name: value for name, value in (parameters or {}).items() if name in document.get("Parameters", {})}
-    translated = translate(document, region=HUB.region, parameters=known)
-    deployed, resources = _create(HUB, stack, translated, known)
+    deployed, translated, resources = _create(HUB, stack, root / "template.yaml", parameters or {})
     folders = _built_folders(root, translated) if built else _source_folders(root, translated)
     for logical_id in translated.code:
         deployed.functions[logical_id] = _function(logical_id, translated.template, resources, folders[logical_id])
@@ -135,24 +113,26 @@ def deploy_hub(root: Path, stack: str, *, parameters: dict[str, str] | None = No
     return deployed
 
 
-def deploy_spoke(root: Path, stack: str, registry: EcrRegistry, parameters: dict[str, str]) -> Stack:
-    """`spoke.yaml` of the checkout in one more account and region; takes of the parameters what it declares."""
-    document = load(root / "spoke.yaml")
-    known = {name: value for name, value in parameters.items() if name in document.get("Parameters", {})}
-    translated = translate(document, region=registry.region, parameters=known)
-    return _create(registry, stack, translated, known)[0]
+def deploy_spoke(root: Path, stack: str, registry: EcrRegistry, parameters: TemplateParameters) -> Stack:
+    """Deploy the checkout's `spoke.yaml` in another account or region. Raises BadTemplate."""
+    return _create(registry, stack, root / "spoke.yaml", parameters)[0]
 
 
 def _create(
-    registry: EcrRegistry, name: str, translated: Translated, parameters: dict[str, str]
-) -> tuple[Stack, ResourceMap]:
+    registry: EcrRegistry, name: str, path: Path, parameters: TemplateParameters
+) -> tuple[Stack, Translated, ResourceMap]:
+    """Create a stack with those of the parameters that its template declares."""
+    document = load(path)
+    declared = document.get("Parameters", {})
+    known = {parameter: value for parameter, value in parameters.items() if parameter in declared}
+    translated = translate(document, region=registry.region, parameters=known)
     skipped = {
         logical_id: resource["Type"]
         for logical_id, resource in translated.template["Resources"].items()
         if resource["Type"] not in get_model_map()
     }
     with moto_calls.LOCK, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # one for each skipped resource; they are listed instead
+        warnings.simplefilter("ignore")  # moto warns of each skipped resource; `skipped` lists them
         quiet = logging.getLogger("moto")
         level = quiet.level
         quiet.setLevel(logging.ERROR)
@@ -161,7 +141,7 @@ def _create(
             created = backend.create_stack(
                 name=name,
                 template=json.dumps(translated.template),
-                parameters=parameters,
+                parameters=known,
                 notification_arns=[],
                 tags={},
                 role_arn=None,
@@ -180,18 +160,18 @@ def _create(
         outputs = {output["OutputKey"]: str(output["OutputValue"]) for output in created.outputs or []}
     if skipped:
         log.info("%s in %s: moto has no %s", name, registry, ", ".join(sorted(set(skipped.values()))))
-    return Stack(registry, name, outputs, skipped), resources
+    return Stack(registry, name, outputs, skipped), translated, resources
 
 
 def _attach_policies(registry: EcrRegistry, template: Json, resources: ResourceMap) -> None:
-    """Managed policies that roles attach by ManagedPolicyArns, which moto's CloudFormation leaves out."""
+    """Attach the managed policies of the roles' ManagedPolicyArns, which moto's CloudFormation ignores."""
     iam = iam_backends[registry.account][moto_calls.PARTITION]
     for resource in template["Resources"].values():
         if resource["Type"] != "AWS::IAM::Role" or not _wanted(resource, resources):
             continue
         properties = clean_json(resource["Properties"], resources)
         for arn in properties.get("ManagedPolicyArns", []):
-            if arn:  # what AWS::NoValue left out is null
+            if arn:  # None where the template has AWS::NoValue
                 iam.attach_role_policy(str(arn), properties["RoleName"])
 
 
@@ -200,7 +180,7 @@ def _wanted(resource: Json, resources: ResourceMap) -> bool:
 
 
 def _apply_policy(kind: str, properties: Json, registry: EcrRegistry) -> bool:
-    """Resource policies of queues and buses, which moto's CloudFormation does not take."""
+    """Apply the resource policy of queues or of a bus, which moto's CloudFormation ignores; False for other types."""
     if kind == "AWS::SQS::QueuePolicy":
         queues = sqs_backends[registry.account][registry.region]
         for url in properties["Queues"]:

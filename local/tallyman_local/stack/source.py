@@ -1,4 +1,4 @@
-"""Where the stack lies that the local cloud deploys: the checkout, or what a wheel carries of it."""
+"""Find the template.yaml that the local cloud deploys: the checkout's, or the copy in a wheel."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def root() -> Path:
-    """The folder of template.yaml. FileNotFoundError: it is in neither place."""
+    """The folder of template.yaml. Raises FileNotFoundError where neither the checkout nor the wheel has it."""
     for folder in (PACKAGE.parents[1], PACKAGE / "checkout"):
         if (folder / "template.yaml").is_file() and (folder / "functions").is_dir():
             return folder

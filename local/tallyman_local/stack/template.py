@@ -1,10 +1,9 @@
-"""The project's SAM template, translated as AWS would and made fit for moto's CloudFormation."""
+"""Translate SAM templates to CloudFormation, as AWS does, and take out what moto's CloudFormation lacks."""
 
 import base64
-import io
+import copy
 import json
 import logging
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,20 +14,21 @@ import yaml
 Json = dict[str, Any]
 
 SERVERLESS = "AWS::Serverless-2016-10-31"
+_EMPTY_ZIP = base64.b64encode(b"PK\5\6" + bytes(18)).decode()  # a zip file's end record alone
 
 
 class BadTemplate(ValueError):
-    """The template can't be read or translated; says where and why."""
+    """The template can't be read, translated or deployed; the message says where and why."""
 
 
 if TYPE_CHECKING or not yaml.__with_libyaml__:
     from yaml import SafeLoader
 else:
-    from yaml import CSafeLoader as SafeLoader  # a tenth of the time
+    from yaml import CSafeLoader as SafeLoader  # ten times as fast
 
 
 class _Loader(SafeLoader):
-    """YAML with CloudFormation's short forms: `!Ref`, `!Sub`, `!GetAtt a.b`, `!If` …"""
+    """A YAML loader that knows CloudFormation's short forms: `!Ref`, `!Sub`, `!GetAtt a.b`, `!If` …"""
 
 
 def _short_form(loader: _Loader, suffix: str, node: yaml.Node) -> Json:
@@ -47,21 +47,25 @@ _Loader.add_multi_constructor("!", _short_form)
 
 
 def load(path: Path) -> Json:
-    """A CloudFormation or SAM template as plain data. Raises BadTemplate."""
+    """Read a CloudFormation or SAM template. Raises BadTemplate."""
     try:
         document = yaml.load(path.read_text("utf-8"), Loader=_Loader)
     except (OSError, yaml.YAMLError) as error:
         raise BadTemplate(f"{path}: {error}") from error
     if not isinstance(document, dict) or "Resources" not in document:
-        raise BadTemplate(f"{path}: no template: expected Resources")
-    # 2010-09-09 unquoted is a date to YAML.
+        raise BadTemplate(f"{path}: not a template: expected Resources")
+    # YAML reads an unquoted 2010-09-09 as a date.
     document["AWSTemplateFormatVersion"] = "2010-09-09"
     return document
 
 
 @dataclass
 class Translated:
-    """A template as CloudFormation takes it, and what was taken out of it for moto."""
+    """A template for moto's CloudFormation, and what the local cloud runs itself.
+
+    `mappings`: the event source mappings, which are not in the template. `policies`: the resource policies. `code`,
+    `layers`: the folder of each function and layer, relative to the template. All by logical id.
+    """
 
     template: Json
     mappings: dict[str, Json] = field(default_factory=dict)
@@ -70,17 +74,13 @@ class Translated:
     layers: dict[str, str] = field(default_factory=dict)
 
 
-# Kept in the template (others may refer to them) though moto does nothing with them; deploy.py applies some.
+# moto ignores these resources, but others in the template may refer to them; deploy.py applies those that it can.
 POLICY_TYPES = ("AWS::SQS::QueuePolicy", "AWS::Events::EventBusPolicy", "AWS::SNS::TopicPolicy")
 
 
 def translate(template: Json, *, region: str, parameters: dict[str, str]) -> Translated:
-    """SAM to CloudFormation with AWS's own translator, offline, then without what moto can't do.
-
-    `code` and `layers` say which folder (relative to the template, as written there) each function and
-    layer comes from; `mappings` are the event source mappings, `policies` the resource policies.
-    """
-    result = Translated(json.loads(json.dumps(template)))
+    """Translate SAM with AWS's own translator, offline, and replace what moto can't create. Raises BadTemplate."""
+    result = Translated(copy.deepcopy(template))
     if template.get("Transform") == SERVERLESS or SERVERLESS in (template.get("Transform") or []):
         _take_folders(result)
         result.template = _sam(result.template, region, parameters)
@@ -92,7 +92,7 @@ def translate(template: Json, *, region: str, parameters: dict[str, str]) -> Tra
             case "AWS::Lambda::Function":
                 properties["Code"] = {"ZipFile": "# runs from the checkout"}
             case "AWS::Lambda::LayerVersion":
-                properties["Content"] = {"ZipFile": _empty_zip()}
+                properties["Content"] = {"ZipFile": _EMPTY_ZIP}
             case "AWS::IAM::Role":
                 _without_aws_policies(properties)
             case kind if kind in POLICY_TYPES:
@@ -102,24 +102,20 @@ def translate(template: Json, *, region: str, parameters: dict[str, str]) -> Tra
 
 
 def _take_folders(result: Translated) -> None:
-    """Folders become S3 addresses, which is all that the translator accepts."""
+    """Note the folders of functions and layers, and replace them by S3 URIs: the translator accepts nothing else."""
     for name, resource in result.template["Resources"].items():
         properties = resource.setdefault("Properties", {})
         if resource["Type"] == "AWS::Serverless::Function":
-            folder = properties.get("CodeUri", _global(result.template, "CodeUri"))
-            result.code[name] = str(folder or ".")
+            shared = result.template.get("Globals", {}).get("Function", {})
+            result.code[name] = str(properties.get("CodeUri", shared.get("CodeUri")) or ".")
             properties["CodeUri"] = "s3://local/function"
         elif resource["Type"] == "AWS::Serverless::LayerVersion":
             result.layers[name] = str(properties.get("ContentUri", "."))
             properties["ContentUri"] = "s3://local/layer"
 
 
-def _global(template: Json, name: str) -> Any:
-    return template.get("Globals", {}).get("Function", {}).get(name)
-
-
 def _sam(template: Json, region: str, parameters: dict[str, str]) -> Json:
-    # Imported here: 0.3 s that a test of a plain template does not pay.
+    # Imported here: it takes 0.3 s, and plain CloudFormation does not need it.
     from samtranslator.model.exceptions import InvalidDocumentException
     from samtranslator.parser.parser import Parser
     from samtranslator.translator.translator import Translator
@@ -129,7 +125,7 @@ def _sam(template: Json, region: str, parameters: dict[str, str]) -> Json:
         name: str(value["Default"]) for name, value in template.get("Parameters", {}).items() if "Default" in value
     }
     values = {**defaults, **parameters, "AWS::Region": region, "AWS::Partition": "aws"}
-    # A real session would read the user's own AWS set-up, and fail on a profile that is not there.
+    # A real session would read the user's own AWS configuration, and fail on a profile that does not exist.
     translator = Translator({}, Parser(), boto_session=SimpleNamespace(region_name=region))
     try:
         translated: Json = translator.translate(template, values, get_managed_policy_map=dict)
@@ -139,13 +135,13 @@ def _sam(template: Json, region: str, parameters: dict[str, str]) -> Json:
 
 
 def _without_aws_policies(properties: Json) -> None:
-    """moto knows AWS's managed policies only after loading all of them, seconds; no one here asks for them."""
+    """Remove AWS's managed policies from a role: moto takes seconds to load them, and nothing here checks them."""
     kept = [arn for arn in properties.get("ManagedPolicyArns", []) if "iam::aws:policy" not in json.dumps(arn)]
     properties["ManagedPolicyArns"] = kept
 
 
 def _queue_urls(node: Any) -> Any:
-    """`GetAtt Queue.QueueUrl`, which moto lacks, is what `Ref` gives."""
+    """Replace `GetAtt Queue.QueueUrl`, which moto lacks, by `Ref Queue`, which has the same value."""
     if isinstance(node, dict):
         target = node.get("Fn::GetAtt")
         if isinstance(target, str):
@@ -154,10 +150,3 @@ def _queue_urls(node: Any) -> Any:
             return {"Ref": target[0]}
         return {key: _queue_urls(value) for key, value in node.items()}
     return [_queue_urls(value) for value in node] if isinstance(node, list) else node
-
-
-def _empty_zip() -> str:
-    data = io.BytesIO()
-    with zipfile.ZipFile(data, "w"):
-        pass
-    return base64.b64encode(data.getvalue()).decode()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from moto.sqs.models import sqs_backends
 
 from support.stacks import sample_stack as toy
 from tallyman.domain.names import EcrRegistry
+from tallyman.domain.times import parse_time
 from tallyman_local.events.bus import Bus
 from tallyman_local.moto import calls as moto_calls
 from tallyman_local.stack.deploy import HUB, deploy_hub, deploy_spoke
@@ -154,19 +156,29 @@ def test_put_events_says_which_entries_are_wrong(bus: Bus) -> None:
     good = {"Source": "my.application", "DetailType": "ECR Image Action", "Detail": '{"a": 1}'}
     bad = [{**good, "Detail": "no json"}, {**good, "Detail": "[]"}, {"Source": "x", "DetailType": "y"}]
     bad += [{**good, "Source": "aws.ecr"}]  # only AWS itself may use this source
-    answer = bus.put_events([good, *bad], HUB.account, HUB.region, now="2026-11-16T01:54:34Z")
+    before = datetime.now(UTC).replace(microsecond=0)
+    answer = bus.put_events([good, *bad], HUB.account, HUB.region)
     assert answer["FailedEntryCount"] == 4
     codes = [entry.get("ErrorCode") for entry in answer["Entries"]]
     assert codes == [None, "MalformedDetail", "MalformedDetail", "InvalidArgument", "NotAuthorizedForSourceException"]
     (event,) = bodies("toy-work")
     assert event["id"] == answer["Entries"][0]["EventId"]
-    assert (event["account"], event["time"]) == (HUB.account, "2026-11-16T01:54:34Z")
+    assert event["account"] == HUB.account
+    assert before <= parse_time(event["time"]) <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize("time", [1794794074.5, "2026-11-16T01:54:34Z"])
+def test_put_events_keeps_the_time_of_an_entry(bus: Bus, time: float | str) -> None:
+    entry = {"Source": "my.application", "DetailType": "ECR Image Action", "Detail": "{}", "Time": time}
+    bus.put_events([entry], HUB.account, HUB.region)
+    (event,) = bodies("toy-work")
+    assert event["time"] == "2026-11-16T01:54:34Z"
 
 
 def test_put_events_finds_a_bus_by_name_and_by_arn(bus: Bus) -> None:
     entry = {"Source": "my.application", "DetailType": "ECR Image Action", "Detail": "{}"}
     for name in ("toy", f"arn:aws:events:{HUB.region}:{HUB.account}:event-bus/toy"):
-        answer = bus.put_events([{**entry, "EventBusName": name}], HUB.account, HUB.region, now="2026-11-16T01:54:34Z")
+        answer = bus.put_events([{**entry, "EventBusName": name}], HUB.account, HUB.region)
         assert answer["FailedEntryCount"] == 0
     assert len(bodies("toy-work")) == 2
 
@@ -176,7 +188,7 @@ def test_roles_are_created_once_in_an_account(bus: Bus) -> None:
     arn = f"arn:aws:events:{HUB.region}:{HUB.account}:event-bus/toy"
     values = {"HubBusArn": arn, "HubAccount": HUB.account, "CreateRoles": "false"}
     assert deploy_spoke(toy.ROOT, "toy", again, values).skipped == {}
-    assert moto_calls.trust_policy("arn:aws:iam::222222222222:role/toy-spoke-read")
+    assert moto_calls.role("arn:aws:iam::222222222222:role/toy-spoke-read")
 
 
 def test_a_template_that_cannot_be_translated_says_why(tmp_path: Any) -> None:

@@ -7,17 +7,13 @@ from datetime import datetime
 from typing import Any
 
 from tallyman.domain.names import EcrRegistry, Repository
+from tallyman.domain.times import format_time, second_of
 from tallyman_local.ecr.identity import Identity
 from tallyman_local.ecr.store.rows import ImageRow
 
 _LOG = logging.getLogger("tallyman.local.ecr")
 Emit = Callable[[dict[str, Any], str, str], None]
 Trail = Callable[[dict[str, Any]], None]
-
-
-def rfc3339(moment: datetime) -> str:
-    """The time in RFC 3339 with whole seconds, ECR's precision in events."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Events:
@@ -36,7 +32,7 @@ class Events:
             "detail-type": detail_type,
             "source": "aws.ecr",
             "account": registry.account,
-            "time": rfc3339(self._clock()),
+            "time": format_time(second_of(self._clock())),
             "region": registry.region,
             "resources": resources,
             "detail": detail,
@@ -104,7 +100,7 @@ class Events:
         record: dict[str, Any] = {
             "eventVersion": "1.11",
             "userIdentity": identity.user_identity(),
-            "eventTime": rfc3339(self._clock()),
+            "eventTime": format_time(second_of(self._clock())),
             "eventSource": "ecr.amazonaws.com",
             "eventName": operation,
             "awsRegion": registry.region,

@@ -9,11 +9,12 @@ from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
 from tallyman.domain.names import Digest, Repository
+from tallyman.domain.times import format_time, second_of
 from tallyman_local.ecr import errors, manifests
 from tallyman_local.ecr.errors import EcrError
 from tallyman_local.ecr.identity import Identity
 from tallyman_local.ecr.manifests import ParsedManifest
-from tallyman_local.ecr.rules.events import Events, rfc3339
+from tallyman_local.ecr.rules.events import Events
 from tallyman_local.ecr.rules.quotas import IMAGES, Quotas
 from tallyman_local.ecr.rules.scanner import Scanner
 from tallyman_local.ecr.store.rows import ImageRow, RepositoryRow
@@ -254,7 +255,7 @@ class Images:
             self._store.set_status(repository.id, image.digest, status, now.timestamp())
             more = {"target-storage-class": target}
             if status == "ACTIVE":
-                more["last-activated-at"] = rfc3339(now)
+                more["last-activated-at"] = format_time(second_of(now))
             self._events.image("UPDATE_STORAGE_CLASS", repository.name, image, None, **more)
         return self._store.image(repository.id, image.digest) or image
 
