@@ -225,7 +225,7 @@ def test_registry_ports_are_named_by_environment_and_number(cloud: Cloud) -> Non
 
 
 def test_a_second_cloud_in_one_process_is_refused(cloud: Cloud, tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="moto.s state allows only one"):
+    with pytest.raises(RuntimeError, match="state allows only one"):
         toy.cloud(tmp_path).start()
 
 

@@ -23,7 +23,7 @@ def test_the_registries_of_a_folder_are_there_at_the_next_start_and_quotas_throt
     data = tmp_path / "data"
     with toy.cloud(tmp_path, data_dir=data) as cloud:
         toy.client(cloud, "ecr").create_repository(repositoryName=NAME)
-        with pytest.raises(folders.InUse, match="another local cloud works in this folder"):
+        with pytest.raises(folders.InUse, match="another local cloud uses this folder"):
             folders.lock(data)
     with toy.cloud(tmp_path, data_dir=data, quotas={"DescribeRepositories": 0.01}) as cloud:
         ecr = toy.client(cloud, "ecr")

@@ -1,4 +1,4 @@
-"""Which registries a policy names, and the names of their ports in the environment."""
+"""The registries that a policy names, and the environment variables for their addresses."""
 
 import re
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from tallyman.errors import BadName
 
 
 class BadPolicy(ValueError):
-    """The policy file can't be read, or names no registries as `account/region`."""
+    """The policy file can't be read, or its registries are not in the form `account/region`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Place:
 def places(policy: Path) -> list[Place]:
     """All registries of the policy's environments, in its order. Raises BadPolicy.
 
-    Only what the local cloud itself needs is read; what else the policy says is for the handlers to judge.
+    Reads nothing else: the handlers check the rest of the policy.
     """
     try:
         document = yaml.safe_load(policy.read_text("utf-8"))
@@ -41,9 +41,9 @@ def places(policy: Path) -> list[Place]:
         raise BadPolicy(f"{policy}: can't be read: {error}") from error
     except yaml.YAMLError as error:
         raise BadPolicy(f"{policy}: not YAML: {error}") from error
-    environments = (document or {}).get("environments") if isinstance(document or {}, dict) else None
+    environments = document.get("environments") if isinstance(document, dict) else None
     if environments is None:
-        environments = {}
+        return []
     if not isinstance(environments, dict):
         raise BadPolicy(f"{policy}: environments: expected a mapping of names")
     return [place for name, value in environments.items() for place in _environment(policy, str(name), value)]

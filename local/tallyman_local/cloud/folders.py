@@ -1,4 +1,4 @@
-"""The temporary folder of a cloud, and those that killed ones left; the lock of a folder that is kept."""
+"""The temporary folder of a cloud, and the lock of a data folder."""
 
 import fcntl
 import os
@@ -11,27 +11,30 @@ _NAME = re.compile(r"tallyman-local-(\d+)-\w+")
 
 
 def make() -> Path:
-    """A new folder of this process; removes the folders of this user's processes that are no more."""
+    """Make a temporary folder. Remove those that killed processes of this user left."""
     for folder in Path(tempfile.gettempdir()).glob("tallyman-local-*"):
         named = _NAME.fullmatch(folder.name)
         if named and not _alive(int(named[1])) and _is_ours(folder):
-            shutil.rmtree(folder, ignore_errors=True)  # several may do this at once
+            shutil.rmtree(folder, ignore_errors=True)  # another process may remove it at the same time
     return Path(tempfile.mkdtemp(prefix=f"tallyman-local-{os.getpid()}-"))
 
 
 class InUse(RuntimeError):
-    """Another local cloud works in this folder."""
+    """Another local cloud uses this folder."""
 
 
 def lock(folder: Path) -> int:
-    """Take a folder for this process; the lock goes with it, or with the descriptor. Raises InUse, OSError."""
+    """Lock a folder, which is made where it is missing. The lock ends with the returned descriptor or with the process.
+
+    Raises InUse, OSError.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(descriptor)
-        raise InUse(f"{folder}: another local cloud works in this folder") from error
+        raise InUse(f"{folder}: another local cloud uses this folder") from error
     return descriptor
 
 

@@ -1,4 +1,4 @@
-"""An IMAGE as a person writes it, found in the local registries."""
+"""Find an image that a command names in the local registries."""
 
 import json
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ from tallyman_local.ecr.store.tables import Store
 
 
 class NoSuchImage(LookupError):
-    """The name is well-formed, but nothing is there."""
+    """The name is valid, but there is no such image."""
 
 
 def locate(text: str, places: Sequence[Place], api: Api) -> tuple[EcrRegistry, str, Digest]:
     """Registry, repository and digest of `dev/team/app:v1`, `prod[2]/team/app@sha256:…` or an ECR address.
 
-    Raises BadName (parses as nothing) and NoSuchImage.
+    Raises BadName for an invalid name, and NoSuchImage.
     """
     name = ImageName.parse(text)
     registry = name.registry or _registry(name, places)
@@ -36,11 +36,11 @@ def locate(text: str, places: Sequence[Place], api: Api) -> tuple[EcrRegistry, s
 
 
 def platform_images(store: Store, repository: Repository, digest: Digest) -> list[str]:
-    """`linux/amd64 sha256:…` of each image that an index lists, of nested indexes too; empty for an image."""
+    """`linux/amd64 sha256:…` for each image of an index and of its nested indexes; empty for an image."""
     row = store.get(repository)
     found: dict[Digest, str] = {}
     open_indexes = [digest]
-    for index in open_indexes:  # grows as it is walked; an index can't list itself
+    for index in open_indexes:  # the loop adds nested indexes to it; no index can list itself
         raw, image = store.raw(row.id, index), store.image(row.id, index)
         if raw is None or image is None or image.media_type not in INDEX_TYPES:
             continue
@@ -54,10 +54,10 @@ def platform_images(store: Store, repository: Repository, digest: Digest) -> lis
 
 def _registry(name: ImageName, places: Sequence[Place]) -> EcrRegistry:
     number = name.index or 1
-    for place in places:
-        if place.environment == name.environment and place.number == number:
-            return place.registry
-    known = ", ".join(sorted({place.environment for place in places}))
-    if any(place.environment == name.environment for place in places):
+    listed = {place.number: place.registry for place in places if place.environment == name.environment}
+    if number in listed:
+        return listed[number]
+    if listed:
         raise NoSuchImage(f"{name.text}: {name.environment} has no registry [{number}]")
+    known = ", ".join(sorted({place.environment for place in places}))
     raise NoSuchImage(f"{name.text}: unknown environment '{name.environment}'; the policy defines {known}")

@@ -1,7 +1,7 @@
-"""The demo's own small program as container images, made without a Docker engine: real layers, real manifests.
+"""Build the demo's small program as container images, without a Docker engine.
 
-`widget-server` is a shell script that answers with its version over a base layer of its own. Built from the same
-arguments, an image has the same digest: times are fixed, entries sorted, gzip without a name.
+`widget-server` is a shell script that answers with its version, in a layer above a base layer of its own. The same
+arguments give the same digests: times are fixed, entries are sorted, and gzip stores no name.
 """
 
 import gzip
@@ -46,7 +46,7 @@ class Sample:
 
 
 def stored(raw: bytes) -> bytes:
-    """A gzip file that holds the bytes as they are (at most 65,535): the same bytes whichever zlib a machine has."""
+    """A gzip file of the bytes (at most 65,535), not compressed: it does not depend on the version of zlib."""
     block = struct.pack("<BHH", 1, len(raw), len(raw) ^ 0xFFFF) + raw
     return b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + block + struct.pack("<II", zlib.crc32(raw), len(raw))
 
@@ -61,7 +61,7 @@ def widget_server(
     note: str = "",
     compress: Callable[[bytes], bytes] = _gzip,
 ) -> Sample:
-    """The program in this version for each architecture of Linux; `note` makes other content of the same version."""
+    """The program of this version for Linux on each architecture; another `note` makes other content."""
     blobs: dict[Digest, bytes] = {}
     manifests = []
     for architecture in architectures:
