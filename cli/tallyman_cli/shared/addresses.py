@@ -5,7 +5,7 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tallyman.domain.names import Digest, EcrRegistry, ImageName, Repository
@@ -36,24 +36,23 @@ class Named:
         return self.repositories[0]
 
 
-def image(policy: Policy, text: str, environ: Mapping[str, str] | None = None) -> Named:
+def image(policy: Policy, text: str) -> Named:
     """Looks up an IMAGE. Raises BadName if it is not an image, or names an environment or registry that the policy does
     not have."""
-    return _looked_up(policy, text, os.environ if environ is None else environ, ImageName.parse)
+    return _looked_up(policy, text, ImageName.parse)
 
 
 def parse(policy: Policy, text: str) -> tuple[ImageName, tuple[EcrRegistry, ...], Environment | None]:
     """Parses an IMAGE or a REPOSITORY, which may be a pattern. Returns it with the registries that it means, and the
     environment if it names one. Raises BadName."""
-    name = ImageName.parse_any(_from_port(policy, text, os.environ), globs=True)
+    name = ImageName.parse_any(_from_port(policy, text), globs=True)
     return name, *_registries(policy, name)
 
 
-def address(policy: Policy, repository: Repository, environ: Mapping[str, str] | None = None) -> str:
+def address(policy: Policy, repository: Repository) -> str:
     """The address for clients: `host/name`, inside a local cloud `localhost:PORT/name`."""
     for variable, registry in _variables(policy):
-        port = (os.environ if environ is None else environ).get(variable)
-        if port and registry == repository.registry:
+        if (port := os.environ.get(variable)) and registry == repository.registry:
             return f"{port}/{repository.name}"
     return f"{repository.registry.host}/{repository.name}"
 
@@ -66,24 +65,24 @@ def _variables(policy: Policy) -> Iterator[tuple[str, EcrRegistry]]:
             yield f"TALLYMAN_REGISTRY_{re.sub('[^A-Z0-9]', '_', environment.name.upper())}_{number}", registry
 
 
-def _from_port(policy: Policy, text: str, environ: Mapping[str, str]) -> str:
+def _from_port(policy: Policy, text: str) -> str:
     """Translates `localhost:PORT/…` of the local cloud into an ECR address, by TALLYMAN_REGISTRY_<ENVIRONMENT>_<N>."""
     match = _LOCAL.fullmatch(text)
     if not match:
         return text
     for variable, registry in _variables(policy):
-        if environ.get(variable, "").rpartition(":")[2] == match[1]:
+        if os.environ.get(variable, "").rpartition(":")[2] == match[1]:
             return f"{registry.host}/{match[2]}"
     raise BadName(f"'{text}': no TALLYMAN_REGISTRY_… variable names the port {match[1]}")
 
 
 def anywhere(policy: Policy, text: str) -> Named:
     """Looks up an IMAGE or a REPOSITORY without glob characters. Raises BadName."""
-    return _looked_up(policy, text, os.environ, ImageName.parse_any)
+    return _looked_up(policy, text, ImageName.parse_any)
 
 
-def _looked_up(policy: Policy, text: str, environ: Mapping[str, str], parse: Callable[[str], ImageName]) -> Named:
-    translated = _from_port(policy, text, environ)
+def _looked_up(policy: Policy, text: str, parse: Callable[[str], ImageName]) -> Named:
+    translated = _from_port(policy, text)
     try:
         return look_up(policy, text, parse(translated))
     except BadName as error:
