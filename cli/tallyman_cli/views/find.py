@@ -222,8 +222,7 @@ def _rows(
     tags: dict[Repository, list[str]] = {}
     for place in dict.fromkeys(f.repository for f in pushes if f.repository):
         mine = sorted({f.tag for f in pushes if f.tag and f.repository == place})
-        there = TAGS.get_many(stack.state, [tag_items.key(place, tag) for tag in mine])
-        pointing = [t for t in mine if (it := there.get(tag_items.key(place, t))) and it.digest == digest]
+        pointing = [tag for tag, there in places.pointing(stack, place, mine).items() if there == digest]
         if pointing or is_there([f for f in facts if f.repository == place]):
             held.setdefault(places.canonical(stack.policy, place), []).append(place)
             tags[place] = pointing

@@ -14,9 +14,7 @@ from tallyman.domain.retention import Reading
 from tallyman.domain.times import format_time
 from tallyman.domain.usage import Use
 from tallyman.errors import TallymanError
-from tallyman.state import tags as tag_items
 from tallyman.state.releases import ReleaseState
-from tallyman.state.tags import TAGS
 from tallyman_cli.registry.history import as_data as history_row
 from tallyman_cli.registry.image_view import ImageView
 from tallyman_cli.retention.money import Prices
@@ -98,9 +96,7 @@ def related(stack: Stack, place: Repository, digest: Digest) -> tuple[set[Digest
     pushes = [f for f in stack.ledger.of_digest(digest) if f.kind in PUSHES]
     children = {child.digest for child in children_of(pushes)}
     tags = sorted({f.tag for f in pushes if f.tag and f.repository == place})
-    found = TAGS.get_many(stack.state, [tag_items.key(place, tag) for tag in tags])
-    pointing = [tag for tag in tags if (it := found.get(tag_items.key(place, tag))) and it.digest == digest]
-    return {digest, *children}, pointing
+    return {digest, *children}, [tag for tag, there in places.pointing(stack, place, tags).items() if there == digest]
 
 
 def graph(view: ImageView, inside: Contents) -> dict[str, Any]:

@@ -3,13 +3,15 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tallyman.domain.names import Repository
+from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Environment, Policy, glob_matches
 from tallyman.state import active as active_items
 from tallyman.state import releases as release_items
 from tallyman.state import sweeps as sweep_items
+from tallyman.state import tags as tag_items
 from tallyman.state.releases import RELEASES, ReleaseState
 from tallyman.state.sweeps import SWEEPS
+from tallyman.state.tags import TAGS
 from tallyman_cli.shared.context import Stack
 
 ANY = "*?["
@@ -48,6 +50,14 @@ def releases(stack: Stack, name: str) -> dict[str, ReleaseState]:
     keys = {release_items.key(environment, name): environment for environment in stack.policy.environments}
     found = RELEASES.get_many(stack.state, list(keys))
     return {environment: found[key] for key, environment in keys.items() if key in found}
+
+
+def pointing(stack: Stack, place: Repository, tags: Iterable[str]) -> dict[str, Digest | None]:
+    """The digest that each of these tags of the repository points to; None: none that the state knows. One BatchGetItem
+    for a hundred tags."""
+    keys = {tag: tag_items.key(place, tag) for tag in tags}
+    found = TAGS.get_many(stack.state, list(keys.values()))
+    return {tag: found[key].digest if key in found else None for tag, key in keys.items()}
 
 
 def chosen(names: Iterable[str], match: str | None) -> list[str]:

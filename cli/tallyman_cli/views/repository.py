@@ -16,12 +16,10 @@ from tallyman.services.releases.pointer import releases
 from tallyman.state import freezes as freeze_items
 from tallyman.state import marks as mark_items
 from tallyman.state import sweeps as sweep_items
-from tallyman.state import tags as tag_items
 from tallyman.state.freezes import FREEZES
 from tallyman.state.marks import MARKS
 from tallyman.state.releases import ReleaseState
 from tallyman.state.sweeps import SWEEPS
-from tallyman.state.tags import TAGS
 from tallyman_cli.promotion import pending
 from tallyman_cli.shared.addresses import Named
 from tallyman_cli.shared.context import Stack
@@ -132,8 +130,7 @@ def _tags(
     past moment the facts of each tag."""
     wanted = sorted({f.tag for found in facts.values() for f in found if f.tag and f.repository == place})
     if at is None:
-        found = TAGS.get_many(stack.state, [tag_items.key(place, tag) for tag in wanted])
-        return {tag: it.digest if (it := found.get(tag_items.key(place, tag))) else None for tag in wanted}
+        return places.pointing(stack, place, wanted)
     if whole:
         return {tag: digest_at(read.facts, place, tag, at) for tag in wanted}
     pointed = each(lambda tag: digest_at(tag_facts(stack.ledger, place, tag, at), place, tag, at), wanted)
