@@ -5,17 +5,19 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from tallyman.domain.gates import Freeze
 from tallyman.domain.history.facts import Fact
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Repository
 from tallyman.domain.policy import Environment
 from tallyman.domain.times import format_time
+from tallyman.services.deciding.freezes import in_force
 from tallyman.services.releases.rollout_progress import roll_outs_of
-from tallyman.state import freezes as freeze_items
 from tallyman.state import noncompliant as noncompliant_items
 from tallyman.state import tags as tag_items
-from tallyman.state.freezes import FREEZES
+from tallyman.state.freezes import FreezeState
 from tallyman.state.noncompliant import NONCOMPLIANT
+from tallyman.state.releases import ReleaseState
 from tallyman.state.tags import TAGS
 from tallyman_cli.promotion import pending
 from tallyman_cli.shared.context import Stack
@@ -34,10 +36,10 @@ class Situation:
     """What the state says of one environment, by repository: releases with their roll-outs, what waits, what is
     frozen, what would not get in today."""
 
-    releases: Mapping[str, Mapping[str, Any]]
+    releases: Mapping[str, ReleaseState]
     rollouts: Mapping[str, Mapping[str, Any] | None]
     waiting: Mapping[str, Sequence[Mapping[str, Any]]]
-    frozen: Mapping[str | None, Mapping[str, Any]]
+    frozen: Mapping[str | None, Freeze]
     noncompliant: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]
 
     @classmethod
@@ -45,12 +47,11 @@ class Situation:
         """Reads it: five Queries."""
         releases, rollouts = {}, {}
         for release, rollout in roll_outs_of(stack.policy, stack.state, environment):
-            releases[release.sk], rollouts[release.sk] = release.value.dump(), rollout
+            releases[release.sk], rollouts[release.sk] = release.value, rollout
         waiting: dict[str, list[Mapping[str, Any]]] = {}
         for row in sorted(pending.rows(stack, [environment]), key=lambda row: (row["since"], row["digest"])):
             waiting.setdefault(row["repository"], []).append(row)
-        freezes = FREEZES.list(stack.state, freeze_items.partition(environment))
-        frozen = {freeze_items.parse_key((e.pk, e.sk))[1]: e.value.dump() for e in freezes if e.value.frozen}
+        frozen = {freeze.repository: freeze for freeze in in_force(stack.state, environment)}
         noncompliant = {
             (entry.value.name, str(entry.value.digest)): entry.value.gates
             for entry in NONCOMPLIANT.list(stack.state, noncompliant_items.partition(environment))
@@ -64,13 +65,8 @@ class Situation:
             self.waiting.get(name)
             or name in self.frozen
             or (rollout and rollout["status"] != "done")
-            or (release and (name, release["digest"]) in self.noncompliant)
+            or (release and (name, str(release.digest)) in self.noncompliant)
         )
-
-    def freeze_of(self, name: str) -> dict[str, Any] | None:
-        """The freeze in force, of the repository or of its whole environment."""
-        found = self.frozen.get(name) or self.frozen.get(None)
-        return _freeze(found) if found else None
 
 
 def board(
@@ -123,17 +119,12 @@ def board(
 
 
 def _environment(environment: Environment, situation: Situation) -> dict[str, Any]:
-    whole = situation.frozen.get(None)
     return {
         "name": environment.name,
         "registries": [str(registry) for registry in environment.registries],
-        "frozen": _freeze(whole) if whole else None,
+        "frozen": freeze_row(situation.frozen.get(None)),
         "waiting": sum(len(rows) for rows in situation.waiting.values()),
     }
-
-
-def _freeze(data: Mapping[str, Any]) -> dict[str, Any]:
-    return {"at": data["at"], "by": data["by"], "because": data["because"]}
 
 
 def _cell(name: str, environment: Environment, situation: Situation, card: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -141,7 +132,7 @@ def _cell(name: str, environment: Environment, situation: Situation, card: Mappi
         "environment": environment.name,
         "card": card,
         "waiting": list(situation.waiting.get(name, ())),
-        "frozen": situation.freeze_of(name),
+        "frozen": freeze_row(situation.frozen.get(name) or situation.frozen.get(None)),
     }
 
 
@@ -169,16 +160,16 @@ def _cards(
     return {key: card | regions[key] for key, card in found.items()}
 
 
-def _released(name: str, situation: Situation, release: Mapping[str, Any]) -> dict[str, Any]:
-    gates = [dict(gate) for gate in situation.noncompliant.get((name, release["digest"]), ())]
+def _released(name: str, situation: Situation, release: ReleaseState) -> dict[str, Any]:
+    gates = [dict(gate) for gate in situation.noncompliant.get((name, str(release.digest)), ())]
     return {
         "kind": "release",
-        "digest": release["digest"],
-        "tags": list(release["tags"]),
-        "at": release["at"],
-        "change": release.get("change", "promotion"),
-        "by": release.get("by"),
-        "because": release.get("because"),
+        "digest": release.digest,
+        "tags": list(release.tags),
+        "at": format_time(release.at),
+        "change": release.change,
+        "by": release.by,
+        "because": release.because,
         "rollout": situation.rollouts.get(name),
         "recalled": any(gate["name"] == "recalled" for gate in gates),
         "noncompliant": gates,
@@ -230,6 +221,16 @@ def _newest(stack: Stack, name: str, environment: Environment) -> dict[str, Any]
         "recalled": False,
         "noncompliant": [],
     }
+
+
+def release_row(release: ReleaseState | None) -> dict[str, Any] | None:
+    """`{digest, tags, at}` of a release; None where there is none."""
+    return {"digest": release.digest, "tags": list(release.tags), "at": format_time(release.at)} if release else None
+
+
+def freeze_row(freeze: Freeze | FreezeState | None) -> dict[str, Any] | None:
+    """`{at, by, because}` of a freeze; None where nothing is frozen."""
+    return {"at": format_time(freeze.at), "by": freeze.by, "because": freeze.because} if freeze else None
 
 
 def versions_first(tags: Iterable[str]) -> list[str]:

@@ -9,6 +9,7 @@ from tallyman.domain.history.facts import Fact
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.images.manifest import INDEX_TYPES
 from tallyman.domain.names import Digest, Repository
+from tallyman.state.items import text_or_none
 from tallyman_cli.retention.money import Prices
 from tallyman_cli.shared.context import Stack
 from tallyman_cli.views import places
@@ -24,12 +25,13 @@ def cost(stack: Stack, prices: Prices, match: str | None = None, months: int = 0
     swept = places.sweeps(stack)
     named = [(place, *places.canonical(stack.policy, place)) for place in sorted(swept)]
     wanted = set(places.chosen({name for _, _, name in named}, match))
-    rows, unknown = [], []
+    rows: list[dict[str, Any]] = []
+    unknown = []
     for place, environment, name in named:
         if name not in wanted:
             continue
         data = swept[place]
-        if data.get("bytes") is None:
+        if data.bytes is None:
             unknown.append(str(place))
             continue
         rows.append(
@@ -38,10 +40,10 @@ def cost(stack: Stack, prices: Prices, match: str | None = None, months: int = 0
                 "environment": environment,
                 "registry": str(place.registry),
                 "place": str(place),
-                "images": data["images"],
-                "bytes": data["bytes"],
-                "usd_per_month": _usd(prices, place, data["bytes"]),
-                "swept": data["swept"],
+                "images": data.images,
+                "bytes": data.bytes,
+                "usd_per_month": _usd(prices, place, data.bytes),
+                "swept": text_or_none(data.swept),
                 "months": [],
             }
         )

@@ -8,8 +8,9 @@ from typing import Any
 from tallyman.domain.history.details.releases import Stowaway
 from tallyman.domain.history.details.upkeep import Missed
 from tallyman.domain.history.facts import Fact, Kind, Via
-from tallyman.domain.times import format_time, parse_time
+from tallyman.domain.times import format_time
 from tallyman.errors import TallymanError
+from tallyman.state.items import text_or_none
 from tallyman.state.policy import KEY, POLICY
 from tallyman_cli.promotion import rollouts as roll_outs
 from tallyman_cli.promotion.pending import noncompliant
@@ -76,18 +77,18 @@ def _policy(stack: Stack) -> dict[str, Any]:
 def _sweeps(stack: Stack) -> dict[str, Any]:
     swept = places.sweeps(stack)
     now = stack.clock()
-    times = {place: data["swept"] for place, data in swept.items() if data.get("swept")}
+    times = [data.swept for data in swept.values() if data.swept]
     late = [
-        {"place": str(place), "swept": times.get(place)}
-        for place in sorted(swept)
-        if place not in times or now - parse_time(times[place]) > LATE
+        {"place": str(place), "swept": text_or_none(data.swept)}
+        for place, data in sorted(swept.items())
+        if data.swept is None or now - data.swept > LATE
     ]
     return {
         "repositories": len(swept),
-        "images": sum(data.get("images") or 0 for data in swept.values()),
-        "bytes": sum(data.get("bytes") or 0 for data in swept.values()),
-        "newest": max(times.values(), default=None),
-        "oldest": min(times.values(), default=None),
+        "images": sum(data.images or 0 for data in swept.values()),
+        "bytes": sum(data.bytes or 0 for data in swept.values()),
+        "newest": text_or_none(max(times, default=None)),
+        "oldest": text_or_none(min(times, default=None)),
         "late": late[:50],
         "late_total": len(late),
     }

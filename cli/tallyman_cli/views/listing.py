@@ -10,11 +10,13 @@ from tallyman.errors import NotFound
 from tallyman.services.deciding.freezes import in_force
 from tallyman.state import pending as pending_items
 from tallyman.state import releases as release_items
+from tallyman.state.items import text_or_none
 from tallyman.state.pending import PENDING
 from tallyman.state.releases import RELEASES
+from tallyman.state.sweeps import SweepState
 from tallyman_cli.shared.context import Stack
 from tallyman_cli.views import places
-from tallyman_cli.views.board import versions_first
+from tallyman_cli.views.board import release_row, versions_first
 
 
 def environments(stack: Stack) -> list[dict[str, Any]]:
@@ -30,8 +32,8 @@ def environments(stack: Stack) -> list[dict[str, Any]]:
                 "environment": environment.name,
                 "registries": [str(registry) for registry in environment.registries],
                 "repositories": len({p.name for p, _ in mine}),
-                "images": _total([data.get("images") for _, data in mine]),
-                "bytes": _total([data.get("bytes") for _, data in mine]),
+                "images": _total([data.images for _, data in mine]),
+                "bytes": _total([data.bytes for _, data in mine]),
                 "released": sum(1 for _ in RELEASES.list(stack.state, release_items.partition(environment.name))),
                 "waiting": sum(1 for _ in PENDING.list(stack.state, pending_items.partition(environment.name))),
                 "frozen": freezes[0].because if freezes else None,
@@ -53,24 +55,24 @@ def repositories(stack: Stack, environment: str) -> list[dict[str, Any]]:
     swept = places.sweeps(stack)
     names = places.by_name(stack.policy, swept)
     released = RELEASES.list(stack.state, release_items.partition(environment))
-    releases = {entry.sk: entry.value.dump() for entry in released}
+    releases = {entry.sk: entry.value for entry in released}
     waiting: dict[str, int] = {}
     for entry in PENDING.list(stack.state, pending_items.partition(environment)):
         waiting[entry.value.name] = waiting.get(entry.value.name, 0) + 1
     found = []
     for name in sorted({n for n, there in names.items() if environment in there} | set(releases)):
         there = names.get(name, {}).get(environment, [])
-        data = swept.get(owner.repositories(name)[0], {})
+        data = swept.get(owner.repositories(name)[0], SweepState())
         release = releases.get(name)
         found.append(
             {
                 "repository": name,
                 "registries": [str(place.registry) for place in there],
-                "images": data.get("images"),
-                "bytes": data.get("bytes"),
-                "release": {k: release[k] for k in ("digest", "tags", "at")} if release else None,
+                "images": data.images,
+                "bytes": data.bytes,
+                "release": release_row(release),
                 "waiting": waiting.get(name, 0),
-                "swept": data.get("swept"),
+                "swept": text_or_none(data.swept),
             }
         )
     return found

@@ -1,7 +1,6 @@
 """The repositories that the state knows, and what is released of them: no registry is asked."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Environment, Policy, glob_matches
@@ -10,7 +9,7 @@ from tallyman.state import releases as release_items
 from tallyman.state import sweeps as sweep_items
 from tallyman.state import tags as tag_items
 from tallyman.state.releases import RELEASES, ReleaseState
-from tallyman.state.sweeps import SWEEPS
+from tallyman.state.sweeps import SWEEPS, SweepState
 from tallyman.state.tags import TAGS
 from tallyman_cli.shared.context import Stack
 
@@ -18,14 +17,12 @@ ANY = "*?["
 """Characters that make a name a pattern."""
 
 
-def sweeps(stack: Stack) -> dict[Repository, Mapping[str, Any]]:
-    """What the last sweep of each repository found, by repository; an empty mapping where only a push is known. Two
+def sweeps(stack: Stack) -> dict[Repository, SweepState]:
+    """What the last sweep of each repository found, by repository; an empty state where only a push is known. Two
     Queries (about 200 bytes a repository)."""
+    pushed = active_items.repositories(stack.state)
     swept = SWEEPS.list(stack.state, sweep_items.PARTITION)
-    found: dict[Repository, Mapping[str, Any]] = {Repository.parse(e.sk): e.value.dump() for e in swept}
-    for place in active_items.repositories(stack.state):
-        found.setdefault(place, {})
-    return found
+    return dict.fromkeys(pushed, SweepState()) | {Repository.parse(e.sk): e.value for e in swept}
 
 
 def canonical(policy: Policy, place: Repository) -> tuple[str | None, str]:

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tallyman.domain.history.details.changes import Change
-from tallyman.domain.history.details.releases import Released
 from tallyman.domain.history.details.verifications import Verified
 from tallyman.domain.history.facts import Fact
 from tallyman.domain.history.fold import PUSHES, digest_at
@@ -17,15 +16,16 @@ from tallyman.state import freezes as freeze_items
 from tallyman.state import marks as mark_items
 from tallyman.state import sweeps as sweep_items
 from tallyman.state.freezes import FREEZES
-from tallyman.state.marks import MARKS
-from tallyman.state.releases import ReleaseState
-from tallyman.state.sweeps import SWEEPS
+from tallyman.state.items import text_or_none
+from tallyman.state.marks import MARKS, Mark
+from tallyman.state.releases import ReleaseState, of_fact
+from tallyman.state.sweeps import SWEEPS, SweepState
 from tallyman_cli.promotion import pending
 from tallyman_cli.shared.addresses import Named
 from tallyman_cli.shared.context import Stack
 from tallyman_cli.shared.rows import tag_facts
 from tallyman_cli.views import places, record, window
-from tallyman_cli.views.board import versions_first
+from tallyman_cli.views.board import freeze_row, release_row, versions_first
 from tallyman_cli.views.reading import each
 from tallyman_cli.views.timeline import timeline
 
@@ -78,11 +78,10 @@ def repository(
     tags = _tags(stack, place, read, facts, at, whole=before is None)
     children = _children(stack, read, facts, known, whole=before is None)
     running = _running(stack, name, at)
-    marks = {} if at else {e.sk: e.value.dump() for e in MARKS.list(stack.state, mark_items.partition(place))}
+    marks = {} if at else {e.sk: e.value for e in MARKS.list(stack.state, mark_items.partition(place))}
     older = len(listed) > first + size or read.oldest is not None
     end = Cursor(read.images[page[-1]][0].at, page[-1]) if page else None
-    sweep = SWEEPS.get(stack.state, sweep_items.key(place))
-    held = sweep.dump() if sweep else {}
+    held = SWEEPS.get(stack.state, sweep_items.key(place)) or SweepState()
     grace = stack.policy.repository(name).retention.grace
     return {
         "repository": name,
@@ -97,7 +96,7 @@ def repository(
             for digest in digests
         ],
         "before": str(end) if older and end else None,
-        "held": {key: held.get(key) for key in ("images", "bytes", "swept")},
+        "held": {"images": held.images, "bytes": held.bytes, "swept": text_or_none(held.swept)},
         "environments": list(running.values()),
         "timeline": timeline(read.facts, now),
     }
@@ -168,23 +167,18 @@ def _running(stack: Stack, name: str, at: datetime | None) -> dict[str, dict[str
     found = {}
     for environment in environments:
         if at is None:
-            it = released.get(environment)
-            release: Mapping[str, Any] | None = (
-                {"digest": it.digest, "tags": list(it.tags), "at": format_time(it.at)} if it else None
-            )
+            release = released.get(environment)
         else:
             fact = next(releases(stack.ledger, environment, name, at), None)
-            release = (
-                {"digest": fact.digest, "tags": Released.parse(fact).tags, "at": format_time(fact.at)} if fact else None
-            )
+            release = of_fact(fact) if fact else None
         mine = [freezes.get(freeze_items.key(environment, which)) for which in (name, None)]
         frozen = next((f for f in mine if f and f.frozen), None)
         found[environment] = {
             "environment": environment,
             "registries": [str(r) for r in stack.policy.environment(environment).registries],
-            "release": release,
+            "release": release_row(release),
             "waiting": [] if at else [r for r in pending.rows(stack, [environment]) if r["repository"] == name],
-            "frozen": {"at": format_time(frozen.at), "by": frozen.by, "because": frozen.because} if frozen else None,
+            "frozen": freeze_row(frozen),
         }
     return found
 
@@ -243,7 +237,7 @@ def _verified(facts: Iterable[Fact], place: Repository) -> dict[str, Any] | None
     return {"verdict": verified.verdict, "at": format_time(newest.at), "reasons": failed}
 
 
-def _mark(mark: Mapping[str, Any], grace: timedelta) -> dict[str, Any]:
+def _mark(mark: Mark, grace: timedelta) -> dict[str, Any]:
     """That retention is to remove the image: since when, why, and not before when."""
-    due = parse_time(mark["marked_at"]) + grace
-    return {"since": mark["marked_at"], "reason": mark["reason"], "until": format_time(due), "failed": mark["failed"]}
+    since, until = format_time(mark.marked_at), format_time(mark.marked_at + grace)
+    return {"since": since, "reason": mark.reason, "until": until, "failed": mark.failed}
