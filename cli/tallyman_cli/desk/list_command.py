@@ -33,19 +33,23 @@ def list_(
     """
     opened = context.connect(stack, policy)
     if what is None:
-        _environments(listing.environments(opened))
+        found, show, empty = listing.environments(opened), _environments, ""
     elif "/" not in what:
-        _repositories(what, listing.repositories(opened, what))
+        found, show = listing.repositories(opened, what), _repositories
+        empty = f"no repository of {what} is known: `tallyman reconcile` reads the registries"
     else:
-        named = addresses.anywhere(opened.policy, what)
-        found = listing.images(opened, named.place)
-        _images(what, [row for row in found if untagged or row["tags"]])
+        listed = listing.images(opened, addresses.anywhere(opened.policy, what).place)
+        found, show = [row for row in listed if untagged or row["tags"]], _images
+        empty = f"{what} holds no image with a tag"
+    if as_json:
+        output.data(found)
+    elif found:
+        show(found)
+    else:
+        output.line(empty)
 
 
 def _environments(found: list[dict[str, Any]]) -> None:
-    if output.is_json():
-        output.data(found)
-        return
     output.table(
         ("environment", "registries", "repositories", "images", "stored", "released", "waiting", "frozen"),
         [
@@ -53,8 +57,7 @@ def _environments(found: list[dict[str, Any]]) -> None:
                 row["environment"],
                 " ".join(row["registries"]),
                 str(row["repositories"]),
-                "" if row["images"] is None else str(row["images"]),
-                "" if row["bytes"] is None else output.size(row["bytes"]),
+                *_counts(row),
                 str(row["released"]),
                 str(row["waiting"]),
                 row["frozen"] or "",
@@ -64,45 +67,42 @@ def _environments(found: list[dict[str, Any]]) -> None:
     )
 
 
-def _repositories(environment: str, found: list[dict[str, Any]]) -> None:
-    if output.is_json():
-        output.data(found)
-    elif not found:
-        output.line(f"no repository of {environment} is known: `tallyman reconcile` reads the registries")
-    else:
-        output.table(
-            ("repository", "images", "stored", "runs", "digest", "since", "waiting"),
-            [
-                (
-                    row["repository"],
-                    "" if row["images"] is None else str(row["images"]),
-                    "" if row["bytes"] is None else output.size(row["bytes"]),
-                    ", ".join(row["release"]["tags"]) if row["release"] else "",
-                    output.digest(row["release"]["digest"]) if row["release"] else "",
-                    row["release"]["at"] if row["release"] else "",
-                    str(row["waiting"] or ""),
-                )
-                for row in found
-            ],
-        )
+def _repositories(found: list[dict[str, Any]]) -> None:
+    nothing: dict[str, Any] = {"tags": [], "digest": "", "at": ""}
+    output.table(
+        ("repository", "images", "stored", "runs", "digest", "since", "waiting"),
+        [
+            (
+                row["repository"],
+                *_counts(row),
+                ", ".join(release["tags"]),
+                output.digest(release["digest"]),
+                release["at"],
+                str(row["waiting"] or ""),
+            )
+            for row in found
+            for release in [row["release"] or nothing]
+        ],
+    )
 
 
-def _images(what: str, found: list[dict[str, Any]]) -> None:
-    if output.is_json():
-        output.data(found)
-    elif not found:
-        output.line(f"{what} holds no image with a tag")
-    else:
-        output.table(
-            ("tags", "digest", "size", "at", "kind"),
-            [
-                (
-                    " ".join(row["tags"]),
-                    output.digest(row["digest"]),
-                    output.size(row["size"]),
-                    row["pushed_at"],
-                    "archived" if row["archived"] else "index" if row["index"] else "image",
-                )
-                for row in found
-            ],
-        )
+def _counts(row: dict[str, Any]) -> tuple[str, str]:
+    """The number of images and the sum of their sizes; empty where no sweep has counted yet."""
+    images, size = row["images"], row["bytes"]
+    return "" if images is None else str(images), "" if size is None else output.size(size)
+
+
+def _images(found: list[dict[str, Any]]) -> None:
+    output.table(
+        ("tags", "digest", "size", "at", "kind"),
+        [
+            (
+                " ".join(row["tags"]),
+                output.digest(row["digest"]),
+                output.size(row["size"]),
+                row["pushed_at"],
+                "archived" if row["archived"] else "index" if row["index"] else "image",
+            )
+            for row in found
+        ],
+    )

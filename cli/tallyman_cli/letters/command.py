@@ -13,7 +13,6 @@ from tallyman.domain.history.details.letters import LetterAnswer
 from tallyman.domain.history.facts import Kind
 from tallyman.errors import BadInput
 from tallyman_cli.letters import reading
-from tallyman_cli.letters.again import again
 from tallyman_cli.shared import asking, context, options, output
 from tallyman_cli.shared.waiting import wait_for
 
@@ -128,7 +127,7 @@ def _move(  # noqa: PLR0913 - the options of both commands
     rows, sent = [], defaultdict(list)
     for letter in chosen:
         if command == "replay" and letter.command is not None:
-            line = again(letter.command)
+            line = reading.again(letter.command)
             how = f"send it again: {line}" if line else "it holds no command that is known"
             rows.append({**reading.as_json(letter), "done": False, "refused": f"a person's command; {how}"})
         else:

@@ -32,7 +32,7 @@ from tallyman_cli.build.statements import statement_of
 from tallyman_cli.local.sample import push as push_sample
 from tallyman_cli.promotion import candidates
 from tallyman_cli.registry.creation import create_in
-from tallyman_cli.registry.verification import ask as verify
+from tallyman_cli.registry.verify import ask as verify
 from tallyman_cli.shared import output, rows
 from tallyman_cli.shared.context import Stack, connect
 

@@ -12,10 +12,8 @@ from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.images.manifest import MAX_NESTING, Manifest, Platform
 from tallyman.domain.images.verification import CONFIG_TYPES, MAX_CONFIG_BYTES, ImageConfig, PlatformImage
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.times import format_time
 from tallyman.errors import DigestMismatch, NotFound, Refused, TallymanError, TransientError
 from tallyman.services.deciding.image_facts import load_image_facts
-from tallyman_cli.registry.verification import as_check
 from tallyman_cli.shared import output
 from tallyman_cli.shared.context import Stack
 from tallyman_cli.views import places, record
@@ -172,12 +170,7 @@ class ImageView:
 
     def verified(self) -> dict[str, Any]:
         """The newest verification in this repository, else anywhere; verdict null where there is none."""
-        fact = record.newest_verification(self.image.facts, self.place)
-        if fact is None:
-            return {"verdict": None, "level": None, "at": None, "checks": []}
-        verified = Verified.parse(fact)
-        checks = [as_check(c) for c in verified.checks]
-        return {"verdict": verified.verdict, "level": verified.level, "at": format_time(fact.at), "checks": checks}
+        return record.verification_row(record.newest_verification(self.image.facts, self.place))
 
     def scan(self, platforms: list[PlatformImage]) -> dict[str, Any]:
         """The newest scan; of an index the worst of its platforms' (`record.worst`). Status null where none is

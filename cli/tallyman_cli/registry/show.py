@@ -4,7 +4,7 @@ from typing import Any
 
 from tallyman.domain.names import EcrRegistry
 from tallyman_cli.registry.image_view import ImageView
-from tallyman_cli.registry.verification import table as checks_table
+from tallyman_cli.registry.verify import table as checks_table
 from tallyman_cli.retention.money import PriceFile, Prices
 from tallyman_cli.shared import addresses, context, naming, options, output
 

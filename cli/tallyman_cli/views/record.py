@@ -11,6 +11,7 @@ from tallyman.domain.gates import FAILED, ImageFacts, recalled
 from tallyman.domain.history.details.decisions import Decided
 from tallyman.domain.history.details.promotions import Promoted
 from tallyman.domain.history.details.scans import Scanned
+from tallyman.domain.history.details.verifications import Verified
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Repository
@@ -55,6 +56,15 @@ def is_known_as_recalled(facts: Sequence[Fact]) -> bool:
 def newest_verification(facts: Iterable[Fact], place: Repository) -> Fact | None:
     """The newest verification in the repository, else anywhere."""
     return max(_near(facts, Kind.VERIFIED, place), key=lambda f: (f.seen, f.at, f.id), default=None)
+
+
+def verification_row(fact: Fact | None) -> dict[str, Any]:
+    """How a verification ended: `{verdict, level, at, checks: [{name, verdict, reason}]}`; verdict null without one."""
+    if fact is None:
+        return {"verdict": None, "level": None, "at": None, "checks": []}
+    verified = Verified.parse(fact)
+    checks = [{"name": c["name"], "verdict": c["verdict"], "reason": c.get("reason")} for c in verified.checks]
+    return {"verdict": verified.verdict, "level": verified.level, "at": format_time(fact.at), "checks": checks}
 
 
 def newest_scan(facts: Iterable[Fact], place: Repository) -> Fact | None:

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tallyman.domain.history.details.changes import Change
-from tallyman.domain.history.details.verifications import Verified
 from tallyman.domain.history.facts import Fact
 from tallyman.domain.history.fold import PUSHES, digest_at
 from tallyman.domain.names import Digest, Repository
@@ -232,9 +231,9 @@ def _verified(facts: Iterable[Fact], place: Repository) -> dict[str, Any] | None
     newest = record.newest_verification(facts, place)
     if newest is None:
         return None
-    verified = Verified.parse(newest)
-    failed = [f"{c['name']}: {c.get('reason') or c['verdict']}" for c in verified.checks if c["verdict"] != "passed"]
-    return {"verdict": verified.verdict, "at": format_time(newest.at), "reasons": failed}
+    row = record.verification_row(newest)
+    failed = [f"{c['name']}: {c['reason'] or c['verdict']}" for c in row["checks"] if c["verdict"] != "passed"]
+    return {"verdict": row["verdict"], "at": row["at"], "reasons": failed}
 
 
 def _mark(mark: Mark, grace: timedelta) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from support.fakes.cli_stack import FakeStack
 from tallyman.domain.events.commands import COMMANDS
 from tallyman.domain.events.letters import Letter
 from tallyman.domain.history.facts import Kind
-from tallyman_cli.letters.again import again
+from tallyman_cli.letters.reading import again
 from tallyman_cli.main import app
 
 SENT = datetime(2026, 11, 16, 1, 0, tzinfo=UTC)
