@@ -15,7 +15,7 @@ from tallyman.domain.history.details.upkeep import Missed
 from tallyman.domain.history.details.verifications import Verified
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import PUSHES
-from tallyman.domain.people import person_of_arn, person_of_sender
+from tallyman.domain.people import person_of
 from tallyman.domain.times import format_time
 from tallyman.errors import NotFound, TallymanError
 from tallyman_cli.shared import context, options, output
@@ -123,8 +123,6 @@ def as_data(opened: context.Stack, fact: Fact) -> dict[str, Any]:
     """`{at, seen, kind, environment, registry, repository, tag, digest, who, via, what}`."""
     environment, name = canonical(opened.policy, fact.repository) if fact.repository else (None, None)
     gist = Gist.parse(fact)
-    actor = fact.actor or ""
-    who = person_of_arn(actor) if actor.startswith("arn:") else person_of_sender(actor)
     return {
         "at": format_time(fact.at),
         "seen": format_time(fact.seen),
@@ -134,7 +132,7 @@ def as_data(opened: context.Stack, fact: Fact) -> dict[str, Any]:
         "repository": name or gist.name or gist.repository,
         "tag": fact.tag or next(iter(gist.tags or ()), None),
         "digest": fact.digest,
-        "who": who or None,
+        "who": person_of(fact.actor or "") or None,
         "via": str(fact.via),
         "what": _what(fact),
     }

@@ -4,6 +4,7 @@ from typing import Any
 
 from tallyman.domain.images.details import RepositorySettings
 from tallyman.domain.names import Repository, parse_repository_name
+from tallyman.domain.push_protection import repository_policy, role_arn
 from tallyman.errors import TallymanError
 from tallyman.services.promotion.creations import moves_functions, pushers_of, settings_of
 from tallyman_cli.shared import addresses
@@ -37,9 +38,12 @@ def planned(stack: Stack, name: str, environment: str) -> list[tuple[Repository,
 
 def policy_for(stack: Stack, environment: str, name: str, place: Repository) -> dict[str, Any] | None:
     """The repository policy that creation sets for this canonical name in the environment; None: it sets none."""
-    policy = stack.policy
-    pull, push = policy.repository(name).create.pull, pushers_of(policy, environment, name)
-    return stack.policy_of(place, pull, push, moves_functions(policy, environment, name))
+    policy, push = stack.policy, pushers_of(stack.policy, environment, name)
+    may_push = []
+    if push is not None and stack.promoter is not None:
+        may_push = [stack.promoter(place.registry.account), *(role_arn(place, role) for role in push)]
+    functions = moves_functions(policy, environment, name)
+    return repository_policy(place, policy.repository(name).create.pull, may_push, functions)
 
 
 def _ensure(stack: Stack, environment: str, name: str, place: Repository) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from tallyman.domain.history.details.upkeep import InForce
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.domain.policy import ANY_ROOTS, Policy
-from tallyman.domain.push_protection import repository_policy, role_arn
 from tallyman.errors import BadInput
 from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Hints, LetterReader
@@ -106,16 +105,6 @@ class Stack:
             output.say(f"the oldest known policy came into force later, at {output.when(found.at)}; it is used")
         then = InForce.parse(found)
         return self._read(Digest(then.policy), then.roots)
-
-    def policy_of(
-        self, place: Repository, pull: Sequence[str], push: Sequence[str] | None, functions: bool
-    ) -> dict[str, Any] | None:
-        """The repository policy that creating the repository sets; None: it sets none. `push`: who may push besides
-        promotions; `functions`: whether Lambda functions of that account may pull."""
-        if push is None or self.promoter is None:
-            return repository_policy(place, pull, (), functions)
-        allowed = [self.promoter(place.registry.account), *(role_arn(place, role) for role in push)]
-        return repository_policy(place, pull, allowed, functions)
 
     def push_problem(self, place: Repository, push: Sequence[str]) -> str | None:
         """What is wrong with the repository's policy if only promotions and `push` are to push there; None: nothing."""

@@ -9,7 +9,7 @@ from datetime import datetime
 from tallyman.domain.retention import Reading
 from tallyman_cli.retention.money import Prices
 from tallyman_cli.shared.context import Stack
-from tallyman_cli.views.find import read_usage
+from tallyman_cli.views.usage import read_usage
 
 FRESH = 30.0
 """Seconds for which a reading of usage is shown."""

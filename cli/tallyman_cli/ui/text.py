@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from tallyman.domain.people import person_of_arn, person_of_sender
+from tallyman.domain.people import person_of
 from tallyman.domain.times import parse_time
 from tallyman_cli.shared import output
 
@@ -59,9 +59,7 @@ def usd(amount: float | None) -> str:
 
 def person(actor: str | None) -> str:
     """The name in CloudTrail's ARN or SQS's SenderId of a person or role."""
-    if not actor:
-        return ""
-    return person_of_arn(actor) if actor.startswith("arn:") else person_of_sender(actor)
+    return person_of(actor or "")
 
 
 def words(name: str | None) -> str:

@@ -63,15 +63,19 @@ def cost(stack: Stack, prices: Prices, match: str | None = None, months: int = 0
     }
 
 
-def stored(facts: Iterable[Fact], moments: Iterable[datetime]) -> list[int]:
-    """How many bytes a repository held at each moment, by its recorded pushes and removals; indexes left out."""
+def held(
+    facts: Iterable[Fact], moments: Iterable[datetime], gone: Iterable[tuple[datetime, Digest]] = ()
+) -> list[tuple[int, int]]:
+    """How many images and bytes a repository held at each moment (in order), by its recorded pushes and removals. An
+    index has no bytes of its own. `gone`: further removals that are assumed."""
     sizes: dict[Digest, int] = {}
-    changes: list[tuple[datetime, bool, Digest]] = []
+    changes = [(at, False, digest) for at, digest in gone]
     for fact in facts:
         if fact.digest is None:
             continue
-        if fact.kind in PUSHES and fact.media_type not in INDEX_TYPES:
-            sizes[fact.digest] = fact.size or sizes.get(fact.digest, 0)
+        if fact.kind in PUSHES:
+            size = 0 if fact.media_type in INDEX_TYPES else fact.size
+            sizes[fact.digest] = size or sizes.get(fact.digest, 0)
             changes.append((fact.at, True, fact.digest))
         elif took_the_image(fact):
             changes.append((fact.at, False, fact.digest))
@@ -82,7 +86,7 @@ def stored(facts: Iterable[Fact], moments: Iterable[datetime]) -> list[int]:
             _, pushed, digest = changes[number]
             there.add(digest) if pushed else there.discard(digest)
             number += 1
-        found.append(sum(sizes.get(digest, 0) for digest in there))
+        found.append((len(there), sum(sizes.get(digest, 0) for digest in there)))
     return found
 
 
@@ -98,10 +102,10 @@ def month_ends(now: datetime, months: int) -> list[datetime]:
 
 def _months(stack: Stack, prices: Prices, place: Repository, now: datetime, months: int) -> list[dict[str, Any]]:
     ends = month_ends(now, months)
-    sizes = stored(stack.ledger.of_repository(place, now), ends)
+    counts = held(stack.ledger.of_repository(place, now), ends)
     return [
         {"at": f"{end:%Y-%m-%d}", "bytes": size, "usd_per_month": _usd(prices, place, size)}
-        for end, size in zip(ends, sizes, strict=True)
+        for end, (_, size) in zip(ends, counts, strict=True)
     ]
 
 

@@ -1,7 +1,7 @@
 """Finds images by a CVE, a package, a commit, a digest, a tag or a person, with what is released and what runs."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -24,7 +24,7 @@ from tallyman.state import tags as tag_items
 from tallyman.state.releases import RELEASES
 from tallyman.state.tags import TAGS
 from tallyman_cli.shared.context import Stack
-from tallyman_cli.views import findings, places
+from tallyman_cli.views import findings, places, usage
 from tallyman_cli.views.board import versions_first
 from tallyman_cli.views.ignored import ignored_by_vex
 from tallyman_cli.views.reading import each
@@ -72,7 +72,7 @@ def find(
         for root in _roots(once, digest):
             images.setdefault(root, {}).update(because)
     if readings is None:
-        readings = read_usage(stack)
+        readings = usage.read_usage(stack)
     rows = [row for digest, because in images.items() for row in _rows(stack, once, digest, list(because), readings)]
     for row in rows:
         facts = once.of_digest(row["digest"])
@@ -82,17 +82,8 @@ def find(
     return {
         "query": wanted,
         "images": rows,
-        "unread": [{"source": r.source, "where": str(r.where), "error": r.error} for r in readings if r.error],
+        "unread": usage.unread(readings),
     }
-
-
-def read_usage(stack: Stack) -> list[Reading]:
-    """What every source of usage reports now; empty where this stack has none."""
-    try:
-        inputs, _ = stack.retention_inputs(stack.policy)
-    except BadInput:
-        return []
-    return inputs.readings()
 
 
 def _hits(stack: Stack, query: str, say: Callable[[str], None]) -> Hits:
@@ -256,25 +247,10 @@ def _rows(
             "registries": [str(place.registry) for place in there],
             "tags": versions_first(sorted({tag for place in there for tag in tags[place]})),
             "released": environment is not None and is_released(stack.state, environment, name, digest),
-            "running": _running(readings, there, members, tags),
+            "running": [
+                {"kind": use.kind, "name": use.name, "where": str(use.where)}
+                for use in usage.running(readings, members, {place: tags[place] for place in there}, there)
+            ],
         }
         for (environment, name), there in held.items()
     ]
-
-
-def _running(
-    readings: Sequence[Reading], there: Sequence[Repository], members: set[Digest], tags: Mapping[Repository, list[str]]
-) -> list[dict[str, Any]]:
-    """What runs one of `members` from these repositories; where a source names no repository, from anywhere."""
-    found = []
-    for use in (use for reading in readings for use in reading.uses):
-        by_digest = use.digest in members and (use.repository is None or use.repository in there)
-        by_tag = (
-            use.digest is None
-            and (place := use.repository) is not None
-            and place in there
-            and (use.tag or "latest") in tags.get(place, ())
-        )
-        if by_digest or by_tag:
-            found.append({"kind": use.kind, "name": use.name, "where": str(use.where)})
-    return found

@@ -1,6 +1,6 @@
 """One image: its graph, layers, findings, where it is, what it costs, what runs it, and the proof if it was removed."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from tallyman.domain.history.details.changes import children_of
@@ -12,7 +12,6 @@ from tallyman.domain.images.manifest import MAX_NESTING, Descriptor
 from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.domain.retention import Reading
 from tallyman.domain.times import format_time
-from tallyman.domain.usage import Use
 from tallyman.errors import TallymanError
 from tallyman.state.releases import ReleaseState
 from tallyman_cli.registry.history import as_data as history_row
@@ -24,7 +23,7 @@ from tallyman_cli.shared.addresses import Named
 from tallyman_cli.shared.context import Stack
 from tallyman_cli.views import contents as read_contents
 from tallyman_cli.views import findings as all_findings
-from tallyman_cli.views import places, window
+from tallyman_cli.views import places, usage, window
 from tallyman_cli.views.board import versions_first
 from tallyman_cli.views.contents import Contents, listed, mapping, text
 from tallyman_cli.views.record import SAID, is_recalled
@@ -79,14 +78,15 @@ def image(stack: Stack, named: Named, digest: Digest, prices: Prices) -> dict[st
     }
 
 
-def uses(readings: Sequence[Reading], place: Repository, digests: Iterable[str], tags: Iterable[str]) -> dict[str, Any]:
+def uses(
+    readings: Sequence[Reading], place: Repository, digests: Collection[str], tags: Collection[str]
+) -> dict[str, Any]:
     """What runs any of these digests, or one of these tags of the repository: `{running: [{kind, name, where, image}],
     unread: [{source, where, error}]}`. `digests`: the image's own and those of its platforms."""
-    wanted, named = set(digests), set(tags)
-    found = [use for reading in readings for use in reading.uses if _runs(use, place, wanted, named)]
+    found = usage.running(readings, digests, {place: tags})
     return {
         "running": [{"kind": u.kind, "name": u.name, "where": str(u.where), "image": u.image} for u in found],
-        "unread": [{"source": r.source, "where": str(r.where), "error": r.error} for r in readings if r.error],
+        "unread": usage.unread(readings),
     }
 
 
@@ -250,9 +250,3 @@ def _shared(
 def _proofs(stack: Stack, place: Repository, facts: Sequence[Fact]) -> list[dict[str, Any]]:
     removed = [f for f in facts if f.kind is Kind.REMOVED and f.repository == place and f.digest]
     return proofs(stack, place.at(removed[0].digest)) if removed and removed[0].digest else []
-
-
-def _runs(use: Use, place: Repository, digests: set[str], tags: set[str]) -> bool:
-    if use.digest is not None:
-        return use.digest in digests
-    return use.repository == place and (use.tag or "latest") in tags

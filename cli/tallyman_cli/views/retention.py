@@ -5,11 +5,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from tallyman.domain.history.details.changes import took_the_image
 from tallyman.domain.history.details.retention import Removed
 from tallyman.domain.history.facts import Kind
-from tallyman.domain.history.fold import PUSHES
-from tallyman.domain.images.manifest import INDEX_TYPES
 from tallyman.domain.names import Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.retention.replay import Gone
@@ -23,6 +20,7 @@ from tallyman_cli.retention.money import Prices
 from tallyman_cli.retention.past import as_data, gone
 from tallyman_cli.shared.context import Stack
 from tallyman_cli.views import places
+from tallyman_cli.views.cost import held
 
 POINTS = 120
 """Points of a replay at most."""
@@ -107,45 +105,20 @@ def replay(stack: Stack, place: Repository, since: datetime, until: datetime) ->
 def _points(
     stack: Stack, place: Repository, found: Sequence[Gone], since: datetime, until: datetime
 ) -> list[dict[str, Any]]:
-    changes: list[tuple[datetime, str, str, int]] = []
-    for fact in stack.ledger.of_repository(place, until):
-        if fact.digest is None:
-            continue
-        if fact.kind in PUSHES:
-            size = 0 if fact.media_type in INDEX_TYPES else fact.size or 0
-            changes.append((fact.at, "pushed", fact.digest, size))
-        elif took_the_image(fact):
-            changes.append((fact.at, "deleted", fact.digest, 0))
-    changes += [(g.at, "gone", g.digest, 0) for g in found]
-    changes.sort(key=lambda change: change[0])
-    sizes: dict[str, int] = {}
-    there, would = set[str](), set[str]()
     step = max((until - since) / POINTS, timedelta(seconds=1))
-    points, number, at = [], 0, since
-    while True:
-        while number < len(changes) and changes[number][0] <= at:
-            _, what, digest, size = changes[number]
-            if what == "pushed":
-                sizes[digest] = size or sizes.get(digest, 0)
-                there.add(digest)
-                would.add(digest)
-            else:
-                would.discard(digest)
-                if what == "deleted":
-                    there.discard(digest)
-            number += 1
-        points.append(
-            {
-                "at": format_time(at),
-                "images": len(there),
-                "bytes": sum(sizes[d] for d in there),
-                "would_images": len(would),
-                "would_bytes": sum(sizes[d] for d in would),
-            }
-        )
-        if at >= until:
-            return points
-        at = min(at + step, until)
+    moments = [since + number * step for number in range(-((since - until) // step))] + [until]
+    facts = list(stack.ledger.of_repository(place, until))
+    would = held(facts, moments, [(image.at, image.digest) for image in found])
+    return [
+        {
+            "at": format_time(at),
+            "images": images,
+            "bytes": size,
+            "would_images": would_images,
+            "would_bytes": would_size,
+        }
+        for at, (images, size), (would_images, would_size) in zip(moments, held(facts, moments), would, strict=True)
+    ]
 
 
 def _changes(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

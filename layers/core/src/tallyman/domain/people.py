@@ -19,6 +19,11 @@ def person_of_arn(arn: str) -> str:
     return arn.rpartition(":")[2].rpartition("/")[2]
 
 
+def person_of(principal: str) -> str:
+    """The person behind a principal, an ARN or a SenderId."""
+    return person_of_arn(principal) if principal.startswith("arn:") else person_of_sender(principal)
+
+
 def who(fact: Fact) -> str:
     """Who sent the command that the fact records, for people: `alice (role/release-managers)`."""
     person = person_of_sender(fact.actor or "somebody")
