@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from tallyman.domain.gates.scan import SEVERITIES
+from tallyman.domain.images.findings import SEVERITIES
 from tallyman_cli.shared import output
 from tallyman_cli.ui import text
 from tallyman_cli.ui.links import Links

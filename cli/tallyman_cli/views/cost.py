@@ -9,7 +9,7 @@ from tallyman.domain.history.facts import Fact
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.images.manifest import INDEX_TYPES
 from tallyman.domain.names import Digest, Repository
-from tallyman.state.items import text_or_none
+from tallyman.domain.times import text_or_none
 from tallyman_cli.retention.money import Prices
 from tallyman_cli.shared.context import Stack
 from tallyman_cli.views import places

@@ -8,9 +8,8 @@ from typing import Any
 from tallyman.domain.history.details.releases import Stowaway
 from tallyman.domain.history.details.upkeep import Missed
 from tallyman.domain.history.facts import Fact, Kind, Via
-from tallyman.domain.times import format_time
+from tallyman.domain.times import format_time, text_or_none
 from tallyman.errors import TallymanError
-from tallyman.state.items import text_or_none
 from tallyman.state.policy import KEY, POLICY
 from tallyman_cli.promotion import rollouts as roll_outs
 from tallyman_cli.promotion.pending import noncompliant

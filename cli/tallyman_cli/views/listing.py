@@ -5,12 +5,11 @@ from typing import Any
 
 from tallyman.domain.images.manifest import INDEX_TYPES
 from tallyman.domain.names import Repository
-from tallyman.domain.times import format_time
+from tallyman.domain.times import format_time, text_or_none
 from tallyman.errors import NotFound
 from tallyman.services.deciding.freezes import in_force
 from tallyman.state import pending as pending_items
 from tallyman.state import releases as release_items
-from tallyman.state.items import text_or_none
 from tallyman.state.pending import PENDING
 from tallyman.state.releases import RELEASES
 from tallyman.state.sweeps import SweepState

@@ -15,7 +15,6 @@ from tallyman.state import freezes as freeze_items
 from tallyman.state import marks as mark_items
 from tallyman.state import sweeps as sweep_items
 from tallyman.state.freezes import FREEZES
-from tallyman.state.items import text_or_none
 from tallyman.state.marks import MARKS, Mark
 from tallyman.state.releases import ReleaseState, of_fact
 from tallyman.state.sweeps import SWEEPS, SweepState
