@@ -25,12 +25,10 @@ def letters(
     gets a note if a queue holds more than are read. Raises BadInput for an unknown queue."""
     if queue is not None and queue not in BOXES:
         raise BadInput(f"--queue: '{queue}' is not a queue that has letters: expected {', '.join(BOXES)}")
-    reader = stack.letters
-    assert reader is not None  # `connect` always sets it
     found: list[Letter] = []
 
     def read(name: str) -> list[Letter]:
-        with reader.opened(name, MOST) as opened:
+        with stack.letters.opened(name, MOST) as opened:
             return list(opened)
 
     names = BOXES if queue is None else (queue,)

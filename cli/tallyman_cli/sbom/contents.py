@@ -104,8 +104,9 @@ def _placed(package: Package, release: dict[str, str]) -> Package:
         return package
     name, version = distribution(release), release.get("VERSION_ID", "")
     more = (("distro", f"{name}-{version}"),) if name and version else ()
-    return replace(package, namespace=name or {"apk": "alpine", "deb": "debian"}.get(package.kind, ""),
-                   qualifiers=tuple(q for q in (*package.qualifiers, *more) if q[1]))  # fmt: skip
+    qualifiers = tuple(q for q in (*package.qualifiers, *more) if q[1])
+    namespace = name or {"apk": "alpine", "deb": "debian"}.get(package.kind, "")
+    return replace(package, namespace=namespace, qualifiers=qualifiers)
 
 
 def _file(layer: Layer, path: str, mapped: mmap.mmap, entry: tarfile.TarInfo) -> None:

@@ -36,10 +36,6 @@ def _unwired(_: object) -> NoReturn:
     raise BadInput("this stack has no retention")
 
 
-def _unsealed() -> NoReturn:
-    raise BadInput("this stack has no seal")
-
-
 class AwsClients(Protocol):
     """Makes clients of AWS (boto3) for a service, in the hub or with a role in the registry's account."""
 
@@ -67,6 +63,8 @@ class Stack:
     target: ImageTarget
     reconcile: Callable[[Mapping[str, Any]], dict[str, Any]]
     read_policy: Callable[[bytes, str], Policy]
+    letters: LetterReader
+    check_ledger: "Callable[[], CheckLedger]"
     given: Policy | None = None
     retention_inputs: "Callable[[Policy], tuple[ReadInputs, TakeInventory]]" = _unwired
     lifecycle: Callable[[Repository], str | None] = _unwired
@@ -76,9 +74,7 @@ class Stack:
     monotonic: Callable[[], float] = time.monotonic
     promoter: Callable[[str], str] | None = None
     guards: Guards | None = None
-    letters: LetterReader | None = None
     clients: Callable[[], AwsClients] | None = None
-    check_ledger: "Callable[[], CheckLedger]" = _unsealed
     _in_force: Policy | None = None
 
     @property

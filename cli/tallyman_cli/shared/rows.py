@@ -27,7 +27,7 @@ def tag_facts(ledger: Ledger, repository: Repository, tag: str, until: datetime 
     """
     facts = list(ledger.of_tag(repository, tag, until))
     for digest in {f.digest for f in facts if f.digest}:
-        facts.extend(f for f in ledger.of_digest(digest) if _removes(f, repository, until))
+        facts.extend(f for f in _of_image(ledger, repository, digest, until) if f.kind is Kind.DELETED)
     return facts
 
 
@@ -111,7 +111,3 @@ class _Reading:
 
 def _of_image(ledger: Ledger, repository: Repository, digest: Digest, until: datetime | None) -> list[Fact]:
     return [f for f in ledger.of_digest(digest) if f.repository == repository and (not until or f.at <= until)]
-
-
-def _removes(fact: Fact, repository: Repository, until: datetime | None) -> bool:
-    return fact.kind is Kind.DELETED and fact.repository == repository and (until is None or fact.at <= until)

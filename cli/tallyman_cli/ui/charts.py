@@ -17,9 +17,8 @@ _CHARACTER = 7.2
 """Width of a character in a bar's label, in units of the picture."""
 
 
-def tag_timeline(timeline: Mapping[str, Any], href: Callable[[str], str | None], mark: str | None = None) -> Markup:
-    """A lane for each tag, a bar for each digest that it pointed to; a bar is a link, its title says what happened.
-    `mark`: a moment to show as a line."""
+def tag_timeline(timeline: Mapping[str, Any], href: Callable[[str], str | None]) -> Markup:
+    """A lane for each tag, a bar for each digest that it pointed to; a bar is a link, its title says what happened."""
     begin, end = parse_time(timeline["from"]), parse_time(timeline["to"])
     if end - begin < timedelta(seconds=10):
         begin = end - timedelta(seconds=10)
@@ -31,9 +30,6 @@ def tag_timeline(timeline: Mapping[str, Any], href: Callable[[str], str | None],
     parts = [*_axis(begin, end, height - AXIS, x)]
     for number, lane in enumerate(lanes):
         parts += _lane(lane, number * LANE, x, end, href, colours)
-    if mark:
-        at = x(parse_time(mark))
-        parts.append(_tag("line", x1=at, x2=at, y1=0, y2=height - AXIS, class_="moment"))
     label = f"{len(lanes)} tags from {clock(timeline['from'])} to {clock(timeline['to'])}; the moves are listed below"
     return _svg(height, label, parts)
 

@@ -1,10 +1,10 @@
 """What an image consists of, read from its registry: manifests, configurations, packages of its SBOMs."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tallyman.domain.images.documents import loads, objects, part
 from tallyman.domain.images.manifest import MAX_NESTING, Descriptor, Manifest, Platform
 from tallyman.domain.images.verification import CONFIG_TYPES, MAX_CONFIG_BYTES
 from tallyman.domain.names import Digest, Repository
@@ -43,12 +43,9 @@ class Contents:
 
     def attestations(self, image: Digest) -> list[Manifest]:
         """The attestations about an image that buildx put into the index."""
-        found = []
-        for manifest in list(self.manifests.values()):
-            for child in manifest.children:
-                if child.is_attestation and child.annotations.get(_ABOUT) == image and child.digest in self.manifests:
-                    found.append(self.manifests[child.digest])
-        return found
+        children = [child for manifest in self.manifests.values() for child in manifest.children]
+        about = [child for child in children if child.is_attestation and child.annotations.get(_ABOUT) == image]
+        return [self.manifests[child.digest] for child in about if child.digest in self.manifests]
 
     def size(self, image: Digest) -> int | None:
         """Compressed bytes of configuration and layers; None: its manifest could not be read."""
@@ -72,24 +69,22 @@ class Contents:
         yield str(platform), digest
 
 
-def load(stack: Stack, place: Repository, digest: Digest, *, configs: bool = True) -> Contents:
-    """Reads the manifests of an image and of everything beneath it: from the registry, else from the archive; with
-    `configs` also the configuration of each platform image. Cost: a BatchGetImage for a hundred manifests of a level,
+def load(stack: Stack, place: Repository, digest: Digest) -> Contents:
+    """Reads the manifests of an image and of everything beneath it, from the registry, else from the archive; and the
+    configuration of each platform image. Cost: a BatchGetImage for a hundred manifests of a level,
     a request for each configuration."""
     contents = Contents(place, digest)
     level = [digest]
     for _ in range(MAX_NESTING + 1):
         _read(stack, contents, level)
-        found = [contents.manifests[d] for d in level if d in contents.manifests]
-        level = [c.digest for m in found for c in m.children if c.digest not in contents.manifests]
+        read = [contents.manifests[d] for d in level if d in contents.manifests]
+        level = [c.digest for m in read for c in m.children if c.digest not in contents.manifests]
         level = list(dict.fromkeys(d for d in level if d not in contents.missing))
         if not level:
             break
-    if configs:
-        wanted = [d for _, d in contents.images() if d in contents.manifests]
-        for image, config in zip(wanted, each(lambda d: config_of(stack, contents, d), wanted), strict=True):
-            if config is not None:
-                contents.configs[image] = config
+    wanted = [d for _, d in contents.images() if d in contents.manifests]
+    found = each(lambda d: _config(stack, contents, d), wanted)
+    contents.configs = {d: config for d, config in zip(wanted, found, strict=True) if config is not None}
     return contents
 
 
@@ -115,7 +110,7 @@ def _read(stack: Stack, contents: Contents, digests: Sequence[Digest]) -> None:
             contents.missing[digest] = str(error)
 
 
-def config_of(stack: Stack, contents: Contents, image: Digest) -> Mapping[str, Any] | None:
+def _config(stack: Stack, contents: Contents, image: Digest) -> Mapping[str, Any] | None:
     """The configuration of an image as JSON data; None where there is none, or it can't be read."""
     descriptor = contents.manifests[image].config
     if descriptor is None or descriptor.media_type not in CONFIG_TYPES or descriptor.size > MAX_CONFIG_BYTES:
@@ -151,12 +146,11 @@ def _referrers(stack: Stack, place: Repository, digests: Sequence[Digest]) -> li
 
 
 def _packages(document: Mapping[str, Any]) -> dict[str, str]:
-    inner = document.get("predicate")
-    body: Mapping[str, Any] = inner if isinstance(inner, Mapping) else document
+    body = part(document, "predicate") or document
     found = {}
-    for each_package in [*listed(body.get("packages")), *listed(body.get("components"))]:
-        if isinstance(each_package, Mapping) and (name := text(each_package.get("name"))):
-            found[name] = text(each_package.get("versionInfo")) or text(each_package.get("version")) or ""
+    for package in [*objects(body, "packages"), *objects(body, "components")]:
+        if name := text(package.get("name")):
+            found[name] = text(package.get("versionInfo")) or text(package.get("version")) or ""
     return found
 
 
@@ -169,7 +163,7 @@ def _json(stack: Stack, place: Repository, descriptor: Descriptor) -> Mapping[st
     if Digest.of(raw) != descriptor.digest:
         return None
     try:
-        document = json.loads(raw)
+        document = loads(raw)
     except ValueError:
         return None
     return document if isinstance(document, Mapping) else None
@@ -183,8 +177,3 @@ def listed(value: object) -> list[Any]:
 def text(value: object) -> str | None:
     """The value of such a document as a text; None if it is something else."""
     return value if isinstance(value, str) else None
-
-
-def mapping(value: object) -> dict[str, Any]:
-    """The value of such a document as an object, an empty one if it is something else."""
-    return {str(k): v for k, v in value.items()} if isinstance(value, Mapping) else {}

@@ -8,6 +8,7 @@ from tallyman.domain.history.details.commands import Said
 from tallyman.domain.history.details.referrers import Referred
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import PUSHES
+from tallyman.domain.images.documents import objects, part
 from tallyman.domain.images.manifest import MAX_NESTING, Descriptor
 from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.domain.retention import Reading
@@ -25,7 +26,7 @@ from tallyman_cli.views import contents as read_contents
 from tallyman_cli.views import findings as all_findings
 from tallyman_cli.views import places, usage, window
 from tallyman_cli.views.board import versions_first
-from tallyman_cli.views.contents import Contents, listed, mapping, text
+from tallyman_cli.views.contents import Contents, listed, text
 from tallyman_cli.views.record import SAID, is_recalled
 
 NEIGHBOURS = 12
@@ -107,16 +108,16 @@ def graph(view: ImageView, inside: Contents) -> dict[str, Any]:
 
 def config(document: Mapping[str, Any]) -> dict[str, Any]:
     """What an image's configuration sets for what runs it."""
-    inner = mapping(document.get("config"))
+    inner = part(document, "config")
     return {
         "created": text(document.get("created")),
         "user": text(inner.get("User")),
         "working_dir": text(inner.get("WorkingDir")),
-        "entrypoint": [str(part) for part in listed(inner.get("Entrypoint"))],
-        "cmd": [str(part) for part in listed(inner.get("Cmd"))],
+        "entrypoint": [str(word) for word in listed(inner.get("Entrypoint"))],
+        "cmd": [str(word) for word in listed(inner.get("Cmd"))],
         "env": [str(entry) for entry in listed(inner.get("Env"))],
-        "ports": sorted(mapping(inner.get("ExposedPorts"))),
-        "labels": {key: str(value) for key, value in sorted(mapping(inner.get("Labels")).items())},
+        "ports": sorted(part(inner, "ExposedPorts")),
+        "labels": {key: str(value) for key, value in sorted(part(inner, "Labels").items())},
     }
 
 
@@ -207,7 +208,7 @@ def _is_sbom(kind: str) -> bool:
 
 
 def _layers(inside: Contents, image: Digest, shared: Mapping[Digest, list[str]]) -> list[dict[str, Any]]:
-    history = [mapping(h) for h in listed(inside.configs.get(image, {}).get("history"))]
+    history = objects(inside.configs.get(image, {}), "history")
     steps = [text(h.get("created_by")) for h in history if not h.get("empty_layer")]
     layers = inside.manifests[image].layers
     known = steps if len(steps) == len(layers) else [None] * len(layers)

@@ -1,6 +1,6 @@
 """A repository of one environment: its images, newest push first, and its tags over time; now or as of a moment."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -135,7 +135,11 @@ def _tags(
 
 
 def _children(
-    stack: Stack, read: window.Window, facts: Mapping[Digest, Sequence[Fact]], known: Any, whole: bool
+    stack: Stack,
+    read: window.Window,
+    facts: Mapping[Digest, Sequence[Fact]],
+    known: Callable[[Fact], bool],
+    whole: bool,
 ) -> dict[Digest, list[Fact]]:
     """The facts of the platform images beneath these. Those of the first page (`whole`) are in the window."""
     wanted = list(dict.fromkeys(d for found in facts.values() for d, _ in _platforms(found)))

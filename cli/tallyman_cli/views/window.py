@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.history.facts import Fact
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Digest, Repository
 from tallyman.ports.records import Ledger
@@ -24,14 +24,13 @@ class Window:
     `images`: digests that were pushed under a tag, the newest push first, with the facts of those pushes.
     """
 
-    repository: Repository
     facts: list[Fact] = field(default_factory=list)
     images: dict[Digest, list[Fact]] = field(default_factory=dict)
     oldest: datetime | None = None
 
-    def of(self, digest: Digest, *kinds: Kind) -> list[Fact]:
+    def of(self, digest: Digest) -> list[Fact]:
         """The window's facts of a digest, newest first."""
-        return [f for f in self.facts if f.digest == digest and (not kinds or f.kind in kinds)]
+        return [f for f in self.facts if f.digest == digest]
 
 
 def read(
@@ -44,7 +43,7 @@ def read(
 ) -> Window:
     """Reads back from `until` (None: now) to the push of `images` images at most. `keep`: whether a fact counts (not if
     it was not known at a past moment). Cost: a Query for 125 facts; an image of two platforms makes about ten."""
-    window = Window(repository)
+    window = Window()
     for fact in ledger.of_repository(repository, until, page=PAGE):
         is_image = fact.kind in PUSHES and fact.tag is not None and fact.digest is not None
         enough = len(window.images) >= images and len(window.facts) >= least

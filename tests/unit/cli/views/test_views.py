@@ -166,6 +166,13 @@ def test_two_images_are_compared_by_layers_packages_configuration_and_size(world
     assert found["findings"]["scanned"] == [False, False]
 
 
+def test_an_sbom_that_is_nested_too_deep_is_one_that_cant_be_read(world: FakeStack) -> None:
+    built = image("one")
+    world.push(built, "v1.0.0")
+    world.push(sbom(built, "[" * 100_000), None)
+    assert diff.Side.of(world.stack, "one", DEV, built.digest).packages(world.stack, built.digest) is None
+
+
 @pytest.mark.parametrize(
     ("query", "because"),
     [
