@@ -1,6 +1,8 @@
 """The evaluator: what a decision writes, notifies and hints, once."""
 
 import json
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -8,6 +10,7 @@ from support.fakes.ports import listed
 from support.fakes.recording import RecordingStack, policy
 from support.images.builders import DEV, fact, image, push_event, scanned
 from tallyman.domain.history.facts import Kind
+from tallyman.domain.names import Digest
 from tallyman.errors import RevisionConflict
 from tallyman.state import pending as pending_items
 from tallyman.state.items import StateItem
@@ -95,7 +98,7 @@ def test_a_refusal_that_says_the_same_in_other_words_is_recorded_and_told_no_sec
     digest = world.registries.push(DEV, image("a"), "v1.0.0")
     world.ledger.append(scanned(digest, {"critical": 1}, at=world.clock()))
     world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
-    monkeypatch.setattr("tallyman.domain.gates.scan._findings", lambda number, severity: f"{severity}: {number}")
+    monkeypatch.setattr("tallyman.domain.gates.scan.counted", lambda number, what: f"{what.split()[0]}: {number}")
     world.at_work().evaluator.digest(digest)
     assert "critical: 1" in str(pending(world)[0]["reason"])
     assert (len(world.facts(Kind.DECIDED)), len(world.notices.published)) == (2, 1)
@@ -103,6 +106,91 @@ def test_a_refusal_that_says_the_same_in_other_words_is_recorded_and_told_no_sec
     world.ledger.append(scanned(digest, {"critical": 2}, at=world.clock(), seen=world.clock()))
     world.at_work().evaluator.digest(digest)
     assert len(world.notices.published) == 2
+
+
+def refused(**gates: Any) -> tuple[RecordingStack, Digest]:
+    """An image with one critical finding, refused and announced."""
+    world = RecordingStack(policy(scan={"max": {"critical": 0}}, **gates))
+    digest = world.registries.push(DEV, image("a"), "v1.0.0")
+    world.ledger.append(scanned(digest, {"critical": 1}, at=world.clock()))
+    world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
+    assert len(world.notices.published) == 1
+    return world, digest
+
+
+def test_another_policy_alone_is_recorded_and_announces_no_refused_image_again() -> None:
+    world, digest = refused()
+    world.clock.advance(hours=1)
+    world.ledger.append(scanned(digest, {"critical": 1}, at=world.clock(), seen=world.clock()))  # the same, later
+    for number in range(1, 4):
+        world.policy = replace(world.policy, raw=world.policy.raw + b"\n")
+        for _ in range(2):
+            world.at_work().evaluator.digest(digest)
+        decided = world.facts(Kind.DECIDED)
+        assert (len(decided), decided[-1].detail["policy"]) == (1 + number, world.policy.digest)
+    assert len(world.notices.published) == 1
+
+
+def test_another_policy_and_other_words_announce_no_refused_image_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, digest = refused()
+    world.clock.advance(hours=1)
+    world.ledger.append(scanned(digest, {"critical": 1}, at=world.clock(), seen=world.clock()))
+    monkeypatch.setattr("tallyman.domain.gates.scan.counted", lambda number, what: f"{what.split()[0]}: {number}")
+    world.policy = replace(world.policy, raw=world.policy.raw + b"\n")
+    world.at_work().evaluator.digest(digest)
+    assert "critical: 1" in str(pending(world)[0]["reason"])
+    assert len(world.notices.published) == 1
+
+
+@pytest.mark.parametrize(
+    ("gates", "announced"),
+    [
+        ({"scan": {"max": {"critical": 0}}, "order": True}, 1),  # it passes
+        ({"scan": {"max": {"critical": 0}}, "soak": "1h"}, 1),  # it waits, and is named once nothing refuses the image
+        ({"order": True, "scan": {"max": {"critical": 0}}}, 1),
+        ({"scan": {"max": {"critical": 0, "high": 0}}}, 1),  # it asks for more, which the image fulfils
+        ({"scan": {"max": {"critical": 0}}, "built": {"branch": ["main"]}}, 2),  # a second gate refuses the image
+    ],
+)
+def test_a_policy_that_asks_for_other_things_is_announced_where_it_changes_what_refuses_the_image(
+    gates: dict[str, Any], announced: int
+) -> None:
+    world, digest = refused()
+    world.policy = policy(**gates)
+    for _ in range(2):
+        world.at_work().evaluator.digest(digest)
+    assert len(world.notices.published) == announced
+
+
+def test_a_policy_that_lets_an_image_through_and_one_that_refuses_it_again_are_news() -> None:
+    world, digest = refused()
+    before = world.policy
+    world.policy = policy(scan={"max": {"critical": 1}})
+    world.at_work().evaluator.digest(digest)
+    world.policy = before
+    world.at_work().evaluator.digest(digest)
+    assert len(world.notices.published) == 2
+
+
+def test_another_gate_that_opens_meanwhile_does_not_announce_a_refused_image_again() -> None:
+    world, digest = refused(soak="1h")
+    world.clock.advance(hours=1)
+    world.at_work().evaluator.digest(digest)
+    assert len(world.facts(Kind.DECIDED)) == 2
+    assert len(world.notices.published) == 1
+
+
+def test_a_gate_that_waited_for_a_fact_and_then_for_a_person_is_announced_once() -> None:
+    world = RecordingStack(policy(scan={"max": {"critical": 0}, "unscannable": "approve"}))
+    digest = world.registries.push(DEV, image("a"), "v1.0.0")
+    world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
+    assert (pending(world)[0]["gate"], world.notices.published) == ("scan", [])
+    world.ledger.append(scanned(digest, status="unsupported", at=world.clock(), seen=world.clock()))
+    for _ in range(2):
+        world.at_work().evaluator.digest(digest)
+    assert [subject for subject, _, _ in world.notices.published] == [
+        "rocketseat/widget-server:v1.0.0 is held for prod"
+    ]
 
 
 def test_two_reactions_that_decide_at_once_write_one_decision(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -234,17 +234,18 @@ def test_what_would_not_pass_for_a_reason_in_other_words_is_told_no_second_time(
     assert world.released() == digest
     scan(world, digest, critical=1)
     assert len(world.told("would_not_pass")) == 1
-    monkeypatch.setattr("tallyman.domain.gates.scan._findings", lambda number, severity: f"{severity}: {number}")
+    monkeypatch.setattr("tallyman.domain.gates.scan.counted", lambda number, what: f"{what.split()[0]}: {number}")
     for _ in range(2):
         world.evaluator.digest(digest)
     assert "critical: 1" in str(world.facts(Kind.DECIDED)[-1].detail["gates"])
     assert len(world.told("would_not_pass")) == 1
     scan(world, digest, critical=2)
     assert len(world.told("would_not_pass")) == 2
-    world.policy = replace(world.policy, raw=world.policy.raw + b"\n")  # another one may require other gates
-    monkeypatch.setattr("tallyman.domain.gates.scan._findings", lambda number, severity: f"{number} of {severity}")
+    world.policy = replace(world.policy, raw=world.policy.raw + b"\n")  # another version alone is no news
+    monkeypatch.setattr("tallyman.domain.gates.scan.counted", lambda number, what: f"{number} of {what.split()[0]}")
     world.evaluator.digest(digest)
-    assert len(world.told("would_not_pass")) == 3
+    assert "2 of critical" in str(world.facts(Kind.DECIDED)[-1].detail["gates"])
+    assert len(world.told("would_not_pass")) == 2
 
 
 def test_what_was_overtaken_is_told_when_it_is_released_again() -> None:

@@ -4,11 +4,12 @@ Every reaction ends here. `promote_image` does not rely on these decisions: it d
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from math import ceil
+from typing import Any
 
 from tallyman.domain.decide import CONFLICT, PROMOTED, Decision, decide_all
 from tallyman.domain.events.hints import DecideAbove, Promote
@@ -32,6 +33,9 @@ from tallyman.values import value
 
 _TRIES = 8
 _TICK = timedelta(milliseconds=1)
+_PASSING = frozenset({"at", "seen", "until", "next_at", "attempt", "conflicts"})
+"""Keys of a gate's facts that may differ although the gate found the same: times (the same result of a later scan is no
+news), and the sentences about conflicts, which follow from `registries`."""
 LONGEST_DELAY = timedelta(minutes=15)
 """The longest delay of an SQS message; the scheduled sweeps come as often."""
 
@@ -181,7 +185,7 @@ class Evaluator:
         if decision.verdict == PROMOTED:
             self.state.put(entry.remove(now, decided=entry.found.decided))
             return
-        if not entry.found.noticed:
+        if not entry.found.noticed and not _is_quiet(decision):
             # after the fact and before the mark: notified at least once, and once unless this process dies in between
             self._notify(decision)
             noticed = replace(entry.found, noticed=True)
@@ -226,8 +230,7 @@ class Evaluator:
 
     def _notify(self, decision: Decision) -> None:
         gate = decision.deciding
-        if gate is None or (decision.verdict == WAITING and not gate.held):
-            return
+        assert gate is not None  # a decision without one is quiet
         word = {FAILED: "refused", CONFLICT: "in conflict", WAITING: "held"}[decision.verdict]
         what = f"{decision.repository}:{decision.tags[0]} is {word} for {decision.target}"
         others = [g for g in decision.gates if g.verdict == gate.verdict and g is not gate]
@@ -255,16 +258,45 @@ def _saying(last: Decided) -> tuple[object, ...]:
 
 
 def _is_same(last: Fact | None, decision: Decision) -> bool:
-    """Whether the last decision differs at most in the words of its reasons, as after an update of Tallyman: that is
-    recorded, but no news for people."""
-    return last is not None and _evidence(Decided.parse(last)) == _evidence(decision.details)
+    """Whether the last decision tells people the same: the verdict, the tags, and the gates that refuse the image, each
+    with the same reason or by the same facts. Another policy or other words, as after an update of Tallyman, are
+    recorded, but no news."""
+    if last is None:
+        return False
+    before, now = Decided.parse(last), decision.details
+    if (before.verdict, list(before.tags)) != (now.verdict, list(now.tags)):
+        return False
+    old, new = _closed(before), _closed(now)
+    return old.keys() == new.keys() and all(_is_same_gate(old[name], new[name]) for name in new)
 
 
-def _evidence(decided: Decided) -> str:
-    """As `_saying`, with the facts of each gate instead of its reason where it has any, and with the policy: another
-    one may ask for other things by the same facts. JSON: as facts are stored."""
-    gates = [(gate["name"], gate["verdict"], gate["facts"] or gate["reason"]) for gate in decided.gates]
-    return json.dumps((list(decided.tags), decided.verdict, decided.policy, gates), sort_keys=True, default=str)
+def _closed(decided: Decided) -> dict[str, Mapping[str, Any]]:
+    """The gates that a notice names: those that failed; of an image that waits or is promoted, also those that wait."""
+    verdicts = (FAILED,) if decided.verdict in (FAILED, CONFLICT) else (FAILED, WAITING)
+    return {gate["name"]: gate for gate in decided.gates if gate["verdict"] in verdicts}
+
+
+def _is_same_gate(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    if old["verdict"] != new["verdict"]:
+        return False
+    return old["reason"] == new["reason"] or (bool(new["facts"]) and _evidence(old) == _evidence(new))
+
+
+def _evidence(gate: Mapping[str, Any]) -> str:
+    """The lasting facts of a gate, as JSON, in which form facts are stored."""
+    return json.dumps(_lasting(gate["facts"]), sort_keys=True, default=str)
+
+
+def _lasting(fact: Any) -> Any:
+    if isinstance(fact, Mapping):
+        return {name: _lasting(part) for name, part in fact.items() if name not in _PASSING}
+    return [_lasting(part) for part in fact] if isinstance(fact, list | tuple) else fact
+
+
+def _is_quiet(decision: Decision) -> bool:
+    """Whether no notice is due: nothing refuses the image, and it waits only for a fact that is not there yet."""
+    gate = decision.deciding
+    return gate is None or (decision.verdict == WAITING and not gate.held)
 
 
 def _is_awake(waits: Pending, decision: Decision, now: datetime) -> bool:
@@ -277,7 +309,6 @@ def _pending(decision: Decision, old: Pending | None, now: datetime, decided: st
     gate = decision.deciding
     same = old is not None and (old.verdict, old.gate) == (decision.verdict, gate.name if gate else None)
     trying = gate is None or gate.name == "target"
-    quiet = gate is None or (decision.verdict == WAITING and not gate.held)
     return Pending(
         digest=decision.digest,
         name=decision.repository,
@@ -291,7 +322,7 @@ def _pending(decision: Decision, old: Pending | None, now: datetime, decided: st
         until=decision.until,
         decided=decided,
         # a hold whose reason changes (the time of the next try) is announced once
-        noticed=quiet or bool(old and same and (decision.verdict == WAITING or is_same) and old.noticed),
+        noticed=bool(old and same and (decision.verdict == WAITING or is_same) and old.noticed),
         attempt=old.attempt if old else 0,
         next_at=old.next_at if old and trying else None,
         failing_since=old.failing_since if old and trying else None,
