@@ -1,4 +1,4 @@
-"""Functions: each in a worker process of its own, started ahead, killed at its timeout."""
+"""Run each function in worker processes of its own, which are killed at the function's timeout."""
 
 import json
 import logging
@@ -38,7 +38,7 @@ class Outcome:
 
 
 def environment_of(function: Function, url: str, region: str) -> dict[str, str]:
-    """Only what the function would have on AWS: what it declares, and what Lambda sets. `url`: AWS's endpoint."""
+    """The environment that the function has on AWS: its declared variables and Lambda's. `url`: the AWS endpoint."""
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "LANG": "C.UTF-8",
@@ -52,7 +52,7 @@ def environment_of(function: Function, url: str, region: str) -> dict[str, str]:
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
         "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
         "_HANDLER": function.handler,
-        # Nothing of this machine's own AWS set-up may reach a handler.
+        # No handler may read the AWS configuration of this machine.
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
@@ -61,11 +61,11 @@ def environment_of(function: Function, url: str, region: str) -> dict[str, str]:
 
 
 class _Died(Exception):
-    """The worker's output ended, or its time was up."""
+    """The worker has ended."""
 
 
 class _Worker:
-    """One process. Not for several threads at once, but for `kill`."""
+    """One worker process. Only `kill` may be called by several threads."""
 
     def __init__(self, function: Function, environment: dict[str, str], logs: Path) -> None:
         own, *layers = function.folders
@@ -90,13 +90,13 @@ class _Worker:
         return self._process.pid
 
     def wait_ready(self) -> None:
-        """Until the handler is imported (or failed to be, which the first invocation reports)."""
+        """Wait until the handler is imported, or its import has failed, which the first invocation reports."""
         if not self._ready:
             self.broken = not json.loads(self._line(START_SECONDS))["ready"]
             self._ready = True
 
     def invoke(self, invocation: dict[str, Any], seconds: float) -> dict[str, Any]:
-        """Raises _Died when the process ended or did not answer in time; it is dead then."""
+        """Raises _Died where the process ended, and TimeoutError where it was killed after `seconds`."""
         self.wait_ready()
         try:
             with open(self._in, "wb", closefd=False) as sink:  # which writes the whole line, however long
@@ -127,7 +127,7 @@ class _Worker:
         self._process.kill()
 
     def close(self) -> None:
-        """Kill and reap. For one thread alone, and at most once: the pipes' numbers are others' afterwards."""
+        """Kill and reap the process. Only once: the numbers of its pipes may belong to other files afterwards."""
         self._process.reap()
         self._close_pipes()
 
@@ -137,9 +137,9 @@ class _Worker:
 
 
 class FunctionRunner:
-    """One function's workers: at most `limit` at a time, the first started ahead, the others when needed.
+    """The workers of one function, at most `limit` at a time.
 
-    `environment()` gives the whole environment of a new worker. `logs` takes what handlers print.
+    `environment()`: the whole environment of a new worker. `logs`: the file for the output of handlers.
     """
 
     def __init__(
@@ -151,10 +151,10 @@ class FunctionRunner:
         self._busy: set[_Worker] = set()
         self._starting = 0
         self._free = threading.Condition()
-        self._stopped = False
+        self._stopped = threading.Event()
 
     def start_one(self) -> None:
-        """Start a worker ahead of its first invocation; returns when it is ready."""
+        """Start a worker before its first invocation, and wait until it is ready."""
         worker = self._spawn_if_allowed()
         if worker is None:
             return
@@ -167,7 +167,8 @@ class FunctionRunner:
         self._release(worker)
 
     def invoke(self, event: Any) -> Outcome:
-        """Run the handler on `event` (JSON-able), waiting for a free worker; the outcome is never an exception."""
+        """Run the handler on `event` (JSON) in a worker, after waiting for a free one. The handler's errors are in the
+        outcome."""
         worker = self._acquire()
         if worker is None:
             return Outcome(error={"errorType": "Local.Stopped", "errorMessage": "the local cloud is stopping"})
@@ -197,7 +198,7 @@ class FunctionRunner:
         return self._failed(answer["error"]) if "error" in answer else Outcome(result=answer["result"])
 
     def kill(self) -> int:
-        """Kill every worker, in the middle of whatever it does; returns how many."""
+        """Kill every worker, also busy ones. Returns how many."""
         with self._free:
             workers = [*self._busy, *self._idle]
             for worker in workers:
@@ -210,12 +211,11 @@ class FunctionRunner:
 
     def stop(self) -> None:
         """Kill all workers; invocations under way end as failed."""
-        with self._free:
-            self._stopped = True
+        self._stopped.set()
         self.kill()
 
     def pids(self) -> list[int]:
-        """The processes that run now."""
+        """The process ids of the workers."""
         with self._free:
             return [worker.pid for worker in [*self._busy, *self._idle]]
 
@@ -229,7 +229,7 @@ class FunctionRunner:
 
     def _failed(self, error: dict[str, Any]) -> Outcome:
         log.info("%s: %s: %s", self.function.name, error.get("errorType"), error.get("errorMessage"))
-        if not self._stopped:
+        if not self._stopped.is_set():
             for line in self.last_lines():
                 log.info("  %s", line)
         return Outcome(error=error)
@@ -237,7 +237,7 @@ class FunctionRunner:
     def _acquire(self) -> _Worker | None:
         while True:
             with self._free:
-                if self._stopped:
+                if self._stopped.is_set():
                     return None
                 if self._idle:
                     worker = self._idle.popleft()
@@ -252,31 +252,28 @@ class FunctionRunner:
 
     def _spawn_if_allowed(self) -> _Worker | None:
         with self._free:
-            if self._stopped or len(self._busy) + len(self._idle) + self._starting >= self.limit:
+            if self._stopped.is_set() or len(self._busy) + len(self._idle) + self._starting >= self.limit:
                 return None
             self._starting += 1
-        worker = None
         try:
             worker = _Worker(self.function, self._environment(), self.logs)
-        finally:
-            kept = self._started(worker)
-        return worker if kept else None
-
-    def _started(self, worker: _Worker | None) -> bool:
-        """A worker that was to be started is there, or is not; False also where the cloud stopped meanwhile."""
+        except BaseException:
+            with self._free:
+                self._starting -= 1
+                self._free.notify()  # an invocation that waits may start one
+            raise
         with self._free:
             self._starting -= 1
-            if worker is not None and not self._stopped:
+            if not self._stopped.is_set():
                 self._busy.add(worker)
-                return True
-        if worker is not None:
-            worker.close()
-        return False
+                return worker
+        worker.close()
+        return None
 
     def _release(self, worker: _Worker) -> None:
         with self._free:
             self._busy.discard(worker)
-            if not self._stopped:
+            if not self._stopped.is_set():
                 self._idle.append(worker)
                 self._free.notify()
                 return

@@ -1,7 +1,7 @@
-"""The process that workers are forked from: it has imported botocore, Powertools and the layers' own modules.
+"""The process that workers are forked from, after it has imported botocore, Powertools and the layers' own modules.
 
-A worker that starts from nothing takes half a second of processor time, nearly all of it for these imports; a forked
-one 0.14 s. Run as `python -I preloaded.py FOLDER…`, with the layers' folders and a socket as standard input. Requests
+A worker that starts a new interpreter takes half a second of processor time, mostly for these imports; a fork takes
+0.14 s. Run as `python -I preloaded.py FOLDER…`, with the layers' folders and a socket as standard input. Requests
 and answers are lines of JSON; with a request for a worker come its standard input, output and error as descriptors.
 The process ends when the socket does. It has one thread, so that a fork copies a process at rest.
 """
@@ -23,11 +23,11 @@ from typing import Any
 
 LIBRARIES = ("botocore.session", "aws_lambda_powertools.metrics", "aws_lambda_powertools.logging")
 PACKAGE = "tallyman"
-"""Imported whole. What a handler imports beyond these it imports in its worker, as its cold start does on Lambda."""
+"""All its modules are imported. A handler's other imports happen in its worker, as in a cold start on Lambda."""
 
 
 def main() -> None:
-    """Fork workers until the socket ends. A fork leaves here too: as the worker."""
+    """Fork workers until the socket ends. In a fork, `serve` never returns."""
     folders = sys.argv[1:]
     sys.path[:0] = folders
     channel = socket.socket(fileno=0)
@@ -47,7 +47,7 @@ def main() -> None:
         else:
             channel.detach()
             os.close(answered)
-            if not os.read(waits, 1):  # this process ended before it answered: another fork gets these streams
+            if not os.read(waits, 1):  # the parent ended before it answered: another fork gets these streams
                 signal.raise_signal(signal.SIGKILL)
             os.close(waits)
             _become(request, streams)
@@ -84,7 +84,7 @@ def _worker() -> ModuleType:
 
 
 def _preload(package: str) -> None:
-    """Import the libraries and the whole package. What can't be imported fails again in the handler that needs it."""
+    """Import the libraries and the whole package. A failed import fails again in the handlers that need the module."""
     names = list(LIBRARIES)
     if package and (found := importlib.util.find_spec(package)):
         inside = pkgutil.walk_packages(found.submodule_search_locations, f"{package}.", onerror=lambda _: None)
@@ -95,7 +95,7 @@ def _preload(package: str) -> None:
 
 
 def _sources(folders: Iterable[str]) -> dict[str, int]:
-    """The imported files of these folders, each with the time of its last change: an edit asks for a new process."""
+    """The imported files of these folders, each with its modification time, which shows an edit."""
     times = {}
     for module in list(sys.modules.values()):
         file = vars(module).get("__file__")
@@ -106,14 +106,14 @@ def _sources(folders: Iterable[str]) -> dict[str, int]:
 
 def _become(request: dict[str, Any], streams: list[int]) -> None:
     """Take over the worker's streams and `environment`, and work in its `folder`."""
-    os.setsid()  # Ctrl-C is for the cloud; it ends its workers itself
+    os.setsid()  # Ctrl-C goes to the cloud alone, which ends its workers
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
     os.environ.clear()
     os.environ.update(request["environment"])
     if sys.platform == "darwin":
-        os.environ["no_proxy"] = "*"  # else urllib asks the system, which ends a process that was forked
+        os.environ["no_proxy"] = "*"  # else urllib asks the system for proxies, which crashes a forked process
     time.tzset()
     if Path(request["folder"]).is_dir():
         os.chdir(request["folder"])

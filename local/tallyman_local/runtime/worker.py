@@ -1,8 +1,8 @@
 """A function's worker process: imports the handler once, then answers one invocation after another.
 
-Forked by `preloaded.py`, with only the function's own environment and module path. One JSON line in on standard input
-is an invocation, one JSON line out its outcome; what the handler prints goes to standard error, which is the
-function's log. When standard input ends, because the cloud ended however it ended, the process is gone at once.
+Forked by `preloaded.py`, with only the function's own environment and module path. Each line of JSON on standard input
+is an invocation, each line of JSON on standard output its outcome; the handler's output goes to standard error, the
+function's log. When standard input ends, because the cloud has ended in any way, the process kills itself.
 """
 
 import importlib
@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, NoReturn
 
 
 class Context:
-    """What Lambda hands to a handler beside the event."""
+    """The context object that Lambda passes to a handler."""
 
     def __init__(self, invocation: dict[str, Any]) -> None:
         self.aws_request_id: str = invocation["request_id"]
@@ -41,7 +41,7 @@ def serve(handler_name: str, folder: str) -> NoReturn:
     """Import `module.function` with its folder first on the module path, and answer until standard input ends."""
     inbox = os.fdopen(os.dup(0), "rb")
     outbox = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # prints and child processes: to the log
+    os.dup2(2, 1)  # the output of the handler and its child processes goes to the log
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
@@ -60,7 +60,7 @@ def serve(handler_name: str, folder: str) -> NoReturn:
 def _read(inbox: BinaryIO, invocations: "queue.SimpleQueue[dict[str, Any]]") -> None:
     for line in inbox:
         invocations.put(json.loads(line))
-    signal.raise_signal(signal.SIGKILL)  # whatever the handler does just now: nobody waits for it
+    signal.raise_signal(signal.SIGKILL)  # also in the middle of an invocation: nothing waits for its outcome
 
 
 def _write(outbox: BinaryIO, outcome: dict[str, Any]) -> None:

@@ -3,7 +3,10 @@
 import json
 import os
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -204,3 +207,27 @@ def test_a_log_that_cannot_be_written_leaves_no_pipe_open(tmp_path: Path) -> Non
     with pytest.raises(FileNotFoundError):
         runner.start_one()
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_worker_that_does_not_start_lets_the_next_invocation_start_one(tmp_path: Path) -> None:
+    starting, go_on = threading.Event(), threading.Event()
+
+    def environment() -> dict[str, str]:
+        starting.set()
+        assert go_on.wait(30)
+        raise OSError("no process")
+
+    function = Function("f", "f", "arn", "app.handler", {}, 9, 128, "role", (tmp_path,))
+    runner = FunctionRunner(function, limit=1, environment=environment, logs=tmp_path / "log")
+    with ThreadPoolExecutor(2) as pool:
+        try:
+            first = pool.submit(runner.invoke, {})
+            assert starting.wait(30)
+            second = pool.submit(runner.invoke, {})
+            time.sleep(0.2)  # it waits for the first one's worker
+            go_on.set()
+            for invocation in (first, second):
+                with pytest.raises(OSError, match="no process"):
+                    invocation.result(timeout=30)
+        finally:
+            runner.stop()
