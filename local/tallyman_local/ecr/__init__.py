@@ -20,7 +20,6 @@ Where no source says what ECR does, we chose (to be confirmed on a real account)
 
 from tallyman_local.ecr.errors import EcrError
 from tallyman_local.ecr.identity import Identity
-from tallyman_local.ecr.rules.scanner import Scan, Scanner
 from tallyman_local.ecr.service import Callbacks, LocalEcr, Options
 
-__all__ = ["Callbacks", "EcrError", "Identity", "LocalEcr", "Options", "Scan", "Scanner"]
+__all__ = ["Callbacks", "EcrError", "Identity", "LocalEcr", "Options"]

@@ -4,7 +4,9 @@
 in public issues (containers-roadmap, moby, moto); where no source quotes one, ours says what is wrong.
 """
 
-from tallyman.domain.names import Repository
+from collections.abc import Iterable
+
+from tallyman.domain.names import EcrRegistry, Repository
 
 
 class EcrError(Exception):
@@ -12,8 +14,6 @@ class EcrError(Exception):
 
     `oci`: the answer of `/v2/` (HTTP status, code), where it differs from the table `OCI`.
     """
-
-    status = 400
 
     def __init__(self, code: str, message: str, *, oci: tuple[int, str] | None = None, **members: object) -> None:
         super().__init__(message)
@@ -47,6 +47,11 @@ def invalid(parameter: str, constraint: str) -> EcrError:
     """A parameter outside its constraint."""
     text = f"Invalid parameter at '{parameter}' failed to satisfy constraint: '{constraint}'"
     return EcrError("InvalidParameterException", text)
+
+
+def not_one_of(parameter: str, choices: Iterable[str]) -> EcrError:
+    """A parameter that is none of the choices."""
+    return invalid(parameter, f"Member must satisfy enum value set: [{', '.join(choices)}]")
 
 
 def unsupported_manifest(media_type: object) -> EcrError:
@@ -107,6 +112,11 @@ def document_not_found(kind: str, repository: Repository) -> EcrError:
     policy preview"."""
     name = kind.title().replace(" ", "") + "NotFoundException"
     return EcrError(name, f"{kind} does not exist for the {_where(repository)}")
+
+
+def not_in_registry(code: str, what: str, registry: EcrRegistry) -> EcrError:
+    """A document or rule (`what`) that the registry does not have."""
+    return EcrError(code, f"{what} does not exist in the registry with id '{registry.account}'")
 
 
 def image_id(digest: str | None, tag: str | None) -> str:

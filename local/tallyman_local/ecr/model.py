@@ -11,7 +11,7 @@ from typing import Any
 from botocore.loaders import Loader
 from botocore.model import ListShape, MapShape, OperationModel, ServiceModel, Shape, StructureShape
 
-from tallyman_local.ecr.errors import EcrError, invalid
+from tallyman_local.ecr.errors import EcrError, invalid, not_one_of
 
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "string": str, "integer": int, "long": int, "boolean": bool, "double": (int, float), "float": (int, float),
@@ -111,7 +111,7 @@ def _check(value: Any, shape: Shape, where: str) -> Any:  # noqa: C901 - one bra
             raise EcrError("SerializationException", f"'{where}' is not valid Unicode")
         _check_range(len(value), shape, where, "have length")
         if (choices := shape.metadata.get("enum")) and value not in choices:
-            raise invalid(where, f"Member must satisfy enum value set: [{', '.join(choices)}]")
+            raise not_one_of(where, choices)
         if (pattern := shape.metadata.get("pattern")) and not re.fullmatch(pattern, value):
             raise invalid(where, f"must satisfy regular expression '{pattern}'")
     elif shape.type_name in ("integer", "long"):

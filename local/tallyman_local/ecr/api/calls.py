@@ -174,13 +174,17 @@ def bad_token() -> errors.EcrError:
 
 Operation = Callable[[Call], Answer]
 OPERATIONS: dict[str, Operation] = {}
+RECORDED: set[str] = set()
+"""The operations whose calls leave a CloudTrail record, failed ones too."""
 
 
-def serves(name: str) -> Callable[[Operation], Operation]:
-    """Registers a function as the one that serves an operation of the model."""
+def serves(name: str, *, recorded: bool = False) -> Callable[[Operation], Operation]:
+    """Registers a function as the one that serves an operation of the model. `recorded`: it is in `RECORDED`."""
 
     def enter(function: Operation) -> Operation:
         OPERATIONS[name] = function
+        if recorded:
+            RECORDED.add(name)
         return function
 
     return enter

@@ -17,45 +17,12 @@ from tallyman_local.ecr.api import (  # noqa: F401 (each enters its operations i
     repositories,
     templates,
 )
-from tallyman_local.ecr.api.calls import OPERATIONS, Call, Parts
+from tallyman_local.ecr.api.calls import OPERATIONS, RECORDED, Call, Parts
 from tallyman_local.ecr.errors import EcrError
 from tallyman_local.ecr.identity import Identity
 from tallyman_local.ecr.store.blobs import is_full
 
 _LOG = logging.getLogger("tallyman.local.ecr")
-#: Calls that change images or repositories: they leave a CloudTrail record, failed ones too.
-MANAGEMENT = frozenset(
-    {
-        "CreateRepository",
-        "DeleteRepository",
-        "PutImage",
-        "BatchDeleteImage",
-        "PutImageTagMutability",
-        "PutImageScanningConfiguration",
-        "SetRepositoryPolicy",
-        "DeleteRepositoryPolicy",
-        "PutLifecyclePolicy",
-        "DeleteLifecyclePolicy",
-        "StartImageScan",
-        "TagResource",
-        "UpdateImageStorageClass",
-        "UntagResource",
-        "PutRegistryPolicy",
-        "DeleteRegistryPolicy",
-        "PutReplicationConfiguration",
-        "StartReplicationBackfill",
-        "StopReplicationBackfill",
-        "PutRegistryScanningConfiguration",
-        "PutAccountSetting",
-        "PutSigningConfiguration",
-        "DeleteSigningConfiguration",
-        "CreateRepositoryCreationTemplate",
-        "UpdateRepositoryCreationTemplate",
-        "DeleteRepositoryCreationTemplate",
-        "RegisterPullTimeUpdateExclusion",
-        "DeregisterPullTimeUpdateExclusion",
-    }
-)
 Answered = tuple[int, dict[str, str], bytes]
 _LARGEST_IN_A_RECORD = 64 * 1024
 
@@ -70,7 +37,7 @@ def answer(parts: Parts, name: str, payload: bytes, where: EcrRegistry, identity
             _LOG.error("%s is not an error of %s: %s", error.code, name, error.message)
             status, body = 500, {"__type": "ServerException", "message": f"{error.code}: {error.message}"}
         else:
-            status, body = error.status, {"__type": error.code, "message": error.message, **error.members}
+            status, body = 400, {"__type": error.code, "message": error.message, **error.members}
     except Exception as error:
         text = f"The local ECR failed in {name}; its log says where"
         if is_full(error):
@@ -104,10 +71,10 @@ def _run(parts: Parts, name: str, payload: bytes, where: EcrRegistry, identity: 
             parts.create_on_push(identity, call.name)
         shaped = model.write(operation, OPERATIONS[name](call))
     except EcrError as error:
-        if name in MANAGEMENT:
+        if name in RECORDED:
             parts.events.call(name, target, identity, _request(call), None, (error.code, error.message))
         raise
-    if name in MANAGEMENT:
+    if name in RECORDED:
         parts.events.call(name, target, identity, _request(call), _response(shaped))
     return shaped
 

@@ -14,7 +14,7 @@ def _id(found: dict[str, Any]) -> tuple[str | None, str | None]:
     return found.get("imageDigest"), found.get("imageTag")
 
 
-@serves("PutImage")
+@serves("PutImage", recorded=True)
 def put_image(call: Call) -> Answer:
     given = call.parameters
     raw = given["imageManifest"].encode()
@@ -52,7 +52,7 @@ def batch_get_image(call: Call) -> Answer:
     return {"images": images, "failures": failures}
 
 
-@serves("BatchDeleteImage")
+@serves("BatchDeleteImage", recorded=True)
 def batch_delete_image(call: Call) -> Answer:
     call.repository()
     removed: list[dict[str, Any]] = []
@@ -127,7 +127,7 @@ def list_image_referrers(call: Call) -> Answer:
     return {"referrers": referrers, "nextToken": token}
 
 
-@serves("UpdateImageStorageClass")
+@serves("UpdateImageStorageClass", recorded=True)
 def update_image_storage_class(call: Call) -> Answer:
     row, image, image_id = call.image()
     image = call.parts.images.archive(row, image, call.parameters["targetStorageClass"])
@@ -137,7 +137,7 @@ def update_image_storage_class(call: Call) -> Answer:
 # -- scans
 
 
-@serves("StartImageScan")
+@serves("StartImageScan", recorded=True)
 def start_image_scan(call: Call) -> Answer:
     row, image, image_id = call.image()
     call.parts.scanner.begin(row, image)

@@ -1,5 +1,6 @@
 """The JSON API: pull through cache rules. The local ECR refuses to create any, so that there are none."""
 
+from tallyman_local.ecr import errors
 from tallyman_local.ecr.api.calls import Answer, Call, serves
 from tallyman_local.ecr.errors import EcrError
 
@@ -9,8 +10,8 @@ REFUSED = {"CreatePullThroughCacheRule": "The local ECR reaches no other registr
 
 def _not_found(call: Call) -> EcrError:
     prefix = call.parameters.get("ecrRepositoryPrefix") or call.parameters["ecrRepositoryPrefixes"][0]
-    text = f"The Pull Through Cache Rule with prefix '{prefix}' does not exist in the registry with id "
-    return EcrError("PullThroughCacheRuleNotFoundException", text + f"'{call.registry.account}'")
+    what = f"The Pull Through Cache Rule with prefix '{prefix}'"
+    return errors.not_in_registry("PullThroughCacheRuleNotFoundException", what, call.registry)
 
 
 @serves("CreatePullThroughCacheRule")

@@ -14,7 +14,7 @@ _EXCLUSIONS = 100
 # -- policy
 
 
-@serves("PutRegistryPolicy")
+@serves("PutRegistryPolicy", recorded=True)
 def put_registry_policy(call: Call) -> Answer:
     text = call.parameters["policyText"]
     check_policy(text, "Invalid registry policy provided")
@@ -25,12 +25,11 @@ def put_registry_policy(call: Call) -> Answer:
 @serves("GetRegistryPolicy")
 def get_registry_policy(call: Call) -> Answer:
     if (text := call.settings.policy(call.registry)) is None:
-        sentence = f"Registry policy does not exist in the registry with id '{call.registry.account}'"
-        raise EcrError("RegistryPolicyNotFoundException", sentence)
+        raise errors.not_in_registry("RegistryPolicyNotFoundException", "Registry policy", call.registry)
     return {"registryId": call.registry.account, "policyText": text}
 
 
-@serves("DeleteRegistryPolicy")
+@serves("DeleteRegistryPolicy", recorded=True)
 def delete_registry_policy(call: Call) -> Answer:
     answer = get_registry_policy(call)
     call.settings.delete(call.registry, "policy")
@@ -43,16 +42,16 @@ def delete_registry_policy(call: Call) -> Answer:
 def _setting(call: Call) -> str:
     name = call.parameters["name"]
     if name not in ACCOUNT_SETTINGS:
-        raise errors.invalid("name", f"Member must satisfy enum value set: [{', '.join(ACCOUNT_SETTINGS)}]")
+        raise errors.not_one_of("name", ACCOUNT_SETTINGS)
     return str(name)
 
 
-@serves("PutAccountSetting")
+@serves("PutAccountSetting", recorded=True)
 def put_account_setting(call: Call) -> Answer:
     name, value = _setting(call), call.parameters["value"]
     choices = ACCOUNT_SETTINGS[name][0]
     if value not in choices:
-        raise errors.invalid("value", f"Member must satisfy enum value set: [{', '.join(choices)}]")
+        raise errors.not_one_of("value", choices)
     call.settings.put(call.registry, "account", value, call.now, name)
     return {"name": name, "value": value}
 
@@ -72,7 +71,7 @@ def get_registry_scanning_configuration(call: Call) -> Answer:
     return {"registryId": call.registry.account, "scanningConfiguration": configuration}
 
 
-@serves("PutRegistryScanningConfiguration")
+@serves("PutRegistryScanningConfiguration", recorded=True)
 def put_registry_scanning_configuration(call: Call) -> Answer:
     configuration = {"scanType": call.parameters.get("scanType", "BASIC"), "rules": call.parameters.get("rules", [])}
     if configuration["scanType"] == "ENHANCED":
@@ -111,7 +110,7 @@ def batch_get_repository_scanning_configuration(call: Call) -> Answer:
 # -- pulls that are not recorded
 
 
-@serves("RegisterPullTimeUpdateExclusion")
+@serves("RegisterPullTimeUpdateExclusion", recorded=True)
 def register_pull_time_update_exclusion(call: Call) -> Answer:
     arn = call.parameters["principalArn"]
     with call.store.db.transaction():
@@ -125,7 +124,7 @@ def register_pull_time_update_exclusion(call: Call) -> Answer:
     return {"principalArn": arn, "createdAt": moment(found.created)}
 
 
-@serves("DeregisterPullTimeUpdateExclusion")
+@serves("DeregisterPullTimeUpdateExclusion", recorded=True)
 def deregister_pull_time_update_exclusion(call: Call) -> Answer:
     arn = call.parameters["principalArn"]
     if call.settings.get(call.registry, "exclusion", arn) is None:

@@ -31,7 +31,7 @@ def describe_registry(call: Call) -> Answer:
     return {"registryId": call.registry.account, "replicationConfiguration": {"rules": rules}}
 
 
-@serves("PutReplicationConfiguration")
+@serves("PutReplicationConfiguration", recorded=True)
 def put_replication_configuration(call: Call) -> Answer:
     where, configuration = "replicationConfiguration", call.parameters["replicationConfiguration"]
     rules = configuration["rules"]
@@ -71,7 +71,7 @@ def _backfill(value: dict[str, Any], *keys: str) -> Answer:
 _SUMMARY = ("replicationBackfillId", "destination", "status", "startedAt")
 
 
-@serves("StartReplicationBackfill")
+@serves("StartReplicationBackfill", recorded=True)
 def start_replication_backfill(call: Call) -> Answer:
     given = call.parameters["destination"]
     to = EcrRegistry(given["registryId"], given["region"])
@@ -85,7 +85,7 @@ def start_replication_backfill(call: Call) -> Answer:
     return {"registryId": call.registry.account, **_backfill(value, *_SUMMARY)}
 
 
-@serves("StopReplicationBackfill")
+@serves("StopReplicationBackfill", recorded=True)
 def stop_replication_backfill(call: Call) -> Answer:
     value = call.parts.backfills.stop(call.registry, call.parameters["replicationBackfillId"])
     return {"registryId": call.registry.account, **_backfill(value, *_SUMMARY)}
@@ -118,7 +118,7 @@ def describe_replication_backfill_results(call: Call) -> Answer:
 # -- managed signing
 
 
-@serves("PutSigningConfiguration")
+@serves("PutSigningConfiguration", recorded=True)
 def put_signing_configuration(call: Call) -> Answer:
     configuration = call.parameters["signingConfiguration"]
     call.settings.put(call.registry, "signing", configuration, call.now)
@@ -128,12 +128,11 @@ def put_signing_configuration(call: Call) -> Answer:
 @serves("GetSigningConfiguration")
 def get_signing_configuration(call: Call) -> Answer:
     if (found := call.settings.get(call.registry, "signing")) is None:
-        text = f"Signing configuration does not exist in the registry with id '{call.registry.account}'"
-        raise EcrError("SigningConfigurationNotFoundException", text)
+        raise errors.not_in_registry("SigningConfigurationNotFoundException", "Signing configuration", call.registry)
     return {"registryId": call.registry.account, "signingConfiguration": found.value}
 
 
-@serves("DeleteSigningConfiguration")
+@serves("DeleteSigningConfiguration", recorded=True)
 def delete_signing_configuration(call: Call) -> Answer:
     answer = get_signing_configuration(call)
     call.settings.delete(call.registry, "signing")

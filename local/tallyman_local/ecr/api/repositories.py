@@ -27,7 +27,7 @@ def _shape(call: Call, row: RepositoryRow) -> Answer:
     }
 
 
-@serves("CreateRepository")
+@serves("CreateRepository", recorded=True)
 def create_repository(call: Call) -> Answer:
     row = creation.create(call.store, call.parts.quotas, call.name, call.parameters, call.now)
     return {"repository": _shape(call, row)}
@@ -42,7 +42,7 @@ def describe_repositories(call: Call) -> Answer:
     return {"repositories": [_shape(call, row) for row in rows], "nextToken": token}
 
 
-@serves("DeleteRepository")
+@serves("DeleteRepository", recorded=True)
 def delete_repository(call: Call) -> Answer:
     with call.store.db.transaction():
         row = call.repository()
@@ -61,14 +61,14 @@ def get_authorization_token(call: Call) -> Answer:
     return {"authorizationData": data}
 
 
-@serves("PutImageTagMutability")
+@serves("PutImageTagMutability", recorded=True)
 def put_image_tag_mutability(call: Call) -> Answer:
     mutability, filters = creation.mutability(call.parameters)
     call.store.change(call.repository().id, mutability=mutability, filters=json.dumps(filters))
     return call.of_repository(imageTagMutability=mutability, imageTagMutabilityExclusionFilters=filters or None)
 
 
-@serves("PutImageScanningConfiguration")
+@serves("PutImageScanningConfiguration", recorded=True)
 def put_image_scanning_configuration(call: Call) -> Answer:
     scan_on_push = call.parameters["imageScanningConfiguration"].get("scanOnPush", False)
     call.store.change(call.repository().id, scan_on_push=scan_on_push)
@@ -83,7 +83,7 @@ def list_tags_for_resource(call: Call) -> Answer:
     return {"tags": [{"Key": key, "Value": value} for key, value in call.repository().tags.items()]}
 
 
-@serves("TagResource")
+@serves("TagResource", recorded=True)
 def tag_resource(call: Call) -> Answer:
     with call.store.db.transaction():
         row = call.repository()
@@ -91,7 +91,7 @@ def tag_resource(call: Call) -> Answer:
     return {}
 
 
-@serves("UntagResource")
+@serves("UntagResource", recorded=True)
 def untag_resource(call: Call) -> Answer:
     with call.store.db.transaction():
         row = call.repository()
@@ -127,7 +127,7 @@ def check_policy(text: str, reason: str) -> None:
         raise errors.invalid("PolicyText", reason)
 
 
-@serves("SetRepositoryPolicy")
+@serves("SetRepositoryPolicy", recorded=True)
 def set_repository_policy(call: Call) -> Answer:
     text = call.parameters["policyText"]
     check_policy(text, "Invalid repository policy provided")
@@ -142,7 +142,7 @@ def get_repository_policy(call: Call) -> Answer:
     return call.of_repository(policyText=text)
 
 
-@serves("DeleteRepositoryPolicy")
+@serves("DeleteRepositoryPolicy", recorded=True)
 def delete_repository_policy(call: Call) -> Answer:
     answer = get_repository_policy(call)
     call.store.change(call.repository().id, policy=None)
@@ -170,7 +170,7 @@ def check_lifecycle(text: str) -> None:
         raise errors.invalid("LifecyclePolicyText", f"{failure}{error}") from error
 
 
-@serves("PutLifecyclePolicy")
+@serves("PutLifecyclePolicy", recorded=True)
 def put_lifecycle_policy(call: Call) -> Answer:
     text = call.parameters["lifecyclePolicyText"]
     check_lifecycle(text)
@@ -185,7 +185,7 @@ def get_lifecycle_policy(call: Call) -> Answer:
     return call.of_repository(lifecyclePolicyText=text, lastEvaluatedAt=moment(NEVER))
 
 
-@serves("DeleteLifecyclePolicy")
+@serves("DeleteLifecyclePolicy", recorded=True)
 def delete_lifecycle_policy(call: Call) -> Answer:
     answer = get_lifecycle_policy(call)
     call.store.change(call.repository().id, lifecycle=None)

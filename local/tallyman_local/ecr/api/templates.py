@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from tallyman_local.ecr import errors
 from tallyman_local.ecr.api.calls import Answer, Call, serves
 from tallyman_local.ecr.api.repositories import check_lifecycle, check_policy
 from tallyman_local.ecr.errors import EcrError
@@ -28,8 +29,8 @@ def _answer(call: Call, found: Setting) -> Answer:
 def _get(call: Call, prefix: str) -> Setting:
     found = call.settings.get(call.registry, "template", prefix)
     if found is None:
-        text = f"The Repository Creation Template with prefix '{prefix}' does not exist in the registry with id "
-        raise EcrError("TemplateNotFoundException", text + f"'{call.registry.account}'")
+        what = f"The Repository Creation Template with prefix '{prefix}'"
+        raise errors.not_in_registry("TemplateNotFoundException", what, call.registry)
     return found
 
 
@@ -47,7 +48,7 @@ def _checked(call: Call, value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-@serves("CreateRepositoryCreationTemplate")
+@serves("CreateRepositoryCreationTemplate", recorded=True)
 def create_repository_creation_template(call: Call) -> Answer:
     prefix = call.parameters["prefix"]
     value = _checked(call, {key: item for key, item in call.parameters.items() if key != "prefix"})
@@ -63,7 +64,7 @@ def create_repository_creation_template(call: Call) -> Answer:
         return _answer(call, call.settings.put(call.registry, "template", value, call.now, prefix))
 
 
-@serves("UpdateRepositoryCreationTemplate")
+@serves("UpdateRepositoryCreationTemplate", recorded=True)
 def update_repository_creation_template(call: Call) -> Answer:
     prefix = call.parameters["prefix"]
     with call.store.db.transaction():
@@ -74,7 +75,7 @@ def update_repository_creation_template(call: Call) -> Answer:
         return _answer(call, call.settings.put(call.registry, "template", _checked(call, value), call.now, prefix))
 
 
-@serves("DeleteRepositoryCreationTemplate")
+@serves("DeleteRepositoryCreationTemplate", recorded=True)
 def delete_repository_creation_template(call: Call) -> Answer:
     found = _get(call, call.parameters["prefix"])
     call.settings.delete(call.registry, "template", found.name)

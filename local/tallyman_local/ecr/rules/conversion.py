@@ -9,13 +9,13 @@ import json
 from collections.abc import Iterable
 
 from tallyman.domain.images.manifest import Manifest
-from tallyman_local.ecr.manifests import IMAGES
+from tallyman_local.ecr.manifests import IMAGE_CONFIGS, IMAGES
 from tallyman_local.ecr.store.rows import ImageRow
 
 _OCI, _DOCKER = IMAGES
 _PAIRS = [
-    (_OCI, _DOCKER),
-    ("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"),
+    IMAGES,
+    IMAGE_CONFIGS,
     ("application/vnd.oci.image.layer.v1.tar+gzip", "application/vnd.docker.image.rootfs.diff.tar.gzip"),
     ("application/vnd.oci.image.layer.v1.tar", "application/vnd.docker.image.rootfs.diff.tar"),
     (

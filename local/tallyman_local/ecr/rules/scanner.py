@@ -112,7 +112,7 @@ class Scanner:
         for finding in findings:
             severity = str(finding["severity"]).upper()
             if severity not in SEVERITIES:
-                raise errors.invalid("severity", f"Member must satisfy enum value set: [{', '.join(SEVERITIES)}]")
+                raise errors.not_one_of("severity", SEVERITIES)
             name = str(finding["name"])
             uri = f"https://cve.mitre.org/cgi-bin/cvename.cgi?name={name}"
             known = {"uri": uri, "description": f"{name} ({severity})"}

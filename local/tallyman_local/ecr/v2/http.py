@@ -18,9 +18,9 @@ _RANGE = re.compile(r"(?:bytes[ =])?([0-9]{1,18})-[0-9]{0,18}(?:/.*)?")
 class OciError(Exception):
     """An error answer in the distribution specification's form."""
 
-    def __init__(self, status: int, code: str, message: str, **headers: str) -> None:
+    def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
-        self.status, self.code, self.message, self.headers = status, code, message, headers
+        self.status, self.code, self.message = status, code, message
 
 
 def unsupported(what: str) -> OciError:
@@ -38,8 +38,7 @@ def translate(error: EcrError) -> OciError:
 def failure(error: OciError) -> Response:
     """The error as a response."""
     body = json.dumps({"errors": [{"code": error.code, "message": error.message}]}) + "\n"
-    headers = {name.replace("_", "-"): value for name, value in error.headers.items()}
-    return Response(body, error.status, {**_VERSION, **headers}, content_type="application/json; charset=utf-8")
+    return Response(body, error.status, _VERSION, content_type="application/json; charset=utf-8")
 
 
 def reply(status: int, headers: dict[str, str], body: bytes | str | Iterable[bytes] = b"", kind: str = "") -> Response:
