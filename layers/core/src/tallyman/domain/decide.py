@@ -114,11 +114,7 @@ class Decision:
     @property
     def deciding(self) -> GateResult | None:
         """The gate that decides the verdict: the first that failed, else the first that waits; None: none does."""
-        for verdict in (FAILED, WAITING):
-            for gate in self.gates:
-                if gate.verdict == verdict:
-                    return gate
-        return None
+        return next((gate for verdict in (FAILED, WAITING) for gate in self.gates if gate.verdict == verdict), None)
 
     @property
     def details(self) -> Decided:
@@ -170,10 +166,9 @@ def decide_all(policy: Policy, image: ImageFacts, now: datetime) -> list[Decisio
     decisions: dict[tuple[str, str, str], Decision] = {}
     for name, promotion in candidates(policy, image.facts):
         decision = decide(policy, promotion, name, image, now)
-        key = (name, promotion.source, promotion.target)
-        other = decisions.get(key)
+        other = decisions.get(decision.candidate)
         if other is None or _rank(decision) < _rank(other):
-            decisions[key] = decision
+            decisions[decision.candidate] = decision
     return list(decisions.values())
 
 
@@ -183,11 +178,7 @@ def _rank(decision: Decision) -> tuple[bool, int]:
 
 def candidates(policy: Policy, facts: Iterable[Fact]) -> Iterator[tuple[str, Promotion]]:
     """The promotions, each with the canonical name, out of every environment that was pushed to by these facts."""
-    seen = set()
-    for fact in facts:
-        if fact.kind in PUSHES and fact.repository is not None:
-            seen.add(fact.repository)
-    for repository in sorted(seen):
+    for repository in sorted({f.repository for f in facts if f.kind in PUSHES and f.repository is not None}):
         _, name = policy.environment_of(repository)
         for promotion in policy.promotions_out_of(repository):
             yield name, promotion

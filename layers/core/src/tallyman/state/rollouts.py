@@ -1,6 +1,5 @@
 """The progress of roll-outs of releases."""
 
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -54,10 +53,6 @@ class RolloutState(StateValue):
     def entries(self) -> tuple[MovedService, ...]:
         """The services that were moved, and last the one that is moving."""
         return (*self.moved, self.moving) if self.moving else self.moved
-
-    def having(self, **changes: Any) -> "RolloutState":
-        """A copy with these fields changed."""
-        return replace(self, **changes)
 
 
 def partition(environment: str) -> str:

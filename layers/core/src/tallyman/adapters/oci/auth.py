@@ -14,7 +14,7 @@ from tallyman.adapters.oci.answers import Answer
 from tallyman.adapters.oci.redirects import HOPS, redirected
 from tallyman.domain.images.documents import loads_writable
 from tallyman.domain.names import Location
-from tallyman.errors import NotAllowed, Refused, TallymanError, Throttled, Unreachable
+from tallyman.errors import NotAllowed, Refused, TallymanError, Unreachable
 from tallyman.values import value
 
 _MOST = 1024 * 1024
@@ -176,7 +176,7 @@ class OciAuth:
             if not onward or not kept:
                 kind = kind_of_status(response.status)
                 text = f"{what}: {place} returns no token for {scope} ({response.status})"
-                raise Throttled(text) if kind is Throttled else kind(text)
+                raise kind(text)
             url = onward
         raise Refused(f"{what}: more than {HOPS} redirects for a token, the last to {url}")
 

@@ -183,17 +183,9 @@ def parse_call(record: Mapping[str, Any]) -> ApiCall:
     if isinstance(response, dict) and isinstance(response.get("imageIds"), list):
         ids = response["imageIds"]  # what was removed: the request may name tags only, or images that did not exist
         request = {**request, "imageIds": ids}
-    first = (
-        image_id
-        if isinstance(image_id, dict)
-        else ids[0]
-        if isinstance(ids, list) and ids and isinstance(ids[0], dict)
-        else {}
-    )
-    tag, digest = (
-        first.get("imageTag") or request.get("imageTag"),
-        first.get("imageDigest") or request.get("imageDigest"),
-    )
+    named = [image_id, *(ids[:1] if isinstance(ids, list) else ())]
+    first: Mapping[str, Any] = next((each for each in named if isinstance(each, dict)), {})
+    tag, digest = (first.get(key) or request.get(key) for key in ("imageTag", "imageDigest"))
     return ApiCall(
         id=_text(record, "eventID"),
         name=_text(record, "eventName"),

@@ -11,8 +11,7 @@ from tallyman.domain.history.details.referrers import Referred
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.images import sboms
 from tallyman.domain.policy.gates import GateConfig
-from tallyman.domain.policy.reading import Node
-from tallyman.domain.policy.shapes import ListOf, Schema, String
+from tallyman.domain.policy.shapes import ListOf, OneOrMore, String
 from tallyman.domain.policy.tags import glob_matches
 from tallyman.values import value
 
@@ -31,19 +30,6 @@ class AttestedGate(GateConfig):
 
     def __str__(self) -> str:
         return f"attested ({', '.join(self.types)})"
-
-
-class _Types:
-    """A type, or a list of them."""
-
-    _one = String(r"sbom|provenance|[^\s/]+/\S+", "sbom, provenance, or an artifact or predicate type (a glob)")
-    _list = ListOf(_one, least=1)
-
-    def read(self, node: Node) -> AttestedGate:
-        return AttestedGate((self._one.read(node),) if isinstance(node.value, str) else self._list.read(node))
-
-    def schema(self) -> Schema:
-        return {"anyOf": [self._one.schema(), self._list.schema()]}
 
 
 def judge(config: AttestedGate, case: Case) -> GateResult:
@@ -88,4 +74,9 @@ def _types_of(referred: Referred) -> list[str]:
     return [str(t) for t in (referred.artifact_type, *(referred.predicates or ())) if t]
 
 
-GATE: Gate = Gate(_Types(), "The statements that the image must have: sbom, provenance, or types by name.", judge)
+_TYPE = String(r"sbom|provenance|[^\s/]+/\S+", "sbom, provenance, or an artifact or predicate type (a glob)")
+GATE: Gate = Gate(
+    OneOrMore(ListOf(_TYPE, least=1, build=AttestedGate), str),
+    "The statements that the image must have: sbom, provenance, or types by name.",
+    judge,
+)

@@ -15,8 +15,7 @@ from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.people import who
 from tallyman.domain.policy import Promotion, format_duration
 from tallyman.domain.policy.gates import GateConfig
-from tallyman.domain.policy.reading import Node
-from tallyman.domain.policy.shapes import Duration, Key, ListOf, OneOf, Record, Schema, String, role_name
+from tallyman.domain.policy.shapes import Duration, Key, ListOf, OneOf, OneOrMore, Record, String, role_name
 from tallyman.domain.times import format_time
 from tallyman.values import value
 
@@ -134,21 +133,6 @@ def _asked(function: str, name: str | None = None, max_age: timedelta | None = N
     return Check(name or _short(function).partition(":")[0], (), max_age, function)
 
 
-class _OneOrMore:
-    """A check, or a list of them."""
-
-    def __init__(self, many: ListOf) -> None:
-        self._many = many
-
-    def read(self, node: Node) -> CheckGate:
-        one = isinstance(node.value, Mapping)
-        gate: CheckGate = _checks((self._many.item.read(node),)) if one else self._many.read(node)
-        return gate
-
-    def schema(self) -> Schema:
-        return {"anyOf": [self._many.item.schema(), self._many.schema()]}
-
-
 def _checks(checks: tuple[Check, ...]) -> CheckGate:
     names = [check.name for check in checks]
     if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
@@ -167,7 +151,7 @@ _FUNCTION = String(
     "the ARN of a Lambda function",
 )
 GATE: Gate = Gate(
-    _OneOrMore(
+    OneOrMore(
         ListOf(
             OneOf(
                 {
@@ -200,7 +184,8 @@ GATE: Gate = Gate(
             ),
             least=1,
             build=_checks,
-        )
+        ),
+        Mapping,
     ),
     "The checks that must have passed: results that other systems post, or functions return.",
     judge,

@@ -6,7 +6,7 @@ from enum import StrEnum
 from tallyman.domain.policy.durations import format_duration
 from tallyman.domain.policy.expressions import Expression
 from tallyman.domain.policy.shapes import Choice, Duration, Integer, Key, OneOf, Record, String
-from tallyman.domain.policy.tags import ANY_TAG, TagRule, TagsOrOne
+from tallyman.domain.policy.tags import ANY_TAG, TAGS_OR_ONE, TagRule
 from tallyman.values import value
 
 
@@ -78,7 +78,7 @@ KEEP_RULE = OneOf(
         "newest": Record(
             {
                 "newest": Key(Integer(minimum=1), "How many of the newest images stay.", required=True),
-                "of": Key(TagsOrOne(), "Of which tags; without it, of all; versions and other tags are counted apart."),
+                "of": Key(TAGS_OR_ONE, "Of which tags; without it, of all; versions and other tags are counted apart."),
                 "per": Key(Choice(Per), "Keeps this number of each minor or major version."),
             },
             lambda newest, of=None, per=None: KeepNewest(newest, of or ANY_TAG, per),
@@ -98,7 +98,7 @@ KEEP_RULE = OneOf(
             renamed={"newer_than": "age"},
         ),
         "tag": Record(
-            {"tag": Key(TagsOrOne(), 'Tags that stay, such as "stable-*".', required=True)},
+            {"tag": Key(TAGS_OR_ONE, 'Tags that stay, such as "stable-*".', required=True)},
             KeepTag,
             expected='{tag: "stable-*"}',
             renamed={"tag": "tags"},

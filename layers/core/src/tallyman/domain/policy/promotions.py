@@ -7,7 +7,7 @@ from datetime import timedelta
 from tallyman.domain.policy.environments import EnvironmentName
 from tallyman.domain.policy.gates import GateConfig, Gates, KnownGates, Overridable
 from tallyman.domain.policy.shapes import Duration, Key, Record
-from tallyman.domain.policy.tags import ANY_TAG, TagRule, TagsOrOne
+from tallyman.domain.policy.tags import ANY_TAG, TAGS_OR_ONE, TagRule
 from tallyman.values import value
 
 
@@ -32,7 +32,7 @@ def promotion(gates: KnownGates) -> Record:
         {
             "from": Key(EnvironmentName(), "The environment that images come from.", required=True),
             "to": Key(EnvironmentName(), "The environment that they go to.", required=True),
-            "tags": Key(TagsOrOne(), "Which tags go; without it, those that the repository's tags.allow allows."),
+            "tags": Key(TAGS_OR_ONE, "Which tags go; without it, those that the repository's tags.allow allows."),
             "gates": Key(Gates(gates), "The conditions for a promotion. An unknown gate is an error, never ignored."),
             "overridable": Key(
                 Overridable(gates), "Gates that people may override with a reason (freeze too); without it, none."

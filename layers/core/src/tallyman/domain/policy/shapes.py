@@ -193,6 +193,21 @@ class ListOf(NamedTuple):
         return found
 
 
+class OneOrMore(NamedTuple):
+    """A list, or one of its values without the list. `one`: the type of such a value in the file."""
+
+    many: ListOf
+    one: type
+
+    def read(self, node: Node) -> Any:
+        if isinstance(node.value, self.one):
+            return self.many.build((self.many.item.read(node),))
+        return self.many.read(node)
+
+    def schema(self) -> Schema:
+        return {"anyOf": [self.many.item.schema(), self.many.schema()]}
+
+
 class Key(NamedTuple):
     """A key of a record. `description`: one sentence for people."""
 

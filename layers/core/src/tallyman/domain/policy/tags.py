@@ -15,8 +15,7 @@ from tallyman.domain.images.versions import (
     parse_version,
 )
 from tallyman.domain.names import parse_tag
-from tallyman.domain.policy.reading import Node
-from tallyman.domain.policy.shapes import ListOf, Schema, String
+from tallyman.domain.policy.shapes import ListOf, OneOrMore, String
 from tallyman.errors import BadInput, BadName
 from tallyman.values import value
 
@@ -115,19 +114,7 @@ _TAG_ENTRY = String(
     build=parse_entry,
 )
 TAGS = ListOf(_TAG_ENTRY, build=TagRule.parse)
-
-
-class TagsOrOne:
-    """A list of tags, or one entry without a list."""
-
-    def read(self, node: Node) -> TagRule:
-        if isinstance(node.value, str):
-            return TagRule.parse([_TAG_ENTRY.read(node)])
-        rule: TagRule = TAGS.read(node)
-        return rule
-
-    def schema(self) -> Schema:
-        return {"anyOf": [_TAG_ENTRY.schema(), TAGS.schema()]}
+TAGS_OR_ONE = OneOrMore(TAGS, str)
 
 
 def _candidates(*rules: TagRule) -> Iterator[str]:

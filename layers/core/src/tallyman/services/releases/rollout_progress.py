@@ -58,7 +58,7 @@ class Progress:
 
     def having(self, **changes: Any) -> "Progress":
         """The progress with these changes of its value."""
-        return replace(self, entry=replace(self.entry, found=self.rollout.having(**changes)))
+        return replace(self, entry=replace(self.entry, found=replace(self.rollout, **changes)))
 
 
 def steps_of(environment: Environment, repository: str) -> list[Step]:
