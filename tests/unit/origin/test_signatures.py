@@ -20,7 +20,7 @@ from support.images import signing
 from support.images.signing import NOW, Authority, PrivateKey, Rekor, Sigstore, new_key
 from tallyman_origin import Identity, NotValid, Trust, verify_bundle, verify_simple_signing
 from tallyman_origin.documents import LARGEST
-from tallyman_origin.keys import fingerprint, from_pem
+from tallyman_origin.keys import from_pem
 from tallyman_origin.roots import Roots
 
 IMAGE = f"sha256:{'a' * 64}"
@@ -327,12 +327,6 @@ def test_a_certificate_of_another_key_does_not_count() -> None:
     entries = [sigstore.log.entry(dsse, leaf)]
     bundle = signing.bundle(dsse, certificate={"rawBytes": signing.der(leaf)}, tlogEntries=entries)
     assert "the signature is not the certificate's" in refused(bundle, Trust({}, roots_of(sigstore)))
-
-
-def test_a_fingerprint_is_the_sha_256_of_the_public_key_info() -> None:
-    key = new_key()
-    wanted = hashlib.sha256(signing.spki(key)).hexdigest()
-    assert fingerprint(from_pem(signing.pem(key))) == f"SHA256:{wanted}"
 
 
 class TestOthers:

@@ -1,7 +1,7 @@
 """Check certificates for signing code: the chain to a trusted root, the times, and the identity in Fulcio's."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 
 from cryptography import x509
@@ -29,28 +29,31 @@ _LONGEST_CHAIN = 5
 _MOST_STEPS = 50
 
 
+@contextmanager
+def _readable(what: str) -> Iterator[None]:
+    """Raise NotValid, which begins with `what`, where `cryptography` can't read a part of a certificate."""
+    try:
+        yield
+    except UNREADABLE as error:
+        raise NotValid(f"{what}: {error}") from None
+
+
 def key_of(certificate: x509.Certificate) -> keys.PublicKey:
     """The certificate's key. Raises NotValid where its kind is not allowed."""
-    try:
+    with _readable("the certificate's key"):
         return keys.allowed(certificate.public_key())
-    except UNREADABLE as error:
-        raise NotValid(f"the certificate's key: {error}") from None
 
 
 def any_key_of(certificate: x509.Certificate) -> CertificatePublicKeyTypes:
     """The certificate's key, of any kind. Raises NotValid where it can't be read."""
-    try:
+    with _readable("the certificate's key"):
         return certificate.public_key()
-    except UNREADABLE as error:
-        raise NotValid(f"the certificate's key: {error}") from None
 
 
 def subject_of(certificate: x509.Certificate) -> str:
     """The certificate's subject in the form of RFC 4514. Raises NotValid where it can't be read."""
-    try:
+    with _readable("the certificate's subject"):
         return certificate.subject.rfc4514_string()
-    except UNREADABLE as error:
-        raise NotValid(f"the certificate's subject: {error}") from None
 
 
 def check_chain(
@@ -71,10 +74,8 @@ def check_chain(
 
 def identity_of(leaf: x509.Certificate) -> Identity:
     """The identity in the certificate. Raises NotValid where it names not exactly one subject and an issuer."""
-    try:
+    with _readable("the certificate can't be read"):
         return Identity(_issuer(leaf), _subject(leaf))
-    except UNREADABLE as error:
-        raise NotValid(f"the certificate can't be read: {error}") from None
 
 
 def _paths(
@@ -124,12 +125,11 @@ def _is_signed_by(child: x509.Certificate, parent: x509.Certificate) -> bool:
 
 def _check_leaf(leaf: x509.Certificate) -> None:
     try:
-        usages = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-        usage = leaf.extensions.get_extension_for_class(x509.KeyUsage).value
+        with _readable("the certificate can't be read"):
+            usages = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+            usage = leaf.extensions.get_extension_for_class(x509.KeyUsage).value
     except x509.ExtensionNotFound:
         raise NotValid("the certificate does not say what it may be used for") from None
-    except UNREADABLE as error:
-        raise NotValid(f"the certificate can't be read: {error}") from None
     if ExtendedKeyUsageOID.CODE_SIGNING not in usages or not usage.digital_signature:
         raise NotValid("the certificate is not for signing code")
     try:

@@ -59,11 +59,6 @@ def spki(key: PublicKey) -> bytes:
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
-def fingerprint(key: PublicKey) -> str:
-    """SHA-256 of the SubjectPublicKeyInfo, as `SHA256:<hex>`."""
-    return f"SHA256:{hashlib.sha256(spki(key)).hexdigest()}"
-
-
 def is_signed(key: PublicKey, signature: bytes, data: bytes) -> bool:
     """Whether the key has signed these bytes: SHA-256 (P-384: SHA-384 too), RSA with PKCS#1 v1.5 or PSS."""
     if isinstance(key, ed25519.Ed25519PublicKey):

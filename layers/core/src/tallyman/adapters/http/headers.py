@@ -1,7 +1,8 @@
-"""Parse headers that `http.client` does not: `WWW-Authenticate` (RFC 9110 §11.6.1) and `Link` (RFC 8288)."""
+"""Parse headers that `http.client` does not: `WWW-Authenticate`, `Retry-After` (RFC 9110) and `Link` (RFC 8288)."""
 
 import re
 from collections.abc import Iterable, Iterator
+from email.message import Message
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _PARAMETER = re.compile(rf'[\s,]*({_TOKEN})[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*))')
@@ -42,6 +43,12 @@ def links(values: Iterable[str], relation: str) -> Iterator[str]:
                 at = given.end()
             if relation in relations.lower().split():
                 yield match[1].strip()
+
+
+def retry_after(headers: Message) -> float | None:
+    """The seconds in `Retry-After`; None where it is missing or a date."""
+    text = str(headers.get("Retry-After", "")).strip()
+    return float(text) if text.isascii() and text.isdecimal() else None
 
 
 def _unquoted(match: re.Match[str]) -> str:

@@ -4,6 +4,7 @@ from dataclasses import field
 from email.message import Message
 
 from tallyman.adapters.errors.statuses import kind_of_status
+from tallyman.adapters.http.headers import retry_after
 from tallyman.domain.images.documents import loads_writable
 from tallyman.errors import (
     BadInput,
@@ -70,7 +71,7 @@ class Answer:
             return Unreachable(f"{what}: the registry answers with an unexpected redirect ({self.status})")
         text = f"{what}: {self.message or 'refused'} ({self.code or self.status})"
         if kind is Throttled:
-            return Throttled(text, _seconds(self.headers.get("Retry-After")))
+            return Throttled(text, retry_after(self.headers))
         return kind(text)
 
     def _error(self) -> dict[str, str]:
@@ -79,8 +80,3 @@ class Answer:
             return {k: str(v) for k, v in first.items() if v is not None}
         except (ValueError, LookupError, TypeError, AttributeError):
             return {}
-
-
-def _seconds(text: str | None) -> float | None:
-    """`Retry-After` in seconds; None where it is missing or a date."""
-    return float(text) if text and text.strip().isdecimal() else None

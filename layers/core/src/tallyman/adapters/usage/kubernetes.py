@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 from tallyman.adapters.errors.statuses import kind_of_status
 from tallyman.adapters.http.client import BodyTooLong, HttpClient, Response, origin
+from tallyman.adapters.http.headers import retry_after
 from tallyman.domain.images.documents import loads_writable
 from tallyman.errors import NotAllowed, Throttled, Unreachable
 
@@ -126,8 +127,7 @@ class KubernetesApi:
         text = f"{what}: {str(message)[:500]} ({response.status})"
         kind = kind_of_status(response.status)
         if kind is Throttled:
-            after = response.headers.get("Retry-After", "")
-            return Throttled(text, float(after) if after.isascii() and after.isdecimal() else None)
+            return Throttled(text, retry_after(response.headers))
         return kind(f"{text}; {self._entry()}" if kind is NotAllowed else text)
 
 
