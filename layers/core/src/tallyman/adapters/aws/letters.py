@@ -5,6 +5,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
+from tallyman.adapters.aws.paging import batches
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.events.letters import BOXES, UNDELIVERED, Letter, source_of
 from tallyman.domain.permissions import permissions
@@ -31,11 +32,10 @@ class SqsLetterReader:
         finally:
             # a failure does no harm: letters that were not removed are visible again within a minute
             with suppress(TallymanError), translated(f"make the letters of the queue {queue} visible again"):
-                left = list(handles.values())
-                for start in range(0, len(left), 10):
+                for batch in batches(handles.values(), 10):
                     entries = [
                         {"Id": str(n), "ReceiptHandle": handle, "VisibilityTimeout": 0}
-                        for n, handle in enumerate(left[start : start + 10])
+                        for n, handle in enumerate(batch)
                     ]
                     self._client.change_message_visibility_batch(QueueUrl=url, Entries=entries)
 

@@ -1,12 +1,20 @@
-"""Paged lists of AWS: read every page; raise where pages repeat, or where an answer has no list."""
+"""Lists of AWS: read every page; raise where pages repeat, or where an answer has no list; ask in batches."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from tallyman.adapters.errors.translate import translated
 from tallyman.errors import Unreachable
 
 Answer = Mapping[str, Any]
+
+
+def batches(items: Iterable[Any], size: int = 100) -> Iterator[list[Any]]:
+    """The distinct items in lists of at most `size`: most calls that take several take 100."""
+    distinct = iter(dict.fromkeys(items))
+    while batch := list(islice(distinct, size)):
+        yield batch
 
 
 def pages(

@@ -9,7 +9,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from tallyman.adapters.aws.paging import listed
+from tallyman.adapters.aws.paging import batches, listed
 from tallyman.adapters.dynamodb.codec import (
     change_to_plain,
     fact_from_plain,
@@ -190,9 +190,8 @@ class DynamoState:
         """One BatchGetItem for 100 keys. Keys that it returns unread (throttled, over 16 MB) are read again, five
         times; then it raises Throttled."""
         found: dict[tuple[str, str], StateItem] = {}
-        wanted = list(dict.fromkeys(keys))
-        for start in range(0, len(wanted), 100):
-            ask: Any = [marshal({"pk": pk, "sk": sk}) for pk, sk in wanted[start : start + 100]]
+        for batch in batches(keys):
+            ask: Any = [marshal({"pk": pk, "sk": sk}) for pk, sk in batch]
             for attempt in range(6):
                 with translated(f"read {len(ask)} state items"):
                     answer = self._client.batch_get_item(

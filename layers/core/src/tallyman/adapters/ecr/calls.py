@@ -1,11 +1,11 @@
 """Calls of ECR's API that several adapters share, with their answers as values of the domain."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from tallyman.adapters.aws.clients import Clients, RoleKind
-from tallyman.adapters.aws.paging import listed
+from tallyman.adapters.aws.paging import batches, listed
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.images.details import ImageDetail, RepositorySettings
 from tallyman.domain.images.documents import loads
@@ -22,7 +22,6 @@ _FAILURES: dict[str, type[TallymanError]] = {
     "UpstreamUnavailable": Unreachable,
     "ImageInaccessible": Refused,  # archived, for example
 }
-_BATCH = 100
 
 
 class EcrAdapter:
@@ -40,13 +39,6 @@ class EcrAdapter:
 def image_id(reference: str) -> dict[str, str]:
     """The API's `imageId` of a digest or a tag."""
     return {"imageDigest": reference} if reference.startswith("sha256:") else {"imageTag": reference}
-
-
-def batches(items: Iterable[Any]) -> Iterator[list[Any]]:
-    """The distinct items in lists of 100: ECR's limit for the image ids or layer digests of one call."""
-    distinct = list(dict.fromkeys(items))
-    for start in range(0, len(distinct), _BATCH):
-        yield distinct[start : start + _BATCH]
 
 
 def mutability(settings: RepositorySettings) -> dict[str, Any]:

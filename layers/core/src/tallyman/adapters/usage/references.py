@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from tallyman.adapters.aws.clients import Clients
-from tallyman.adapters.aws.paging import items, listed
+from tallyman.adapters.aws.paging import batches, items, listed
 from tallyman.adapters.errors.translate import translated
 from tallyman.adapters.usage.absent import absent
 from tallyman.adapters.usage.eks import EksClusters
@@ -54,8 +54,8 @@ class EcsServices:
         for cluster in items(client.list_clusters, {}, "clusterArns", f"list the clusters of {registry}"):
             what = f"list the services of {cluster}"
             services = list(items(client.list_services, {"cluster": cluster}, "serviceArns", what))
-            for start in range(0, len(services), 10):
-                what, asked = f"describe the services of {cluster}", services[start : start + 10]
+            what = f"describe the services of {cluster}"
+            for asked in batches(services, 10):
                 with translated(what):
                     answer = client.describe_services(cluster=cluster, services=asked)
                 for service in described(answer, "services", "serviceArn", asked, what):

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from tallyman.adapters.aws.clients import Clients
-from tallyman.adapters.aws.paging import Answer, items, listed
+from tallyman.adapters.aws.paging import Answer, batches, items, listed
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.names import Digest, EcrRegistry, ImageName, Repository
 from tallyman.domain.permissions import permissions
@@ -29,8 +29,8 @@ class EcsUsage:
         client = self._clients.get("ecs", registry)
         for cluster in items(client.list_clusters, {}, "clusterArns", f"list the clusters of {registry}"):
             tasks = list(items(client.list_tasks, {"cluster": cluster}, "taskArns", f"list the tasks of {cluster}"))
-            for start in range(0, len(tasks), 100):
-                what, asked = f"describe the tasks of {cluster}", tasks[start : start + 100]
+            what = f"describe the tasks of {cluster}"
+            for asked in batches(tasks):
                 with translated(what):
                     answer = client.describe_tasks(cluster=cluster, tasks=asked)
                 for task in described(answer, "tasks", "taskArn", asked, what):
