@@ -2,11 +2,12 @@
 
 import json
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tallyman.adapters.aws.clients import Clients
-from tallyman.adapters.ecr.calls import EcrAdapter, missing_layers, mutability, names, read_manifest, read_manifests
+from tallyman.adapters.ecr.calls import mutability, names
+from tallyman.adapters.ecr.images import EcrImages
 from tallyman.adapters.ecr.push_protection import pushers, read_policy
 from tallyman.adapters.errors.translate import translated
 from tallyman.adapters.http.pacing import Pace
@@ -20,7 +21,7 @@ from tallyman.domain.push_protection import repository_policy
 from tallyman.errors import Refused, TagTaken, TransientError
 
 
-class EcrTarget(EcrAdapter):
+class EcrTarget(EcrImages):
     """`ImageTarget`, with the role that pushes."""
 
     ROLE = "push"
@@ -45,15 +46,6 @@ class EcrTarget(EcrAdapter):
         self.mount, self.upload = self._writer.mount, self._writer.upload
         self._paces: dict[Place, Pace] = {}
         self._lock = threading.Lock()
-
-    def missing_blobs(self, repository: Location, digests: Iterable[Digest]) -> set[Digest]:
-        return missing_layers(self._client(repository), repository, digests)
-
-    def manifest(self, repository: Location, reference: str) -> Manifest | None:
-        return read_manifest(self._client(repository), repository, reference)
-
-    def manifests(self, repository: Location, references: Sequence[str]) -> dict[str, Manifest]:
-        return read_manifests(self._client(repository), repository, references)
 
     def put_manifest(self, repository: Location, manifest: Manifest, tag: str | None = None) -> None:
         """One PUT, paced. ECR refuses an immutable tag even where it names this image: then one read decides."""

@@ -1,9 +1,10 @@
 """Read repositories, their settings and their scans through ECR's API."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from tallyman.adapters.aws.paging import items, listed, pages
-from tallyman.adapters.ecr.calls import EcrAdapter, names, settings_of
+from tallyman.adapters.ecr.calls import EcrAdapter, names, utc
 from tallyman.adapters.ecr.scans import report_of
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.images.details import RepositorySettings, ScanReport
@@ -27,7 +28,7 @@ class EcrView(EcrAdapter):
         request = {"registryId": registry.account, "maxResults": 1000}
         client = self._clients.get("ecr", registry)
         for found in items(client.describe_repositories, request, "repositories", what):
-            yield settings_of(registry, found)
+            yield _settings(registry, found)
 
     def settings(self, repository: Repository) -> RepositorySettings | None:
         registry = repository.registry
@@ -41,7 +42,7 @@ class EcrView(EcrAdapter):
         (found, *_) = listed(answer, "repositories", f"describe the repository {repository}") or [None]
         if found is None:
             raise Unreachable(f"describe the repository {repository}: the answer does not name it")
-        return settings_of(registry, found)
+        return _settings(registry, found)
 
     def scan(self, repository: Repository, digest: Digest) -> ScanReport:
         """DescribeImageScanFindings, all pages. Raises NotFound where there is no such repository or image."""
@@ -95,3 +96,21 @@ class EcrView(EcrAdapter):
             if "ValidationException" in str(error):
                 raise Unsupported(str(error)) from error
             raise
+
+
+def _settings(registry: EcrRegistry, found: Mapping[str, Any]) -> RepositorySettings:
+    """The settings of a `repositories` item of DescribeRepositories. MUTABLE_WITH_EXCLUSION, under which only some tags
+    are fixed, counts as mutable: a tag can't be relied on to stay."""
+    mutability = found.get("imageTagMutability", "MUTABLE")
+    immutable = mutability in ("IMMUTABLE", "IMMUTABLE_WITH_EXCLUSION")
+    filters = found.get("imageTagMutabilityExclusionFilters") or []
+    encryption = found.get("encryptionConfiguration") or {}
+    return RepositorySettings(
+        repository=Repository(registry, found["repositoryName"]),
+        immutable=immutable,
+        mutable_tags=tuple(f["filter"] for f in filters) if immutable else (),
+        encryption=encryption.get("encryptionType", "AES256"),
+        kms_key=encryption.get("kmsKey"),
+        scan_on_push=bool((found.get("imageScanningConfiguration") or {}).get("scanOnPush")),
+        created_at=utc(found["createdAt"]) if found.get("createdAt") else None,
+    )
