@@ -31,7 +31,7 @@ class Source(Protocol):
     def running(self, registry: EcrRegistry) -> Iterator[Use]: ...
 
 
-class EcsServices:
+class EcsServices(EcsUsage):
     """Running tasks, and the task definitions that services use: a service may start their images at any time."""
 
     PERMISSIONS: tuple[str, ...] = (
@@ -42,13 +42,10 @@ class EcsServices:
     )
     name, regional = "ECS", False
 
-    def __init__(self, clients: Clients) -> None:
-        self._clients, self._tasks = clients, EcsUsage(clients)
-
     def running(self, registry: EcrRegistry) -> Iterator[Use]:
         """The calls of EcsUsage; ListServices for each cluster, DescribeServices for ten services,
         DescribeTaskDefinition for each that is used."""
-        yield from self._tasks.running(registry)
+        yield from super().running(registry)
         client = self._clients.get("ecs", registry)
         used: dict[str, str] = {}
         for cluster in items(client.list_clusters, {}, "clusterArns", f"list the clusters of {registry}"):
