@@ -79,7 +79,7 @@ def test_pictures(page: Any, shown: Showcase, view: str, tmp_path: Path) -> None
     assert 5_000 < picture.stat().st_size < LARGEST_PICTURE
 
 
-def test_a_live_push_shows_without_a_reload_and_keeps_what_was_open(page: Any, shown: Showcase) -> None:
+def test_a_live_push_appears_without_a_reload_and_keeps_open_sections(page: Any, shown: Showcase) -> None:
     page.goto(f"/repository/dev/{NAME}")
     page.click("summary:has-text('Every move')")
     page.evaluate("window.stayed = true")
@@ -101,7 +101,7 @@ def test_the_slider_shows_the_page_as_it_was(page: Any, shown: Showcase) -> None
     assert "t=" in page.url
 
 
-def test_hostile_text_runs_nothing(page: Any, shown: Showcase) -> None:
+def test_hostile_text_executes_no_script(page: Any, shown: Showcase) -> None:
     evil = "\"'><script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>"
     labels = {"org.opencontainers.image.authors": evil, evil: evil}
     notes = {"org.opencontainers.image.revision": evil, "org.opencontainers.image.authors": evil}
@@ -135,7 +135,7 @@ def test_everything_can_be_reached_with_the_keyboard(page: Any) -> None:
     assert {"Show", "rocketseat/widget-server"} <= reached
 
 
-def test_a_page_of_another_host_gets_nothing(chromium: Any, server: PageServer) -> None:
+def test_a_page_of_another_origin_is_refused(chromium: Any, server: PageServer) -> None:
     """Requests from another site's page, and from a client without the token."""
     context = chromium.new_context()
     stranger = context.new_page()

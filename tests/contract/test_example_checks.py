@@ -49,7 +49,7 @@ def posts(arguments: list[str]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("status", "passed"), [(0, True), (99, False)])
-def test_a_load_test_posts_whether_its_thresholds_hold(tmp_path: Path, status: int, passed: bool) -> None:
+def test_a_load_test_posts_the_result_of_its_thresholds(tmp_path: Path, status: int, passed: bool) -> None:
     ended, arguments, _ = run(tmp_path, "load-test.sh", "script.js", IMAGE, RUN, k6=f"exit {status}")
     assert ended == 0
     post = posts(arguments)
@@ -68,7 +68,7 @@ def kubectl(runs: str, status: int) -> str:
 
 
 @pytest.mark.parametrize(("status", "passed"), [(0, True), (1, False)])
-def test_a_roll_out_is_posted_as_it_ended(tmp_path: Path, status: int, passed: bool) -> None:
+def test_a_roll_out_posts_its_result(tmp_path: Path, status: int, passed: bool) -> None:
     programs = {"kubectl": kubectl(f"proxy:1 registry.example/rocketseat/widget-server@{DIGEST}", status)}
     ended, arguments, _ = run(tmp_path, "kubernetes-rollout.sh", "deployment/widget-server", IMAGE, **programs)
     assert ended == 0
@@ -124,7 +124,7 @@ def ticket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., dict[str, 
         (["latest"], "waiting"),
     ],
 )
-def test_a_ticket_says_whether_the_version_may_go(
+def test_a_ticket_decides_about_the_version(
     ticket: Callable[..., dict[str, str]], tags: list[str], result: str
 ) -> None:
     answer = ticket(*tags)
@@ -132,6 +132,6 @@ def test_a_ticket_says_whether_the_version_may_go(
     assert answer["because"]
 
 
-def test_a_ticket_system_that_fails_is_no_answer(ticket: Callable[..., dict[str, str]]) -> None:
+def test_a_failing_ticket_system_gives_no_answer(ticket: Callable[..., dict[str, str]]) -> None:
     with pytest.raises(HTTPError):
         ticket("v9.9.9")

@@ -57,7 +57,7 @@ def test_github_asks_for_a_token_and_builds_both_platforms_natively_before_it_jo
 
 
 @pytest.mark.parametrize("path", [GITHUB, GITLAB], ids=["github", "gitlab"])
-def test_no_keys_and_only_commands_that_there_are(path: Any) -> None:
+def test_examples_have_no_keys_and_only_existing_commands(path: Any) -> None:
     import typer
 
     text = path.read_text("utf-8")

@@ -54,7 +54,7 @@ def objects(bucket: str) -> list[str]:
     return [each["Key"] for each in (*answer.get("Versions", []), *answer.get("DeleteMarkers", []))]
 
 
-def test_stacks_and_what_they_keep_are_removed_and_nothing_of_others(site: Site) -> None:
+def test_stacks_and_their_retained_resources_are_removed_and_nothing_else(site: Site) -> None:
     assert make.spoke(site) == f"in {ACCOUNT}/sa-east-1"
     (spoke,) = site.prod.client("cloudformation").describe_stacks()["Stacks"]
     given = {p["ParameterKey"]: p["ParameterValue"] for p in spoke["Parameters"]}
@@ -68,13 +68,13 @@ def test_stacks_and_what_they_keep_are_removed_and_nothing_of_others(site: Site)
     assert objects("sam") == ["another-stack/code"]
 
 
-def test_a_deployment_that_never_began_leaves_nothing_to_complain_of(site: Site) -> None:
+def test_removal_succeeds_if_the_deployment_never_began(site: Site) -> None:
     site.remove()
     make.remove_hub_later(site)
     assert site.remove() == "nothing is left"
 
 
-def test_in_another_account_the_spoke_moves_the_function_and_admits_the_caller(site: Site) -> None:
+def test_in_another_account_the_spoke_updates_the_function_and_trusts_the_caller(site: Site) -> None:
     site.prod.account = "222222222222"
     make.spoke(site)
     (spoke,) = site.prod.client("cloudformation").describe_stacks()["Stacks"]
@@ -93,5 +93,5 @@ def test_only_the_runs_own_repositories_are_removed(site: Site) -> None:
         assert sorted(found) == ["rocketseat/shop", "rocketseat/smoke-y/app"]
 
 
-def test_the_same_run_makes_the_same_images() -> None:
+def test_the_same_run_creates_the_same_images() -> None:
     assert image("one x").digest == image("one x").digest != image("one y").digest

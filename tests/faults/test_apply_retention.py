@@ -64,7 +64,7 @@ def family(world: Retaining) -> tuple[Digest, set[Digest]]:
 
 
 @pytest.mark.parametrize("untagged", ["", "untagged: {remove_after: 300d}, "])
-def test_a_family_of_which_a_dead_run_removed_a_part_is_finished_by_the_next(
+def test_an_image_graph_removed_in_part_is_completed_by_the_next_run(
     untagged: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tallyman.services.retention.apply_retention.BATCH", 1)
@@ -103,7 +103,7 @@ def part_of_a_family(monkeypatch: pytest.MonkeyPatch) -> tuple[Retaining, set[Di
     return world, world.there() - kept, kept
 
 
-def test_what_is_left_of_a_family_is_in_the_next_plan_and_its_proof_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_rest_of_an_image_graph_is_in_the_next_plan_and_its_proof_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     world, left, _ = part_of_a_family(monkeypatch)
     plan = world.plan()
     assert {plan.inventory.digest(row) for row in plan.removed} == left
@@ -111,7 +111,7 @@ def test_what_is_left_of_a_family_is_in_the_next_plan_and_its_proof_says_why(mon
     assert {world.proof(digest)["reason"] for digest in left} == {"what it was marked with is removed already"}
 
 
-def test_what_is_left_of_a_family_stays_where_something_runs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_rest_of_an_image_graph_stays_if_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     world, left, kept = part_of_a_family(monkeypatch)
     used = sorted(left)[0]
     world.usage.uses.append(runs(used))
@@ -119,14 +119,14 @@ def test_what_is_left_of_a_family_stays_where_something_runs_it(monkeypatch: pyt
     assert world.there() == {used, *kept}
 
 
-def test_what_is_left_of_a_family_stays_where_a_kept_index_lists_it_by_now(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_rest_of_an_image_graph_stays_if_a_kept_index_lists_it_now(monkeypatch: pytest.MonkeyPatch) -> None:
     world, left, _ = part_of_a_family(monkeypatch)
     again = world.push("v3.0.0", multi_arch("old", attested=True))
     world.run()
     assert {again, *(left & set(multi_arch("old", attested=True).manifests))} <= world.there()
 
 
-def test_children_of_an_index_that_a_person_removed_go_by_their_own_age(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_children_of_an_index_that_a_person_removed_expire_by_their_own_age(monkeypatch: pytest.MonkeyPatch) -> None:
     world = Retaining(ENFORCED.replace("grace: 0s", "grace: 2d"))
     index, _ = family(world)
     world.clock.advance(days=9)

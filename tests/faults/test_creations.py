@@ -58,7 +58,7 @@ def creating(stack: PromotionStack) -> list[str]:
     return [item.sk for item in listed(stack.state, creation_items.PARTITION)]
 
 
-def test_the_next_promotion_sets_the_policy_that_the_one_before_did_not_come_to(
+def test_the_next_promotion_sets_the_policy_that_the_crashed_one_did_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stack, body = harbour_without_prod()
@@ -71,7 +71,7 @@ def test_the_next_promotion_sets_the_policy_that_the_one_before_did_not_come_to(
     assert creating(stack) == []
 
 
-def test_a_policy_that_a_person_has_set_meanwhile_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_policy_set_by_a_person_meanwhile_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     stack, body = harbour_without_prod()
     dies_between(stack, body, monkeypatch)
     stack.registries.held(PROD).push = ("role/owner",)
@@ -83,7 +83,7 @@ def test_a_policy_that_a_person_has_set_meanwhile_is_left_alone(monkeypatch: pyt
     assert creating(stack) == []
 
 
-def test_a_policy_that_a_person_removed_from_a_finished_repository_stays_removed() -> None:
+def test_a_policy_removed_by_a_person_from_a_finished_repository_stays_removed() -> None:
     stack, body = harbour_without_prod()
     stack.hints.send("promote", body)
     stack.work()
@@ -93,7 +93,7 @@ def test_a_policy_that_a_person_removed_from_a_finished_repository_stays_removed
     assert (stack.registries.held(PROD).push, stack.registries.held(PROD).pull) == (None, ())
 
 
-def test_a_crash_anywhere_around_the_creation_is_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_creation_that_crashed_anywhere_is_completed(monkeypatch: pytest.MonkeyPatch) -> None:
     stack, body = harbour_without_prod()
     put = stack.state.put
     dead: list[str] = []
@@ -113,7 +113,7 @@ def test_a_crash_anywhere_around_the_creation_is_finished(monkeypatch: pytest.Mo
     assert creating(stack) == []
 
 
-def test_without_anything_to_say_in_a_policy_nothing_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_repository_policy_no_creation_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     stack, body = harbour_without_prod()
     stack.policy = guarded_policy(push=Push.ANYONE, pull=())
     written: list[StateChange] = []
@@ -130,7 +130,7 @@ def test_without_anything_to_say_in_a_policy_nothing_is_noted(monkeypatch: pytes
     assert creation_items.PARTITION not in {change.pk for change in written}
 
 
-def test_what_no_promotion_takes_up_again_is_finished_by_reconciles_hint(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_creation_that_no_promotion_resumes_is_completed_by_reconciles_hint(monkeypatch: pytest.MonkeyPatch) -> None:
     stack, body = harbour_without_prod()
     dies_between(stack, body, monkeypatch)
     world = RecordingStack(policy=stack.policy, clock=stack.clock, state=stack.state)
@@ -147,7 +147,7 @@ def test_what_no_promotion_takes_up_again_is_finished_by_reconciles_hint(monkeyp
     assert stack.handle(hint) == "nothing to do: it was finished"
 
 
-def test_a_repository_that_was_removed_meanwhile_is_not_created_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_repository_that_was_deleted_meanwhile_is_not_created_again(monkeypatch: pytest.MonkeyPatch) -> None:
     stack, body = harbour_without_prod()
     dies_between(stack, body, monkeypatch)
     stack.registries.drop(PROD)
@@ -162,7 +162,7 @@ def test_a_hint_to_create_that_names_no_repository_is_a_bad_message() -> None:
     assert [type(error) for error in stack.refused] == [BadMessage]
 
 
-def test_two_that_create_at_once_leave_nothing_behind() -> None:
+def test_two_concurrent_creations_leave_no_unfinished_state() -> None:
     stack = PromotionStack(policy=guarded_policy())
     stack.registries.drop(PROD)
     creations = stack.worker().promotions.targets.creations

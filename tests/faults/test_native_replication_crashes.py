@@ -26,7 +26,7 @@ def obeys(stack: PromotionStack, digest: Digest) -> bool:
 
 @pytest.mark.parametrize("slow", [False, True], ids=["at once", "slow"])
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_worker_that_dies_at_any_call_leaves_what_the_next_one_finishes(when: str, slow: bool) -> None:
+def test_the_next_worker_completes_the_work_of_one_that_died_at_any_call(when: str, slow: bool) -> None:
     stack, digest = native()
     run(stack, slow=False)
     wanted = stack.end()

@@ -62,7 +62,7 @@ def sleeping(stack: PromotionStack, at: int, meanwhile: Callable[[], None]) -> t
 
 @pytest.mark.parametrize("gates", [{}, {"soak": "1m"}], ids=["at once", "soaking"])
 @pytest.mark.parametrize("known", [False, True], ids=["undecided", "decided"])
-def test_a_reaction_that_sleeps_for_a_whole_promotion_decides_nothing_anew(gates: dict[str, Any], known: bool) -> None:
+def test_a_reaction_paused_during_a_promotion_changes_no_decision(gates: dict[str, Any], known: bool) -> None:
     at = 0
     while True:
         at += 1

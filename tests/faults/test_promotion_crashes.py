@@ -33,7 +33,7 @@ CALLS = calls()
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_worker_that_dies_at_any_call_leaves_what_the_next_one_finishes(when: str) -> None:
+def test_the_next_worker_completes_the_work_of_one_that_died_at_any_call(when: str) -> None:
     wanted = calm()
     for n in range(1, CALLS + 1):
         stack, digest = one()
@@ -49,7 +49,7 @@ def test_a_worker_that_dies_at_any_call_leaves_what_the_next_one_finishes(when: 
         assert not stack.refused
 
 
-def test_a_promotion_whose_worker_was_killed_goes_on_within_seconds() -> None:
+def test_a_promotion_whose_worker_was_killed_resumes_within_seconds() -> None:
     stack, _ = one()
     ((_, body, _),) = stack.hints.take("promote")
     crash = CrashAfter()
@@ -77,7 +77,7 @@ def test_a_doubled_hint_does_nothing_twice() -> None:
     assert len(stack.registries.pushes) == len(set(stack.registries.pushes))
 
 
-def test_two_workers_at_once_end_as_one() -> None:
+def test_two_concurrent_workers_have_the_result_of_one() -> None:
     stack, _ = one()
     ((_, body, _),) = stack.hints.take("promote")
     gate = threading.Barrier(2)
@@ -102,7 +102,7 @@ def test_two_workers_at_once_end_as_one() -> None:
     assert len(staged) == len(set(staged))
 
 
-def test_a_worker_that_slept_through_its_lease_can_not_move_the_release() -> None:
+def test_a_worker_with_an_expired_lease_cannot_move_the_release() -> None:
     stack, digest = one()
     ((_, body, _),) = stack.hints.take("promote")
     newer = image("b")
@@ -130,7 +130,7 @@ def test_a_worker_that_slept_through_its_lease_can_not_move_the_release() -> Non
     assert stack.tags("v1.1.0") == [newer.digest, newer.digest]
 
 
-def test_an_index_that_dies_halfway_is_finished_too() -> None:
+def test_the_promotion_of_an_index_is_completed_too() -> None:
     built = multi_arch("a")
     stack = PromotionStack()
     stack.push(built, "v1.0.0")
@@ -159,7 +159,7 @@ def leases(stack: PromotionStack) -> Leases:
     return Leases(stack.state, stack.clock, sleep=lambda seconds: None)
 
 
-def test_a_lease_keeps_others_out_until_it_is_given_back() -> None:
+def test_a_lease_excludes_others_until_it_is_released() -> None:
     stack = PromotionStack()
     with leases(stack).hold("prod", "a", "one"), pytest.raises(LeaseHeld) as busy:  # noqa: SIM117
         with leases(stack).hold("prod", "a", "two"):
@@ -169,7 +169,7 @@ def test_a_lease_keeps_others_out_until_it_is_given_back() -> None:
         lease.check()
 
 
-def test_the_fencing_token_only_grows_and_the_old_one_is_of_no_more_use() -> None:
+def test_the_fencing_token_only_grows_and_invalidates_the_old_one() -> None:
     stack = PromotionStack()
     with pytest.raises(Crash), leases(stack).hold("prod", "a", "one") as lost:
         raise Crash("killed")

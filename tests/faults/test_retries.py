@@ -32,7 +32,7 @@ def calls() -> int:
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_worker_that_dies_in_a_try_that_fails_is_followed_by_another_try_without_any_sweep(when: str) -> None:
+def test_a_failed_try_whose_worker_died_is_repeated_without_a_sweep(when: str) -> None:
     for n in range(1, calls() + 1):
         stack = failing()
         ((_, body, _),) = stack.hints.take("promote")
@@ -71,7 +71,7 @@ class Askew(FakeClock):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_clocks_that_are_half_a_minute_askew_promote_and_release_once(seed: int) -> None:
+def test_with_half_a_minute_of_clock_skew_an_image_is_promoted_and_released_once(seed: int) -> None:
     chance = random.Random(seed)
     stack, digest = one()
     true_clock = stack.clock
@@ -96,7 +96,7 @@ def tell(stack: PromotionStack, digest: Digest, place: Repository) -> None:
     stack.record().handle(json.dumps(push_event(place, digest, "v1.0.0", at=stack.clock())))
 
 
-def test_a_policy_that_says_the_same_of_what_is_released_writes_nothing() -> None:
+def test_a_policy_change_without_effect_on_releases_writes_nothing() -> None:
     stack, digest = one()
     stack.work()
     decided = len(stack.facts(Kind.DECIDED))

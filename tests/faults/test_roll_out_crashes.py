@@ -33,7 +33,7 @@ def end(world: RolloutStack) -> tuple[Any, ...]:
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("case", [fine, failing])
 @pytest.mark.parametrize("again", ["queue", "reconcile"])
-def test_a_worker_that_dies_at_any_call_leaves_what_the_next_one_finishes(when: str, case: Any, again: str) -> None:
+def test_the_next_worker_completes_the_work_of_one_that_died_at_any_call(when: str, case: Any, again: str) -> None:
     calm = RolloutStack()
     case(calm)
     calm.run()
@@ -62,7 +62,7 @@ def test_a_worker_that_dies_at_any_call_leaves_what_the_next_one_finishes(when: 
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_one_that_dies_while_it_waits_goes_on_when_its_message_is_offered_again(when: str) -> None:
+def test_a_roll_out_that_dies_while_waiting_resumes_when_its_message_is_delivered_again(when: str) -> None:
     n = 0
     while True:
         n += 1
@@ -85,7 +85,7 @@ def test_one_that_dies_while_it_waits_goes_on_when_its_message_is_offered_again(
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_release_whose_promoter_died_is_told_even_where_the_next_one_overtakes_it(when: str) -> None:
+def test_a_release_whose_promoter_died_is_announced_even_if_the_next_overtakes_it(when: str) -> None:
     """Every release has its event and its place in the history, in order, wherever its worker died."""
     n = 0
     while True:

@@ -25,13 +25,13 @@ def test_no_schedule_breaks_a_law(profile: int) -> None:
 
 
 @pytest.mark.parametrize("profile", range(len(scenarios.PROFILES)))
-def test_no_schedule_breaks_a_law_where_ecr_replicates(profile: int) -> None:
+def test_no_schedule_breaks_a_law_with_native_replication(profile: int) -> None:
     for seed in range(profile, FEW, len(scenarios.PROFILES)):
         result = scenarios.run(seed, native=True)
         assert result.broken is None, f"seed {seed}: {result.broken}\n" + "\n".join(result.log)
 
 
-def test_tags_that_do_not_wait_for_what_ecr_replicates_break_a_law() -> None:
+def test_tags_that_do_not_wait_for_native_replication_break_a_law() -> None:
     def believing(self: Replicas, graph: object, refused: object, place: Repository) -> Staged:
         return Staged(place)
 
@@ -55,7 +55,7 @@ def test_a_failing_run_is_shortened_and_still_fails() -> None:
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("guard", GUARDS)
-def test_a_guard_that_is_switched_off_is_missed(guard: str) -> None:
+def test_a_guard_that_is_switched_off_breaks_a_law(guard: str) -> None:
     with GUARDS[guard]():
         assert any(chains.missed(seeds=200))
 
@@ -69,14 +69,14 @@ def test_a_worker_may_sleep_die_or_lose_an_answer_at_each_of_its_calls(act: Act 
 
 
 @pytest.mark.parametrize("meanwhile", [Meanwhile.BAD_SCAN, Meanwhile.HAND_TAG, Meanwhile.NEWER], ids=str)
-def test_a_promotion_that_slept_goes_by_what_people_did_meanwhile(meanwhile: Meanwhile) -> None:
+def test_a_paused_promotion_respects_what_people_did_meanwhile(meanwhile: Meanwhile) -> None:
     for call, result in scenarios.asleep(scenarios.PROMOTION, scenarios.WAKEFUL[8:], meanwhile):
         assert result.broken is None, f"asleep at its call {call}: {result.broken}\n" + "\n".join(result.log)
 
 
 @pytest.mark.parametrize("during", chains.During, ids=str)
 @pytest.mark.heavy
-def test_retention_that_slept_removes_nothing_that_is_needed_since(during: chains.During) -> None:
+def test_paused_retention_removes_nothing_that_became_needed(during: chains.During) -> None:
     broken, calls = chains.retention(None, during)
     assert broken is None
     for call in range(1, calls):
@@ -84,7 +84,7 @@ def test_retention_that_slept_removes_nothing_that_is_needed_since(during: chain
         assert broken is None, f"asleep at its call {call}: {broken}"
 
 
-def test_a_chain_reaches_its_end_whatever_people_do() -> None:
+def test_images_reach_the_end_of_a_chain_whatever_people_do() -> None:
     for seed in range(2):
         result = chains.run(seed)
         assert result.broken is None, f"seed {seed}: {result.broken}\n" + "\n".join(result.log)
@@ -104,13 +104,13 @@ def test_a_reaction_may_sleep_through_a_whole_promotion() -> None:
         assert result.broken is None, f"worker, call {place}: {result.broken}\n" + "\n".join(result.log)
 
 
-def test_a_promotion_that_slept_without_a_fence_moves_the_release_back_to_an_older_version() -> None:
+def test_without_fencing_a_paused_promotion_moves_the_release_to_an_older_version() -> None:
     with GUARDS["the fencing token in the write that moves the release"]():
         found = [r.broken for _, r in scenarios.asleep(scenarios.PROMOTION, scenarios.WAKEFUL[10:14], Meanwhile.NEWER)]
     assert "prod went back from v2.0.0 to v1.0.0 by itself" in found
 
 
-def test_a_recall_that_nobody_decided_about_yet_keeps_the_release_where_it_is() -> None:
+def test_a_recall_without_a_decision_yet_prevents_the_release() -> None:
     calls = range(28, 34)
     assert [result.broken for _, result in scenarios.recalled_undecided(calls)] == [None] * len(calls)
     with GUARDS["recall and freeze in the write that moves the release"]():
@@ -118,6 +118,6 @@ def test_a_recall_that_nobody_decided_about_yet_keeps_the_release_where_it_is() 
     assert all("was released after its recall was recorded" in each for each in broken)
 
 
-def test_that_sleep_shows_revisions_that_begin_again() -> None:
+def test_without_markers_that_pause_breaks_a_law() -> None:
     with GUARDS["revisions that never begin again"]():
         assert any(result.broken for _, result in islice(scenarios.systematic(None), 10, 16))

@@ -68,7 +68,7 @@ CALLS = calls()
 
 
 @pytest.mark.parametrize("stop", STOPS.values(), ids=STOPS)
-def test_whenever_it_comes_nothing_is_released_after_it(stop: Callable[[PromotionStack, Digest], None]) -> None:
+def test_nothing_is_released_after_a_stop_whenever_it_comes(stop: Callable[[PromotionStack, Digest], None]) -> None:
     released = 0
     for n in range(1, CALLS + 1):
         stack, digest = one()
@@ -88,7 +88,7 @@ def test_whenever_it_comes_nothing_is_released_after_it(stop: Callable[[Promotio
     assert released  # some came too late
 
 
-def test_a_recall_stops_a_roll_back_that_is_under_way() -> None:
+def test_a_recall_stops_a_roll_back_in_progress() -> None:
     stack, first = one()
     stack.work()
     stack.push(image("b"), "v1.1.0")

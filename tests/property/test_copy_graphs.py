@@ -61,7 +61,9 @@ def whole(registries: FakeRegistries) -> None:
 
 @given(graphs(), st.data())
 @settings(max_examples=60, deadline=None)
-def test_any_graph_arrives_as_it_is_each_blob_read_once(graph: tuple[list[Built], list[Built]], data: Any) -> None:
+def test_any_graph_is_copied_unchanged_and_each_blob_read_once(
+    graph: tuple[list[Built], list[Built]], data: Any
+) -> None:
     nodes, signed = graph
     root = data.draw(st.sampled_from(nodes))
     registries = world(nodes, signed)
@@ -86,7 +88,7 @@ def test_any_graph_arrives_as_it_is_each_blob_read_once(graph: tuple[list[Built]
 
 @given(graphs(), st.data())
 @settings(max_examples=60, deadline=None)
-def test_lists_of_referrers_that_go_in_circles_end(graph: tuple[list[Built], list[Built]], data: Any) -> None:
+def test_circular_referrers_lists_terminate(graph: tuple[list[Built], list[Built]], data: Any) -> None:
     """A referrers list is an index that anybody may write: it may name the subject, itself, or another list."""
     nodes, signed = graph
     root = data.draw(st.sampled_from(nodes))
@@ -109,7 +111,7 @@ def test_lists_of_referrers_that_go_in_circles_end(graph: tuple[list[Built], lis
 
 @given(graphs(), st.data())
 @settings(max_examples=60, deadline=None)
-def test_what_is_missing_stops_only_what_needs_it(graph: tuple[list[Built], list[Built]], data: Any) -> None:
+def test_missing_content_stops_only_what_needs_it(graph: tuple[list[Built], list[Built]], data: Any) -> None:
     nodes, signed = graph
     registries = world(nodes, signed)
     blobs = sorted(registries.held(DEV).blobs)

@@ -87,7 +87,7 @@ def test_the_order_in_which_facts_are_given_never_matters(gates: dict[str, Any],
 
 
 @given(configured, many, st.sampled_from(sorted(GATES)))
-def test_a_gate_more_never_opens(gates: dict[str, Any], told: list[Fact], extra: str) -> None:
+def test_an_additional_gate_never_opens_a_decision(gates: dict[str, Any], told: list[Fact], extra: str) -> None:
     assume(extra not in gates)
     fewer, more = judge(gates, told), judge({**gates, extra: GATES[extra]}, told)
     assert fewer is not None
@@ -116,7 +116,7 @@ def test_unknown_is_closed(gate: str) -> None:
 
 
 @given(many)
-def test_without_a_tag_that_goes_nothing_goes(told: list[Fact]) -> None:
+def test_without_a_promotable_tag_nothing_is_promoted(told: list[Fact]) -> None:
     decision = judge({}, told, pointing=False)
     assert decision is not None
     assert not decision.is_candidate
@@ -125,7 +125,7 @@ def test_without_a_tag_that_goes_nothing_goes(told: list[Fact]) -> None:
 
 
 @given(configured, many)
-def test_nothing_goes_where_a_target_tag_names_another_image(gates: dict[str, Any], told: list[Fact]) -> None:
+def test_nothing_is_promoted_if_a_target_tag_names_another_image(gates: dict[str, Any], told: list[Fact]) -> None:
     """Law 5: a promotion never overwrites."""
     taken = {"exists": True, "immutable": True, "mutable_tags": [], "tags": {"v1.0.0": OTHER}, "error": None}
     last = fact(
@@ -144,7 +144,7 @@ def test_nothing_goes_where_a_target_tag_names_another_image(gates: dict[str, An
 
 
 @given(configured, many)
-def test_a_decision_carries_the_policy_and_every_gate_that_it_asks_for(gates: dict[str, Any], told: list[Fact]) -> None:
+def test_a_decision_contains_the_policy_and_every_required_gate(gates: dict[str, Any], told: list[Fact]) -> None:
     decision = judge(gates, told)
     assert decision is not None
     assert decision.policy == rules(gates).digest

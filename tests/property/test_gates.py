@@ -126,7 +126,7 @@ def chosen(names: list[str]) -> dict[str, Any]:
     return {name: EVERY[name] for name in names}
 
 
-def test_with_every_gate_open_the_image_may_go() -> None:
+def test_with_every_gate_open_the_image_is_promoted() -> None:
     image = open_image()
     assert [g.verdict for g in judge_all(case_of(image=image, gates=EVERY))] == [PASSED] * (len(EVERY) + len(ALWAYS))
     assert decided(case_of(image=image, gates=EVERY)).verdict == PASSED
@@ -155,7 +155,7 @@ def test_for_every_gate_there_is_a_state_in_which_it_alone_decides(name: str) ->
 
 
 @pytest.mark.parametrize(("first", "second"), list(itertools.combinations(sorted({*GATES, "freeze"}), 2)))
-def test_of_two_closed_gates_neither_opens_for_the_other(first: str, second: str) -> None:
+def test_of_two_closed_gates_neither_opens_the_other(first: str, second: str) -> None:
     both = {**CLOSED_ALONE}
     facts = [f for name, f in OPENING.items() if name not in (first, second)]
     image = image_of(*facts)
@@ -173,7 +173,7 @@ def test_of_two_closed_gates_neither_opens_for_the_other(first: str, second: str
 
 
 @given(some_facts, some_gates, st.sampled_from(sorted(EVERY)), moments, states)
-def test_one_gate_more_never_opens_what_was_closed(
+def test_an_additional_gate_never_opens_a_closed_decision(
     facts: list[Fact], names: list[str], more: str, now: datetime, state: dict[str, Any]
 ) -> None:
     image = image_of(*facts, **state)
@@ -200,7 +200,7 @@ def test_the_order_of_facts_never_matters(
 
 
 @given(some_facts, some_gates, moments, states)
-def test_a_gate_that_is_not_asked_for_says_nothing_and_each_that_is_says_why(
+def test_only_required_gates_give_a_result_and_each_has_a_reason(
     facts: list[Fact], names: list[str], now: datetime, state: dict[str, Any]
 ) -> None:
     decision = decided(case_of(image=image_of(*facts, **state), gates=chosen(names), now=now))
@@ -229,7 +229,7 @@ def test_deciding_twice_changes_nothing(facts: list[Fact], names: list[str]) -> 
 
 
 @given(st.dates(date(2026, 1, 1), date(2028, 1, 1)), st.integers(-72, 72))
-def test_an_ignore_past_its_end_does_not_count(until: date, hours: int) -> None:
+def test_an_expired_ignore_does_not_count(until: date, hours: int) -> None:
     gates = {"scan": {"max": {"critical": 0}, "ignore": [{"id": "CVE-1", "until": until.isoformat()}]}}
     told = scanned(APP, {"critical": 1}, findings=[{"id": "CVE-1", "severity": "critical"}])
     now = end_of_day(until) + timedelta(hours=hours)
@@ -251,9 +251,7 @@ instants = st.datetimes(datetime(2026, 1, 1), datetime(2027, 12, 31), timezones=
 
 
 @given(windows, instants)
-def test_a_window_is_open_at_its_next_opening_and_at_no_quarter_of_an_hour_before(
-    window: WindowGate, moment: datetime
-) -> None:
+def test_a_window_is_open_at_its_next_opening_and_closed_before(window: WindowGate, moment: datetime) -> None:
     zone = ZoneInfo(window.timezone)
     opens = window.next_opening(moment, zone)
     if opens is None:  # an hour that DST skips every time, or nothing but holidays

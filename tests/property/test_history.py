@@ -49,7 +49,7 @@ def test_order_and_doubling_never_matter(told: list[Fact], chance: Any) -> None:
 
 
 @given(many)
-def test_every_row_was_told_and_everything_told_is_in_a_row(told: list[Fact]) -> None:
+def test_rows_and_facts_correspond(told: list[Fact]) -> None:
     rows = history(told)
     for row in rows:
         kinds = PUSHES if row.kind == TAG_MOVED else {row.kind}
@@ -69,7 +69,7 @@ def test_a_tag_is_never_set_twice_to_what_it_points_to(told: list[Fact]) -> None
 
 
 @given(many)
-def test_a_move_stands_right_above_the_push_that_moved_the_tag(told: list[Fact]) -> None:
+def test_a_moves_row_is_directly_above_the_push_that_moved_the_tag(told: list[Fact]) -> None:
     for repository, tag in {(f.repository, f.tag) for f in told}:
         rows = [r for r in history(told) if (r.repository, r.tag) == (repository, tag)]
         for above, below in pairwise(rows):
@@ -86,7 +86,7 @@ def test_rows_are_newest_first(told: list[Fact]) -> None:
 
 
 @given(many, st.integers(0, 45))
-def test_the_time_machine_agrees_with_what_was_known_then(told: list[Fact], second: int) -> None:
+def test_the_history_at_a_moment_agrees_with_what_was_known_then(told: list[Fact], second: int) -> None:
     moment = NOON + timedelta(seconds=second)
     before = [f for f in told if f.at <= moment]
     for tag in ("v1", "latest"):
@@ -94,7 +94,7 @@ def test_the_time_machine_agrees_with_what_was_known_then(told: list[Fact], seco
 
 
 @given(st.lists(st.sampled_from(DIGESTS), min_size=1, max_size=8), st.randoms(use_true_random=False))
-def test_a_tag_points_to_what_was_pushed_last(digests: list[Any], chance: Any) -> None:
+def test_a_tag_points_to_the_last_push(digests: list[Any], chance: Any) -> None:
     told = [fact(Kind.PUSHED, d, DEV, "v1", at=NOON + timedelta(minutes=n)) for n, d in enumerate(digests)]
     shuffled = list(told)
     chance.shuffle(shuffled)
@@ -104,7 +104,9 @@ def test_a_tag_points_to_what_was_pushed_last(digests: list[Any], chance: Any) -
 
 
 @given(st.integers(-5, 5), st.booleans())
-def test_an_event_and_another_telling_of_one_call_are_one_row_with_the_events_time(offset: int, late: bool) -> None:
+def test_an_event_and_a_sweeps_observation_of_one_call_are_one_row_with_the_events_time(
+    offset: int, late: bool
+) -> None:
     event = fact(Kind.PUSHED, DIGESTS[0], DEV, "v1", at=NOON, seen=NOON + timedelta(hours=late))
     at = NOON + timedelta(seconds=offset)
     other = fact(Kind.PUSHED, DIGESTS[0], DEV, "v1", at=at, via=Via.RECONCILED, actor="arn:x", call="c")

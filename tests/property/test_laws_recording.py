@@ -124,7 +124,7 @@ def test_a_sweep_after_a_sweep_writes_nothing(script: list[Step], dice: list[int
 
 @settings(deadline=None, max_examples=40)
 @given(st.data())
-def test_told_in_any_order_and_doubled_the_history_is_the_same(data: st.DataObject) -> None:
+def test_the_history_is_the_same_for_events_in_any_order_and_doubled(data: st.DataObject) -> None:
     """Events at least a second apart: within one second only reading the registry in time shows the order."""
     script = data.draw(steps.map(lambda s: [x for x in s if x[0] in ("push", "untag", "delete")]))
     worlds = [mutable_world(), mutable_world()]

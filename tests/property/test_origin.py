@@ -94,7 +94,7 @@ def test_only_a_verified_provenance_of_the_branch_passes_and_it_is_no_signature(
 
 
 @given(st.lists(bad, max_size=6))
-def test_no_verdict_passes_without_a_verified_signature_by_a_signer_of_now(facts: list[Fact]) -> None:
+def test_no_verdict_passes_without_a_verified_signature_by_a_current_signer(facts: list[Fact]) -> None:
     assert judged("signed", case_of(*facts, gates=GATES)).verdict != PASSED
 
 
@@ -160,7 +160,7 @@ def scan_gate(found: list[dict[str, Any]], facts: list[Fact]) -> Any:
 
 
 @given(rows, st.lists(trusted, max_size=3), st.lists(untrusted, max_size=3))
-def test_a_vex_that_nobody_of_the_policy_signed_changes_no_verdict(
+def test_a_vex_without_a_signer_of_the_policy_changes_no_verdict(
     found: list[dict[str, Any]], mine: list[Fact], others: list[Fact]
 ) -> None:
     before, after = scan_gate(found, mine), scan_gate(found, [*mine, *others])

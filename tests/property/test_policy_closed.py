@@ -66,7 +66,7 @@ def container(of: Any, path: tuple[Any, ...]) -> Any:
     return of
 
 
-def test_the_policy_that_is_damaged_here_is_valid() -> None:
+def test_the_undamaged_policy_is_valid() -> None:
     assert parsed(VALID).promotions_from("dev", "rocketseat/widget-server")
 
 
@@ -83,7 +83,7 @@ def test_any_value_at_any_place_is_read_or_refused_with_a_reason(place: tuple[An
 
 
 @given(st.sampled_from([p for p in PLACES if isinstance(p[-1], str)]), st.text(min_size=1, max_size=8))
-def test_a_key_that_is_not_known_is_never_ignored(place: tuple[Any, ...], name: str) -> None:
+def test_an_unknown_key_is_never_ignored(place: tuple[Any, ...], name: str) -> None:
     if place[:-1] == ("environments",):
         return  # these names are the user's own
     damaged = copy.deepcopy(VALID)
@@ -120,5 +120,5 @@ def test_anything_that_looks_like_yaml_is_read_or_refused_with_a_reason(text: st
         assert str(problem).startswith("tallyman.yaml")  # noqa: PT017
 
 
-def test_every_gate_that_a_policy_may_name_is_in_the_policy_that_is_damaged_here() -> None:
+def test_the_undamaged_policy_contains_every_gate() -> None:
     assert set(VALID["repositories"][0]["promotions"][0]["gates"]) == set(GATES)

@@ -51,13 +51,13 @@ def test_kinds_names_and_globs_are_alternatives_and_each_range_must_hold(rule: T
 
 
 @given(rules, rules)
-def test_a_common_tag_is_let_in_by_both(first: TagRule, second: TagRule) -> None:
+def test_a_common_tag_is_allowed_by_both(first: TagRule, second: TagRule) -> None:
     tag = first.common_tag(second)
     assert tag is None or (first.allows(tag) and second.allows(tag))
 
 
 @given(rules, rules, tags)
-def test_two_lists_that_both_let_a_tag_in_have_a_common_tag(first: TagRule, second: TagRule, tag: str) -> None:
+def test_two_lists_that_allow_a_tag_have_a_common_tag(first: TagRule, second: TagRule, tag: str) -> None:
     if first.allows(tag) and second.allows(tag):
         assert first.common_tag(second) is not None
 
@@ -74,5 +74,5 @@ def test_a_duration_is_read_back_as_it_is_written(count: int, unit: str) -> None
     assert parse_duration(format_duration(duration)) == duration
 
 
-def test_every_kind_is_a_word_of_a_list() -> None:
+def test_every_kind_is_valid_in_a_list() -> None:
     assert TagRule.parse([str(kind) for kind in VersionKind]).kinds == tuple(VersionKind)

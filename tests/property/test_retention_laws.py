@@ -145,7 +145,7 @@ def test_nothing_protected_is_ever_removed(case: Case) -> None:
 
 @settings(max_examples=60)
 @given(cases())
-def test_what_stays_keeps_what_it_lists_and_what_refers_to_it(case: Case) -> None:
+def test_kept_images_keep_their_children_and_referrers(case: Case) -> None:
     gone = removed(case.plan(), case.images)
     holds, _ = links(list(case.images))
     for name, held in holds.items():
@@ -195,7 +195,7 @@ def test_freed_bytes_equal_a_recount_from_scratch(case: Case) -> None:
 
 @settings(max_examples=60)
 @given(cases())
-def test_with_a_source_of_usage_unreadable_nothing_is_removed_and_the_plan_says_which(case: Case) -> None:
+def test_with_an_unreadable_usage_source_nothing_is_removed_and_the_plan_names_it(case: Case) -> None:
     plan = replace(case, usage=[*case.usage, reading(error="throttled")]).plan()
     assert plan.removed == []
     assert "ECS of 111111111111/us-east-2 can't be read: throttled" in plan.refused
@@ -203,7 +203,7 @@ def test_with_a_source_of_usage_unreadable_nothing_is_removed_and_the_plan_says_
 
 @settings(max_examples=60)
 @given(cases())
-def test_indexes_go_before_what_they_list(case: Case) -> None:
+def test_indexes_are_removed_before_their_children(case: Case) -> None:
     plan = case.plan()
     at = {plan.inventory.digests[row]: n for n, row in enumerate(plan.removed)}
     _, above = links(list(case.images))
@@ -216,7 +216,7 @@ def test_indexes_go_before_what_they_list(case: Case) -> None:
 
 @settings(max_examples=60)
 @given(cases())
-def test_every_image_gets_an_answer_with_a_reason(case: Case) -> None:
+def test_every_image_is_kept_or_removed_with_a_reason(case: Case) -> None:
     plan = plan_retention(case.policy, inventory(case.images), case.usage, case.known, NOW)
     found = list(plan.images())
     assert {i.digest for i in found} == {i.digest for i in case.images}

@@ -50,7 +50,7 @@ def harmless(text: str) -> bool:
 
 @given(HOSTILE)
 @example(CLEAR)
-def test_what_is_visible_is_printable_and_printable_text_stays(text: str) -> None:
+def test_escaped_text_is_printable_and_printable_text_stays(text: str) -> None:
     assert harmless(visible(text, LINES))
     assert "\n" not in visible(text)
     assert visible(visible(text)) == visible(text)
@@ -60,7 +60,7 @@ def test_what_is_visible_is_printable_and_printable_text_stays(text: str) -> Non
 
 @given(HOSTILE, HOSTILE)
 @example(CLEAR, CLEAR)
-def test_every_way_out_of_a_command_is_harmless(text: str, other: str) -> None:
+def test_every_output_of_a_command_is_escaped(text: str, other: str) -> None:
     with written() as (out, err):
         output.line(text)
         output.put(text)
@@ -74,7 +74,7 @@ def test_every_way_out_of_a_command_is_harmless(text: str, other: str) -> None:
 
 @given(HOSTILE)
 @example(CLEAR)
-def test_json_says_the_same_however_it_is_escaped(text: str) -> None:
+def test_escaped_json_has_the_same_values(text: str) -> None:
     with written() as (out, _):
         output.data({"author": text})
     assert json.loads(out.getvalue()) == {"author": text}
@@ -82,7 +82,7 @@ def test_json_says_the_same_however_it_is_escaped(text: str) -> None:
 
 @given(HOSTILE)
 @example(CLEAR)
-def test_a_table_on_a_terminal_sends_no_sequence_of_the_text(text: str) -> None:
+def test_a_table_on_a_terminal_contains_no_control_sequence_from_text(text: str) -> None:
     with written(terminal=True) as (out, _):
         output.table(("tag", "reason"), [(text, "x")])
         output.line(text)
@@ -92,7 +92,7 @@ def test_a_table_on_a_terminal_sends_no_sequence_of_the_text(text: str) -> None:
 
 @given(HOSTILE, HOSTILE)
 @example(CLEAR, CLEAR)
-def test_a_notice_is_harmless(subject: str, text: str) -> None:
+def test_a_notice_is_escaped(subject: str, text: str) -> None:
     sent: dict[str, Any] = {}
 
     class Topic:
@@ -112,5 +112,5 @@ def test_ordinary_text_stays_as_it_is(text: str) -> None:
 
 @given(HOSTILE)
 @example(CLEAR)
-def test_the_line_of_an_outcome_for_the_log_is_harmless(text: str) -> None:
+def test_the_log_line_of_an_outcome_is_escaped(text: str) -> None:
     assert harmless(Outcome.handled(text).shown)

@@ -46,7 +46,7 @@ def audit(*words: str, given: str = "") -> dict[str, list[dict[str, Any]]]:
     return kinds
 
 
-def test_what_people_do_behind_our_back_is_found_and_settings_are_mended(world: Deployed) -> None:
+def test_changes_that_bypass_tallyman_are_found_and_settings_corrected(world: Deployed) -> None:
     assert audit() == {}
     world.create(NAME, "prod")  # the repository exists
     place = world.place(NAME, "prod", 2)
@@ -88,7 +88,7 @@ def test_what_people_do_behind_our_back_is_found_and_settings_are_mended(world: 
     assert [s["Sid"] for s in mended["Statement"]] == ["OnlyTallymanPushes", "Ours"]
 
 
-def test_a_release_whose_image_is_gone_and_a_version_with_two_contents_are_found(world: Deployed) -> None:
+def test_a_release_without_its_image_and_a_version_with_two_digests_are_found(world: Deployed) -> None:
     other = world.client("ecr", "sa-east-1", role=ADMIN)
     other.batch_delete_image(repositoryName=NAME, imageIds=[{"imageTag": "v1.0.0"}])
     dev = world.client("ecr")

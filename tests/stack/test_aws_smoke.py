@@ -53,7 +53,7 @@ def listed() -> list[str]:
     return [" ".join(item.split()).rstrip(";.") for item in re.findall(r"(?ms)^- (.*?)(?=^- |\n\n)", page + "\n")]
 
 
-def test_every_question_of_the_docs_is_one_that_a_run_answers() -> None:
+def test_a_run_answers_every_question_of_the_docs() -> None:
     assert listed() == list(questions.QUESTIONS)
     assert set(questions.OPEN) < set(questions.QUESTIONS)
 
@@ -80,7 +80,7 @@ def test_everything_is_removed_the_newest_first_whatever_failed() -> None:
 
 
 @pytest.mark.parametrize("fault", [RuntimeError("no"), KeyError("no"), Stopped()])
-def test_a_step_that_fails_or_is_stopped_is_followed_by_the_removal_and_the_report(
+def test_removal_and_report_follow_a_failed_or_interrupted_step(
     fault: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(site: Site) -> str:
@@ -112,7 +112,7 @@ class Credentials:
 
 
 @pytest.mark.parametrize("account", [HUB, PROD])
-def test_a_hub_is_deployed_from_a_copy_with_a_policy_and_parameters_of_its_own(account: str) -> None:
+def test_a_hub_is_deployed_from_a_copy_with_its_own_policy_and_parameters(account: str) -> None:
     here = site()
     here.hub.session = Credentials()  # type: ignore[assignment]
     here.prod.account = account
@@ -130,7 +130,7 @@ def test_a_hub_is_deployed_from_a_copy_with_a_policy_and_parameters_of_its_own(a
     assert (ROOT / "layers/policy/tallyman.yaml").read_text() != making.policy(here)
 
 
-def test_a_stack_that_is_there_is_neither_deployed_nor_removed() -> None:
+def test_an_existing_stack_is_neither_deployed_nor_removed() -> None:
     here = site(stack="tallyman")
     for step in (making.deploy, making.spoke):
         with pytest.raises(Skipped):

@@ -88,14 +88,14 @@ def test_a_commit_is_built_pushed_and_promoted_to_both_regions(world: Deployed, 
     assert world.there(NAME, "v1.4.0") == [told["digest"]] * 2
 
 
-def test_what_is_not_committed_stops_before_anything_is_built(world: Deployed, checkout: Path, tmp_path: Path) -> None:
+def test_uncommitted_changes_stop_a_build_before_it_starts(world: Deployed, checkout: Path, tmp_path: Path) -> None:
     (checkout / "server.py").write_text("print('mine')\n")
     outcome = build(world, checkout, tmp_path / "work")
     assert outcome.phases == {"install": True, "pre_build": False}
     assert "not what was committed (server.py)" in outcome.log
 
 
-def test_a_log_in_that_is_refused_ends_the_build(world: Deployed, checkout: Path, tmp_path: Path) -> None:
+def test_a_refused_log_in_ends_the_build(world: Deployed, checkout: Path, tmp_path: Path) -> None:
     outcome = build(
         world, checkout, tmp_path / "work", AWS_ACCESS_KEY_ID="nobody", AWS_ENDPOINT_URL="http://127.0.0.1:9"
     )
@@ -127,7 +127,7 @@ def test_platforms_are_pushed_without_tags_and_joined(world: Deployed, checkout:
 
 
 @pytest.mark.parametrize("buildx", [True, False], ids=["buildx", "plain"])
-def test_the_same_commit_gives_the_same_digest_with_and_without_what_an_older_build_left(
+def test_the_same_commit_gives_the_same_digest_with_and_without_an_older_cache(
     buildx: bool, engine: None, checkout: Path, tmp_path: Path, world: Deployed
 ) -> None:
     env = variables(world, tmp_path)
@@ -159,7 +159,7 @@ def _digest(checkout: Path, env: dict[str, str]) -> str:
     return digest
 
 
-def test_a_repository_whose_tags_may_move_is_refused(world: Deployed, checkout: Path, tmp_path: Path) -> None:
+def test_a_repository_with_mutable_tags_is_refused(world: Deployed, checkout: Path, tmp_path: Path) -> None:
     name = "rocketseat/mutable"
     world.client("ecr").create_repository(repositoryName=name)
     outcome = build(world, checkout, tmp_path / "work", IMAGE_REPOSITORY=name)

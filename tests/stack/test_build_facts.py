@@ -28,7 +28,7 @@ def world(tmp_path: Path) -> Iterator[Deployed]:
         yield running
 
 
-def test_what_a_build_says_of_itself_is_recorded_and_shown(world: Deployed, tmp_path: Path) -> None:
+def test_a_builds_provenance_is_recorded_and_shown(world: Deployed, tmp_path: Path) -> None:
     version = parse_version("v1.4.0")
     assert version is not None
     at = datetime(2026, 11, 16, tzinfo=UTC)

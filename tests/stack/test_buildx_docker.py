@@ -101,7 +101,7 @@ def pushed_base(world: Deployed, work: Path) -> str:
     return f"{image}@{detail['imageDigest']}"
 
 
-def test_the_cache_lies_in_its_repository_and_changes_no_digest(
+def test_the_cache_is_stored_in_its_repository_and_changes_no_digest(
     world: Deployed, builder: str, checkout: Path, tmp_path: Path
 ) -> None:
     base = pushed_base(world, tmp_path / "base")
@@ -144,9 +144,7 @@ def test_the_cache_lies_in_its_repository_and_changes_no_digest(
     assert (anew["state"], anew["digest"]) == ("pushed", fourth["digest"])
 
 
-def test_a_cache_that_can_be_neither_read_nor_written_fails_no_build(
-    world: Deployed, builder: str, checkout: Path, tmp_path: Path
-) -> None:
+def test_an_inaccessible_cache_fails_no_build(world: Deployed, builder: str, checkout: Path, tmp_path: Path) -> None:
     told, words = build(world, builder, checkout, tmp_path / "work", "--cache", "rocketseat/nowhere")
     assert told["state"] == "pushed"
     assert "the cache " in words

@@ -16,7 +16,7 @@ pytestmark = [
 ]
 
 
-def test_what_was_built_records_verifies_and_promotes(tmp_path: Path) -> None:
+def test_the_built_functions_record_verify_and_promote(tmp_path: Path) -> None:
     image = b.multi_arch("built")
     with deployed(tmp_path, scanner="clean", built=True) as world:
         world.push(image, "rocketseat/built", "v1.0.0")

@@ -31,7 +31,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         yield running
 
 
-def test_an_index_with_its_referrers_goes_from_dev_to_prod_by_itself(world: Deployed) -> None:
+def test_an_index_with_its_referrers_is_promoted_from_dev_to_prod(world: Deployed) -> None:
     image = b.multi_arch("chained")
     sbom = b.sbom(image)
     world.push(image, NAME, settle=False)

@@ -14,7 +14,7 @@ NAME = "rocketseat/widget-server"
 SENDER = "event/111111111111/acme.ci"
 
 
-def test_an_event_of_a_named_sender_lets_an_image_go_and_others_nothing(tmp_path: Path) -> None:
+def test_only_an_event_of_a_named_sender_opens_the_gate(tmp_path: Path) -> None:
     with deployed(tmp_path, one_promotion(check={"name": "e2e", "from": [SENDER]})) as world:
         app = b.image("app")
         world.push(app, NAME, "v1.0.0")

@@ -21,7 +21,7 @@ def handler(question, context):
 """
 
 
-def test_the_answer_of_a_function_lets_an_image_go_or_not(tmp_path: Path) -> None:
+def test_the_answer_of_a_function_decides_the_check(tmp_path: Path) -> None:
     code = io.BytesIO()
     with zipfile.ZipFile(code, "w") as archive:
         archive.writestr("app.py", CODE)

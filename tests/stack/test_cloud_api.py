@@ -32,7 +32,7 @@ def test_the_exported_principal_is_the_hubs_developer(cloud: Cloud) -> None:
     assert caller["Arn"] == "arn:aws:sts::111111111111:assumed-role/developer/local"
 
 
-def test_a_message_tells_who_sent_it(cloud: Cloud) -> None:
+def test_a_message_has_its_sender(cloud: Cloud) -> None:
     sqs = toy.client(cloud, "sqs")
     url = sqs.create_queue(QueueName="who")["QueueUrl"]
     other = toy.client(cloud, "sqs", role="arn:aws:iam::111111111111:role/release-managers")
@@ -46,13 +46,13 @@ def test_a_message_tells_who_sent_it(cloud: Cloud) -> None:
     assert senders["mine"].startswith("AROA")
 
 
-def test_a_handler_sees_who_sent_a_message(cloud: Cloud, folder: Path) -> None:
+def test_a_handler_gets_the_sender_of_a_message(cloud: Cloud, folder: Path) -> None:
     toy.send(cloud, name="sent")
     assert cloud.settle(30) == {}
     assert "sent" in toy.done(folder)
 
 
-def test_each_account_and_region_has_its_own(cloud: Cloud) -> None:
+def test_each_account_and_region_has_its_own_resources(cloud: Cloud) -> None:
     role = "arn:aws:iam::222222222222:role/anyone"
     toy.client(cloud, "sqs", role=role, region="sa-east-1").create_queue(QueueName="there")
     assert "QueueUrls" not in toy.client(cloud, "sqs", region="sa-east-1").list_queues(QueueNamePrefix="there")
@@ -61,7 +61,7 @@ def test_each_account_and_region_has_its_own(cloud: Cloud) -> None:
     assert there["QueueUrls"] == ["https://sqs.sa-east-1.amazonaws.com/222222222222/there"]
 
 
-def test_keys_that_nobody_gave_out_are_refused(cloud: Cloud) -> None:
+def test_unissued_keys_are_refused(cloud: Cloud) -> None:
     stranger = boto3.client(
         "sts",
         endpoint_url=cloud.url,
@@ -88,7 +88,7 @@ def test_an_unsigned_request_is_refused(cloud: Cloud) -> None:
         ("iam", "get_service_last_accessed_details", "iam:GetServiceLastAccessedDetails"),
     ],
 )
-def test_what_is_not_served_is_an_error_that_names_the_call(cloud: Cloud, service: str, call: str, named: str) -> None:
+def test_an_unsupported_call_is_an_error_that_names_it(cloud: Cloud, service: str, call: str, named: str) -> None:
     arguments = {
         "get_latest_configuration": {"ConfigurationToken": "x"},
         "get_service_last_accessed_details": {"JobId": "x" * 36},
@@ -121,13 +121,13 @@ def test_every_source_of_usage_answers_in_every_account_and_region(
         assert answer[key] == [] or service in ("lambda", "cloudtrail")
 
 
-def test_the_stack_tells_its_outputs(cloud: Cloud) -> None:
+def test_the_stack_has_outputs(cloud: Cloud) -> None:
     stack = toy.client(cloud, "cloudformation").describe_stacks(StackName="toy")["Stacks"][0]
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
     assert outputs["BusArn"] == "arn:aws:events:us-east-2:111111111111:event-bus/toy"
 
 
-def test_a_long_poll_ends_when_a_message_comes(cloud: Cloud) -> None:
+def test_a_long_poll_ends_when_a_message_arrives(cloud: Cloud) -> None:
     sqs = toy.client(cloud, "sqs")
     url = sqs.create_queue(QueueName="long")["QueueUrl"]
     got: list[dict[str, Any]] = []
@@ -182,7 +182,7 @@ HERE = "https://sqs.us-east-2.amazonaws.com/111111111111/"
         ("ecs", "list_clusters", {}, "ecs:ListClusters"),
     ],
 )
-def test_a_function_may_do_only_what_the_template_lets_its_role_do(
+def test_a_function_may_do_nothing_beyond_its_roles_permissions(
     cloud: Cloud, service: str, call: str, arguments: dict[str, Any], lacking: str
 ) -> None:
     with pytest.raises(ClientError) as error:
@@ -191,14 +191,14 @@ def test_a_function_may_do_only_what_the_template_lets_its_role_do(
     assert f"not authorized to perform: {lacking} on resource" in str(error.value)
 
 
-def test_a_function_may_do_what_the_template_lets_its_role_do(cloud: Cloud) -> None:
+def test_a_function_may_use_its_roles_permissions(cloud: Cloud) -> None:
     assert as_function(cloud, "toy-work").get_caller_identity()["Account"] == toy.HUB
     assert as_function(cloud, "toy-work", "ecr").describe_repositories()["repositories"] == []
     as_function(cloud, "toy-work", "sqs").send_message(QueueUrl=HERE + "toy-work", MessageBody='{"name": "mine"}')
     assert cloud.settle(30) == {}
 
 
-def test_what_moto_left_out_is_listed(cloud: Cloud) -> None:
+def test_resource_types_that_moto_skipped_are_listed(cloud: Cloud) -> None:
     _, status = raw(cloud, "GET", "/_tallyman/status")
     assert {stack["registry"] for stack in status["stacks"]} == {
         "111111111111/us-east-2",
@@ -208,7 +208,7 @@ def test_what_moto_left_out_is_listed(cloud: Cloud) -> None:
     assert status["stacks"][0]["skipped"] == {}
 
 
-def test_control_requests_say_what_is_wrong_with_them(cloud: Cloud) -> None:
+def test_invalid_control_requests_are_explained(cloud: Cloud) -> None:
     headers = {"Content-Type": "application/json"}
     assert raw(cloud, "POST", "/_tallyman/nothing", b"{}", headers)[0] == 404
     assert raw(cloud, "POST", "/_tallyman/settle", b"no json", headers)[0] == 422
@@ -229,7 +229,7 @@ def test_a_second_cloud_in_one_process_is_refused(cloud: Cloud, tmp_path: Path) 
         toy.cloud(tmp_path).start()
 
 
-def test_a_body_that_nobody_read_does_not_spoil_the_connection(cloud: Cloud) -> None:
+def test_an_unread_body_does_not_break_the_connection(cloud: Cloud) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", int(cloud.url.rpartition(":")[2]))
     try:
         for chunked in (False, True):

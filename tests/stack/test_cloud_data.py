@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NAME = "rocketseat/widget-server"
 
 
-def test_the_registries_of_a_folder_are_there_at_the_next_start_and_quotas_throttle(tmp_path: Path) -> None:
+def test_registries_in_a_folder_persist_and_quotas_throttle(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with toy.cloud(tmp_path, data_dir=data) as cloud:
         toy.client(cloud, "ecr").create_repository(repositoryName=NAME)
@@ -55,7 +55,7 @@ def free_ports(count: int) -> int:
     raise AssertionError("no free ports")
 
 
-def test_ports_are_those_asked_for_and_a_signal_ends_the_cloud(tmp_path: Path) -> None:
+def test_the_requested_ports_are_used_and_a_signal_ends_the_cloud(tmp_path: Path) -> None:
     first = free_ports(4)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     child = subprocess.Popen(

@@ -74,7 +74,7 @@ def test_stdin_stdout_and_stderr_are_the_commands(
     assert done.stderr == "for people\n"
 
 
-def test_the_environment_leads_to_the_local_cloud(
+def test_the_environment_points_to_the_local_cloud(
     inside: tuple[subprocess.CompletedProcess[str], dict[str, Any]],
 ) -> None:
     environment = inside[1]["environment"]
@@ -95,7 +95,7 @@ def test_commands_inside_find_their_cloud(inside: tuple[subprocess.CompletedProc
     assert told["off"][0] == 0
 
 
-def test_a_scan_of_what_is_not_there_says_so(inside: tuple[subprocess.CompletedProcess[str], dict[str, Any]]) -> None:
+def test_a_scan_of_a_missing_image_is_an_error(inside: tuple[subprocess.CompletedProcess[str], dict[str, Any]]) -> None:
     told = inside[1]
     assert told["unknown"][0] == 1
     assert "no/such" in told["unknown"][1]
@@ -111,7 +111,7 @@ def test_bad_input_exits_2(inside: tuple[subprocess.CompletedProcess[str], dict[
     assert "soon" in told["bad_chaos"][1]
 
 
-def test_outside_of_a_local_cloud_the_commands_say_so() -> None:
+def test_outside_a_local_cloud_the_commands_report_it() -> None:
     for words in (["settle"], ["scan", "dev/a/b:v1"], ["chaos", "--off"]):
         done = run(*words)
         assert done.returncode == 2
@@ -122,14 +122,14 @@ def test_a_signal_that_ends_the_command_is_128_and_its_number() -> None:
     assert run("exec", "--", "sh", "-c", "kill -TERM $$").returncode == 128 + signal.SIGTERM
 
 
-def test_a_command_that_is_not_there_is_127() -> None:
+def test_a_missing_command_exits_127() -> None:
     done = run("exec", "--", "no-such-command-at-all")
     assert done.returncode == 127
     assert done.stderr == "tallyman: no-such-command-at-all: command not found\n"
 
 
 @pytest.mark.parametrize("text", ["environments: {dev: {registries: [us-east-2]}}", "environmnets: {}", "[", "{"])
-def test_a_policy_that_is_not_valid_is_refused(tmp_path: Path, text: str) -> None:
+def test_an_invalid_policy_is_refused(tmp_path: Path, text: str) -> None:
     policy = tmp_path / "tallyman.yaml"
     policy.write_text(text)
     done = run("exec", "--policy", str(policy), "--", "true")
@@ -137,7 +137,7 @@ def test_a_policy_that_is_not_valid_is_refused(tmp_path: Path, text: str) -> Non
     assert "tallyman.yaml" in done.stderr
 
 
-def test_the_folder_of_a_killed_cloud_goes_with_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_of_a_killed_cloud_is_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     gone = subprocess.Popen(["true"])
     gone.wait()
@@ -192,14 +192,14 @@ def test_nothing_is_left_after_a_kill_that_cannot_be_caught(tmp_path: Path) -> N
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes through /proc")
-def test_a_signal_is_handed_to_the_command_and_nothing_is_left(tmp_path: Path) -> None:
+def test_a_signal_is_forwarded_to_the_command_and_nothing_is_left(tmp_path: Path) -> None:
     process, pids, _ = start(tmp_path, "told")
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 128 + signal.SIGTERM
     toy.wait_for(lambda: not any(alive(pid) for pid in pids), 10)
 
 
-def test_two_clouds_at_once_do_not_meet(tmp_path: Path) -> None:
+def test_two_concurrent_clouds_are_isolated(tmp_path: Path) -> None:
     first, _, one = start(tmp_path, "one")
     try:
         second, _, two = start(tmp_path, "two")

@@ -35,7 +35,7 @@ def test_a_message_reaches_its_function_and_leaves_the_queue(cloud: Cloud, folde
     assert depth(cloud, "toy-work") == 0
 
 
-def test_a_failed_message_comes_again_soon_and_the_rest_of_its_batch_does_not(cloud: Cloud, folder: Path) -> None:
+def test_a_failed_message_is_redelivered_soon_and_the_rest_of_its_batch_is_not(cloud: Cloud, folder: Path) -> None:
     sqs = toy.client(cloud, "sqs")
     orders = [{"name": "good"}, {"name": "fails-once", "fail_times": 1}]
     sqs.send_message_batch(
@@ -47,9 +47,7 @@ def test_a_failed_message_comes_again_soon_and_the_rest_of_its_batch_does_not(cl
     assert toy.done(folder).count("fails-once") == 2
 
 
-def test_what_keeps_failing_ends_in_the_dead_letter_queue_after_its_maximum_of_receives(
-    cloud: Cloud, folder: Path
-) -> None:
+def test_a_repeatedly_failing_message_moves_to_the_dead_letter_queue(cloud: Cloud, folder: Path) -> None:
     toy.send(cloud, name="hopeless", fail_times=99)
     assert cloud.settle(30) == {}
     assert toy.done(folder).count("hopeless") == 3
@@ -57,7 +55,7 @@ def test_what_keeps_failing_ends_in_the_dead_letter_queue_after_its_maximum_of_r
     assert [json.loads(letter["Body"])["name"] for letter in letters].count("hopeless") == 1
 
 
-def test_the_batch_of_a_killed_worker_is_offered_again(cloud: Cloud, folder: Path) -> None:
+def test_the_batch_of_a_killed_worker_is_redelivered(cloud: Cloud, folder: Path) -> None:
     toy.send(cloud, name="killed", gate="never-opened-then-opened")
     waiting = toy.wait_for(lambda: [note for note in toy.notes(folder) if note.get("waits") == "killed"])
     assert cloud.left()["queues"]["toy-work"]["in_flight"] == 1
@@ -69,7 +67,7 @@ def test_the_batch_of_a_killed_worker_is_offered_again(cloud: Cloud, folder: Pat
     assert did[0]["pid"] != waiting[0]["pid"]
 
 
-def test_a_worker_that_dies_by_itself_loses_nothing(cloud: Cloud, folder: Path) -> None:
+def test_a_worker_that_exits_loses_no_message(cloud: Cloud, folder: Path) -> None:
     toy.send(cloud, name="dies", die_first=True)
     assert cloud.settle(30) == {}
     assert toy.done(folder).count("dies") == 2
@@ -81,7 +79,7 @@ def test_a_function_is_killed_at_its_timeout(cloud: Cloud, folder: Path) -> None
     assert "Task timed out after 1.00 seconds" in outcome.error["errorMessage"]
 
 
-def test_two_batches_run_at_once_where_the_template_allows_two(cloud: Cloud, folder: Path) -> None:
+def test_two_batches_run_concurrently_if_the_template_allows_two(cloud: Cloud, folder: Path) -> None:
     for name in ("left", "right"):
         toy.send(cloud, "toy-slow", name=name, gate="both")
     toy.wait_for(lambda: {"left", "right"} <= {note.get("waits") for note in toy.notes(folder)})
@@ -89,7 +87,7 @@ def test_two_batches_run_at_once_where_the_template_allows_two(cloud: Cloud, fol
     assert cloud.settle(30) == {}
 
 
-def test_settle_says_what_is_left_when_the_time_is_up(cloud: Cloud, folder: Path) -> None:
+def test_settle_reports_what_is_left_at_its_timeout(cloud: Cloud, folder: Path) -> None:
     toy.send(cloud, name="held", gate="held-gate")
     toy.wait_for(lambda: any(note.get("waits") == "held" for note in toy.notes(folder)))
     left = cloud.settle(0.01)
@@ -151,7 +149,7 @@ def test_a_handler_sees_only_its_declared_environment(
     assert "AWS_PROFILE" not in environment
 
 
-def test_a_worker_works_as_the_functions_own_role(cloud: Cloud) -> None:
+def test_a_worker_runs_as_the_functions_own_role(cloud: Cloud) -> None:
     environment = cloud.invoke("toy-work", {"ask": "environment"}).result["environment"]
     identity = moto_calls.identify(environment["AWS_ACCESS_KEY_ID"])
     assert identity
@@ -159,7 +157,7 @@ def test_a_worker_works_as_the_functions_own_role(cloud: Cloud) -> None:
     assert "WorkRole" in identity.arn
 
 
-def test_the_context_says_what_lambda_says(cloud: Cloud) -> None:
+def test_the_context_has_lambdas_fields(cloud: Cloud) -> None:
     context = cloud.invoke("toy-work", {"ask": "context"}).result
     assert context["name"] == "toy-work"
     assert context["arn"] == "arn:aws:lambda:us-east-2:111111111111:function:toy-work"
@@ -175,7 +173,7 @@ def test_invoke_over_the_api_returns_the_payload(cloud: Cloud) -> None:
     assert json.loads(answer["Payload"].read())["name"] == "toy-work"
 
 
-def test_invoke_over_the_api_tells_an_error(cloud: Cloud) -> None:
+def test_invoke_over_the_api_returns_an_error(cloud: Cloud) -> None:
     answer = toy.client(cloud, "lambda").invoke(FunctionName="toy-work", Payload=b'{"ask": "raise"}')
     assert answer["FunctionError"] == "Unhandled"
     error = json.loads(answer["Payload"].read())
@@ -188,7 +186,7 @@ def test_a_handler_that_cannot_be_imported_is_an_error_of_each_invocation(cloud:
     assert error["errorType"] == "Runtime.ImportModuleError"
 
 
-def test_what_a_handler_prints_is_in_its_log(cloud: Cloud) -> None:
+def test_a_handlers_output_is_in_its_log(cloud: Cloud) -> None:
     toy.send(cloud, name="printed")
     assert cloud.settle(30) == {}
     assert "acting on printed" in (cloud.data_dir / "logs" / "toy-work.log").read_text()

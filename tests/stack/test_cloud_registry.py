@@ -89,7 +89,7 @@ def test_a_push_reaches_the_function_from_every_registry(cloud: Cloud, folder: P
         assert event["detail"]["image-tag"] == f"v{n}"
 
 
-def test_the_trail_tells_who_pushed(cloud: Cloud, token: str) -> None:
+def test_cloudtrail_has_the_caller_of_a_push(cloud: Cloud, token: str) -> None:
     built = builders.image("trailed")
     push(cloud.registries["TALLYMAN_REGISTRY_DEV_1"], token, built, "trailed")
     trail = toy.client(cloud, "cloudtrail")
@@ -106,7 +106,7 @@ def test_the_trail_tells_who_pushed(cloud: Cloud, token: str) -> None:
     assert nothing["Events"] == []
 
 
-def test_settle_waits_for_what_chaos_holds_back(cloud: Cloud, folder: Path, token: str) -> None:
+def test_settle_waits_for_events_delayed_by_chaos(cloud: Cloud, folder: Path, token: str) -> None:
     cloud.bus.set_chaos(Settings(delay=0.5))
     built = builders.image("delayed")
     push(cloud.registries["TALLYMAN_REGISTRY_DEV_1"], token, built, "delayed")
@@ -115,7 +115,7 @@ def test_settle_waits_for_what_chaos_holds_back(cloud: Cloud, folder: Path, toke
     assert len(events(folder, built.digest)) == 1
 
 
-def test_a_lost_event_reaches_nobody_and_is_counted(cloud: Cloud, folder: Path, token: str) -> None:
+def test_a_lost_event_reaches_no_target_and_is_counted(cloud: Cloud, folder: Path, token: str) -> None:
     lost = cloud.bus.counts["lost"]
     cloud.bus.set_chaos(Settings(lose=1))
     built = builders.image("lost")
@@ -125,7 +125,7 @@ def test_a_lost_event_reaches_nobody_and_is_counted(cloud: Cloud, folder: Path, 
     assert cloud.bus.counts["lost"] == lost + 1
 
 
-def test_a_scan_is_completed_by_tag_with_the_findings_told(cloud: Cloud, token: str) -> None:
+def test_a_scan_is_completed_by_tag_with_the_given_findings(cloud: Cloud, token: str) -> None:
     built = builders.image("scanned")
     push(cloud.registries["TALLYMAN_REGISTRY_DEV_1"], token, built, "scanned")
     body = {
@@ -143,7 +143,7 @@ def test_a_scan_is_completed_by_tag_with_the_findings_told(cloud: Cloud, token: 
     assert status == 200
 
 
-def test_a_scan_of_an_index_is_refused_as_ecr_does(cloud: Cloud, token: str) -> None:
+def test_a_scan_of_an_index_is_refused_as_by_ecr(cloud: Cloud, token: str) -> None:
     both = builders.multi_arch("both")
     push(cloud.registries["TALLYMAN_REGISTRY_PROD_EU_2"], token, both, "both")
     status, answer = control(cloud, "scan", {"image": f"prod-eu[2]/{NAME}:both"})
@@ -154,7 +154,7 @@ def test_a_scan_of_an_index_is_refused_as_ecr_does(cloud: Cloud, token: str) -> 
     assert control(cloud, "scan", {"image": f"prod-eu[2]/{NAME}@{child}"})[0] == 200
 
 
-def test_what_cannot_be_scanned_says_why(cloud: Cloud, token: str) -> None:
+def test_images_that_cannot_be_scanned_have_a_reason(cloud: Cloud, token: str) -> None:
     push(cloud.registries["TALLYMAN_REGISTRY_DEV_1"], token, builders.image("there"), "there")
     assert control(cloud, "scan", {"image": f"dev/{NAME}:nothing"})[0] == 409
     status, answer = control(cloud, "scan", {"image": f"dev[9]/{NAME}:v0"})
@@ -163,7 +163,7 @@ def test_what_cannot_be_scanned_says_why(cloud: Cloud, token: str) -> None:
     assert control(cloud, "scan", {"image": "dev"})[0] == 422
 
 
-def test_a_damaged_layer_is_no_longer_what_its_digest_says(cloud: Cloud, token: str) -> None:
+def test_a_damaged_layer_no_longer_matches_its_digest(cloud: Cloud, token: str) -> None:
     built = builders.image("damaged")
     address = cloud.registries["TALLYMAN_REGISTRY_DEV_1"]
     push(address, token, built, "damaged")

@@ -138,7 +138,7 @@ def test_a_query_of_an_index_is_in_its_order(tables: Any) -> None:
     assert [row["pk"]["S"] for row in got["Items"]] == ["b", "c", "a"]
 
 
-def test_nothing_is_kept_of_what_is_over(cloud: Cloud, tables: Any) -> None:
+def test_a_finished_transaction_keeps_no_copy(cloud: Cloud, tables: Any) -> None:
     """Regression: a copy of a table per transaction made garbage collection stop a page for 2 s at 5,000 images."""
 
     def alive() -> list[int]:

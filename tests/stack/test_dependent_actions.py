@@ -97,7 +97,7 @@ def there(stack: Deployed) -> Iterator[Deployed]:
 
 
 @pytest.mark.parametrize("action", sorted(CASES))
-def test_a_call_is_refused_where_the_role_lacks_what_goes_with_it(there: Deployed, action: str) -> None:
+def test_a_call_is_refused_if_the_role_lacks_its_dependent_action(there: Deployed, action: str) -> None:
     power, service, call = CASES[action]
     name = f"{there.cloud.stack}-{power}"
     client = there.client(service, role=f"arn:aws:iam::{PROD}:role/{name}")
@@ -122,7 +122,7 @@ def test_every_dependent_action_of_a_function_has_a_case() -> None:
     assert dependent == set(CASES) | elsewhere
 
 
-def test_an_object_that_is_not_there_is_forbidden_to_whoever_may_not_list(stack: Deployed) -> None:
+def test_a_missing_object_is_forbidden_without_list_permission(stack: Deployed) -> None:
     name = f"{stack.cloud.stack}-record-scan-us-east-2"
     s3 = stack.client("s3", role=f"arn:aws:iam::{HUB}:role/{name}")
     bucket = f"{stack.cloud.stack}-archive-{HUB}-us-east-2"
@@ -132,7 +132,7 @@ def test_an_object_that_is_not_there_is_forbidden_to_whoever_may_not_list(stack:
         s3.get_object(Bucket=bucket, Key="policies/none")
 
 
-def test_a_scan_that_may_not_be_read_ends_as_a_letter_that_says_so(stack: Deployed) -> None:
+def test_an_unreadable_scan_becomes_a_dead_letter_with_the_reason(stack: Deployed) -> None:
     image = b.image("scanned")
     with without(HUB, f"{stack.cloud.stack}-record-scan-us-east-2", "inspector2:ListFindings"):
         stack.push(image, "shop/scanned", "v1.0.0")
@@ -142,7 +142,7 @@ def test_a_scan_that_may_not_be_read_ends_as_a_letter_that_says_so(stack: Deploy
     assert "inspector2:ListFindings" in letter["Reason"]
 
 
-def test_a_promotion_that_may_not_sign_stands_still_and_says_so(there: Deployed) -> None:
+def test_a_promotion_without_signing_permission_waits_with_the_reason(there: Deployed) -> None:
     image = b.image("unsigned")
     with without(PROD, f"{there.cloud.stack}-spoke-push", "signer:SignPayload"):
         there.push(image, "shop/unsigned", "v1.0.0")

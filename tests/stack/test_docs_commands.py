@@ -210,7 +210,7 @@ def test_every_command_of_a_block_runs(results: Mapping[str, Result]) -> None:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name not in session.PAGES], ids=lambda page: page.name)
-def test_the_outputs_of_a_page_are_what_is_printed(results: Mapping[str, Result], page: Path) -> None:
+def test_the_outputs_on_a_page_are_the_real_ones(results: Mapping[str, Result], page: Path) -> None:
     def made(line: str, shown: str) -> str:
         if line not in results or of_another_state(line, shown):
             return shown
@@ -225,6 +225,6 @@ def test_the_outputs_of_a_page_are_what_is_printed(results: Mapping[str, Result]
         page.write_text(current, "utf-8")
 
 
-def test_what_does_not_run_here_is_on_a_page() -> None:
+def test_every_excluded_command_is_on_a_page() -> None:
     shown = {each.line for each in in_blocks()}
     assert [known for known in (*NOT_HERE, *ENDS) if not any(line.startswith(known) for line in shown)] == []

@@ -75,7 +75,7 @@ def emptied(world: Deployed) -> None:
         sqs.purge_queue(QueueUrl=sqs.get_queue_url(QueueName="tallyman-spoke-undelivered")["QueueUrl"])
 
 
-def test_a_stack_that_is_well_gets_its_ticks(world: Deployed) -> None:
+def test_a_healthy_stack_passes_every_check(world: Deployed) -> None:
     well = findings(0)
     assert [verdict for verdict, _ in well["rules"] + well["queues"]] == ["ok", "ok"]
     assert [verdict for verdict, _ in well["round trip"]] == ["ok"] * 3
@@ -106,7 +106,7 @@ def test_a_spoke_whose_rule_is_disabled_is_named(world: Deployed) -> None:
     assert "--region sa-east-1" in str(found[FAR].todo)
 
 
-def test_a_bus_that_does_not_let_the_account_in_is_named(world: Deployed) -> None:
+def test_a_bus_that_refuses_the_account_is_named(world: Deployed) -> None:
     events = world.client("events")
     policy = events.describe_event_bus(Name="tallyman")["Policy"]
     shut = {"EventBusName": "tallyman", "StatementId": "spokes"}
@@ -123,7 +123,7 @@ def test_a_bus_that_does_not_let_the_account_in_is_named(world: Deployed) -> Non
     assert {f.verdict for f in trips(world).values()} == {"ok"}
 
 
-def test_a_record_push_that_takes_nothing_up_is_named(world: Deployed) -> None:
+def test_a_record_push_that_processes_nothing_is_named(world: Deployed) -> None:
     (feed,) = [feed for feed in world.cloud.pollers._feeds if feed.mapping.function == "RecordPush"]
 
     def busy(batches: int) -> None:
@@ -141,7 +141,7 @@ def test_a_record_push_that_takes_nothing_up_is_named(world: Deployed) -> None:
     assert {f.verdict for f in trips(world).values()} == {"ok"}
 
 
-def test_a_spoke_whose_role_can_not_be_assumed_is_named(world: Deployed) -> None:
+def test_a_spoke_whose_role_cannot_be_assumed_is_named(world: Deployed) -> None:
     iam = world.client("iam", role=READER.replace("tallyman-spoke-read", "admin"))
     role = iam.get_role(RoleName="tallyman-spoke-read")["Role"]["AssumeRolePolicyDocument"]
     other = {"Effect": "Allow", "Principal": {"AWS": "333333333333"}, "Action": "sts:AssumeRole"}
@@ -180,7 +180,7 @@ def test_the_role_that_puts_a_test_event_may_put_nothing_else(world: Deployed, w
     assert world.dead_letters() == []  # a forged one is not reported as a bad message either
 
 
-def test_somebody_in_a_spoke_can_not_pass_an_event_off_as_a_push(world: Deployed) -> None:
+def test_a_caller_in_a_spoke_cannot_forge_a_push_event(world: Deployed) -> None:
     admin = world.client("events", "us-east-2", READER.replace("tallyman-spoke-read", "admin"))
     push = {**b.push_event()["detail"], "repository-name": NAME}
     forged = {"Source": "tallyman.doctor", "DetailType": "ECR Image Action", "Detail": json.dumps(push)}
@@ -201,7 +201,7 @@ def repositories(world: Deployed) -> dict[str, Finding]:
     return {f.found.partition(": ")[0]: f for f in found}
 
 
-def test_what_is_not_as_the_policy_and_good_practice_say_is_told_of_each_repository(world: Deployed) -> None:
+def test_deviations_from_policy_and_good_practice_are_reported_per_repository(world: Deployed) -> None:
     everybody = {"Effect": "Allow", "Principal": "*", "Action": "ecr:BatchGetImage"}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [everybody]})
     expire = {
@@ -240,7 +240,7 @@ def test_what_is_not_as_the_policy_and_good_practice_say_is_told_of_each_reposit
     world.settle()
 
 
-def test_what_we_create_is_well_by_our_own_check(world: Deployed) -> None:
+def test_repositories_that_we_create_pass_our_own_check(world: Deployed) -> None:
     world.create("rocketseat/fresh")
     world.settle()  # the fixture's image is promoted: its repositories in prod are ours too
     found = repositories(world)
@@ -249,7 +249,7 @@ def test_what_we_create_is_well_by_our_own_check(world: Deployed) -> None:
         assert "no lifecycle policy" in found[place].found  # reported, without an alarm
 
 
-def test_what_images_stand_on_and_whose_they_are_is_known_by_their_labels_and_annotations(world: Deployed) -> None:
+def test_base_images_and_applications_are_read_from_labels_and_annotations(world: Deployed) -> None:
     base, own = "rocketseat/base", "111111111111.dkr.ecr.us-east-2.amazonaws.com"
     labels = {PREFIX + "base.name": f"{own}/{base}:v3.0.0", PREFIX + "base.digest": f"sha256:{'1' * 64}"}
     world.push(b.image("base", labels={PREFIX + "base.name": "debian:13"}), base, "v3.0.0")
@@ -269,7 +269,7 @@ def test_what_images_stand_on_and_whose_they_are_is_known_by_their_labels_and_an
     assert several == ["rocketseat/shared: evidently holds several applications: api, web"]
 
 
-def test_an_event_that_never_came_and_a_dead_letter_are_told(world: Deployed) -> None:
+def test_a_missing_event_and_a_dead_letter_are_reported(world: Deployed) -> None:
     world.send("push", "no event")
     world.settle()
     with world.chaos(lose=1.0):
@@ -282,7 +282,7 @@ def test_an_event_that_never_came_and_a_dead_letter_are_told(world: Deployed) ->
     assert findings(0)["events"][0][0] == "ok"
 
 
-def test_trails_are_told(world: Deployed) -> None:
+def test_trails_are_reported(world: Deployed) -> None:
     assert findings(0)["trail"] == [("warning", "there is no trail")]
     world.client("s3").create_bucket(Bucket="trail", CreateBucketConfiguration={"LocationConstraint": "us-east-2"})
     cloudtrail = world.client("cloudtrail")

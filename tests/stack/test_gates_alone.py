@@ -98,7 +98,7 @@ def test_approvals(gated: Gated) -> None:
     assert [f.kind for f in gated.world.facts(image.digest, Kind.APPROVED, Kind.DENIED)] == [Kind.DENIED, Kind.APPROVED]
 
 
-def test_who_pushed_it_does_not_approve_it(gated: Gated) -> None:
+def test_the_pusher_cannot_approve(gated: Gated) -> None:
     image = gated.pushed("approvals", "v1.1.0")
     gated.world.reconcile("dev/gates/approvals")  # CloudTrail shows who pushed: the developer, in a session named local
     assert any(f.actor for f in gated.world.facts(image.digest, Kind.PUSHED))
@@ -138,7 +138,7 @@ def test_freeze(gated: Gated, place: dict[str, Any]) -> None:
     assert gated.is_in("freeze", image.digest, tag)
 
 
-def test_who_may_not_freeze_freezes_nothing(gated: Gated) -> None:
+def test_a_freeze_without_permission_has_no_effect(gated: Gated) -> None:
     gated.say("freeze", "dan", role="role/developer", environment="prod")
     gate = next(g for g in gated.world.why("gates/freeze", "latest").gates if g.name == "freeze")
     assert gate.verdict == "passed"

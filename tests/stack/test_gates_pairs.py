@@ -65,7 +65,7 @@ def test_an_approval_during_a_freeze_counts_after_it(gated: Gated) -> None:
     assert gated.is_in(name, image.digest)
 
 
-def test_of_two_that_wait_the_older_stays_out_once_the_newer_is_in(gated: Gated) -> None:
+def test_of_two_waiting_versions_the_older_is_refused_once_the_newer_is_promoted(gated: Gated) -> None:
     name = "order-approvals"
     gated.push((name, "v1.0.0"), (name, "v1.1.0"))
     old, new = gated.pushed(name), gated.pushed(name, "v1.1.0")

@@ -75,7 +75,7 @@ def test_a_persons_command_is_sent_again_by_the_person(door: Gated, tallyman: An
     tallyman("letters", "discard", letter["letter"], "--because", "done by ana")
 
 
-def test_a_person_can_not_take_a_letter_away_or_put_one_there(door: Gated, tallyman: Any) -> None:
+def test_a_person_cannot_remove_or_add_a_letter(door: Gated, tallyman: Any) -> None:
     cloud = door.world.cloud
     sqs = door.world.client("sqs", role=ROLE)
     url = sqs.get_queue_url(QueueName=f"{cloud.stack}-push-dead-letters")["QueueUrl"]

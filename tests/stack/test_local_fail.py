@@ -82,7 +82,7 @@ def api(cloud: Cloud, region: str) -> int:
     return int(answer["ResponseMetadata"]["HTTPStatusCode"])
 
 
-def test_a_registry_that_is_down_answers_so_and_the_others_work(cloud: Cloud) -> None:
+def test_a_failed_registry_answers_with_errors_and_the_others_work(cloud: Cloud) -> None:
     fail(cloud, "prod_eu_2", status=503)
     assert v2(cloud, "TALLYMAN_REGISTRY_PROD_EU_2")[0] == 503
     assert api(cloud, "sa-east-1") == 503
@@ -90,14 +90,14 @@ def test_a_registry_that_is_down_answers_so_and_the_others_work(cloud: Cloud) ->
     assert api(cloud, "us-east-2") == 200
 
 
-def test_a_throttled_registry_says_it_in_ecrs_words(cloud: Cloud) -> None:
+def test_a_throttled_registry_answers_with_ecrs_message(cloud: Cloud) -> None:
     fail(cloud, "prod-eu_1", throttle=True)
     status, body = v2(cloud, "TALLYMAN_REGISTRY_PROD_EU_1")
     assert (status, json.loads(body)["errors"]) == (429, [{"code": "TOOMANYREQUESTS", "message": "Rate exceeded"}])
     assert api(cloud, "us-east-2") == 400
 
 
-def test_a_hanging_registry_lets_go_when_it_works_again_and_has_done_nothing(cloud: Cloud) -> None:
+def test_requests_to_a_hanging_registry_end_without_effect_when_it_recovers(cloud: Cloud) -> None:
     fail(cloud, "prod_eu_2", hang=True)
     connection = http.client.HTTPConnection(cloud.registries["TALLYMAN_REGISTRY_PROD_EU_2"], timeout=30)
     connection.request("GET", "/v2/")
@@ -147,13 +147,13 @@ def test_the_command_sets_and_ends_failures(cloud: Cloud) -> None:
         (["prod_eu_2", "--status", "200"], "greater than or equal to 400"),
     ],
 )
-def test_what_can_not_be_meant_is_bad_input(cloud: Cloud, words: list[str], said: str) -> None:
+def test_invalid_arguments_are_bad_input(cloud: Cloud, words: list[str], said: str) -> None:
     status, text = tallyman(cloud, *words)
     assert status == 2
     assert said in text
 
 
-def test_one_name_is_ended_alone(cloud: Cloud) -> None:
+def test_the_failure_of_one_registry_can_be_ended_alone(cloud: Cloud) -> None:
     fail(cloud, "prod_eu_1", status=500)
     fail(cloud, "prod_eu_2", status=500)
     assert post(cloud, {"name": "prod_eu_1", "off": True})[1]["failing"] == {"222222222222/sa-east-1": "answers 500"}

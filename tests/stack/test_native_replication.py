@@ -65,7 +65,7 @@ def released(world: Deployed, name: str, image: b.Built) -> bool:
     return same and world.there(name, "v1.0.0") == [image.digest] * 3
 
 
-def test_ecr_carries_an_index_to_the_other_registries_and_it_is_released(world: Deployed) -> None:
+def test_ecr_replicates_an_index_to_the_other_registries_and_it_is_released(world: Deployed) -> None:
     replicate(world, "prod/let-in/")
     image = b.multi_arch("carried")
     world.push(image, "let-in/app", "v1.0.0")
@@ -90,7 +90,7 @@ def test_a_tag_that_replication_drops_is_set(world: Deployed) -> None:
         assert until(lambda: released(world, "let-in/dropped", image), "not released", world.cloud)
 
 
-def test_a_registry_that_replication_may_not_write_to_is_copied_to_and_people_are_told(world: Deployed) -> None:
+def test_a_registry_that_refuses_replication_is_copied_to_with_a_notice(world: Deployed) -> None:
     replicate(world, "prod/kept-out/")
     image = b.image("refused")
     world.push(image, "kept-out/app", "v1.0.0")
@@ -99,7 +99,7 @@ def test_a_registry_that_replication_may_not_write_to_is_copied_to_and_people_ar
     assert "did not replicate" in told
 
 
-def test_without_a_rule_nothing_is_brought_and_why_says_what_to_do(world: Deployed) -> None:
+def test_without_a_rule_nothing_is_promoted_and_why_says_what_to_do(world: Deployed) -> None:
     replicate(world, "prod/let-in/")
     image = b.image("nowhere")
     world.push(image, "elsewhere/app", "v1.0.0")

@@ -77,7 +77,7 @@ def logs(world: Deployed) -> list[Path]:
     return sorted((world.cloud.data_dir / "logs").rglob("*"))
 
 
-def test_no_secret_is_in_a_log_a_fact_the_archive_or_a_notice(tmp_path: Path, secrets: Secrets) -> None:
+def test_no_log_fact_archive_or_notice_contains_a_secret(tmp_path: Path, secrets: Secrets) -> None:
     with deployed(tmp_path, scanner="clean", parameters={"LogLevel": "DEBUG"}) as world:
         world.push(b.multi_arch("quiet"), NAME, "v1.0.0")
         registries = world.stack.policy.environment("prod").registries

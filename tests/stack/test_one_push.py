@@ -33,7 +33,7 @@ def test_a_push_is_recorded_verified_scanned_and_promoted_to_both_regions(world:
             assert found.raw == manifest.raw
 
 
-def test_our_own_push_to_prod_is_no_stowaway(world: Deployed) -> None:
+def test_our_own_push_to_prod_is_not_a_stowaway(world: Deployed) -> None:
     image = b.multi_arch("own")
     world.push(image, "rocketseat/own", "v1.0.0")
     assert world.there("rocketseat/own", "v1.0.0") == [image.digest] * 2
@@ -41,7 +41,7 @@ def test_our_own_push_to_prod_is_no_stowaway(world: Deployed) -> None:
         assert not world.facts(digest, Kind.STOWAWAY)
 
 
-def test_a_foreign_push_to_prod_is_a_stowaway_and_told(world: Deployed) -> None:
+def test_a_foreign_push_to_prod_is_a_stowaway_with_a_notice(world: Deployed) -> None:
     image = b.image("foreign")
     world.push(image, "rocketseat/foreign", "v1.0.0", environment="prod")
     (found,) = world.facts(image.digest, Kind.STOWAWAY)
@@ -59,7 +59,7 @@ def test_doubled_and_reordered_events_leave_one_history(world: Deployed) -> None
     assert world.there("rocketseat/doubled", "v1.0.0") == [image.digest] * 2
 
 
-def test_when_every_event_is_lost_the_sweep_leads_to_the_same_end(world: Deployed) -> None:
+def test_if_every_event_is_lost_the_sweep_has_the_same_result(world: Deployed) -> None:
     image = b.multi_arch("lost")
     with world.chaos(lose=1.0):
         world.push(image, "rocketseat/lost", "v1.0.0")
@@ -73,7 +73,7 @@ def test_when_every_event_is_lost_the_sweep_leads_to_the_same_end(world: Deploye
     assert row.via is Via.RECONCILED
 
 
-def test_a_push_that_event_and_sweep_tell_is_one_row(world: Deployed) -> None:
+def test_a_push_reported_by_event_and_sweep_is_one_row(world: Deployed) -> None:
     image = b.image("late")
     world.create("rocketseat/late")
     world.cloud.bus.set_chaos(None)
@@ -98,7 +98,7 @@ def test_a_tag_that_moves_is_a_push_and_a_move(world: Deployed) -> None:
     assert sorted(told) == sorted([("pushed", first.digest), ("pushed", second.digest), ("tag_moved", second.digest)])
 
 
-def test_a_killed_worker_changes_nothing_but_the_time_it_takes(world: Deployed) -> None:
+def test_a_killed_worker_only_delays_the_promotion(world: Deployed) -> None:
     image = b.multi_arch("killed")
     world.push(image, "rocketseat/killed", "v1.0.0", settle=False)
     for function in ("tallyman-record-push", "tallyman-verify-digest", "tallyman-promote-image"):
@@ -111,7 +111,7 @@ def test_a_killed_worker_changes_nothing_but_the_time_it_takes(world: Deployed) 
     assert row.digest == image.digest
 
 
-def test_a_tag_taken_in_prod_is_a_conflict_and_left_alone(world: Deployed) -> None:
+def test_a_tag_taken_in_prod_is_a_conflict_and_not_changed(world: Deployed) -> None:
     theirs, ours = b.image("theirs"), b.image("ours")
     world.push(theirs, "rocketseat/taken", "v1.0.0", environment="prod", number=2)
     world.push(ours, "rocketseat/taken", "v1.0.0")
@@ -121,7 +121,7 @@ def test_a_tag_taken_in_prod_is_a_conflict_and_left_alone(world: Deployed) -> No
     assert world.there("rocketseat/taken", "v1.0.0") == [None, theirs.digest]
 
 
-def test_a_malformed_event_is_a_dead_letter_with_its_reason_and_loses_nothing(world: Deployed) -> None:
+def test_a_malformed_event_becomes_a_dead_letter_with_its_reason(world: Deployed) -> None:
     event = b.push_event(digest=b.image("x").digest)
     event["detail"]["image-digest"] = "sha256:short"
     world.send("push", json.dumps(event))

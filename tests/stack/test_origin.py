@@ -10,7 +10,7 @@ from support.stacks.deployed import deployed, one_promotion
 NAME = "rocketseat/widget-server"
 
 
-def test_only_the_signature_of_the_named_key_lets_an_image_go(tmp_path: Path) -> None:
+def test_only_the_signature_of_the_named_key_opens_the_gate(tmp_path: Path) -> None:
     key = signing.new_key()
     app = b.image("app")
     with deployed(tmp_path, one_promotion(signed={"keys": [signing.pem(key)]})) as world:

@@ -92,7 +92,7 @@ def test_a_reader_plans_retention_in_a_spoke_and_every_source_of_usage_answers(w
     assert {i["digest"] for i in plan["images"] if i["action"] == "remove"} == {old.digest}
 
 
-def test_who_is_not_named_reads_nothing_there_and_is_told_which_role_and_what_to_do(world: Deployed, run: Run) -> None:
+def test_an_unnamed_person_is_refused_with_the_role_and_what_to_do(world: Deployed, run: Run) -> None:
     versions(world, "shop/closed", 1)
     status, told = run(STRANGER, "retention", "plan", "prod/shop/closed")
     assert status == 1
@@ -102,7 +102,7 @@ def test_who_is_not_named_reads_nothing_there_and_is_told_which_role_and_what_to
     assert "PeoplePolicyArn" in told["error"]
 
 
-def test_a_reader_creates_no_repository_and_one_who_may_change_does(world: Deployed, run: Run) -> None:
+def test_only_the_changing_role_creates_a_repository(world: Deployed, run: Run) -> None:
     status, (told,) = run(READER, "repository", "create", "guarded/new", "--in", "prod")
     assert (status, told["state"]) == (1, "failed")
     assert "spoke-people-change" in told["error"]
@@ -116,7 +116,7 @@ def test_a_reader_creates_no_repository_and_one_who_may_change_does(world: Deplo
     assert "people" not in text
 
 
-def test_what_was_removed_comes_back_by_who_may_change(world: Deployed, run: Run) -> None:
+def test_the_changing_role_restores_a_removed_image(world: Deployed, run: Run) -> None:
     old, _ = versions(world, "shop/back", 2)
     world.push(old, "shop/back", "v1.0.0", environment="old")
     world.send("retention", json.dumps({"repository": str(world.place("shop/back", "prod"))}))
@@ -132,7 +132,7 @@ def test_what_was_removed_comes_back_by_who_may_change(world: Deployed, run: Run
     assert world.there("shop/back", "v1.0.0") == [old.digest]
 
 
-def test_what_is_in_the_archive_comes_out_by_who_may_change(world: Deployed, run: Run) -> None:
+def test_the_changing_role_restores_an_archived_image(world: Deployed, run: Run) -> None:
     (image,) = versions(world, "shop/cold", 1)
     place = world.place("shop/cold", "prod")
     assert world.stack.remover is not None
@@ -145,12 +145,12 @@ def test_what_is_in_the_archive_comes_out_by_who_may_change(world: Deployed, run
 
 
 @pytest.mark.parametrize("name", ["spoke-read", "spoke-push", "spoke-remove"])
-def test_nobody_becomes_a_functions_role(world: Deployed, name: str) -> None:
+def test_nobody_can_assume_a_functions_role(world: Deployed, name: str) -> None:
     with pytest.raises(ClientError, match="AccessDenied"):
         spoke(world, CHANGER, name)
 
 
-def test_no_role_of_people_removes_anything_and_the_reading_one_writes_nothing(world: Deployed) -> None:
+def test_no_role_of_people_deletes_and_the_reading_role_writes_nothing(world: Deployed) -> None:
     (image,) = versions(world, "shop/kept", 1)
     kept: dict[str, Any] = {"repositoryName": "shop/kept"}
     wanted = [{"imageDigest": image.digest}]
@@ -175,7 +175,7 @@ def test_no_role_of_people_removes_anything_and_the_reading_one_writes_nothing(w
         spoke(world, READER, "spoke-people-change")
 
 
-def test_whoever_may_read_may_ask_the_doctor_and_what_they_can_not_see_gets_no_tick(world: Deployed, run: Run) -> None:
+def test_readers_can_run_the_doctor_and_unreadable_parts_are_not_ok(world: Deployed, run: Run) -> None:
     world.push(b.image("asked"), "shop/asked", "v1.0.0")
     world.create("shop/asked", "prod")
     status, found = run(READER, "doctor")

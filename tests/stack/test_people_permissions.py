@@ -60,7 +60,7 @@ FORGED = {
 
 @pytest.mark.parametrize("table", ["LedgerTable", "StateTable"])
 @pytest.mark.parametrize("way", sorted(FORGED))
-def test_nobody_can_write_a_fact_by_hand(gated: Gated, person: Client, table: str, way: str) -> None:
+def test_nobody_can_write_a_fact_directly(gated: Gated, person: Client, table: str, way: str) -> None:
     name = outputs(gated)[table]
     with pytest.raises(ClientError, match="AccessDenied"):
         FORGED[way](person("dynamodb"), name)
@@ -68,7 +68,7 @@ def test_nobody_can_write_a_fact_by_hand(gated: Gated, person: Client, table: st
 
 
 @pytest.mark.parametrize("queue", ["push", "scan", "promote"])
-def test_nobody_can_stand_in_for_a_registry_or_a_decision(gated: Gated, person: Client, queue: str) -> None:
+def test_nobody_can_forge_an_event_or_a_decision(gated: Gated, person: Client, queue: str) -> None:
     url = gated.world.client("sqs").get_queue_url(QueueName=f"{gated.world.cloud.stack}-{queue}")["QueueUrl"]
     with pytest.raises(ClientError, match="AccessDenied"):
         person("sqs").send_message(QueueUrl=url, MessageBody=json.dumps(b.push_event()))
@@ -86,9 +86,7 @@ def test_nobody_can_change_the_archive_the_bus_or_the_topic(gated: Gated, person
         person("sns").publish(TopicArn=found["NoticesTopicArn"], Message="x")
 
 
-def test_a_person_reads_facts_and_sends_commands_and_it_is_their_name_that_is_written(
-    gated: Gated, person: Client
-) -> None:
+def test_a_person_reads_facts_and_sends_commands_recorded_with_their_name(gated: Gated, person: Client) -> None:
     image = b.image("people")
     gated.world.push(image, "gates/approvals", "v1.0.0")
     found = outputs(gated)
@@ -117,7 +115,7 @@ def test_a_person_reads_facts_and_sends_commands_and_it_is_their_name_that_is_wr
     assert gated.is_in("approvals", image.digest)
 
 
-def test_a_person_reads_what_a_plan_of_retention_and_native_go_by(gated: Gated, person: Client) -> None:
+def test_a_person_can_read_the_inputs_of_retention_plan_and_native(gated: Gated, person: Client) -> None:
     gated.world.create("gates/approvals")
     ecr, place = person("ecr"), {"registryId": ACCOUNT, "repositoryName": "gates/approvals"}
     assert ecr.describe_registry()["registryId"] == ACCOUNT
@@ -132,7 +130,7 @@ def test_a_person_reads_what_a_plan_of_retention_and_native_go_by(gated: Gated, 
         ecr.batch_delete_image(**place, imageIds=[{"imageTag": "v1.0.0"}])
 
 
-def test_the_policy_for_people_names_no_writing_action_but_asking(gated: Gated) -> None:
+def test_the_policy_for_people_allows_no_writes_except_commands(gated: Gated) -> None:
     iam = gated.world.client("iam")
     arn = outputs(gated)["PeoplePolicyArn"]
     version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]

@@ -62,7 +62,7 @@ def wait_for(true: Callable[[], object]) -> None:
     [(1, {"status": 503}), (2, {"throttle": True}), (2, {"after_bytes": 50})],
     ids=["down", "throttled", "cut"],
 )
-def test_a_region_that_fails_leaves_no_tag_anywhere_until_it_is_back(
+def test_a_failing_region_prevents_all_tags_until_it_recovers(
     world: Deployed, number: int, how: dict[str, object]
 ) -> None:
     name, image = f"rocketseat/fails-{number}-{'-'.join(how)}".replace("_", "-"), b.image(f"{number}{how}")
@@ -86,7 +86,7 @@ def test_a_region_that_fails_leaves_no_tag_anywhere_until_it_is_back(
     assert len(world.facts(image.digest, Kind.PROMOTED)) == 1
 
 
-def test_a_killed_worker_is_followed_by_the_next_and_settle_waits_for_it(world: Deployed) -> None:
+def test_a_killed_worker_is_replaced_and_settle_waits_for_it(world: Deployed) -> None:
     name, image = "rocketseat/killed", b.image("killed")
     started = threading.Event()
     put = world.cloud.ecr._parts.images.put

@@ -7,7 +7,7 @@ from support.stacks.templates import ROOT
 
 
 @pytest.mark.parametrize("page", session.PAGES)
-def test_the_session_is_what_a_local_cloud_prints(page: str) -> None:
+def test_the_session_shows_the_output_of_a_local_cloud(page: str) -> None:
     shown = (ROOT / page).read_text("utf-8")
     typed = session.commands(page)
     printed = session.outputs(typed)
@@ -16,7 +16,7 @@ def test_the_session_is_what_a_local_cloud_prints(page: str) -> None:
     assert session.same_every_time(made) == session.same_every_time(shown), f"{page} is not current: make session"
 
 
-def test_another_output_is_noticed() -> None:
+def test_a_different_output_is_detected() -> None:
     shown = (ROOT / "README.md").read_text("utf-8")
     count = len(session.commands("README.md")) - 1
     made = session.with_outputs(shown, ["something else"] * count)

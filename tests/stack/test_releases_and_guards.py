@@ -69,7 +69,7 @@ def test_reconcile_finds_a_repository_that_is_open_to_pushes(world: Deployed) ->
     assert json.loads(text) == differs["policy"]
 
 
-def test_a_repository_whose_creation_died_before_its_policy_gets_it_by_reconcile(world: Deployed) -> None:
+def test_reconcile_sets_the_policy_that_an_interrupted_creation_did_not(world: Deployed) -> None:
     place = world.place("rocketseat/half-made", "prod")
     owner = world.client("ecr", role="arn:aws:iam::222222222222:role/admin")
     owner.create_repository(repositoryName=place.name)
@@ -81,7 +81,7 @@ def test_a_repository_whose_creation_died_before_its_policy_gets_it_by_reconcile
     assert stored(world.stack.state, creation_items.PARTITION, str(place)) is None
 
 
-def test_a_release_is_rolled_back_and_a_recall_takes_it_from_there(world: Deployed) -> None:
+def test_a_release_is_rolled_back_and_then_recalled(world: Deployed) -> None:
     first, second = world.first.digest, world.second.digest  # type: ignore[attr-defined]
     (row,) = run("release", "list", "prod")
     assert (row["repository"], row["digest"], row["tags"]) == (NAME, second, ["v1.1.0"])
@@ -116,7 +116,7 @@ def test_a_release_is_rolled_back_and_a_recall_takes_it_from_there(world: Deploy
         ("record-command", "dynamodb", "delete_item", {"Key": {"pk": {"S": "D#x"}, "sk": {"S": "x"}}}),
     ],
 )
-def test_a_role_may_not_do_what_is_not_its_own(
+def test_a_role_may_not_do_another_roles_work(
     world: Deployed, function: str, service: str, call: str, arguments: dict[str, Any]
 ) -> None:
     client = world.client(service, role=f"arn:aws:iam::111111111111:role/tallyman-{function}-us-east-2")

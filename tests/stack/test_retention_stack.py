@@ -56,7 +56,7 @@ def apply(world: Deployed, name: str) -> dict[str, Any]:
     return found
 
 
-def test_what_is_not_kept_goes_with_its_family_a_proof_and_its_history(world: Deployed) -> None:
+def test_an_expired_image_graph_is_removed_with_proof_and_history(world: Deployed) -> None:
     old, new = versions(world, "rocketseat/plain", 2)
     plan, _ = retention_plan.make(world.stack, world.place("rocketseat/plain"))
     assert {d for d in old.manifests if plan.goes(d)} == set(old.manifests)
@@ -71,7 +71,7 @@ def test_what_is_not_kept_goes_with_its_family_a_proof_and_its_history(world: De
     assert again.removed == []
 
 
-def test_what_ecs_lambda_and_batch_name_stays(world: Deployed) -> None:
+def test_images_used_by_ecs_lambda_and_batch_stay(world: Deployed) -> None:
     name = "rocketseat/used"
     by_service, by_function, by_job, free, newest = versions(world, name, 5)
     place = world.place(name)
@@ -106,7 +106,7 @@ def test_what_ecs_lambda_and_batch_name_stays(world: Deployed) -> None:
 
 
 @pytest.mark.parametrize("account", ["111111111111", "222222222222"])
-def test_what_a_cluster_of_eks_runs_stays_and_one_that_can_not_be_read_refuses(
+def test_images_of_an_eks_cluster_stay_and_an_unreadable_cluster_refuses_the_plan(
     world: Deployed, tmp_path: Path, account: str
 ) -> None:
     name = f"rocketseat/pods-{account[0]}"
@@ -152,7 +152,7 @@ def known(server: KubernetesServer, where: EcrRegistry) -> Iterator[None]:
         del clusters[server.cluster]
 
 
-def test_beyond_at_most_nothing_goes_and_the_outcome_says_so(world: Deployed) -> None:
+def test_beyond_at_most_nothing_is_removed_and_the_outcome_says_so(world: Deployed) -> None:
     versions(world, "rocketseat/limited", 2)
     outcome = apply(world, "rocketseat/limited")
     assert "more than at_most, 20%" in outcome["refused"]
@@ -160,7 +160,7 @@ def test_beyond_at_most_nothing_goes_and_the_outcome_says_so(world: Deployed) ->
     assert any("retention of" in subject for subject in world.notices())
 
 
-def test_what_was_removed_comes_back_from_another_environment_with_its_tag(world: Deployed) -> None:
+def test_a_removed_image_is_restored_from_another_environment_with_its_tag(world: Deployed) -> None:
     name = "rocketseat/back"
     old, _ = versions(world, name, 2)
     world.push(old, name, "v1.0.0", environment="prod")

@@ -186,7 +186,7 @@ def test_a_release_whose_event_was_lost_is_rolled_out_by_reconcile(world: Deploy
     assert world.reconcile(f"prod/{ECS}")["retried"] == 0
 
 
-def test_who_may_not_change_a_function_is_refused_as_iam_says_it(world: Deployed) -> None:
+def test_missing_permission_to_update_a_function_is_reported_as_by_iam(world: Deployed) -> None:
     role = f"arn:aws:iam::{ACCOUNT}:role/reader"
     world.cloud.credentials(role)  # creates it
     arn = f"arn:aws:lambda:{REGIONS[0]}:{ACCOUNT}:function:resizer"
@@ -220,7 +220,9 @@ def test_who_may_not_change_a_function_is_refused_as_iam_says_it(world: Deployed
         client.list_functions()
 
 
-def test_lambda_may_pull_from_what_a_promotion_made_and_where_it_may_not_the_roll_out_fails(world: Deployed) -> None:
+def test_lambda_may_pull_from_repositories_created_by_promotions_and_otherwise_the_roll_out_fails(
+    world: Deployed,
+) -> None:
     first = b.multi_arch("resizer-allowed")
     world.push(first, FUNCTION, next(VERSIONS))
     before = [live(world, region) for region in REGIONS]
@@ -251,7 +253,7 @@ def boto3_name(operation: str) -> str:
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in operation).lstrip("_")
 
 
-def test_what_is_no_release_is_a_dead_letter_with_its_reason(world: Deployed) -> None:
+def test_a_hint_without_a_release_becomes_a_dead_letter_with_its_reason(world: Deployed) -> None:
     world.send("roll-out", '{"hello": 1}')
     world.settle()
     (letter,) = [letter for letter in world.dead_letters() if "roll-out" in letter["queue"]]

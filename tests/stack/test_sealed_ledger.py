@@ -42,7 +42,7 @@ def table(world: Deployed) -> Any:
     return world.client("dynamodb"), f"{world.cloud.stack}-ledger"
 
 
-def test_what_somebody_does_to_the_ledger_is_found_and_where(world: Deployed, tmp_path: Path) -> None:
+def test_tampering_with_the_ledger_is_found_and_located(world: Deployed, tmp_path: Path) -> None:
     assert world.reconcile()["sealed"]["segments"] == 1
     world.push(b.image("second"), NAME, "v1.0.1")
     world.reconcile()

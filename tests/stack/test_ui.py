@@ -21,7 +21,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         yield running
 
 
-def test_the_page_shows_what_was_just_pushed_and_a_button_does_what_it_says(
+def test_the_page_shows_a_new_push_and_a_button_runs_its_command(
     world: Deployed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in world.cloud.environment().items():

@@ -63,7 +63,7 @@ def test_the_demo_runs_from_the_wheel(installed: Path) -> None:
     assert "All of it happened" in done.stdout
 
 
-def test_the_page_comes_along(installed: Path) -> None:
+def test_the_wheel_contains_the_page(installed: Path) -> None:
     done = run(installed, "tallyman", "local", "exec", "--", "tallyman", "ui", "--export", str(installed / "site"))
     assert done.returncode == 0, done.stderr
     assert (installed / "site/index.html").is_file()
@@ -77,7 +77,7 @@ def test_a_command_runs_inside_a_local_cloud(installed: Path) -> None:
     assert str(installed / "env/bin/tallyman") in done.stdout
 
 
-def test_the_fixture_for_other_peoples_tests_is_there(installed: Path) -> None:
+def test_the_pytest_fixture_is_available(installed: Path) -> None:
     folder = installed / "suite"
     folder.mkdir()
     (folder / "conftest.py").write_text('pytest_plugins = ["tallyman_local.pytest_plugin"]\n')
@@ -89,7 +89,7 @@ def test_the_fixture_for_other_peoples_tests_is_there(installed: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_nothing_of_it_is_imported_from_the_checkout(installed: Path) -> None:
+def test_nothing_is_imported_from_the_checkout(installed: Path) -> None:
     code = "import tallyman, tallyman_cli, tallyman_local; print(tallyman.__file__, tallyman_local.__file__)"
     assert str(ROOT) not in run(installed, "python", "-c", code).stdout
 
@@ -115,7 +115,7 @@ def named(requirements: list[str]) -> set[str]:
     ("folder", "extras"),
     [("layers/core/src/tallyman", ["local"]), ("cli", ["local", "trust-roots"]), ("local", ["local"])],
 )
-def test_what_is_imported_is_a_dependency_or_in_an_extra(folder: str, extras: list[str]) -> None:
+def test_every_import_is_a_dependency_or_in_an_extra(folder: str, extras: list[str]) -> None:
     allowed = named(PROJECT["dependencies"])
     allowed |= {name for extra in extras for name in named(PROJECT["optional-dependencies"][extra])}
     allowed |= {"botocore", "responses", "markupsafe"}  # of boto3, moto and Jinja2

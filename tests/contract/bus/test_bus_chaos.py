@@ -61,7 +61,7 @@ def test_the_same_seed_makes_the_same_choices() -> None:
     assert fates(**settings, seed=7) != fates(**settings, seed=8)
 
 
-def test_losing_more_does_not_change_who_is_doubled() -> None:
+def test_a_higher_loss_rate_does_not_change_which_events_are_doubled() -> None:
     little, much = fates(lose=0.1, double=0.5, seed=3), fates(lose=0.6, double=0.5, seed=3)
     assert all(more in (less, []) for less, more in zip(little, much, strict=True))
 
@@ -75,7 +75,7 @@ def test_lost_events_are_counted_and_stay_lost(bus: Bus) -> None:
     assert arrived() == ["c"]
 
 
-def test_doubled_events_come_twice_with_the_same_id(bus: Bus) -> None:
+def test_doubled_events_arrive_twice_with_the_same_id(bus: Bus) -> None:
     bus.set_chaos(Settings(double=1))
     emit(bus, "a")
     assert arrived() == ["a", "a"]
@@ -92,7 +92,7 @@ def test_delayed_events_are_pending_until_off_delivers_them(bus: Bus) -> None:
     assert bus.pending() == 0
 
 
-def test_delayed_events_come_by_themselves(bus: Bus, clock: Clock) -> None:
+def test_delayed_events_arrive_after_their_delay(bus: Bus, clock: Clock) -> None:
     bus.set_chaos(Settings(delay=60))
     emit(bus, "a")
     clock.now = 61
@@ -113,13 +113,13 @@ def test_reordered_events_all_arrive_in_another_order(bus: Bus) -> None:
     assert arrived() != names
 
 
-def test_chaos_concerns_only_what_ecr_and_inspector_tell(bus: Bus) -> None:
+def test_chaos_affects_only_events_of_ecr_and_inspector(bus: Bus) -> None:
     bus.set_chaos(Settings(lose=1))
     emit(bus, "ours", source="tallyman")
     assert bus.counts["lost"] == 0
 
 
 @pytest.mark.parametrize("wrong", [{"lose": 1.1}, {"double": -1}, {"delay": -1}, {"delay": 99999}, {"loose": 1}])
-def test_settings_that_mean_nothing_are_refused(wrong: dict[str, float]) -> None:
+def test_invalid_chaos_settings_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Settings.of(wrong)

@@ -36,7 +36,7 @@ ASK: dict[str, Any] = {"action": "events:PutEvents", "resource": "arn:bus", "acc
         ({"Effect": "Deny"}, False),
     ],
 )
-def test_a_statement_allows(change: dict[str, Any], allowed: bool) -> None:
+def test_a_statement_allows_or_not(change: dict[str, Any], allowed: bool) -> None:
     assert allows([{**ALLOW, **change}], **ASK, context={"events:source": "aws.ecr"}) is allowed
 
 
@@ -64,13 +64,13 @@ def test_a_schedule_is_due(expression: str, minute: int, due: bool) -> None:
     assert is_due(expression, minute) is due
 
 
-def test_a_schedule_that_is_none_says_so() -> None:
+def test_an_invalid_schedule_is_an_error() -> None:
     with pytest.raises(ValueError, match="every day"):
         is_due("every day", 0)
 
 
 @pytest.mark.parametrize("expression", ["rate(0 minutes)", "cron(0/0 * * * ? *)", "every day"])
-def test_a_rule_with_an_impossible_schedule_keeps_no_other_from_firing(
+def test_a_rule_with_an_invalid_schedule_does_not_stop_the_others(
     monkeypatch: pytest.MonkeyPatch, expression: str
 ) -> None:
     bad, good = (SimpleNamespace(name=n, scheduled_expression=e, state="ENABLED", targets=[{"Arn": n, "Input": "{}"}])

@@ -50,7 +50,7 @@ def test_an_event_reaches_the_queue_whose_rule_matches_before_emit_returns(bus: 
     assert bus.counts["delivered"] == 1
 
 
-def test_an_event_that_no_rule_wants_goes_nowhere(bus: Bus) -> None:
+def test_an_event_without_a_matching_rule_is_dropped(bus: Bus) -> None:
     bus.emit(toy.push_event(HUB.account, HUB.region, source="aws.s3"), HUB.account, HUB.region)
     assert bodies("toy-work") == []
     assert bus.counts["unmatched"] == 1
@@ -115,7 +115,7 @@ def test_a_missing_queue_sends_the_event_to_the_targets_dead_letter_queue(bus: B
     assert bus.counts["failed"] == 1
 
 
-def test_what_has_no_dead_letter_queue_is_dropped_and_counted(bus: Bus) -> None:
+def test_an_undeliverable_event_without_a_dead_letter_queue_is_dropped_and_counted(bus: Bus) -> None:
     del sqs_backends[HUB.account][HUB.region].queues["toy-work"]
     bus.emit(toy.push_event(HUB.account, HUB.region), HUB.account, HUB.region, "toy")
     assert bus.counts["dropped"] == 1
@@ -140,7 +140,7 @@ def test_a_disabled_rule_matches_nothing(bus: Bus) -> None:
     ],
     ids=["constant", "path", "transformer"],
 )
-def test_a_target_gets_what_its_input_says(bus: Bus, target: dict[str, Any], expected: dict[str, Any]) -> None:
+def test_a_target_receives_its_configured_input(bus: Bus, target: dict[str, Any], expected: dict[str, Any]) -> None:
     events = events_backends[HUB.account][HUB.region]
     events.put_rule("lambda", event_pattern='{"source": ["test"]}', event_bus_arn="default")
     arn = "arn:aws:lambda:us-east-2:111111111111:function:f"

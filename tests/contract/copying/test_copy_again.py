@@ -111,7 +111,7 @@ def world() -> Iterator[Registries]:
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_death_at_any_request_and_then_again_ends_the_same(when: str) -> None:
+def test_a_copy_that_dies_at_any_request_is_completed_by_the_next_run(when: str) -> None:
     with ExitStack() as stack:
         counted = Dying()
         assert all(report.ok for report in Registries(stack).run(counted))
@@ -140,7 +140,7 @@ def test_a_death_at_any_request_and_then_again_ends_the_same(when: str) -> None:
     assert deaths > counted.count * 0.9
 
 
-def test_a_referrer_that_no_list_names_is_entered_by_the_next_copy(world: Registries) -> None:
+def test_a_referrer_missing_from_the_fallback_list_is_added_by_the_next_copy(world: Registries) -> None:
     for server in world.targets:
         server.on("PUT", f"/manifests/sha256-{BUILT.digest.hex}", Trouble(status=503), times=9)
     assert not any(report.ok for report in world.run(HttpClient()))

@@ -37,7 +37,7 @@ def test_an_image_goes_to_several_targets(
     assert LayoutStore().tags(layout_at(f"{tmp_path}/layout")) == {"v9": BUILT.digest}
 
 
-def test_a_second_copy_asks_once_and_sends_nothing(
+def test_a_second_copy_makes_one_request_and_uploads_nothing(
     source: OciServer, target: OciServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = [f"{source.host}/team/app:v1", f"{target.host}/team/app"]
@@ -54,7 +54,7 @@ def test_a_copy_by_digest_sets_no_tag(source: OciServer, target: OciServer, caps
     assert target.repo("team/app").tags == {}
 
 
-def test_a_whole_repository_travels_and_then_only_what_changed(
+def test_all_tags_are_copied_and_then_only_changes(
     source: OciServer, target: OciServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = big_layer(30_000)
@@ -74,7 +74,7 @@ def test_a_whole_repository_travels_and_then_only_what_changed(
 
 
 @pytest.mark.parametrize("more", [[], ["--dry-run"]])
-def test_of_a_whole_repository_too_a_target_that_fails_is_named_and_the_others_are_served(
+def test_with_all_tags_a_failing_target_is_reported_and_the_others_are_served(
     source: OciServer, target: OciServer, more: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with oci_server() as bad:
@@ -88,7 +88,7 @@ def test_of_a_whole_repository_too_a_target_that_fails_is_named_and_the_others_a
     assert (done["targets"][1]["would_push"] is not None) is bool(more)
 
 
-def test_a_dry_run_says_what_would_travel_and_does_nothing(
+def test_a_dry_run_lists_what_would_be_pushed_and_changes_nothing(
     source: OciServer, target: OciServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     done = copied(capsys, "--dry-run", f"{source.host}/team/app:v1", f"{target.host}/team/app")
@@ -98,7 +98,9 @@ def test_a_dry_run_says_what_would_travel_and_does_nothing(
     assert source.count("GET", "/blobs/") == 0
 
 
-def test_a_tag_that_is_to_be_kept_is(source: OciServer, target: OciServer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_existing_tag_is_kept_on_request(
+    source: OciServer, target: OciServer, capsys: pytest.CaptureFixture[str]
+) -> None:
     target.push("team/app", image("older"), "v1")
     arguments = [f"{source.host}/team/app:v1", f"{target.host}/team/app"]
     done = copied(capsys, "--keep-tags", *arguments, status=1)
@@ -108,7 +110,7 @@ def test_a_tag_that_is_to_be_kept_is(source: OciServer, target: OciServer, capsy
     assert target.repo("team/app").tags["v1"] == BUILT.digest
 
 
-def test_a_target_that_fails_is_named_and_the_others_have_it(
+def test_a_failing_target_is_reported_and_the_others_get_the_image(
     source: OciServer, target: OciServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with oci_server() as bad:
@@ -131,18 +133,16 @@ def test_a_target_that_fails_is_named_and_the_others_have_it(
         (["oci:", "localhost:1/c/d"], "not a folder"),
     ],
 )
-def test_what_can_not_be_meant_is_bad_input(
-    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_invalid_arguments_are_bad_input(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert words in copied(capsys, *arguments, status=2)["error"]
 
 
-def test_an_image_that_is_not_there_is_said(source: OciServer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_image_is_reported(source: OciServer, capsys: pytest.CaptureFixture[str]) -> None:
     done = copied(capsys, f"{source.host}/team/app:v404", "localhost:1/c/d", status=1)
     assert "is not there" in done["error"]
 
 
-def test_without_json_people_are_told_what_went(
+def test_without_json_the_copied_images_are_printed(
     source: OciServer, target: OciServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run([f"{source.host}/team/app:v1", f"{target.host}/team/app"]) == 0
@@ -152,7 +152,7 @@ def test_without_json_people_are_told_what_went(
     assert said.err == ""
 
 
-def test_the_credentials_of_docker_login_are_used(
+def test_credentials_of_docker_login_are_used(
     source: OciServer,
     target: OciServer,
     tmp_path: Path,
@@ -177,7 +177,7 @@ def test_the_credentials_of_docker_login_are_used(
     assert f"Basic {auth}" not in target.authorizations
 
 
-def test_a_damaged_file_of_credentials_is_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_credentials_file_is_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / ".docker").mkdir()
     (tmp_path / ".docker/config.json").write_text("{")
     with oci_server() as registry:
@@ -188,7 +188,7 @@ def test_a_damaged_file_of_credentials_is_bad_input(tmp_path: Path, capsys: pyte
 
 @pytest.mark.skopeo
 @pytest.mark.skipif(not shutil.which("skopeo"), reason="skopeo is not installed")
-def test_skopeo_reads_what_was_copied(
+def test_skopeo_can_pull_the_copy(
     source: OciServer, target: OciServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copied(capsys, f"{source.host}/team/app:v1", f"{target.host}/team/app", f"oci:{tmp_path}/layout:v1")
@@ -203,7 +203,7 @@ def test_skopeo_reads_what_was_copied(
     assert (tmp_path / "pulled/manifest.json").read_bytes() == BUILT.raw
 
 
-def test_referrers_of_an_index_and_of_its_children_come_along(
+def test_referrers_of_an_index_and_of_its_children_are_copied(
     source: OciServer, target: OciServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     child = image("child", architecture="s390x")

@@ -60,7 +60,7 @@ def test_a_host_of_ecr_needs_no_policy_and_no_stack(
     assert found["imageDetails"][0]["imageDigest"] == BUILT.digest
 
 
-def test_a_repository_of_ecr_is_compared_by_lists_alone(ecr: Served, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ecr_repositories_are_compared_by_listing_only(ecr: Served, capsys: pytest.CaptureFixture[str]) -> None:
     for registry in (DEV, PROD):
         ecr.create(registry, "team/app")
         for n in range(5):
@@ -77,7 +77,7 @@ def test_a_repository_of_ecr_is_compared_by_lists_alone(ecr: Served, capsys: pyt
     assert signed.digest in done["targets"][0]["pushed"]
 
 
-def test_a_repository_that_ecr_does_not_have_is_said(
+def test_a_missing_ecr_repository_is_reported(
     ecr: Served, source: OciServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     done = copied(capsys, f"{source.host}/team/app:v1", "prod/nobody/knows", status=1)
@@ -106,7 +106,7 @@ def test_skopeo_pulls_from_each_ecr_by_digest_what_was_copied(
         assert all((pulled / digest.hex).read_bytes() == raw for digest, raw in BUILT.blobs.items())
 
 
-def test_a_copy_between_environments_starts_without_what_draws_tables(ecr: Served) -> None:
+def test_a_copy_between_environments_does_not_import_rich(ecr: Served) -> None:
     for registry in (DEV, PROD):
         ecr.create(registry, "team/app")
     ecr.push(BUILT, "v1", name="team/app")

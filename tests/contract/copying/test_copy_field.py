@@ -45,7 +45,7 @@ def entry(built: Built, **more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_manifests_tags_and_referrers_are_read_where_a_registry_sends_us_and_credentials_stay_at_home(
+def test_redirects_are_followed_without_credentials(
     source: OciServer, target: OciServer, status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with oci_server() as other:
@@ -69,7 +69,7 @@ def test_manifests_tags_and_referrers_are_read_where_a_registry_sends_us_and_cre
         assert set(other.authorizations) == {None}
 
 
-def test_redirects_without_end_are_an_error(
+def test_endless_redirects_are_an_error(
     source: OciServer, target: OciServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source.on("GET", "/manifests/v1", elsewhere(source, "/v2/team/app/manifests/v1"), times=999)
@@ -79,7 +79,7 @@ def test_redirects_without_end_are_an_error(
 
 
 @pytest.mark.parametrize("flag", [False, True])
-def test_a_registry_of_the_internet_sends_us_to_no_private_address(
+def test_a_redirect_from_a_public_registry_to_a_private_address_is_refused(
     source: OciServer,
     target: OciServer,
     flag: bool,
@@ -105,7 +105,7 @@ def test_a_registry_of_the_internet_sends_us_to_no_private_address(
 
 
 @pytest.mark.parametrize("status", REFUSALS)
-def test_referrers_are_looked_for_at_the_fallback_tag_where_their_api_refuses(
+def test_the_fallback_tag_is_read_if_the_referrers_api_fails(
     source: OciServer, target: OciServer, status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     signed = signature(BUILT)
@@ -118,7 +118,9 @@ def test_referrers_are_looked_for_at_the_fallback_tag_where_their_api_refuses(
 
 
 @pytest.mark.parametrize("status", REFUSALS)
-def test_what_is_not_mounted_is_uploaded(source: OciServer, status: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_blob_that_is_not_mounted_is_uploaded(
+    source: OciServer, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     source.on("POST", "mount=", Trouble(status=status), times=999)
     copied(capsys, f"{source.host}/team/app:v1", f"{source.host}/other/app")
     assert holds(source, "other/app", BUILT, "v1")
@@ -126,7 +128,7 @@ def test_what_is_not_mounted_is_uploaded(source: OciServer, status: int, capsys:
 
 @pytest.mark.parametrize("status", [s for s in REFUSALS if s != 404])
 @pytest.mark.parametrize("get", [False, True])
-def test_a_blob_that_can_not_be_asked_for_is_read_or_uploaded(
+def test_a_blob_whose_head_request_fails_is_read_or_uploaded(
     source: OciServer, target: OciServer, status: int, get: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target.repo("team/app").blobs.update({str(d): raw for d, raw in BUILT.blobs.items()})
@@ -139,7 +141,7 @@ def test_a_blob_that_can_not_be_asked_for_is_read_or_uploaded(
 
 
 @pytest.mark.parametrize("status", REFUSALS)
-def test_a_tag_that_can_not_be_asked_for_is_read(
+def test_a_tag_whose_head_request_fails_is_read(
     source: OciServer, target: OciServer, status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     everything = ("--all-tags", f"{source.host}/team/app", f"{target.host}/team/app")
@@ -154,7 +156,7 @@ def test_a_tag_that_can_not_be_asked_for_is_read(
 
 @pytest.mark.parametrize("together", [False, True])
 @pytest.mark.parametrize("first", ["bearer", "basic"])
-def test_of_several_challenges_the_token_is_fetched_with_its_own_parameters(
+def test_with_several_challenges_the_bearer_parameters_are_used(
     source: OciServer, target: OciServer, together: bool, first: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source.token = "secret"
@@ -180,7 +182,7 @@ def test_of_several_challenges_the_token_is_fetched_with_its_own_parameters(
         ("elsewhere.json", "{host}", "bWU6d29yZA=="),
     ],
 )
-def test_logins_are_read_as_docker_and_podman_read_them(  # noqa: PLR0913 - fixtures and parameters
+def test_logins_are_parsed_as_docker_and_podman_parse_them(  # noqa: PLR0913 - fixtures and parameters
     source: OciServer,
     target: OciServer,
     home: Path,
@@ -234,7 +236,7 @@ def test_a_login_for_another_namespace_of_podman_is_not_sent(
         '</api/proxy/tags/list?page=2>; rel="next"',
     ],
 )
-def test_the_next_page_is_found_however_it_is_linked(
+def test_every_form_of_the_next_page_link_is_followed(
     source: OciServer, target: OciServer, link: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source.pages["/tags/list?n="] = (["v1"], link.format(host=source.host))
@@ -247,7 +249,7 @@ def test_the_next_page_is_found_however_it_is_linked(
 
 
 @pytest.mark.parametrize("link", ['</v2/team/app/tags/list?n=1000>; rel="next"', '<http://x.invalid/y>; rel="next"'])
-def test_a_page_that_leads_to_itself_or_away_is_an_error(
+def test_a_page_link_to_itself_or_another_host_is_an_error(
     source: OciServer, target: OciServer, link: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source.pages["/tags/list"] = (["v1"], link)
@@ -255,7 +257,7 @@ def test_a_page_that_leads_to_itself_or_away_is_an_error(
     assert source.count("GET", "/tags/list") <= 2
 
 
-def test_tags_that_are_none_go_into_no_address_and_are_named(
+def test_invalid_tags_are_reported_and_never_part_of_a_url(
     source: OciServer, target: OciServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     odd = ["../../../victim/prod/manifests/latest", "v1?x=y", "v1#x", "\x1b[31mred", "", "a" * 129, "v 2"]
@@ -268,7 +270,7 @@ def test_tags_that_are_none_go_into_no_address_and_are_named(
     assert "\x1b" not in json.dumps(done)
 
 
-def test_odd_entries_of_a_list_of_referrers_are_passed_over_and_named(
+def test_invalid_entries_of_a_referrers_list_are_skipped_and_reported(
     source: OciServer, target: OciServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source.referrers_api = False
@@ -294,7 +296,7 @@ def test_odd_entries_of_a_list_of_referrers_are_passed_over_and_named(
     assert all(str(made.digest) in target.repo("team/app").manifests for made in (signed, listed))
 
 
-def test_a_registry_that_answers_the_subject_for_its_tag_gets_a_list_of_its_own(
+def test_a_target_that_answers_the_fallback_tag_with_the_subject_gets_a_new_list(
     source: OciServer, target: OciServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     signed = signature(BUILT)
@@ -307,7 +309,7 @@ def test_a_registry_that_answers_the_subject_for_its_tag_gets_a_list_of_its_own(
     assert [e["digest"] for e in found] == [signed.digest]
 
 
-def test_a_source_that_answers_the_subject_for_its_tag_has_no_referrers(
+def test_a_source_that_answers_the_fallback_tag_with_the_subject_has_no_referrers(
     source: OciServer, target: OciServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source.referrers_api, source.digest_tags = False, True
@@ -316,7 +318,7 @@ def test_a_source_that_answers_the_subject_for_its_tag_has_no_referrers(
 
 
 @pytest.mark.parametrize("made", [image("hex"), BUILT])
-def test_an_image_whose_tag_looks_like_a_list_is_an_image(
+def test_an_image_whose_tag_looks_like_a_fallback_tag_is_copied_as_an_image(
     source: OciServer, target: OciServer, made: Built, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source.referrers_api = False
@@ -328,7 +330,7 @@ def test_an_image_whose_tag_looks_like_a_list_is_an_image(
     assert all(holds(target, "team/app", made, tag) for tag in tags)
 
 
-def test_a_list_that_a_tag_names_travels_with_its_subject_and_as_no_image(
+def test_a_fallback_list_is_copied_with_its_subject_and_not_as_an_image(
     source: OciServer, target: OciServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     signed = signature(BUILT)
@@ -361,7 +363,7 @@ def test_an_index_that_lists_layers_is_copied_with_them(
     assert all(target.repo("team/app").blobs[d] == raw for d, raw in blobs.items())
 
 
-def test_a_referrer_that_is_refused_is_left_behind_and_no_success(
+def test_a_refused_referrer_is_left_out_and_the_copy_is_not_successful(
     source: OciServer, target: OciServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     signed = signature(BUILT)
@@ -372,7 +374,7 @@ def test_a_referrer_that_is_refused_is_left_behind_and_no_success(
     assert done["targets"][0]["tags"] == {"v1": BUILT.digest}
 
 
-def test_referrers_of_referrers_end_somewhere(
+def test_the_depth_of_referrers_is_limited(
     source: OciServer, target: OciServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = BUILT
@@ -384,7 +386,7 @@ def test_referrers_of_referrers_end_somewhere(
 
 
 @pytest.mark.parametrize("what", ["/manifests/v1", "/tags/list", "/referrers/", "/token"])
-def test_values_too_deep_to_read_are_an_error_and_no_traceback(
+def test_too_deeply_nested_json_is_an_error_without_a_traceback(
     source: OciServer, target: OciServer, what: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     deep = b"[" * 100_000
@@ -404,7 +406,7 @@ def test_values_too_deep_to_read_are_an_error_and_no_traceback(
 
 
 @pytest.mark.parametrize("host", ["localhost", "else.where:5000"])
-def test_a_location_that_is_not_the_registrys_is_refused_and_both_are_named(
+def test_an_upload_location_on_another_host_is_refused_and_both_hosts_are_named(
     source: OciServer, target: OciServer, host: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     away = (("Location", f"http://{host}/v2/team/app/blobs/uploads/1"),)
@@ -418,14 +420,14 @@ def test_a_location_that_is_not_the_registrys_is_refused_and_both_are_named(
 # --- missing content
 
 
-def test_a_source_that_is_not_there_is_no_success(
+def test_a_missing_source_is_not_successful(
     source: OciServer, target: OciServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for place in (f"{source.host}/no/such", f"oci:{tmp_path}/nothing"):
         copied(capsys, "--all-tags", place, f"{target.host}/team/app", status=1)
 
 
-def test_a_tag_that_is_listed_and_not_there_is_named(
+def test_a_tag_that_is_listed_but_missing_is_reported(
     source: OciServer, target: OciServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source.repo("team/app").tags["gone"] = "sha256:" + "0" * 64
@@ -434,7 +436,7 @@ def test_a_tag_that_is_listed_and_not_there_is_named(
     assert done["targets"][0]["tags"] == {"v1": BUILT.digest}
 
 
-def test_what_a_registry_says_reaches_no_terminal_as_escape_sequences(
+def test_messages_of_a_registry_are_escaped_for_the_terminal(
     source: OciServer, target: OciServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source.pages["/tags/list"] = (["v1", "\x1b[31mred"], "")

@@ -41,7 +41,7 @@ def copied(servers: list[OciServer], built: Built) -> list[Staged]:
     return found
 
 
-def test_all_kinds_mixed_arrive_byte_by_byte_with_their_types(servers: list[OciServer]) -> None:
+def test_all_kinds_of_images_are_copied_byte_by_byte_with_their_types(servers: list[OciServer]) -> None:
     source, *targets, stranger = servers
     url = f"http://{stranger.host}/v2/{NAME}/blobs/sha256:{'0' * 64}"
     absent, held = foreign_layer("absent", url), foreign_layer("held", url)
@@ -67,7 +67,9 @@ def test_all_kinds_mixed_arrive_byte_by_byte_with_their_types(servers: list[OciS
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 405, 415])
-def test_a_referrer_that_one_target_does_not_take_is_its_report_alone(servers: list[OciServer], status: int) -> None:
+def test_a_referrer_refused_by_one_target_is_reported_for_that_target_only(
+    servers: list[OciServer], status: int
+) -> None:
     source, first, second, _ = servers
     built = image("a")
     strange = referrer(built, "application/vnd.example.strange+json")

@@ -61,7 +61,7 @@ def again(source: OciServer, target: OciServer) -> int:
     return run([f"{source.host}/team/app:v1", f"{target.host}/team/app"])
 
 
-def test_a_killed_run_is_gone_on_with_and_sends_and_reads_no_part_twice(
+def test_a_killed_run_is_resumed_and_no_part_is_sent_or_read_twice(
     source: OciServer, target: OciServer, tmp_path: Path
 ) -> None:
     killed(source, target, 3)
@@ -77,7 +77,7 @@ def test_a_killed_run_is_gone_on_with_and_sends_and_reads_no_part_twice(
     assert kept(tmp_path) == []
 
 
-def test_a_session_that_the_registry_forgot_begins_anew(source: OciServer, target: OciServer, tmp_path: Path) -> None:
+def test_an_expired_upload_session_restarts(source: OciServer, target: OciServer, tmp_path: Path) -> None:
     killed(source, target, 3)
     target.sessions.clear()
     assert again(source, target) == 0
@@ -85,7 +85,7 @@ def test_a_session_that_the_registry_forgot_begins_anew(source: OciServer, targe
     assert kept(tmp_path) == []
 
 
-def test_what_was_put_together_wrongly_begins_anew(source: OciServer, target: OciServer, tmp_path: Path) -> None:
+def test_a_layer_assembled_with_wrong_bytes_restarts(source: OciServer, target: OciServer, tmp_path: Path) -> None:
     killed(source, target, 2)
     [session] = [s for s, held in target.sessions.items() if held]
     target.sessions[session] = bytes(len(target.sessions[session]))
@@ -95,7 +95,7 @@ def test_what_was_put_together_wrongly_begins_anew(source: OciServer, target: Oc
 
 
 @pytest.mark.parametrize("status", [416, 404, 503])
-def test_a_part_that_is_refused_is_overcome_in_the_same_run(
+def test_a_refused_part_is_retried_in_the_same_run(
     source: OciServer, target: OciServer, tmp_path: Path, status: int
 ) -> None:
     target.on("PATCH", "/blobs/uploads/", Trouble(status=status))
@@ -106,7 +106,7 @@ def test_a_part_that_is_refused_is_overcome_in_the_same_run(
 
 
 @pytest.mark.parametrize("session", ["/v2/other/app/blobs/uploads/1", "@elsewhere.invalid/v2/team/app/blobs/uploads/1"])
-def test_a_session_that_somebody_wrote_into_the_file_leads_nowhere_else(
+def test_a_forged_upload_session_in_the_progress_file_does_not_redirect_the_upload(
     source: OciServer, target: OciServer, tmp_path: Path, session: str
 ) -> None:
     killed(source, target, 3)
@@ -119,7 +119,9 @@ def test_a_session_that_somebody_wrote_into_the_file_leads_nowhere_else(
     assert target.repo("team/app").blobs[str(LAYER.digest)] == LAYER.raw
 
 
-def test_a_registry_that_takes_no_parts_gets_it_whole(source: OciServer, target: OciServer, tmp_path: Path) -> None:
+def test_a_registry_without_chunked_uploads_gets_the_layer_in_one_request(
+    source: OciServer, target: OciServer, tmp_path: Path
+) -> None:
     target.on("PATCH", "/blobs/uploads/", Trouble(status=405), times=99)
     assert again(source, target) == 0
     assert target.repo("team/app").blobs[str(LAYER.digest)] == LAYER.raw
@@ -127,7 +129,7 @@ def test_a_registry_that_takes_no_parts_gets_it_whole(source: OciServer, target:
     assert kept(tmp_path) == []
 
 
-def test_an_upload_that_another_run_has_goes_whole_and_leaves_that_one_alone(
+def test_a_concurrent_run_uploads_in_one_request_and_does_not_touch_the_others_session(
     source: OciServer, target: OciServer, tmp_path: Path
 ) -> None:
     killed(source, target, 2)
@@ -142,7 +144,7 @@ def test_an_upload_that_another_run_has_goes_whole_and_leaves_that_one_alone(
     assert file.read_bytes() == before
 
 
-def test_progress_of_yesterday_is_removed(source: OciServer, target: OciServer, tmp_path: Path) -> None:
+def test_progress_older_than_a_day_is_removed(source: OciServer, target: OciServer, tmp_path: Path) -> None:
     killed(source, target, 2)
     [file] = [f for f in kept(tmp_path) if f.suffix == ".json"]
     file.write_text(json.dumps({**json.loads(file.read_text()), "expires": 1}))
@@ -157,14 +159,14 @@ def test_progress_of_yesterday_is_removed(source: OciServer, target: OciServer, 
     assert kept(tmp_path) == []
 
 
-def test_a_damaged_source_leaves_nothing_to_go_on_with(source: OciServer, target: OciServer, tmp_path: Path) -> None:
+def test_a_damaged_source_leaves_no_progress(source: OciServer, target: OciServer, tmp_path: Path) -> None:
     source.on("GET", f"/blobs/{LAYER.digest}", Trouble(flip=True), times=9)
     assert again(source, target) == 1
     assert str(LAYER.digest) not in target.repo("team/app").blobs
     assert kept(tmp_path) == []
 
 
-def test_a_killed_run_to_ecr_is_gone_on_with_too(
+def test_a_killed_run_to_ecr_is_resumed_too(
     source: OciServer, ecr: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     big = image(big_layer(20 * MIB))

@@ -45,7 +45,7 @@ def enter(server: OciServer, made: Built, subject: str, *before: Built) -> None:
 
 
 @pytest.mark.parametrize("subject", [BUILTS["v1"], CHILD])
-def test_between_ecrs_a_later_signature_travels_and_the_lists_are_all_that_is_asked(
+def test_between_ecrs_a_later_signature_is_copied_with_list_requests_only(
     ecr: Served, capsys: pytest.CaptureFixture[str], subject: Built
 ) -> None:
     for registry in (DEV, PROD):
@@ -63,7 +63,7 @@ def test_between_ecrs_a_later_signature_travels_and_the_lists_are_all_that_is_as
 
 
 @pytest.mark.parametrize("subject", [BUILTS["v1"], CHILD])
-def test_by_the_fallback_tags_a_later_signature_travels(
+def test_a_later_signature_is_copied_by_its_fallback_tag(
     registries: tuple[OciServer, OciServer], capsys: pytest.CaptureFixture[str], subject: Built
 ) -> None:
     source, target = registries
@@ -77,7 +77,7 @@ def test_by_the_fallback_tags_a_later_signature_travels(
     assert copied(capsys, *everything)["images"] == []
 
 
-def test_what_is_pointed_at_and_has_no_tag_in_the_target_is_not_brought(
+def test_referrers_of_an_image_without_a_tag_in_the_target_are_not_copied(
     registries: tuple[OciServer, OciServer], capsys: pytest.CaptureFixture[str]
 ) -> None:
     source, target = registries
@@ -86,7 +86,7 @@ def test_what_is_pointed_at_and_has_no_tag_in_the_target_is_not_brought(
     assert copied(capsys, f"{source.host}/team/app", f"{target.host}/team/app")["images"] == []
 
 
-def test_a_target_with_the_api_that_has_them_all_is_asked_once_for_each_subject(
+def test_a_target_with_all_referrers_is_asked_once_per_subject(
     registries: tuple[OciServer, OciServer], capsys: pytest.CaptureFixture[str]
 ) -> None:
     source, target = registries
@@ -97,7 +97,7 @@ def test_a_target_with_the_api_that_has_them_all_is_asked_once_for_each_subject(
     assert target.count("GET", "/referrers/") == 1
 
 
-def test_with_the_api_alone_nothing_is_asked_unless_it_is_wished(
+def test_with_the_referrers_api_only_later_referrers_are_read_on_request(
     registries: tuple[OciServer, OciServer], capsys: pytest.CaptureFixture[str]
 ) -> None:
     source, target = registries
@@ -113,7 +113,7 @@ def test_with_the_api_alone_nothing_is_asked_unless_it_is_wished(
     assert set(done["targets"][0]["uploaded"]) == set(signature(CHILD).blobs) - set(CHILD.blobs)
 
 
-def test_without_all_tags_there_is_nothing_to_wish(
+def test_the_option_for_later_referrers_needs_all_tags(
     registries: tuple[OciServer, OciServer], capsys: pytest.CaptureFixture[str]
 ) -> None:
     source, target = registries

@@ -17,7 +17,7 @@ source = holding(BUILT)
 pytestmark = pytest.mark.usefixtures("home")
 
 
-def test_a_layout_there_and_back_is_the_same(
+def test_a_copy_to_a_layout_and_back_is_identical(
     source: OciServer, target: OciServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     signed = signature(BUILT)
@@ -45,7 +45,7 @@ def test_a_layout_of_skopeo_is_copied(tmp_path: Path, target: OciServer, capsys:
     assert holds(target, "team/app", BUILT, "v1")
 
 
-def test_what_the_index_of_a_layout_lacks_is_entered_by_the_next_copy(
+def test_an_entry_missing_from_the_layouts_index_is_added_by_the_next_copy(
     source: OciServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     signed = signature(BUILT)

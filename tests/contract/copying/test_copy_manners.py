@@ -36,7 +36,7 @@ def login(home: Path, host: str) -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("away", [False, True])
-def test_a_token_is_fetched_where_a_registry_sends_us(
+def test_a_redirected_token_request_is_followed(
     source: OciServer, target: OciServer, home: Path, status: int, away: bool, capsys: Capture
 ) -> None:
     login(home, source.host)
@@ -64,7 +64,7 @@ def test_a_token_is_fetched_where_a_registry_sends_us(
         ('Bearer service="te,st", realm="http://{host}/token"',),
     ],
 )
-def test_a_token_is_fetched_by_whichever_challenge_says_where(
+def test_the_token_is_fetched_from_the_challenge_with_a_realm(
     source: OciServer, target: OciServer, challenges: tuple[str, ...], capsys: Capture
 ) -> None:
     source.token = "secret"
@@ -77,7 +77,7 @@ def test_a_token_is_fetched_by_whichever_challenge_says_where(
     "realm", ["http://{host}/token", "http://localhost:1/token", "http://elsewhere.test/token", "nothing"]
 )
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 500])
-def test_basic_is_the_next_way_where_there_is_no_token(
+def test_basic_authentication_is_used_if_no_token_is_issued(
     source: OciServer, target: OciServer, home: Path, realm: str, status: int, capsys: Capture
 ) -> None:
     login(home, source.host)
@@ -87,7 +87,7 @@ def test_basic_is_the_next_way_where_there_is_no_token(
     assert "Basic bWU6d29yZA==" in source.authorizations
 
 
-def test_several_scopes_are_asked_for_one_by_one(source: OciServer, target: OciServer, capsys: Capture) -> None:
+def test_several_scopes_are_requested_separately(source: OciServer, target: OciServer, capsys: Capture) -> None:
     source.token = "secret"
     scopes = "repository:team/app:pull repository:team/base:pull"
     source.on("GET", "/manifests/", asked(source.host, f'Bearer realm="http://{{host}}/token",scope="{scopes}"'))
@@ -100,7 +100,7 @@ def test_several_scopes_are_asked_for_one_by_one(source: OciServer, target: OciS
 
 
 @pytest.mark.parametrize("code", ["NOT_FOUND", "NAME_UNKNOWN", "BLOB_UNKNOWN", "RESOURCE_NOT_FOUND", None])
-def test_404_is_not_there_whatever_its_words(
+def test_status_404_means_missing_whatever_its_body(
     source: OciServer, target: OciServer, code: str | None, capsys: Capture
 ) -> None:
     body = json.dumps({"errors": [{"code": code, "message": "artifact not found"}]}) if code else "<html>no</html>"
@@ -118,7 +118,7 @@ def test_404_is_not_there_whatever_its_words(
 
 @pytest.mark.parametrize("status", PASSING)
 @pytest.mark.parametrize("part", ["/referrers/", "/tags/list", "mount="])
-def test_what_is_asked_for_in_passing_may_be_refused(
+def test_optional_requests_may_be_refused(
     source: OciServer, target: OciServer, status: int, part: str, capsys: Capture
 ) -> None:
     for server in (source, target):
@@ -142,7 +142,7 @@ def fallback(server: OciServer, *made: Any) -> None:
 
 
 @pytest.mark.parametrize("answer", [b"<html>log in</html>", b"", b"null", b"[]", b'"x"', b'{"manifests": 5}', b"{"])
-def test_a_page_for_people_instead_of_referrers_is_no_list(
+def test_an_html_page_instead_of_referrers_is_not_a_list(
     source: OciServer, target: OciServer, answer: bytes, capsys: Capture
 ) -> None:
     signed = signature(BUILT)
@@ -154,7 +154,7 @@ def test_a_page_for_people_instead_of_referrers_is_no_list(
 
 
 @pytest.mark.parametrize("answer", [b"<html>log in</html>", b"", b"null", b"[]", b'{"tags": 5}', b"{"])
-def test_a_list_of_tags_that_can_not_be_read_costs_a_question_each(
+def test_without_a_readable_tag_list_each_tag_is_requested(
     source: OciServer, target: OciServer, answer: bytes, capsys: Capture
 ) -> None:
     signed = signature(BUILT)
@@ -181,14 +181,14 @@ def test_a_list_of_tags_that_can_not_be_read_costs_a_question_each(
     ],
     ids=str,
 )
-def test_a_mount_that_comes_to_nothing_is_an_upload(source: OciServer, trouble: Trouble, capsys: Capture) -> None:
+def test_a_failed_mount_becomes_an_upload(source: OciServer, trouble: Trouble, capsys: Capture) -> None:
     source.on("POST", "mount=", trouble, times=999)
     copied(capsys, f"{source.host}/team/app:v1", f"{source.host}/other/app")
     assert holds(source, "other/app", BUILT, "v1")
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 405, 406])
-def test_referrers_that_can_not_be_asked_for_at_all_are_named_and_no_success(
+def test_unreadable_referrers_are_reported_and_the_copy_is_not_successful(
     source: OciServer, target: OciServer, status: int, capsys: Capture
 ) -> None:
     for part in ("/referrers/", f"/manifests/sha256-{BUILT.digest.hex}", "/tags/list"):
@@ -213,7 +213,7 @@ def test_referrers_that_can_not_be_asked_for_at_all_are_named_and_no_success(
         ('</v2/team/app/tags/list?page=2>;rel="next";rel="last"',),
     ],
 )
-def test_the_next_page_is_found_in_whatever_header(
+def test_the_next_page_is_found_in_any_link_header(
     source: OciServer, target: OciServer, links: tuple[str, ...], capsys: Capture
 ) -> None:
     body = json.dumps({"tags": ["v1"]}).encode()
@@ -226,7 +226,7 @@ def test_the_next_page_is_found_in_whatever_header(
 
 
 @pytest.mark.parametrize("link", ['<>; rel="next"', "<#>; rel=next", "</v2/team/app/tags/list?n=1000#2>; rel=next"])
-def test_a_page_that_leads_to_itself_in_other_words_is_an_error(
+def test_a_page_link_to_itself_in_another_spelling_is_an_error(
     source: OciServer, target: OciServer, link: str, capsys: Capture
 ) -> None:
     source.pages["/tags/list"] = (["v1"], link)
@@ -255,7 +255,7 @@ def test_pages_of_referrers_are_read_to_their_end(source: OciServer, target: Oci
 
 
 @pytest.mark.parametrize("key", ["annotations", "platform", "urls", "data", "artifactType"])
-def test_null_is_nothing_in_a_descriptor(source: OciServer, target: OciServer, key: str, capsys: Capture) -> None:
+def test_null_in_a_descriptor_means_absent(source: OciServer, target: OciServer, key: str, capsys: Capture) -> None:
     document = json.loads(BUILT.root.raw)
     document["manifests"][0][key] = None
     raw = json.dumps(document).encode()
@@ -266,7 +266,7 @@ def test_null_is_nothing_in_a_descriptor(source: OciServer, target: OciServer, k
 
 
 @pytest.mark.parametrize("change", [{"annotations": None}, {"subject": None}, {"artifactType": None}, {"layers": []}])
-def test_null_is_nothing_in_a_manifest(
+def test_null_in_a_manifest_means_absent(
     source: OciServer, target: OciServer, change: dict[str, Any], capsys: Capture
 ) -> None:
     document = json.loads(image("a").root.raw) | change
@@ -279,7 +279,7 @@ def test_null_is_nothing_in_a_manifest(
 @pytest.mark.parametrize(
     "header", [(), (("Docker-Content-Digest", "sha512:" + "0" * 128),), (("Docker-Content-Digest", "x"),)]
 )
-def test_a_head_that_does_not_tell_the_digest_is_a_get(
+def test_a_head_answer_without_a_digest_is_followed_by_get(
     source: OciServer, target: OciServer, header: tuple[tuple[str, str], ...], capsys: Capture
 ) -> None:
     everything = ("--all-tags", f"{source.host}/team/app", f"{target.host}/team/app")
@@ -293,7 +293,7 @@ def test_a_head_that_does_not_tell_the_digest_is_a_get(
 
 
 @pytest.mark.parametrize("tag", ["v1", f"sha256-{'0' * 64}"])
-def test_a_layout_and_back_keeps_tags_that_look_like_lists(
+def test_a_copy_to_a_layout_and_back_keeps_tags_that_look_like_fallback_tags(
     source: OciServer, target: OciServer, tmp_path: Path, tag: str, capsys: Capture
 ) -> None:
     place = layout(tmp_path / "l", (BUILT, f"docker.io/team/app:{tag}"))

@@ -69,7 +69,7 @@ def test_each_manifest_waits_for_its_turn_in_its_registry(script: Scripted, monk
     assert len(script.asked) == 4
 
 
-def test_workers_that_run_at_once_share_the_budget(monkeypatch: pytest.MonkeyPatch, script: Scripted) -> None:
+def test_concurrent_workers_share_the_rate_limit(monkeypatch: pytest.MonkeyPatch, script: Scripted) -> None:
     budgets = Budgets(script)
     monkeypatch.setattr(ecr_target, "Pace", budgets)
     settings = Settings.from_environment(

@@ -80,7 +80,7 @@ def test_a_proxy_gets_the_login_of_its_address(
 
 
 @pytest.mark.parametrize("status", [403, 407])
-def test_a_proxy_that_refuses_is_named_and_asked_once(
+def test_a_refusing_proxy_is_named_and_contacted_once(
     world: Registries, status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world.proxy.refuse = status
@@ -90,7 +90,7 @@ def test_a_proxy_that_refuses_is_named_and_asked_once(
     assert len(world.proxy.asked) == 1
 
 
-def test_a_proxy_that_speaks_no_http_is_said(
+def test_a_proxy_that_does_not_speak_http_is_reported(
     world: Registries, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -111,7 +111,7 @@ def test_a_proxy_that_speaks_no_http_is_said(
     assert "not HTTP" in done["error"]
 
 
-def test_who_is_in_no_proxy_is_asked_directly(
+def test_hosts_in_no_proxy_are_contacted_directly(
     world: Registries, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("no_proxy", "example")
@@ -120,7 +120,7 @@ def test_who_is_in_no_proxy_is_asked_directly(
     assert world.tunnels == {f"{FROM}:443"}
 
 
-def test_a_registry_without_tls_is_asked_by_the_proxy_for_http(
+def test_a_registry_without_tls_is_reached_by_the_http_proxy(
     world: Registries, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world.proxy.login = "Basic " + base64.b64encode(b"me:too").decode()
@@ -135,7 +135,7 @@ def test_a_registry_without_tls_is_asked_by_the_proxy_for_http(
 @pytest.mark.parametrize(
     "address", ["socks5://me:secret@proxy:1080", "https://me:secret@proxy", "http://:8080", "http://a:b:c"]
 )
-def test_a_proxy_that_can_not_be_used_is_bad_input(
+def test_an_unusable_proxy_is_bad_input(
     world: Registries, address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("https_proxy", address)
@@ -146,7 +146,7 @@ def test_a_proxy_that_can_not_be_used_is_bad_input(
     assert "secret" not in said
 
 
-def test_what_speaks_to_ecr_goes_through_the_proxy_too(world: Registries, tmp_path: Path) -> None:
+def test_requests_to_ecr_use_the_proxy_too(world: Registries, tmp_path: Path) -> None:
     world.proxy.login = "Basic " + base64.b64encode(b"me:too").decode()
     way = {"https": Proxy("127.0.0.1", world.proxy.port, world.proxy.login)}
     http = HttpClient(ca_file=str(tmp_path / "ca.pem"), proxy=lambda scheme, host, port: way.get(scheme))
@@ -159,7 +159,7 @@ def test_what_speaks_to_ecr_goes_through_the_proxy_too(world: Registries, tmp_pa
     assert world.proxy.asked == [("CONNECT", f"{FROM}:443")]
 
 
-def test_a_certificate_of_somebody_else_is_said(world: Registries, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_untrusted_certificate_is_reported(world: Registries, capsys: pytest.CaptureFixture[str]) -> None:
     world.proxy.names = {**world.proxy.names, "other.test:443": world.source.port}
     done = copied(capsys, "other.test/team/app:v1", f"{TO}/team/app", status=1)
     assert "other.test:443 has a certificate that this machine does not trust" in done["error"]

@@ -87,7 +87,7 @@ def reading(built: Built) -> str:
         ("target", "GET", "/manifests/", Trouble(cut=0), 1),
     ],
 )
-def test_what_passes_is_overcome(
+def test_transient_errors_are_retried(
     world: Registries, where: str, method: str, part: str, trouble: Trouble, times: int
 ) -> None:
     built = multi_arch() if "manifests" in part else BUILT
@@ -99,7 +99,7 @@ def test_what_passes_is_overcome(
     assert world.holds(built)
 
 
-def test_a_broken_read_goes_on_where_it_was_and_reads_nothing_twice(world: Registries) -> None:
+def test_a_broken_read_resumes_and_reads_nothing_twice(world: Registries) -> None:
     built = image(big_layer(3_500_000))
     world.source.push(NAME, built, "v1")
     world.source.on("GET", reading(built), Trouble(cut=3_000_000, gently=True))
@@ -115,7 +115,7 @@ def test_an_upload_whose_answer_was_lost_is_not_sent_again(world: Registries) ->
     assert world.target.count("PUT", "/blobs/uploads/") == len(BUILT.blobs)
 
 
-def test_retry_after_is_kept_to_with_some_more_for_each(world: Registries) -> None:
+def test_retry_after_is_respected_with_jitter(world: Registries) -> None:
     world.source.push(NAME, BUILT, "v1")
     world.target.on("PUT", "/manifests/", Trouble(status=429, headers=(("Retry-After", "3"),)))
     assert isinstance(world.copy(BUILT)[0], Staged)
@@ -123,7 +123,7 @@ def test_retry_after_is_kept_to_with_some_more_for_each(world: Registries) -> No
     assert 3 < pause < 4
 
 
-def test_a_wait_that_is_too_long_is_the_error_with_its_time(world: Registries) -> None:
+def test_a_retry_after_beyond_the_limit_is_an_error_with_its_time(world: Registries) -> None:
     world.source.push(NAME, BUILT, "v1")
     world.target.on("PUT", "/manifests/", Trouble(status=429, headers=(("Retry-After", "600"),)))
     [outcome] = world.copy(BUILT)
@@ -133,7 +133,7 @@ def test_a_wait_that_is_too_long_is_the_error_with_its_time(world: Registries) -
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_no_permission_is_permanent_and_asked_once(world: Registries, status: int) -> None:
+def test_missing_permission_is_permanent_and_not_retried(world: Registries, status: int) -> None:
     world.source.push(NAME, BUILT, "v1")
     world.target.on("PUT", "/manifests/", Trouble(status=status), times=9)
     [outcome] = world.copy(BUILT)
@@ -142,7 +142,7 @@ def test_no_permission_is_permanent_and_asked_once(world: Registries, status: in
 
 
 @pytest.mark.parametrize("trouble", [Trouble(flip=True), Trouble(more=b"too long")])
-def test_bytes_that_are_not_the_digest_are_completed_nowhere(world: Registries, trouble: Trouble) -> None:
+def test_bytes_with_another_digest_are_completed_nowhere(world: Registries, trouble: Trouble) -> None:
     world.source.push(NAME, BUILT, "v1")
     world.source.on("GET", reading(BUILT), trouble, times=9)
     outcomes = world.copy(BUILT, world.target, world.other)
@@ -152,7 +152,7 @@ def test_bytes_that_are_not_the_digest_are_completed_nowhere(world: Registries, 
         assert not server.repo(NAME).manifests
 
 
-def test_a_target_that_fails_keeps_no_other_from_its_image(world: Registries) -> None:
+def test_a_failing_target_does_not_stop_the_others(world: Registries) -> None:
     world.source.push(NAME, BUILT, "v1")
     world.other.on("POST", "/blobs/", Trouble(status=503), times=999)
     good, bad = world.copy(BUILT, world.target, world.other)
@@ -179,7 +179,7 @@ def test_a_token_is_fetched_for_the_repository_and_kept(world: Registries) -> No
     assert world.target.tokens_given == [f"repository:{NAME}:pull,push"]
 
 
-def test_a_token_that_ends_in_the_middle_is_renewed(world: Registries) -> None:
+def test_a_token_that_expires_during_a_copy_is_renewed(world: Registries) -> None:
     world.source.push(NAME, BUILT, "v1")
     world.target.token = "first"
     challenge = (("Www-Authenticate", f'Bearer realm="http://{world.target.host}/token",service="test"'),)
@@ -190,7 +190,7 @@ def test_a_token_that_ends_in_the_middle_is_renewed(world: Registries) -> None:
     assert world.holds(BUILT)
 
 
-def test_basic_credentials_are_sent_where_they_are_asked_for(world: Registries) -> None:
+def test_basic_credentials_are_sent_only_on_a_challenge(world: Registries) -> None:
     world.source.push(NAME, BUILT, "v1")
     world.logins[world.source.host] = Login("me", "secret")
     world.source.on("GET", "/manifests/", Trouble(status=401, headers=(("Www-Authenticate", "Basic realm=x"),)))
@@ -201,7 +201,7 @@ def test_basic_credentials_are_sent_where_they_are_asked_for(world: Registries) 
     assert set(world.target.authorizations) == {None}
 
 
-def test_a_redirect_to_another_host_sees_no_credentials(world: Registries) -> None:
+def test_a_redirect_to_another_host_gets_no_credentials(world: Registries) -> None:
     world.source.push(NAME, BUILT, "v1")
     world.source.token = "secret"
     world.other.push(NAME, BUILT)
@@ -215,7 +215,7 @@ def test_a_redirect_to_another_host_sees_no_credentials(world: Registries) -> No
 
 
 @pytest.mark.parametrize("nowhere", ["http://[x", "//[", "http://h:port/"])
-def test_a_redirect_to_an_address_that_is_none_fails_that_copy_alone(world: Registries, nowhere: str) -> None:
+def test_a_redirect_to_an_invalid_address_fails_only_that_copy(world: Registries, nowhere: str) -> None:
     world.source.push(NAME, BUILT, "v1")
     blob = max(BUILT.blobs, key=lambda d: len(BUILT.blobs[d]))
     world.source.on("GET", f"/blobs/{blob}", Trouble(status=307, headers=(("Location", nowhere),)), times=99)
@@ -233,7 +233,7 @@ def test_an_upload_goes_to_no_other_host(world: Registries) -> None:
     assert world.other.requests == []
 
 
-def test_a_token_is_not_fetched_without_encryption_from_another_machine(world: Registries) -> None:
+def test_a_token_is_never_fetched_over_plain_http_from_another_machine(world: Registries) -> None:
     world.source.push(NAME, BUILT, "v1")
     world.logins[world.source.host] = Login("me", "secret")
     challenge = (("Www-Authenticate", 'Bearer realm="http://elsewhere.invalid/token"'),)
@@ -247,7 +247,9 @@ def test_a_token_is_not_fetched_without_encryption_from_another_machine(world: R
 
 @pytest.mark.parametrize("api", [True, False])
 @pytest.mark.parametrize("target_api", [True, False])
-def test_referrers_travel_with_and_without_the_api(world: Registries, api: bool, target_api: bool) -> None:
+def test_referrers_are_copied_with_and_without_the_referrers_api(
+    world: Registries, api: bool, target_api: bool
+) -> None:
     built = index(image("a"), image("b", architecture="arm64"))
     signed = signature(built)
     listed = sbom(next(iter([image("a")])))
@@ -267,7 +269,7 @@ def test_referrers_travel_with_and_without_the_api(world: Registries, api: bool,
     assert (fallback in world.target.repo(NAME).tags) is not target_api
 
 
-def test_an_index_of_referrers_keeps_what_others_entered(world: Registries) -> None:
+def test_the_fallback_list_keeps_entries_of_others(world: Registries) -> None:
     built = image("a")
     world.target.referrers_api = False
     way, place = world.way("pull,push"), repository_at(world.target.host, NAME)
@@ -313,7 +315,7 @@ def test_a_referrer_whose_blob_is_lost_is_reported_and_stops_nothing(world: Regi
 # --- several images at once
 
 
-def test_what_images_share_travels_once(world: Registries) -> None:
+def test_shared_blobs_are_copied_once(world: Registries) -> None:
     base = big_layer(50_000)
     builts = [image(base, f"own-{n}") for n in range(6)]
     for n, built in enumerate(builts):
@@ -328,7 +330,7 @@ def test_what_images_share_travels_once(world: Registries) -> None:
     assert world.source.count("GET", f"/blobs/{base.digest}") == 1
 
 
-def test_one_damaged_image_stops_no_other(world: Registries) -> None:
+def test_a_damaged_image_does_not_stop_the_others(world: Registries) -> None:
     builts = [image(f"own-{n}") for n in range(4)]
     for n, built in enumerate(builts):
         world.source.push(NAME, built, f"v{n}")

@@ -17,7 +17,7 @@ source = holding(BUILT)
 pytestmark = pytest.mark.usefixtures("home")
 
 
-def test_the_command_starts_without_the_others(source: OciServer, target: OciServer) -> None:
+def test_copy_does_not_import_the_other_commands(source: OciServer, target: OciServer) -> None:
     heavy = {"typer", "rich", "botocore", "urllib3", "yaml", "tallyman.domain.policy"}
     heavy |= {"shutil", "subprocess"}  # a millisecond each
     program = (
@@ -31,7 +31,7 @@ def test_the_command_starts_without_the_others(source: OciServer, target: OciSer
 
 
 @pytest.mark.parametrize(("reference", "status", "verdict"), [("v1", 0, "done"), ("v2", 1, None), ("", 2, None)])
-def test_the_program_ends_with_the_status_and_all_that_was_said(
+def test_the_program_exits_with_its_status_and_complete_output(
     source: OciServer, target: OciServer, reference: str, status: int, verdict: str | None
 ) -> None:
     words = [

@@ -52,7 +52,7 @@ def head_of(connection: socket.socket) -> bytes:
     return found
 
 
-def test_a_body_that_comes_in_drops_is_read_whole_in_pieces(served: Served) -> None:
+def test_a_body_that_arrives_in_small_pieces_is_read_completely(served: Served) -> None:
     body = bytes(range(256)) * 5000  # more than one chunk
 
     def peer(connection: socket.socket) -> None:
@@ -74,7 +74,7 @@ def test_a_body_that_comes_in_drops_is_read_whole_in_pieces(served: Served) -> N
     assert again.status == 204
 
 
-def test_who_falls_silent_is_given_up_after_the_time_for_reading(served: Served) -> None:
+def test_a_silent_peer_causes_a_read_timeout(served: Served) -> None:
     over = threading.Event()
 
     def peer(connection: socket.socket) -> None:
@@ -93,7 +93,7 @@ def test_who_falls_silent_is_given_up_after_the_time_for_reading(served: Served)
     assert b"".join(got) == b"x" * 70_000, "what came before the silence is not lost"
 
 
-def test_who_never_answers_is_unreachable(served: Served) -> None:
+def test_a_peer_that_never_answers_is_unreachable(served: Served) -> None:
     over = threading.Event()
 
     def peer(connection: socket.socket) -> None:
@@ -106,7 +106,7 @@ def test_who_never_answers_is_unreachable(served: Served) -> None:
         over.set()
 
 
-def test_who_takes_no_byte_more_is_given_up_after_the_time_for_sending(served: Served) -> None:
+def test_a_peer_that_stops_reading_causes_a_send_timeout(served: Served) -> None:
     over = threading.Event()
 
     def peer(connection: socket.socket) -> None:
@@ -120,7 +120,7 @@ def test_who_takes_no_byte_more_is_given_up_after_the_time_for_sending(served: S
         over.set()
 
 
-def test_a_refusal_in_the_middle_of_an_upload_is_the_answer(served: Served) -> None:
+def test_a_refusal_during_an_upload_is_its_answer(served: Served) -> None:
     def peer(connection: socket.socket) -> None:
         head_of(connection)
         connection.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")

@@ -55,14 +55,14 @@ def test_challenges_keep_their_own_parameters(values: list[str], expected: list[
         ['</first>; rel="first"; title="a, b; rel=next"', '</v2/a/tags/list?n=1&last=x>; rel="next"; rel="prev"'],
     ],
 )
-def test_the_next_page_is_found_however_it_is_written(values: list[str]) -> None:
+def test_every_spelling_of_the_next_page_link_is_parsed(values: list[str]) -> None:
     assert list(links(values, "next")) == ["/v2/a/tags/list?n=1&last=x"]
 
 
 @pytest.mark.parametrize(
     "value", ['</a>; rel="prev"', "</a>", "next", '</a>; rel=prev; rel="next"', '</a>; title="next"']
 )
-def test_what_is_no_next_page_is_none(value: str) -> None:
+def test_other_link_headers_are_not_a_next_page(value: str) -> None:
     assert list(links([value], "next")) == []
 
 
@@ -74,11 +74,11 @@ def reached(span: str) -> int:
 
 
 @pytest.mark.parametrize(("span", "have"), [("0-5", 6), ("bytes=0-9", 10), ("0-0", 0), ("0--1", 0)])
-def test_how_far_an_upload_is(span: str, have: int) -> None:
+def test_the_range_header_gives_the_offset_of_an_upload(span: str, have: int) -> None:
     assert reached(span) == have
 
 
 @pytest.mark.parametrize("span", ["", "0-\u00b2", "0---5", "1-5", "0-", "0-" + "9" * 5000])
-def test_a_range_that_is_none_says_nothing_of_an_upload(span: str) -> None:
+def test_an_invalid_range_header_gives_no_offset(span: str) -> None:
     with pytest.raises(UploadExpired):
         reached(span)

@@ -46,7 +46,7 @@ def test_full_names_give_their_tag(
         "x" * 200,
     ],
 )
-def test_names_that_give_no_tag_are_named_and_the_others_copied(
+def test_names_without_a_tag_are_reported_and_the_others_copied(
     name: object, tmp_path: Path, target: OciServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = layout(tmp_path / "images", (ONE, "v1"), (TWO, name))
@@ -57,7 +57,7 @@ def test_names_that_give_no_tag_are_named_and_the_others_copied(
     assert not [path for _, path in target.requests if "?x" in path or ".." in path]
 
 
-def test_a_tag_of_several_full_names_is_nobodys(
+def test_a_tag_of_several_full_names_is_ambiguous(
     tmp_path: Path, target: OciServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = layout(tmp_path / "images", (ONE, "a/x:v1"), (TWO, "b/y:v1"))
@@ -68,7 +68,7 @@ def test_a_tag_of_several_full_names_is_nobodys(
     copied(capsys, f"{place}@{TWO.digest}", f"{target.host}/one")
 
 
-def test_a_tag_alone_goes_before_full_names(
+def test_a_plain_tag_wins_over_full_names(
     tmp_path: Path, target: OciServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = layout(tmp_path / "images", (ONE, "a/x:v1"), (TWO, "v1"))
@@ -76,7 +76,7 @@ def test_a_tag_alone_goes_before_full_names(
     assert holds(target, "one", TWO, "v1")
 
 
-def test_a_digest_of_another_algorithm_stops_no_other(
+def test_a_digest_of_another_algorithm_does_not_stop_the_others(
     tmp_path: Path, target: OciServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = layout(tmp_path / "images", (ONE, "v1"), (TWO, "v2"))
@@ -87,14 +87,14 @@ def test_a_digest_of_another_algorithm_stops_no_other(
     assert list(done["targets"][0]["failed"]) == ["v2"]
 
 
-def test_an_index_too_deep_to_read_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_too_deeply_nested_index_json_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "index.json").write_text("[" * 100_000)
     done = copied(capsys, f"oci:{tmp_path}:v1", "localhost:1/a/b", status=1)
     assert "too deep" in done["error"]
 
 
 @pytest.mark.parametrize("tags", [100, 1000])
-def test_what_a_whole_layout_costs_is_linear(
+def test_the_cost_of_copying_a_layout_is_linear(
     tags: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = [image(f"image {n}") for n in range(20)]

@@ -42,7 +42,7 @@ def ask(port: int, path: str = "/", method: str = "POST", **headers: str) -> tup
 @pytest.mark.parametrize(
     "host", ["localhost", "localhost:{port}", "127.0.0.1:{port}", "[::1]:{port}", "LOCALHOST", "a.b.localhost:{port}"]
 )
-def test_this_machine_is_answered_by_all_its_names(listener: Listener, host: str) -> None:
+def test_every_name_of_this_machine_is_accepted(listener: Listener, host: str) -> None:
     assert ask(listener.port, Host=host.format(port=listener.port)) == (200, "done")
 
 
@@ -50,7 +50,7 @@ def test_this_machine_is_answered_by_all_its_names(listener: Listener, host: str
     "host", ["evil.example", "evil.example:{port}", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.7", "",
              "localhost@evil.example", "0.0.0.0:{port}", "notlocalhost"]
 )  # fmt: skip
-def test_a_foreign_host_is_refused(listener: Listener, host: str) -> None:
+def test_another_host_header_is_refused(listener: Listener, host: str) -> None:
     status, text = ask(listener.port, Host=host.format(port=listener.port))
     assert status in (400, 403), text
     assert "done" not in text
@@ -59,13 +59,13 @@ def test_a_foreign_host_is_refused(listener: Listener, host: str) -> None:
 @pytest.mark.parametrize(
     "origin", ["http://evil.example", "null", "http://localhost:1", "https://localhost:{port}", "http://127.0.0.1", ""]
 )
-def test_a_page_of_elsewhere_is_refused(listener: Listener, origin: str) -> None:
+def test_another_origin_header_is_refused(listener: Listener, origin: str) -> None:
     named = {"Host": f"localhost:{listener.port}", "Origin": origin.format(port=listener.port)}
     assert ask(listener.port, **named)[0] == 403
     assert ask(listener.port, Host=named["Host"], Origin=f"http://localhost:{listener.port}") == (200, "done")
 
 
-def test_the_api_of_the_local_ecr_is_guarded_and_its_registries_ask_for_a_token() -> None:
+def test_the_local_ecrs_api_checks_the_host_and_its_registries_require_a_token() -> None:
     with Registries() as ecr:
         port = int(ecr.url.rpartition(":")[2])
         assert ask(port, Host="evil.example")[0] == 403
@@ -75,7 +75,7 @@ def test_the_api_of_the_local_ecr_is_guarded_and_its_registries_ask_for_a_token(
             assert ask(port, path, Host="evil.example")[0] in (401, 403)
 
 
-def test_only_the_loopback_is_listened_on(listener: Listener) -> None:
+def test_servers_listen_only_on_the_loopback_interface(listener: Listener) -> None:
     """Another address of this machine is refused, and no other code of the local cloud opens a port."""
     with socket.socket() as probe:
         probe.settimeout(2)

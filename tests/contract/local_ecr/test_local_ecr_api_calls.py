@@ -22,7 +22,7 @@ def test_no_operation_of_the_model_is_a_server_error(served: Served, operation: 
         assert headers["Content-Type"] == "application/x-amz-json-1.1"
 
 
-def test_an_operation_of_no_model_is_named_too(served: Served) -> None:
+def test_an_unknown_operation_is_named_in_its_error(served: Served) -> None:
     assert served.api("MakeCoffee") == (
         400,
         {"__type": "UnknownOperationException", "message": "MakeCoffee is not an operation that the local ECR knows"},
@@ -54,7 +54,7 @@ def test_an_operation_of_no_model_is_named_too(served: Served) -> None:
         ({"repositoryName": "ab", "registryId": "12"}, "registryId", "must satisfy regular expression"),
     ],
 )
-def test_a_parameter_outside_the_model_is_refused_in_ecrs_words(
+def test_a_parameter_outside_the_model_is_refused_with_ecrs_message(
     served: Served, parameters: dict[str, Any], parameter: str, constraint: str
 ) -> None:
     status, body = served.api("CreateRepository", **parameters)
@@ -66,7 +66,7 @@ def test_a_parameter_outside_the_model_is_refused_in_ecrs_words(
 # -- the caller
 
 
-def test_who_may_not_is_told_so(served: Served, client: Any) -> None:
+def test_missing_permission_is_an_access_denied_error(served: Served, client: Any) -> None:
     served.denied.add(("dev", "ecr:DeleteRepository"))
     assert refusal(client.delete_repository, repositoryName=NAME) == (
         "AccessDeniedException",

@@ -35,7 +35,7 @@ def test_an_index_is_as_large_as_its_largest_child(served: Served, client: Any) 
     assert "artifactMediaType" not in found
 
 
-def test_the_push_time_stays_when_a_tag_is_added_and_pulls_are_recorded_daily(served: Served, client: Any) -> None:
+def test_a_new_tag_keeps_the_push_time_and_pulls_are_recorded_daily(served: Served, client: Any) -> None:
     app = image("app")
     served.push(app, "v1")
     pushed = served.clock.now
@@ -75,7 +75,7 @@ def test_images_are_listed_by_tag_status_in_pages(served: Served, client: Any) -
     assert len(client.describe_images(repositoryName=NAME, filter={"imageStatus": "ANY"})["imageDetails"]) == 3
 
 
-def test_paging_goes_on_where_it_was_when_images_come_and_go(served: Served, client: Any) -> None:
+def test_paging_continues_correctly_while_images_change(served: Served, client: Any) -> None:
     pushed = [image(f"app {number}") for number in range(4)]
     for app in pushed[:3]:
         served.push(app)
@@ -86,7 +86,7 @@ def test_paging_goes_on_where_it_was_when_images_come_and_go(served: Served, cli
     assert [i["imageDigest"] for i in rest["imageDetails"]] == [pushed[2].digest, pushed[3].digest]
 
 
-def test_an_unknown_image_is_refused_in_ecrs_words(client: Any) -> None:
+def test_an_unknown_image_is_refused_with_ecrs_message(client: Any) -> None:
     assert refusal(client.describe_images, repositoryName=NAME, imageIds=[{"imageTag": "v9"}]) == (
         "ImageNotFoundException",
         "The image with imageId {imageDigest:'null', imageTag:'v9'} does not exist within the repository with name "
@@ -94,7 +94,7 @@ def test_an_unknown_image_is_refused_in_ecrs_words(client: Any) -> None:
     )
 
 
-def test_put_image_keeps_the_bytes_and_refuses_what_changes_nothing(served: Served, client: Any) -> None:
+def test_put_image_keeps_the_bytes_and_refuses_an_unchanged_image(served: Served, client: Any) -> None:
     app = image("app")
     served.push(app, "v1")
     raw = app.raw.decode()
@@ -128,7 +128,7 @@ def test_put_image_names_what_is_missing(client: Any) -> None:
     assert wrong[0] == "ImageDigestDoesNotMatchException"
 
 
-def test_ids_that_can_not_be_served_are_failures_of_a_200(served: Served, client: Any) -> None:
+def test_unknown_ids_are_failures_in_a_200_answer(served: Served, client: Any) -> None:
     app, other = image("app"), image("other")
     served.push(app, "v1")
     served.push(other, "v2")
@@ -167,7 +167,7 @@ def test_deleting_by_tag_and_by_digest(served: Served, client: Any) -> None:
         assert client.batch_check_layer_availability(repositoryName=NAME, layerDigests=[NOWHERE])["failures"] == []
 
 
-def test_an_image_that_an_index_names_is_not_deleted(served: Served, client: Any) -> None:
+def test_an_image_referenced_by_an_index_is_not_deleted(served: Served, client: Any) -> None:
     both = multi_arch()
     served.push(both, "v1")
     child = next(iter(both.manifests))
@@ -204,7 +204,7 @@ def test_an_archived_image_is_hidden_unless_asked_for(served: Served, client: An
     ]
 
 
-def test_referrers_come_in_pages_with_their_artifact_type(served: Served, client: Any) -> None:
+def test_referrers_are_paged_and_have_their_artifact_type(served: Served, client: Any) -> None:
     app = image("app")
     signed, listed = signature(app), sbom(app)
     for pushed in (app, signed, listed):

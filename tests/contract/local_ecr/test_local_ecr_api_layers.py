@@ -11,7 +11,7 @@ from support.servers.ecr import NAME, Served
 from support.servers.ecr_answers import NOWHERE, refusal
 
 
-def test_a_layer_goes_up_in_parts_and_comes_down_by_a_presigned_address(served: Served, client: Any) -> None:
+def test_a_layer_is_uploaded_in_parts_and_downloaded_by_a_presigned_url(served: Served, client: Any) -> None:
     raw = big_layer(5 * 1024 * 1024 + 17).raw
     digest = "sha256:" + hashlib.sha256(raw).hexdigest()
     started = client.initiate_layer_upload(repositoryName=NAME)
@@ -30,7 +30,7 @@ def test_a_layer_goes_up_in_parts_and_comes_down_by_a_presigned_address(served: 
     assert served.send("GET", address, Authorization="").data == raw
 
 
-def test_layers_are_refused_in_ecrs_words(client: Any) -> None:
+def test_invalid_layers_are_refused_with_ecrs_messages(client: Any) -> None:
     upload = client.initiate_layer_upload(repositoryName=NAME)["uploadId"]
     here = {"repositoryName": NAME, "uploadId": upload}
     assert refusal(client.complete_layer_upload, **here, layerDigests=[NOWHERE])[0] == "EmptyUploadException"
@@ -52,7 +52,7 @@ def test_layers_are_refused_in_ecrs_words(client: Any) -> None:
     assert [x["layerAvailability"] for x in checked["layers"]] == ["UNAVAILABLE"]
 
 
-def test_a_layer_that_is_there_is_said_to_be(served: Served, client: Any) -> None:
+def test_layer_availability_is_reported(served: Served, client: Any) -> None:
     digest = served.upload(b"abc")
     upload = client.initiate_layer_upload(repositoryName=NAME)["uploadId"]
     here = {"repositoryName": NAME, "uploadId": upload}

@@ -57,7 +57,7 @@ def test_a_repository_without_settings_has_ecrs_defaults(client: Any) -> None:
     assert found["encryptionConfiguration"] == {"encryptionType": "AES256"}
 
 
-def test_repositories_are_refused_in_ecrs_words(served: Served, client: Any) -> None:
+def test_invalid_repositories_are_refused_with_ecrs_messages(served: Served, client: Any) -> None:
     there = f"The repository with name '{NAME}' already exists in the registry with id '111111111111'"
     assert refusal(client.create_repository, repositoryName=NAME) == ("RepositoryAlreadyExistsException", there)
     missing = "The repository with name 'no/such' does not exist in the registry with id '111111111111'"
@@ -69,7 +69,7 @@ def test_repositories_are_refused_in_ecrs_words(served: Served, client: Any) -> 
     assert client.describe_repositories()["repositories"] == []
 
 
-def test_repositories_come_in_pages(served: Served) -> None:
+def test_repositories_are_paged(served: Served) -> None:
     names = [f"team/app-{number}" for number in range(7)]
     for name in names:
         served.create(name=name)
@@ -79,7 +79,7 @@ def test_repositories_come_in_pages(served: Served) -> None:
     assert code == "InvalidParameterException"
 
 
-def test_accounts_and_regions_are_registries_of_their_own(served: Served, client: Any) -> None:
+def test_each_account_and_region_is_a_separate_registry(served: Served, client: Any) -> None:
     served.create(PROD)
     assert served.client(PROD).describe_registry() | {"ResponseMetadata": None} == {
         "registryId": PROD.account,
@@ -129,14 +129,14 @@ def test_settings_tags_and_documents_are_kept(client: Any) -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"Statement": []}', '{"Statement": [{"Effect": "Allow"}]}'])
-def test_a_repository_policy_that_is_none_is_refused(client: Any, text: str) -> None:
+def test_an_invalid_repository_policy_is_refused(client: Any, text: str) -> None:
     assert refusal(client.set_repository_policy, repositoryName=NAME, policyText=text) == (
         "InvalidParameterException",
         "Invalid parameter at 'PolicyText' failed to satisfy constraint: 'Invalid repository policy provided'",
     )
 
 
-def test_a_repository_policy_that_denies_lets_only_the_named_role_push(served: Served, client: Any) -> None:
+def test_a_denying_repository_policy_allows_pushes_only_by_the_named_role(served: Served, client: Any) -> None:
     role = "arn:aws:iam::111111111111:role/tallyman-spoke-push"
     deny = {
         "Effect": "Deny",
@@ -164,7 +164,7 @@ def test_a_repository_policy_that_denies_lets_only_the_named_role_push(served: S
     assert client.describe_images(repositoryName=NAME)["imageDetails"] == []
 
 
-def test_management_calls_leave_a_record_failed_ones_too(served: Served, client: Any) -> None:
+def test_management_calls_are_recorded_in_cloudtrail_also_if_they_fail(served: Served, client: Any) -> None:
     client.put_image_tag_mutability(repositoryName=NAME, imageTagMutability="IMMUTABLE")
     client.set_repository_policy(repositoryName=NAME, policyText=POLICY)
     refusal(client.delete_lifecycle_policy, repositoryName=NAME)

@@ -14,7 +14,7 @@ def scan_events(served: Served) -> list[dict[str, Any]]:
     return [event for event in served.events if event["detail-type"] == "ECR Image Scan"]
 
 
-def test_a_scan_waits_until_it_is_completed_and_may_be_completed_again(served: Served) -> None:
+def test_a_scan_stays_pending_until_completed_and_can_be_completed_again(served: Served) -> None:
     served.create(imageScanningConfiguration={"scanOnPush": True})
     client, app = served.client(), image("app")
     served.push(app, "v1")
@@ -57,7 +57,7 @@ def test_a_scan_waits_until_it_is_completed_and_may_be_completed_again(served: S
     assert bad["resources"] == [f"arn:aws:ecr:us-east-2:111111111111:repository/{NAME}"]
 
 
-def test_a_scanner_in_clean_mode_completes_by_itself(served: Served) -> None:
+def test_a_scanner_in_clean_mode_completes_scans_automatically(served: Served) -> None:
     served.ecr.scanner.mode = "clean"
     try:
         served.create(imageScanningConfiguration={"scanOnPush": True})

@@ -79,7 +79,7 @@ def test_skopeo_copies_a_multi_arch_image_in_across_and_out(served: Served, tmp_
 
 @pytest.mark.skopeo
 @needs_skopeo
-def test_skopeo_is_told_that_a_tag_is_immutable(served: Served, tmp_path: Path) -> None:
+def test_skopeo_reports_an_immutable_tag(served: Served, tmp_path: Path) -> None:
     served.create(imageTagMutability="IMMUTABLE")
     for number in (1, 2):
         write_layout(tmp_path / str(number), multi_arch(f"app {number}"), "v1")
@@ -108,7 +108,7 @@ def docker(served: Served, tmp_path: Path) -> Docker:
 
 
 @pytest.mark.docker
-def test_docker_pushes_mounts_pulls_and_is_told_that_a_tag_is_immutable(served: Served, docker: Docker) -> None:
+def test_docker_pushes_mounts_pulls_and_reports_an_immutable_tag(served: Served, docker: Docker) -> None:
     served.create(imageTagMutability="IMMUTABLE")
     served.create(name="team/other")
     served.api("PutAccountSetting", name="BLOB_MOUNTING", value="ENABLED")

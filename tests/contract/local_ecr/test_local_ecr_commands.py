@@ -114,7 +114,7 @@ def test_the_aws_command_lists_describes_scans_and_deletes(served: Served, shell
     assert (gone["imageIds"], gone["failures"]) == ([{"imageDigest": str(app.digest), "imageTag": "v1"}], [])
 
 
-def test_every_paginator_of_boto3_comes_to_an_end_with_everything(served: Served) -> None:
+def test_every_boto3_paginator_returns_all_results(served: Served) -> None:
     client, names = served.client(), [f"team/r{n}" for n in range(5)]
     for name in names:
         served.create(name=name)
@@ -139,7 +139,7 @@ def test_every_paginator_of_boto3_comes_to_an_end_with_everything(served: Served
     assert everything("describe_repository_creation_templates", "repositoryCreationTemplates[]") == 5
 
 
-def test_the_waiter_for_a_scan_ends_when_it_is_complete_and_when_it_failed(served: Served) -> None:
+def test_the_scan_waiter_ends_on_completion_and_on_failure(served: Served) -> None:
     served.create(imageScanningConfiguration={"scanOnPush": True})
     app = image("app")
     served.push(app, "v1")
@@ -228,7 +228,7 @@ def proxy_of_aws(port: int, own: int, host: str, folder: Path) -> Iterator[dict[
 
 
 @pytest.mark.clients
-def test_ecrs_credential_helper_gets_a_token_that_opens_the_registry(served: Served, tmp_path: Path) -> None:
+def test_ecrs_credential_helper_gets_a_valid_token(served: Served, tmp_path: Path) -> None:
     helper = program("docker-credential-ecr-login")
     served.create()
     host = f"{DEV.account}.dkr.ecr.{DEV.region}.amazonaws.com"

@@ -17,7 +17,7 @@ from tallyman_local.ecr.registries import Registries
 HERE = Path(__file__).resolve().parents[3]
 
 
-def test_the_example_of_someone_elses_tests_passes() -> None:
+def test_the_example_tests_for_other_projects_pass() -> None:
     folder = HERE / "examples" / "ecr-tests"
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PYTEST_"))}
     environment["PYTHONPATH"] = os.pathsep.join(str(HERE / part) for part in ("layers/core/src", "local"))
@@ -33,7 +33,7 @@ def test_the_example_of_someone_elses_tests_passes() -> None:
     assert "2 passed" in done.stdout
 
 
-def test_accounts_and_regions_are_registries_of_their_own() -> None:
+def test_each_account_and_region_is_a_separate_registry() -> None:
     with Registries() as ecr, Registries() as other:
         uri = ecr.client().create_repository(repositoryName="team/app")["repository"]["repositoryUri"]
         assert uri == f"{ecr.address()}/team/app"
@@ -43,7 +43,7 @@ def test_accounts_and_regions_are_registries_of_their_own() -> None:
             ecr.client("nobody").describe_repositories()
 
 
-def test_what_is_kept_in_a_folder_is_there_again(tmp_path: Path) -> None:
+def test_data_in_a_folder_persists(tmp_path: Path) -> None:
     with Registries(tmp_path) as ecr:
         ecr.client().create_repository(repositoryName="team/app")
     with Registries(tmp_path) as ecr:
@@ -51,7 +51,7 @@ def test_what_is_kept_in_a_folder_is_there_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["PutImage", "PutImage=x", "=1"])
-def test_a_quota_that_can_not_be_read_is_bad_input(text: str) -> None:
+def test_an_unreadable_quota_is_bad_input(text: str) -> None:
     assert CliRunner().invoke(app, ["exec", "--quota", text, "--", "true"]).exit_code == 2
 
 

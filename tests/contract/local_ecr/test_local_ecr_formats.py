@@ -50,7 +50,9 @@ def test_a_manifest_is_converted_on_a_pull_by_tag(
 
 @pytest.mark.usefixtures("repository")
 @pytest.mark.parametrize("accepted", ["", "*/*", f"{OCI}, {DOCKER}", OCI, V1, f"{DOCKER}, */*", "application/json"])
-def test_a_manifest_that_is_understood_or_has_no_conversion_is_as_it_was_pushed(served: Served, accepted: str) -> None:
+def test_a_manifest_that_the_client_accepts_or_that_has_no_conversion_is_unchanged(
+    served: Served, accepted: str
+) -> None:
     app = image("app")
     served.push(app, "v1")
     headers: dict[str, Any] = {"Accept": accepted} if accepted else {}
@@ -89,14 +91,14 @@ def test_a_manifest_without_any_media_type_is_refused(served: Served, client: An
 
 
 @pytest.mark.usefixtures("repository")
-def test_a_kind_of_manifest_that_is_not_taken_has_a_declared_error(served: Served, client: Any) -> None:
+def test_an_unsupported_manifest_type_is_refused_with_a_declared_error(served: Served, client: Any) -> None:
     raw = json.dumps({"schemaVersion": 1, "name": "app", "fsLayers": []})
     found = refusal(client.put_image, repositoryName=NAME, imageManifest=raw, imageManifestMediaType=V1)
     assert found == ("InvalidParameterException", f"Manifest with media type '{V1}' is not supported")
     assert error(served.put(raw.encode(), "v1", V1))[:2] == (405, "UNSUPPORTED")
 
 
-def test_the_catalog_comes_in_pages_with_a_link(served: Served) -> None:
+def test_the_catalog_is_paged_with_links(served: Served) -> None:
     names = [f"team/app-{n:02}" for n in range(12)]
     for name in names:
         served.create(name=name)
@@ -112,7 +114,7 @@ def test_the_catalog_comes_in_pages_with_a_link(served: Served) -> None:
     assert (found, path) == ([names[:5], names[5:10], names[10:]], "")
 
 
-def test_a_page_of_the_catalog_has_bounds(served: Served) -> None:
+def test_the_page_size_of_the_catalog_is_limited(served: Served) -> None:
     text = "Invalid parameter at 'maxResults' failed to satisfy constraint: 'Member must have value less than or equal"
     status, code, message = error(served.send("GET", "/v2/_catalog?n=10000"))
     assert (status, code, message) == (405, "UNSUPPORTED", text + " to 1000'")
@@ -188,7 +190,7 @@ def test_scan_on_push_counts_beside_the_registrys_rules(served: Served) -> None:
     assert client.describe_image_scan_findings(**asked)["imageScanStatus"]["status"] == "IN_PROGRESS"
 
 
-def test_actions_of_other_services_in_a_policy_are_taken_and_match_nothing(served: Served, client: Any) -> None:
+def test_actions_of_other_services_in_a_policy_are_accepted_and_match_nothing(served: Served, client: Any) -> None:
     statement = {"Effect": "Deny", "Principal": "*", "Action": ["s3:*", "coffee:Make"], "Resource": "*"}
     text = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
     client.put_registry_policy(policyText=text)

@@ -82,7 +82,7 @@ def test_any_manifest_is_stored_or_refused(served: Served, client: Client, body:
         st.sampled_from(["Range", "Content-Range"]), st.sampled_from(["bytes=0-", "9-1", "x", "9" * 5000 + "-"])
     ),
 )
-def test_any_request_is_answered(  # noqa: PLR0913 - what Hypothesis draws
+def test_any_request_gets_an_answer_without_an_internal_error(  # noqa: PLR0913 - what Hypothesis draws
     served: Served,
     client: Client,
     method: str,
@@ -104,7 +104,9 @@ def test_any_request_is_answered(  # noqa: PLR0913 - what Hypothesis draws
 
 @FEW
 @given(operation=st.sampled_from(sorted(OPERATIONS.keys() - {"DeleteRepository"})), data=st.data())
-def test_any_parameters_are_answered(served: Served, operation: str, data: st.DataObject) -> None:
+def test_any_parameters_get_an_answer_without_an_internal_error(
+    served: Served, operation: str, data: st.DataObject
+) -> None:
     shape = model.service().operation_model(operation).input_shape
     assert shape is not None
     ids = st.lists(

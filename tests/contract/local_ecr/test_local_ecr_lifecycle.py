@@ -52,7 +52,7 @@ def code(call: Any, **parameters: Any) -> str:
     return str(caught.value.response["Error"]["Code"])
 
 
-def test_a_preview_tells_what_would_expire_by_which_rule(served: Served, client: Any) -> None:
+def test_a_preview_lists_images_that_would_expire_and_their_rule(served: Served, client: Any) -> None:
     first, second, *_ = versions(served, 4)
     found = preview(client, document(VERSIONS))
     assert (found["status"], found["summary"]) == ("COMPLETE", {"expiringImageTotalCount": 2})
@@ -77,7 +77,7 @@ def test_a_transition_is_counted_apart(served: Served, client: Any) -> None:
     assert result["action"] == {"type": "TRANSITION", "targetStorageClass": "ARCHIVE"}
 
 
-def test_what_is_archived_is_seen_by_rules_of_that_storage_class(served: Served, client: Any) -> None:
+def test_archived_images_match_rules_of_that_storage_class(served: Served, client: Any) -> None:
     first, *_ = versions(served, 2)
     client.update_image_storage_class(repositoryName=NAME, imageId={"imageDigest": first}, targetStorageClass="ARCHIVE")
     served.clock.move(days=40)
@@ -86,7 +86,7 @@ def test_what_is_archived_is_seen_by_rules_of_that_storage_class(served: Served,
     assert (result["imageDigest"], result["storageClass"]) == (first, "ARCHIVE")
 
 
-def test_a_preview_says_what_our_own_evaluator_says(served: Served, client: Any) -> None:
+def test_a_preview_agrees_with_our_own_evaluator(served: Served, client: Any) -> None:
     served.push(multi_arch("app", attested=True), "v0")
     versions(served, 3)
     served.push(image("loose"))
@@ -113,7 +113,7 @@ def test_a_preview_says_what_our_own_evaluator_says(served: Served, client: Any)
     assert [(r["imageDigest"], r["appliedRulePriority"]) for r in found] == expected
 
 
-def test_the_repositorys_own_policy_is_meant_where_none_is_given(served: Served, client: Any) -> None:
+def test_the_repositorys_own_policy_is_the_default(served: Served, client: Any) -> None:
     versions(served, 3)
     assert code(client.start_lifecycle_policy_preview) == "LifecyclePolicyNotFoundException"
     client.put_lifecycle_policy(repositoryName=NAME, lifecyclePolicyText=document(VERSIONS))
@@ -121,7 +121,7 @@ def test_the_repositorys_own_policy_is_meant_where_none_is_given(served: Served,
     assert (len(found["previewResults"]), found["lifecyclePolicyText"]) == (1, document(VERSIONS))
 
 
-def test_results_come_in_pages(served: Served, client: Any) -> None:
+def test_results_are_paged(served: Served, client: Any) -> None:
     digests = versions(served, 7)
     preview(client, document({**VERSIONS, "countNumber": 1}))
     pages = client.get_paginator("get_lifecycle_policy_preview").paginate(
@@ -149,13 +149,13 @@ def test_results_are_filtered_by_tag_status_and_by_image(served: Served, client:
     assert named["summary"]["expiringImageTotalCount"] == 4
 
 
-def test_a_preview_that_nobody_started_and_a_repository_that_is_not_there(served: Served, client: Any) -> None:
+def test_a_preview_that_was_not_started_and_a_missing_repository_are_errors(served: Served, client: Any) -> None:
     assert code(client.get_lifecycle_policy_preview) == "LifecyclePolicyPreviewNotFoundException"
     client.delete_repository(repositoryName=NAME)
     assert code(client.get_lifecycle_policy_preview) == "RepositoryNotFoundException"
 
 
-def test_a_preview_goes_with_its_repository(served: Served, client: Any) -> None:
+def test_a_preview_is_deleted_with_its_repository(served: Served, client: Any) -> None:
     preview(client, document(VERSIONS))
     client.delete_repository(repositoryName=NAME)
     served.create()

@@ -43,7 +43,7 @@ def test_every_operation_is_served_or_refused_with_an_error_of_its_own(served: S
         assert answer["__type"] in declared, answer
 
 
-def test_no_operation_of_the_model_is_forgotten() -> None:
+def test_every_operation_of_the_model_is_listed() -> None:
     assert set(OPERATIONS) == set(model.service().operation_names)
 
 
@@ -53,7 +53,7 @@ def table() -> dict[str, str]:
     return dict(rows)
 
 
-def test_the_table_in_the_docs_is_the_truth() -> None:
+def test_the_table_in_the_docs_agrees_with_the_code() -> None:
     expected = {name: REFUSED.get(name) for name in model.service().operation_names}
     found = table()
     assert set(found) == set(expected)
@@ -63,7 +63,7 @@ def test_the_table_in_the_docs_is_the_truth() -> None:
             assert reason in found[name]
 
 
-def test_every_test_that_the_docs_name_is_there() -> None:
+def test_every_test_named_in_the_docs_exists() -> None:
     sources = "".join(path.read_text("utf-8") for path in Path(__file__).parent.glob("test_local_ecr_*.py"))
     named = set(re.findall(r"`(test_\w+)`", DOCS.read_text("utf-8")))
     assert len(named) > 20

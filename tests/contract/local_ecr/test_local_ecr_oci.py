@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("repository")
         ("GET", f"/v2/{NAME}/tags/list", 200, None),
     ],
 )
-def test_the_specification_where_ecr_has_a_say(
+def test_answers_follow_the_specification_except_for_ecrs_differences(
     served: Served, method: str, path: str, status: int, code: str | None
 ) -> None:
     answer = served.send(method, path, b"{}" if method == "PUT" else None)
@@ -55,7 +55,9 @@ def patch(served: Served, location: str, data: bytes, first: int) -> int:
 
 
 @pytest.mark.parametrize("last_by_put", [True, False])
-def test_a_layer_in_chunks_is_whole_and_a_chunk_out_of_order_changes_nothing(served: Served, last_by_put: bool) -> None:
+def test_a_chunked_layer_is_complete_and_a_chunk_out_of_order_changes_nothing(
+    served: Served, last_by_put: bool
+) -> None:
     location = served.send("POST", UPLOADS).headers["Location"]
     assert patch(served, location, CHUNKS[0], 0) == 201
     assert patch(served, location, CHUNKS[2], 2000) == 416
@@ -71,7 +73,7 @@ def test_a_layer_in_chunks_is_whole_and_a_chunk_out_of_order_changes_nothing(ser
     assert served.send("HEAD", f"/v2/{NAME}/blobs/{DIGEST}").headers["Content-Length"] == "2024"
 
 
-def test_a_layer_that_is_not_what_was_promised_leaves_nothing(served: Served) -> None:
+def test_a_layer_with_another_digest_leaves_nothing(served: Served) -> None:
     location = served.send("POST", UPLOADS).headers["Location"]
     assert patch(served, location, CHUNKS[0], 0) == 201
     assert served.send("PUT", f"{location}?digest={DIGEST}").status == 400
@@ -79,7 +81,7 @@ def test_a_layer_that_is_not_what_was_promised_leaves_nothing(served: Served) ->
     assert served.send("GET", location).status == 404
 
 
-def test_what_is_deleted_is_gone_for_tag_and_digest(served: Served) -> None:
+def test_a_deleted_image_is_missing_by_tag_and_digest(served: Served) -> None:
     app = image("app")
     served.push(app, "v1")
     assert served.send("DELETE", f"/v2/{NAME}/manifests/{app.digest}").status == 202

@@ -112,7 +112,7 @@ def test_regctl_copies_an_image_with_its_referrers_and_shows_the_tree(served: Se
 
 
 @pytest.mark.clients
-def test_regctl_says_why_an_immutable_tag_does_not_move(served: Served, regctl: Run) -> None:
+def test_regctl_reports_why_an_immutable_tag_does_not_move(served: Served, regctl: Run) -> None:
     served.create()
     served.create(PROD, imageTagMutability="IMMUTABLE")
     served.push(image("old"), "v1", registry=PROD)
@@ -136,7 +136,7 @@ def test_regctl_lists_pages_of_tags_and_removes_one(served: Served, regctl: Run)
 
 
 @pytest.mark.clients
-def test_regctl_loses_its_place_in_a_chunked_upload_as_at_ecr(served: Served, regctl: Run, tmp_path: Path) -> None:
+def test_regctl_fails_in_a_chunked_upload_as_with_ecr(served: Served, regctl: Run, tmp_path: Path) -> None:
     """It trusts the `Range` header of an answer, which stays at the first chunk (containers-roadmap #2831)."""
     served.create()
     put = f"regctl blob put {address(served)}"
@@ -166,7 +166,7 @@ COPY = "oras cp --from-plain-http --to-plain-http"
 
 
 @pytest.mark.clients
-def test_oras_attaches_to_what_is_attached_and_copies_all_of_it(served: Served, oras: Run, tmp_path: Path) -> None:
+def test_oras_attaches_to_referrers_and_copies_the_graph(served: Served, oras: Run, tmp_path: Path) -> None:
     app = multi_arch("app")
     served.create()
     served.create(PROD)
@@ -228,7 +228,7 @@ def test_oras_mounts_within_a_registry_only_where_the_account_allows_it(served: 
 
 
 @pytest.mark.clients
-def test_oras_backs_up_and_restores_by_a_layout(served: Served, oras: Run, tmp_path: Path) -> None:
+def test_oras_backs_up_to_a_layout_and_restores(served: Served, oras: Run, tmp_path: Path) -> None:
     app = multi_arch("app")
     signed = signature(app)
     served.create()

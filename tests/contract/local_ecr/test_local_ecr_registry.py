@@ -39,7 +39,7 @@ def status_and_code(answer: Any) -> tuple[int, str]:
 # -- policy
 
 
-def test_a_registry_policy_that_denies_is_enforced_where_its_scope_is_v2(served: Served, client: Any) -> None:
+def test_a_denying_registry_policy_is_enforced_with_scope_v2(served: Served, client: Any) -> None:
     served.create()
     assert refusal(client.get_registry_policy) == "RegistryPolicyNotFoundException"
     assert refusal(client.put_registry_policy, policyText="{}") == "InvalidParameterException"
@@ -55,7 +55,7 @@ def test_a_registry_policy_that_denies_is_enforced_where_its_scope_is_v2(served:
 # -- account settings
 
 
-def test_blobs_are_not_mounted_until_the_account_says_so(served: Served, client: Any) -> None:
+def test_blobs_are_not_mounted_until_the_account_setting_allows_it(served: Served, client: Any) -> None:
     for name in (NAME, "team/other"):
         served.create(name=name)
     digest = served.upload(b"shared")
@@ -69,7 +69,7 @@ def test_blobs_are_not_mounted_until_the_account_says_so(served: Served, client:
 
 
 @pytest.mark.parametrize(("name", "value"), [("BLOB_MOUNTING", "yes"), ("COFFEE", "ENABLED")])
-def test_an_account_setting_that_is_none_is_refused(client: Any, name: str, value: str) -> None:
+def test_an_invalid_account_setting_is_refused(client: Any, name: str, value: str) -> None:
     assert refusal(client.put_account_setting, name=name, value=value) == "InvalidParameterException"
 
 
@@ -151,7 +151,7 @@ def test_a_push_creates_a_repository_that_a_template_covers(served: Served, clie
     assert status_and_code(served.send("POST", "/v2/team/other/blobs/uploads/")) == (404, "NAME_UNKNOWN")
 
 
-def test_who_may_not_create_repositories_creates_none_by_a_push(served: Served, client: Any) -> None:
+def test_a_push_without_the_permission_creates_no_repository(served: Served, client: Any) -> None:
     template(client, "ROOT", "CREATE_ON_PUSH")
     served.denied.add(("dev", "ecr:CreateRepository"))
     assert status_and_code(served.send("POST", f"/v2/{NAME}/blobs/uploads/")) == (403, "DENIED")
@@ -167,7 +167,7 @@ def test_who_may_not_create_repositories_creates_none_by_a_push(served: Served, 
         ("team/cache/x", None),  # the longest prefix is for something else
     ],
 )
-def test_the_longest_prefix_that_fits_is_the_template(
+def test_the_template_with_the_longest_matching_prefix_is_used(
     served: Served, client: Any, name: str, expected: str | None
 ) -> None:
     template(client, "team/api/", "CREATE_ON_PUSH", imageTagMutability="IMMUTABLE")
@@ -203,7 +203,7 @@ def test_templates_are_kept_changed_and_removed(client: Any) -> None:
 # -- managed signing
 
 
-def test_managed_signing_is_in_progress_until_someone_says_how_it_ended(served: Served, client: Any) -> None:
+def test_managed_signing_is_in_progress_until_a_test_completes_it(served: Served, client: Any) -> None:
     served.create()
     assert refusal(client.get_signing_configuration) == "SigningConfigurationNotFoundException"
     filters = [{"filter": "rocketseat/*", "filterType": "WILDCARD_MATCH"}]
@@ -233,7 +233,7 @@ def test_managed_signing_is_in_progress_until_someone_says_how_it_ended(served: 
     assert client.describe_image_signing_status(**asked)["signingStatuses"] == []
 
 
-def test_signing_that_failed_says_why(served: Served, client: Any) -> None:
+def test_failed_signing_has_a_reason(served: Served, client: Any) -> None:
     served.create()
     client.put_signing_configuration(signingConfiguration={"rules": [{"signingProfileArn": PROFILE}]})
     app = image("app")
@@ -247,7 +247,7 @@ def test_signing_that_failed_says_why(served: Served, client: Any) -> None:
 # -- storage class
 
 
-def test_an_archived_image_can_not_be_pulled_and_is_restored_by_a_push(served: Served, client: Any) -> None:
+def test_an_archived_image_cannot_be_pulled_and_is_restored_by_a_push(served: Served, client: Any) -> None:
     served.create()
     app = image("app")
     served.push(app, "v1")
@@ -262,7 +262,7 @@ def test_an_archived_image_can_not_be_pulled_and_is_restored_by_a_push(served: S
     assert served.send("GET", f"/v2/{NAME}/manifests/v1").status == 200
 
 
-def test_an_archived_referrer_is_listed_only_where_asked_for(served: Served, client: Any) -> None:
+def test_an_archived_referrer_is_listed_only_on_request(served: Served, client: Any) -> None:
     served.create()
     app = multi_arch("app")
     signed = signature(app)
@@ -286,7 +286,7 @@ def test_an_archived_referrer_is_listed_only_where_asked_for(served: Served, cli
 # -- quotas
 
 
-def test_a_rate_throttles_the_api_and_the_registry_with_the_right_words(tmp_path: Path) -> None:
+def test_a_rate_quota_throttles_the_api_and_the_registry_with_ecrs_messages(tmp_path: Path) -> None:
     with serve(tmp_path, quotas={"PutImage": 2, "DescribeImages": 1}) as served:
         served.create()
         app = image("app")
@@ -319,6 +319,6 @@ def test_images_and_repositories_have_a_limit_on_request(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("quotas", [{"MakeCoffee": 1}, {"PutImage": 0}])
-def test_a_quota_that_is_none_is_a_value_error(tmp_path: Path, quotas: dict[str, float]) -> None:
+def test_an_invalid_quota_is_a_value_error(tmp_path: Path, quotas: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(quotas))), serve(tmp_path, quotas=quotas):
         pass

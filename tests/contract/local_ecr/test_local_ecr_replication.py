@@ -81,7 +81,7 @@ def told(served: Served, registry: EcrRegistry) -> list[tuple[str, str]]:
     ]
 
 
-def test_what_is_pushed_is_in_the_destination_byte_by_byte(served: Served) -> None:
+def test_a_pushed_image_is_replicated_byte_by_byte(served: Served) -> None:
     replicate(served, NEAR)
     both = multi_arch("app")
     served.push(both, "v1")
@@ -91,7 +91,7 @@ def test_what_is_pushed_is_in_the_destination_byte_by_byte(served: Served) -> No
     assert statuses(served) == {str(NEAR): ("COMPLETE", None)}
 
 
-def test_the_destination_tells_a_replication_and_no_push(served: Served) -> None:
+def test_the_destination_sends_a_replication_event_and_no_push_event(served: Served) -> None:
     replicate(served, NEAR)
     app = image("app")
     served.push(app, "v1")
@@ -127,7 +127,7 @@ def test_settings_are_not_copied_but_come_from_the_destinations_own_templates(se
     assert settings == {NEAR: ("MUTABLE", "KMS"), FAR: ("MUTABLE", "AES256")}
 
 
-def test_an_immutable_destination_leaves_out_a_tag_that_it_has(served: Served) -> None:
+def test_an_immutable_destination_keeps_its_existing_tag(served: Served) -> None:
     served.create(NEAR, imageTagMutability="IMMUTABLE")
     old, new = image("old"), image("new")
     served.push(old, "v1", registry=NEAR)
@@ -151,7 +151,7 @@ def test_a_tag_that_moves_moves_in_a_mutable_destination(served: Served) -> None
 
 
 @pytest.mark.parametrize(("actions", "created"), [([], False), (["ecr:ReplicateImage"], False), (ALLOW, True)])
-def test_another_account_must_let_images_in(served: Served, actions: list[str], created: bool) -> None:
+def test_another_account_must_allow_replication(served: Served, actions: list[str], created: bool) -> None:
     if actions:
         let_in(served, PROD, actions)
     replicate(served, PROD)
@@ -165,7 +165,7 @@ def test_another_account_must_let_images_in(served: Served, actions: list[str], 
     assert (record["errorCode"], record["recipientAccountId"]) == ("AccessDenied", PROD.account)
 
 
-def test_a_repository_made_by_hand_needs_no_right_to_create_one(served: Served) -> None:
+def test_an_existing_repository_needs_no_permission_to_create_one(served: Served) -> None:
     served.create(PROD)
     let_in(served, PROD, ["ecr:ReplicateImage"])
     replicate(served, PROD)
@@ -173,7 +173,7 @@ def test_a_repository_made_by_hand_needs_no_right_to_create_one(served: Served) 
     assert statuses(served) == {str(PROD): ("COMPLETE", None)}
 
 
-def test_only_repositories_with_the_prefix_travel(served: Served) -> None:
+def test_only_repositories_with_the_prefix_are_replicated(served: Served) -> None:
     served.create(name="team/other")
     replicate(served, NEAR, prefix="team/")
     served.push(image("app"), "v1")
@@ -182,7 +182,7 @@ def test_only_repositories_with_the_prefix_travel(served: Served) -> None:
     assert statuses(served) == {}
 
 
-def test_there_are_no_chains(served: Served) -> None:
+def test_replicated_images_are_not_replicated_further(served: Served) -> None:
     let_in(served, FAR, ALLOW)
     replicate(served, FAR, source=NEAR)
     replicate(served, NEAR)
@@ -192,7 +192,7 @@ def test_there_are_no_chains(served: Served) -> None:
 
 
 @pytest.mark.parametrize("removals", [True, False])
-def test_removals_travel_only_where_the_rule_says_so(served: Served, removals: bool) -> None:
+def test_deletions_are_replicated_only_if_the_rule_says_so(served: Served, removals: bool) -> None:
     replicate(served, NEAR, removals=removals)
     app, both = image("app"), multi_arch("both")
     served.push(app, "v1")
@@ -232,7 +232,7 @@ def backfill(served: Served, to: EcrRegistry = NEAR) -> dict[str, Any]:
     return answer
 
 
-def test_a_backfill_brings_what_was_there_before_the_configuration(served: Served) -> None:
+def test_a_backfill_replicates_images_from_before_the_configuration(served: Served) -> None:
     app, both = image("app"), multi_arch("both")
     served.push(app, "v1")
     served.put(app.raw, "v2", app.media_type)
@@ -255,7 +255,7 @@ def test_a_backfill_brings_what_was_there_before_the_configuration(served: Serve
         served.client().stop_replication_backfill(**asked)
 
 
-def test_a_backfill_that_nobody_lets_in_has_failed(served: Served) -> None:
+def test_a_backfill_without_permission_fails(served: Served) -> None:
     served.push(image("app"), "v1")
     replicate(served, PROD)
     started = backfill(served, PROD)
@@ -265,9 +265,7 @@ def test_a_backfill_that_nobody_lets_in_has_failed(served: Served) -> None:
     assert (found["status"], found["progress"]["failureCodes"]) == ("FAILED", ["AccessDenied"])
 
 
-def test_a_backfill_can_be_stopped_and_no_second_one_runs_beside_it(
-    served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_backfill_can_be_stopped_and_only_one_runs_at_a_time(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     for n in range(3):
         served.push(image(f"app {n}"), f"v{n}")
     replicate(served, NEAR)
@@ -315,7 +313,7 @@ with serve(Path(sys.argv[1])) as served:
 """
 
 
-def test_what_a_killed_process_did_not_replicate_is_replicated_when_it_is_back(tmp_path: Path) -> None:
+def test_pending_replication_of_a_killed_process_completes_after_restart(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     child = subprocess.run([sys.executable, "-c", CHILD, str(tmp_path)], env=environment, timeout=60)
     assert child.returncode == -signal.SIGKILL

@@ -63,7 +63,7 @@ with serve(Path(sys.argv[1])) as served:
         ("after the manifest is committed", True),
     ],
 )
-def test_a_killed_process_leaves_whole_pushes_or_none(tmp_path: Path, point: str, second: bool) -> None:
+def test_a_killed_process_leaves_no_partial_push(tmp_path: Path, point: str, second: bool) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     child = subprocess.run(
         [sys.executable, "-c", CHILD, str(tmp_path), point], capture_output=True, text=True, env=environment, timeout=60
@@ -116,7 +116,7 @@ def test_a_damaged_layer_differs_in_one_byte_in_its_own_registry_only(tmp_path: 
             served.ecr.damage(DEV, NAME, "sha256:" + "0" * 64)
 
 
-def test_a_deleted_repository_takes_along_the_layers_that_no_other_has(tmp_path: Path) -> None:
+def test_deleting_a_repository_deletes_layers_that_no_other_has(tmp_path: Path) -> None:
     with serve(tmp_path) as served:
         for name in (NAME, "team/other"):
             served.create(name=name)
@@ -176,7 +176,7 @@ def fetch(served: Served, address: str) -> str:
     return "sha256:" + sha256.hexdigest()
 
 
-def test_of_many_who_push_one_immutable_tag_one_wins(tmp_path: Path) -> None:
+def test_one_of_many_concurrent_pushes_of_an_immutable_tag_wins(tmp_path: Path) -> None:
     with serve(tmp_path) as served:
         served.create(imageTagMutability="IMMUTABLE")
         apps = [image(f"app {number}") for number in range(8)]
@@ -189,7 +189,7 @@ def test_of_many_who_push_one_immutable_tag_one_wins(tmp_path: Path) -> None:
         assert served.send("GET", f"/v2/{NAME}/manifests/v1").data == winner.raw
 
 
-def test_many_layers_come_at_once(tmp_path: Path) -> None:
+def test_many_layers_are_uploaded_concurrently(tmp_path: Path) -> None:
     with serve(tmp_path) as served:
         served.create()
         layers = [bytes([number]) * 300_000 for number in range(16)] * 2
@@ -198,7 +198,7 @@ def test_many_layers_come_at_once(tmp_path: Path) -> None:
         assert {digest for _, digest in served.ecr.store.blobs.all()} == digests
 
 
-def test_a_repository_deleted_under_a_push_is_unknown_not_a_fault(tmp_path: Path) -> None:
+def test_a_repository_deleted_during_a_push_is_unknown_not_an_internal_error(tmp_path: Path) -> None:
     """The outcome of each race is random; none may be an internal error or leave a blob without a repository."""
     with serve(tmp_path) as served:
         app = image("app")
@@ -239,7 +239,7 @@ def test_an_upload_belongs_to_its_repository(tmp_path: Path) -> None:
         assert answer.status == 404
 
 
-def test_opening_a_store_removes_what_is_half_done(tmp_path: Path) -> None:
+def test_opening_a_store_removes_partial_data(tmp_path: Path) -> None:
     blobs = Blobs(tmp_path)
     blobs.start("some-upload").append(io.BytesIO(b"abc").read, None)
     stray = tmp_path / "blobs" / DEV.account / DEV.region / "ab" / ("ab" + "0" * 62)

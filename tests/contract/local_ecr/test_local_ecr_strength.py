@@ -136,7 +136,7 @@ def by_parts_of_the_api(port: int, api: int, token: str, size: int, digest: str)
 
 @pytest.mark.parametrize("way", [by_put, by_chunked_patch, by_one_chunk, by_parts_of_the_api])
 @pytest.mark.parametrize("size", [100 * 1024 * 1024, pytest.param(2000 * 1024 * 1024, marks=pytest.mark.heavy)])
-def test_a_large_layer_goes_up_in_flat_memory(tmp_path: Path, way: Callable[..., None], size: int) -> None:
+def test_a_large_layer_is_uploaded_in_constant_memory(tmp_path: Path, way: Callable[..., None], size: int) -> None:
     """The peak of the entire process, with interpreter and botocore's model, stays below 100 MB."""
     sha256 = hashlib.sha256()
     for part in parts(size):
@@ -151,7 +151,7 @@ def test_a_large_layer_goes_up_in_flat_memory(tmp_path: Path, way: Callable[...,
     assert peak < 100, f"{before:.0f} → {peak:.0f} MB"
 
 
-def test_fifty_pushes_at_once_are_all_whole(tmp_path: Path) -> None:
+def test_fifty_concurrent_pushes_are_all_complete(tmp_path: Path) -> None:
     with serve(tmp_path) as served:
         served.create()
         apps = [image(f"app {number}", big_layer(200_000, number % 5)) for number in range(50)]
@@ -249,9 +249,7 @@ def test_a_full_disk_refuses_the_layer_and_keeps_the_rest(tmp_path: Path) -> Non
         assert served.push(image("other"), "v2").status == 201
 
 
-def test_a_disk_that_is_full_before_the_first_byte_opens_no_upload(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_opens_no_upload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serve(tmp_path) as served:
         served.create()
 

@@ -46,7 +46,7 @@ def everything(served: Served) -> None:
     ],
     ids=str,
 )
-def test_a_push_and_a_removal_are_answered_whoever_fails(
+def test_pushes_and_deletions_succeed_whichever_subscriber_fails(
     served: Served, monkeypatch: pytest.MonkeyPatch, subscriber: tuple[Any, str]
 ) -> None:
     everything(served)
@@ -63,7 +63,7 @@ def test_a_push_and_a_removal_are_answered_whoever_fails(
     assert [d["imageTags"] for d in client.describe_images(repositoryName=NAME)["imageDetails"]] == [["v1", "v3"]]
 
 
-def test_one_that_fails_keeps_no_other_from_hearing(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_subscriber_does_not_stop_the_others(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     everything(served)
     monkeypatch.setattr(Signing, "planned", fail)
     served.push(image("app"), "v1")
@@ -73,7 +73,7 @@ def test_one_that_fails_keeps_no_other_from_hearing(served: Served, monkeypatch:
     assert served.client().describe_image_scan_findings(**asked)["imageScanStatus"]["status"] == "IN_PROGRESS"
 
 
-def test_a_replication_that_broke_is_failed_and_said(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_replication_is_reported_as_failed(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     everything(served)
     monkeypatch.setattr(Replication, "_copy", fail)
     served.push(image("app"), "v1")
@@ -82,7 +82,7 @@ def test_a_replication_that_broke_is_failed_and_said(served: Served, monkeypatch
 
 
 @pytest.mark.parametrize("region", ["mars-north-1", "us-east-9", "cn-north-1", "nowhere"])
-def test_a_region_that_no_image_can_go_to_is_refused(served: Served, region: str) -> None:
+def test_replication_to_an_unknown_region_is_refused(served: Served, region: str) -> None:
     served.create()
     rules = [{"destinations": [{"region": region, "registryId": DEV.account}]}]
     with pytest.raises(ClientError, match=f"images of us-east-2 can't be replicated to '{region}'"):
@@ -91,7 +91,7 @@ def test_a_region_that_no_image_can_go_to_is_refused(served: Served, region: str
     assert served.push(image("app"), "v1").status == 201
 
 
-def test_a_push_after_a_restart_is_answered_though_the_kept_configuration_names_no_region(tmp_path: Path) -> None:
+def test_a_push_succeeds_although_the_stored_replication_names_no_region(tmp_path: Path) -> None:
     """An earlier version stored configurations without a region."""
 
     def emit_like_the_bus(served: Served) -> Callable[..., None]:

@@ -220,7 +220,7 @@ TABLE = [
 
 
 @pytest.mark.parametrize("row", TABLE, ids=[f"{row['method']} {row['description']}" for row in TABLE])
-def test_the_registry_answers_in_ecrs_words(served: Served, row: dict[str, Any]) -> None:
+def test_the_registry_answers_with_ecrs_messages(served: Served, row: dict[str, Any]) -> None:
     sent = dict(row.get("send", {}))
     answer = served.send(row["method"], row["url"], sent.pop("data", None), **sent)
     assert answer.status == row["status"], answer.data
@@ -247,11 +247,11 @@ def test_a_token_expires_after_twelve_hours(served: Served) -> None:
     assert error(served.send("GET", "/v2/", Authorization=token)) == (403, "DENIED", text)
 
 
-def test_one_token_opens_every_registry(served: Served) -> None:
+def test_one_token_is_valid_for_every_registry(served: Served) -> None:
     assert served.send("GET", "/v2/", registry=PROD, Authorization=served.token(DEV.account)).status == 200
 
 
-def test_who_may_not_is_told_so_in_ecrs_words(served: Served) -> None:
+def test_missing_permission_has_ecrs_message(served: Served) -> None:
     served.denied.add(("dev", "ecr:InitiateLayerUpload"))
     assert error(served.send("POST", f"{V2}/blobs/uploads/")) == (
         403,

@@ -44,14 +44,14 @@ def test_a_push_event_is_as_ecr_writes_it(served: Served) -> None:
     }
 
 
-def test_a_referrer_is_told_as_a_referrer_action(served: Served) -> None:
+def test_a_referrers_push_is_a_referrer_action_event(served: Served) -> None:
     app = image("app")
     served.push(app, "v1")
     served.push(signature(app))
     assert [e["detail-type"] for e in served.events] == ["ECR Image Action", "ECR Referrer Action"]
 
 
-def test_an_unchanged_or_refused_push_is_no_event(served: Served) -> None:
+def test_an_unchanged_or_refused_push_sends_no_event(served: Served) -> None:
     served.create(name="team/app", imageTagMutability="IMMUTABLE")
     app = image("app")
     for name in (NAME, "team/app"):
@@ -63,7 +63,7 @@ def test_an_unchanged_or_refused_push_is_no_event(served: Served) -> None:
     assert len(served.events) == told
 
 
-def test_a_removal_is_one_event_per_tag_and_one_for_the_image(served: Served) -> None:
+def test_a_deletion_sends_one_event_per_tag_and_one_for_the_image(served: Served) -> None:
     app = image("app")
     served.push(app, "v1")
     served.put(app.raw, "v2", app.media_type)
@@ -73,7 +73,7 @@ def test_a_removal_is_one_event_per_tag_and_one_for_the_image(served: Served) ->
     assert told == [("DELETE", "v1"), ("DELETE", "v2"), ("DELETE", "")]
 
 
-def test_a_manifest_put_is_a_put_image_in_the_trail_failed_ones_too(served: Served) -> None:
+def test_a_manifest_put_is_recorded_as_put_image_also_if_it_fails(served: Served) -> None:
     app = image("app")
     served.push(app, "v1")
     record = served.trail[-1]

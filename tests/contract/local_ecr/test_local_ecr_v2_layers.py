@@ -67,7 +67,7 @@ def test_a_session_started_again_at_its_first_byte_is_refused(served: Served) ->
     assert error(served.send("PATCH", location, b"abcdef", Content_Range="0-5")) == (416, "BLOB_UPLOAD_INVALID", text)
 
 
-def test_an_upload_can_be_asked_for_and_dropped(served: Served) -> None:
+def test_an_uploads_status_can_be_read_and_the_upload_cancelled(served: Served) -> None:
     location = served.send("POST", f"{V2}/blobs/uploads/").headers["Location"]
     served.send("PATCH", location, b"abcdef")
     assert served.send("GET", location).headers["Range"] == "0-5"
@@ -75,14 +75,14 @@ def test_an_upload_can_be_asked_for_and_dropped(served: Served) -> None:
     assert error(served.send("GET", location))[1] == "BLOB_UPLOAD_UNKNOWN"
 
 
-def test_a_layer_with_another_digest_than_promised_is_refused(served: Served) -> None:
+def test_a_layer_with_another_digest_than_declared_is_refused(served: Served) -> None:
     location = served.send("POST", f"{V2}/blobs/uploads/").headers["Location"]
     answer = served.send("PUT", f"{location}?digest={NOWHERE}", b"abc")
     assert error(answer)[:2] == (400, "DIGEST_INVALID")
     assert served.send("HEAD", f"{V2}/blobs/{sha256(b'abc')}").status == 404
 
 
-def test_a_layer_of_no_bytes_is_refused(served: Served) -> None:
+def test_an_empty_layer_is_refused(served: Served) -> None:
     location = served.send("POST", f"{V2}/blobs/uploads/").headers["Location"]
     status, code, text = error(served.send("PUT", f"{location}?digest={sha256(b'')}"))
     assert (status, code) == (400, "BLOB_UPLOAD_INVALID")
@@ -90,7 +90,7 @@ def test_a_layer_of_no_bytes_is_refused(served: Served) -> None:
 
 
 @pytest.mark.parametrize("framing", ["Content-Length: 100", "Transfer-Encoding: chunked"])
-def test_of_a_body_that_breaks_off_nothing_is_kept(served: Served, framing: str) -> None:
+def test_an_interrupted_body_is_discarded(served: Served, framing: str) -> None:
     location = served.send("POST", f"{V2}/blobs/uploads/").headers["Location"]
     path = location.partition(f":{served.ports[DEV]}")[2]
     head = f"PATCH {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {served.token()}\r\n{framing}\r\n\r\n"
@@ -120,7 +120,7 @@ def test_a_layer_is_mounted_from_another_repository_of_the_registry(served: Serv
 @pytest.mark.parametrize(
     "why", ["unknown source", "unknown layer", "other encryption", "no permission", "switched off"]
 )
-def test_what_can_not_be_mounted_becomes_an_upload(tmp_path: Path, why: str) -> None:
+def test_a_blob_that_cannot_be_mounted_becomes_an_upload(tmp_path: Path, why: str) -> None:
     with serve(tmp_path) as served:
         setting = "DISABLED" if why == "switched off" else "ENABLED"
         served.api("PutAccountSetting", name="BLOB_MOUNTING", value=setting)
@@ -140,7 +140,7 @@ def test_what_can_not_be_mounted_becomes_an_upload(tmp_path: Path, why: str) -> 
 # -- downloads
 
 
-def test_a_layer_comes_by_redirect_to_a_presigned_address(served: Served) -> None:
+def test_a_layer_is_downloaded_by_a_redirect_to_a_presigned_url(served: Served) -> None:
     digest = served.upload(b"0123456789")
     answer = served.send("GET", f"{V2}/blobs/{digest}")
     address = answer.headers["Location"]
@@ -160,7 +160,7 @@ def test_a_layer_comes_by_redirect_to_a_presigned_address(served: Served) -> Non
         ("bytes=10-", 416, None, "bytes */10"),
     ],
 )
-def test_a_layer_is_served_by_range(
+def test_a_layer_supports_range_requests(
     served: Served, asked: str, status: int, body: bytes | None, content_range: str | None
 ) -> None:
     address = served.send("GET", f"{V2}/blobs/{served.upload(b'0123456789')}").headers["Location"]
@@ -169,7 +169,7 @@ def test_a_layer_is_served_by_range(
     assert body is None or answer.data == body
 
 
-def test_a_presigned_address_has_the_manners_of_s3(served: Served) -> None:
+def test_a_presigned_url_behaves_like_s3(served: Served) -> None:
     address = served.send("GET", f"{V2}/blobs/{served.upload(b'abc')}").headers["Location"]
     with_token = served.send("GET", address)
     assert with_token.status == 400
@@ -181,7 +181,7 @@ def test_a_presigned_address_has_the_manners_of_s3(served: Served) -> None:
     assert (expired.status, b"Request has expired" in expired.data) == (403, True)
 
 
-def test_the_redirect_leaves_the_name_that_the_token_was_sent_to(served: Served) -> None:
+def test_the_redirect_goes_to_another_host_name_than_the_tokens(served: Served) -> None:
     digest, port = served.upload(b"abc"), served.ports[DEV]
     assert served.send("GET", f"{V2}/blobs/{digest}").headers["Location"].startswith(f"http://127.0.0.1:{port}/")
     answer = served.send("GET", f"http://127.0.0.1:{port}{V2}/blobs/{digest}")

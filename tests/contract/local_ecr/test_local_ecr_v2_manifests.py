@@ -41,14 +41,14 @@ def test_a_manifest_needs_its_layers(served: Served) -> None:
     )
 
 
-def test_layers_of_another_repository_are_not_the_repositorys(served: Served) -> None:
+def test_layers_of_another_repository_do_not_count(served: Served) -> None:
     app = image("app")
     served.create(name="team/other")
     served.push(app, "v1", name="team/other")
     assert error(served.put(app.raw, "v1", app.media_type))[1] == "MANIFEST_BLOB_UNKNOWN"
 
 
-def test_foreign_layers_need_not_be_there(served: Served) -> None:
+def test_foreign_layers_may_be_missing(served: Served) -> None:
     windows = image(foreign_layer(), "app")
     foreign = {
         layer.digest for layer in windows.root.layers if "foreign" in layer.media_type or "nondist" in layer.media_type
@@ -116,7 +116,7 @@ def test_a_tag_moves_only_where_it_is_mutable(
         assert served.send("GET", f"/v2/team/app/manifests/{tag}").data == first.raw
 
 
-def test_children_pushed_again_by_digest_are_no_conflict_where_tags_are_immutable(served: Served) -> None:
+def test_children_pushed_again_by_digest_do_not_conflict_with_immutable_tags(served: Served) -> None:
     served.create(name="team/app", imageTagMutability="IMMUTABLE")
     both = multi_arch()
     assert served.push(both, "v1", name="team/app").status == 201
@@ -126,7 +126,7 @@ def test_children_pushed_again_by_digest_are_no_conflict_where_tags_are_immutabl
 # -- tags, referrers, deletion
 
 
-def test_tags_come_in_pages_with_an_opaque_link(served: Served) -> None:
+def test_tags_are_paged_with_an_opaque_link(served: Served) -> None:
     app = image("app")
     served.push(app, "v0")
     for number in range(1, 105):
@@ -163,7 +163,7 @@ def test_referrers_are_found_by_subject_and_artifact_type(served: Served) -> Non
     assert json.loads(served.send("GET", f"{V2}/referrers/{NOWHERE}").data)["manifests"] == []
 
 
-def test_the_last_tag_takes_the_image_with_it(served: Served) -> None:
+def test_deleting_the_last_tag_deletes_the_image(served: Served) -> None:
     app = image("app")
     served.push(app, "v1")
     served.put(app.raw, "v2", app.media_type)
@@ -173,7 +173,7 @@ def test_the_last_tag_takes_the_image_with_it(served: Served) -> None:
     assert served.send("GET", f"{V2}/manifests/{app.digest}").status == 404
 
 
-def test_an_index_child_is_not_removed_before_its_index(served: Served) -> None:
+def test_a_child_cannot_be_deleted_before_its_index(served: Served) -> None:
     both = multi_arch()
     served.push(both, "v1")
     child = next(iter(both.manifests))

@@ -110,7 +110,7 @@ WAYS: dict[str, tuple[str, tuple[str, ...], dict[str, str], tuple[str, str]]] = 
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_region_and_credentials_are_found_in_each_way_alone(aws: Aws, tmp_path: Path, way: str) -> None:
+def test_region_and_credentials_are_found_in_each_supported_way(aws: Aws, tmp_path: Path, way: str) -> None:
     config, options, environment, wanted = WAYS[way]
     configured(tmp_path, config, KEPT if "profile" in way.lower() else "")
     cache = tmp_path / ".aws/sso/cache" / f"{hashlib.sha1(b'corp').hexdigest()}.json"
@@ -133,7 +133,7 @@ def test_region_and_credentials_are_found_in_each_way_alone(aws: Aws, tmp_path: 
     ],
     ids=["no such profile", "no such profile, no region", "no credentials", "no region", "a bad region"],
 )
-def test_what_can_not_be_found_is_one_message_and_no_fault(
+def test_missing_settings_are_one_message_without_a_traceback(
     aws: Aws, tmp_path: Path, environment: dict[str, str], word: str
 ) -> None:
     done = run(aws, tmp_path, **environment)

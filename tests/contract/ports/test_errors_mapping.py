@@ -93,7 +93,7 @@ S3_ELSEWHERE = {  # S3 declares these for parts, offsets and archive tiers, whic
 
 
 @pytest.mark.parametrize("code", sorted(CODES))
-def test_a_code_becomes_the_error_that_the_table_says_with_the_place_and_awss_words(code: str) -> None:
+def test_a_code_becomes_the_mapped_error_with_registry_and_awss_message(code: str) -> None:
     found = translate(client_error(code), WHAT)
     assert type(found) is CODES[code]
     assert str(found) == f"{WHAT}: AWS's own words ({code})"
@@ -114,7 +114,7 @@ def test_a_code_becomes_the_error_that_the_table_says_with_the_place_and_awss_wo
         ("ExpiredTokenException", Unreachable),
     ],
 )
-def test_codes_mean_what_retries_rely_on(code: str, kind: type[TallymanError]) -> None:
+def test_codes_have_the_error_classes_that_retries_rely_on(code: str, kind: type[TallymanError]) -> None:
     assert CODES[code] is kind
 
 
@@ -133,7 +133,7 @@ def test_codes_mean_what_retries_rely_on(code: str, kind: type[TallymanError]) -
         (503, Unreachable),
     ],
 )
-def test_a_code_that_nobody_knows_is_judged_by_its_status(status: int, kind: type[TallymanError]) -> None:
+def test_an_unknown_code_is_mapped_by_its_status(status: int, kind: type[TallymanError]) -> None:
     assert type(translate(client_error("SomethingNew", status), WHAT)) is kind
 
 
@@ -161,7 +161,7 @@ def test_every_error_of_botocore_becomes_one_of_ours(kind: type[Exception]) -> N
 
 
 @pytest.mark.parametrize("kind", every(http.HTTPError), ids=lambda k: k.__name__)
-def test_every_error_of_urllib3_is_passing(kind: type[Exception]) -> None:
+def test_every_error_of_urllib3_is_transient(kind: type[Exception]) -> None:
     assert isinstance(translate(made(kind), WHAT), TransientError)
 
 
@@ -181,23 +181,23 @@ def test_every_error_of_urllib3_is_passing(kind: type[Exception]) -> None:
         boto.FlexibleChecksumError,
     ],
 )
-def test_trouble_on_the_way_is_unreachable(kind: type[Exception]) -> None:
+def test_network_errors_are_unreachable(kind: type[Exception]) -> None:
     assert type(translate(made(kind), WHAT)) is Unreachable
 
 
 @pytest.mark.parametrize(
     "error", [ConnectionResetError(), TimeoutError(), BrokenPipeError(), socket.gaierror(), ssl.SSLError()]
 )
-def test_trouble_with_a_socket_is_unreachable(error: OSError) -> None:
+def test_socket_errors_are_unreachable(error: OSError) -> None:
     assert type(translate(error, WHAT)) is Unreachable
 
 
 @pytest.mark.parametrize("kind", [boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError])
-def test_no_credentials_are_no_permission(kind: type[Exception]) -> None:
+def test_missing_credentials_mean_no_permission(kind: type[Exception]) -> None:
     assert type(translate(made(kind), WHAT)) is NotAllowed
 
 
-def test_errors_of_ours_pass_as_they_are() -> None:
+def test_our_own_errors_pass_unchanged() -> None:
     error = NotFound("as it is")
     assert translate(error, WHAT) is error
     with pytest.raises(NotFound) as caught, translated(WHAT):
@@ -205,7 +205,7 @@ def test_errors_of_ours_pass_as_they_are() -> None:
     assert caught.value is error
 
 
-def test_a_fault_of_our_own_is_not_dressed_up() -> None:
+def test_a_programming_error_passes_unchanged() -> None:
     with pytest.raises(KeyError), translated(WHAT):
         raise KeyError("x")
     with pytest.raises(ZeroDivisionError):
@@ -219,7 +219,7 @@ def test_the_cause_is_kept() -> None:
 
 
 @pytest.mark.parametrize("code", sorted(REGISTRY_CODES))
-def test_a_code_of_the_registry_becomes_the_error_that_the_table_says(code: str) -> None:
+def test_an_oci_error_code_becomes_the_mapped_error(code: str) -> None:
     body = f'{{"errors": [{{"code": "{code}", "message": "words", "detail": null}}]}}'.encode()
     found = Answer(400, Message(), body).error(WHAT)
     assert type(found) is REGISTRY_CODES[code]
@@ -230,13 +230,13 @@ def test_a_code_of_the_registry_becomes_the_error_that_the_table_says(code: str)
     "body",
     [b"", b"null", b"[]", b"{}", b'{"errors": []}', b'{"errors": [1]}', b'{"errors": [{}]}', b"\xff\xfe", b"<html>"],
 )
-def test_an_answer_that_is_no_error_of_oci_is_judged_by_its_status(body: bytes) -> None:
+def test_an_answer_without_an_oci_error_is_mapped_by_its_status(body: bytes) -> None:
     assert type(Answer(403, Message(), body).error(WHAT)) is NotAllowed
     assert type(Answer(500, Message(), body).error(WHAT)) is Unreachable
     assert type(Answer(200, Message(), body).error(WHAT)) is Refused
 
 
-def test_words_of_a_registry_that_no_fact_can_hold_are_left_out() -> None:
+def test_a_registrys_message_that_no_fact_can_hold_is_left_out() -> None:
     body = b'{"errors": [{"code": "DENIED", "message": "half \\ud800"}]}'
     str(Answer(500, Message(), body).error(WHAT)).encode()
 
@@ -244,7 +244,7 @@ def test_words_of_a_registry_that_no_fact_can_hold_are_left_out() -> None:
 @pytest.mark.parametrize(
     ("header", "after"), [("7", 7.0), (None, None), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("\u00b2", None)]
 )
-def test_throttled_says_for_how_long(header: str | None, after: float | None) -> None:
+def test_a_throttling_error_has_the_retry_time(header: str | None, after: float | None) -> None:
     headers = Message()
     if header:
         headers["Retry-After"] = header

@@ -37,7 +37,7 @@ def test_the_hubs_account_is_reached_with_its_own_credentials(clients: Clients) 
     assert clients.get("ecr", EcrRegistry(HUB.account, "sa-east-1"), "push").meta.region_name == "sa-east-1"
 
 
-def test_another_account_is_reached_by_the_role_of_the_power(clients: Clients) -> None:
+def test_another_account_is_reached_by_the_role_of_its_kind(clients: Clients) -> None:
     assumed: list[dict[str, Any]] = []
     clients.get("sts").meta.events.register(
         "provide-client-params.sts.AssumeRole", lambda params, **_: assumed.append(params)
@@ -80,7 +80,7 @@ def test_a_client_is_made_once_also_for_threads_that_ask_together(clients: Clien
     assert len({id(client) for client in found}) == 1
 
 
-def test_in_the_hubs_account_every_power_is_the_same_client(clients: Clients) -> None:
+def test_in_the_hubs_account_every_role_kind_uses_the_same_client(clients: Clients) -> None:
     assert clients.get("ecr", HUB, "read") is clients.get("ecr", HUB, "push")
     assert clients.get("ecr", PROD.registry, "read") is not clients.get("ecr", PROD.registry, "push")
 
@@ -88,16 +88,16 @@ def test_in_the_hubs_account_every_power_is_the_same_client(clients: Clients) ->
 @pytest.mark.parametrize(
     ("region", "partition"), [("us-east-2", "aws"), ("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov")]
 )
-def test_a_role_lies_in_the_hubs_partition(region: str, partition: str) -> None:
+def test_a_roles_arn_has_the_hubs_partition(region: str, partition: str) -> None:
     clients = Clients(EcrRegistry("111111111111", region), "tallyman", "x")
     assert clients.role("222222222222", "push") == f"arn:{partition}:iam::222222222222:role/tallyman-spoke-push"
 
 
-def test_a_session_has_a_name_that_sts_takes() -> None:
+def test_the_session_name_is_valid_for_sts() -> None:
     assert len(Clients(HUB, "tallyman", "f" * 100)._session_name) == 64
 
 
-def test_a_role_that_may_not_be_assumed_is_no_permission_and_named(clients: Clients) -> None:
+def test_a_role_that_cannot_be_assumed_is_a_permission_error_with_its_name(clients: Clients) -> None:
     def refuse(**_: Any) -> Any:
         raise ClientError({"Error": {"Code": "AccessDenied", "Message": "not authorized"}}, "AssumeRole")
 
@@ -106,7 +106,7 @@ def test_a_role_that_may_not_be_assumed_is_no_permission_and_named(clients: Clie
         EcrView(clients).settings(PROD)
 
 
-def test_people_assume_roles_of_their_own_by_what_they_do() -> None:
+def test_people_assume_their_own_roles_by_the_kind_of_action() -> None:
     with aws_mock.aws():
         clients, assumed = PeopleClients(HUB, "tallyman"), list[str]()
         clients.get("sts").meta.events.register(
@@ -120,7 +120,7 @@ def test_people_assume_roles_of_their_own_by_what_they_do() -> None:
     assert clients.promoter("222222222222").endswith("role/tallyman-spoke-push")  # the promotion role is unchanged
 
 
-def test_a_person_is_told_what_to_do_only_where_permissions_are_the_matter() -> None:
+def test_advice_for_people_is_added_only_to_permission_errors() -> None:
     clients = PeopleClients(HUB, "tallyman")
     role = clients.assumed("222222222222", "push")
     told = str(clients.not_assumed(role, NotAllowed("no")))
@@ -148,7 +148,7 @@ def test_settings_are_read_from_the_environment() -> None:
     assert found.require("stack") == "tallyman"
 
 
-def test_a_setting_that_is_missing_is_named_by_its_variable() -> None:
+def test_a_missing_setting_is_named_by_its_variable() -> None:
     with pytest.raises(BadInput, match="TALLYMAN_LEDGER_TABLE"):
         Settings.from_environment({}).require("ledger_table")
 
@@ -164,7 +164,7 @@ def test_a_setting_that_is_missing_is_named_by_its_variable() -> None:
         ("TALLYMAN_PROMOTE_CONCURRENCY", "0"),
     ],
 )
-def test_a_setting_that_does_not_parse_is_named_by_its_variable(variable: str, value: str) -> None:
+def test_an_invalid_setting_is_named_by_its_variable(variable: str, value: str) -> None:
     with pytest.raises(BadInput, match=variable):
         Settings.from_environment({variable: value})
 

@@ -64,7 +64,7 @@ def ecr() -> Iterator[Stubbed]:
 # --- manifests
 
 
-def test_a_manifest_is_asked_for_in_every_kind_that_is_known(ecr: Stubbed) -> None:
+def test_a_manifest_is_requested_with_every_known_media_type(ecr: Stubbed) -> None:
     root = image("app").root
     found = {"imageManifest": root.raw.decode(), "imageManifestMediaType": root.media_type}
     request = {**NAMES, "imageIds": [{"imageTag": "v1"}], "acceptedMediaTypes": list(MANIFEST_TYPES)}
@@ -73,7 +73,7 @@ def test_a_manifest_is_asked_for_in_every_kind_that_is_known(ecr: Stubbed) -> No
 
 
 @pytest.mark.parametrize("text", ['{"mediaType": "application/x"}', "[]", "no json"])
-def test_a_manifest_without_a_declared_kind_has_the_documents_own(ecr: Stubbed, text: str) -> None:
+def test_a_manifest_without_a_declared_type_has_the_documents_own(ecr: Stubbed, text: str) -> None:
     ecr.stub.add_response("batch_get_image", {"images": [{"imageManifest": text}], "failures": []})
     found = ecr.source.manifest(DEV, APP)
     assert found is not None
@@ -90,9 +90,7 @@ def test_a_manifest_without_a_declared_kind_has_the_documents_own(ecr: Stubbed, 
         ("ImageInaccessible", Refused),
     ],
 )
-def test_a_manifest_that_can_not_be_read_is_not_taken_for_missing(
-    ecr: Stubbed, code: str, expected: type[TallymanError]
-) -> None:
+def test_an_unreadable_manifest_is_not_missing(ecr: Stubbed, code: str, expected: type[TallymanError]) -> None:
     failure = {"imageId": {"imageTag": "v1"}, "failureCode": code, "failureReason": "words"}
     ecr.stub.add_response("batch_get_image", {"images": [], "failures": [failure]})
     with pytest.raises(expected, match="words"):
@@ -106,7 +104,7 @@ def described(**more: Any) -> dict[str, Any]:
     return {"imageDigest": APP, "imagePushedAt": NOON, **more}
 
 
-def test_archived_images_are_asked_for_too(ecr: Stubbed) -> None:
+def test_archived_images_are_listed_too(ecr: Stubbed) -> None:
     pages: list[dict[str, Any]] = [
         {"imageDetails": [described(imageStatus="ARCHIVED", lastRecordedPullTime=NOON)], "nextToken": "more"},
         {"imageDetails": [described(imageStatus="ACTIVE", imageTags=["v1"], imageSizeInBytes=5)]},
@@ -120,7 +118,7 @@ def test_archived_images_are_asked_for_too(ecr: Stubbed) -> None:
     assert archived.pushed_at == NOON
 
 
-def test_a_registry_that_does_not_know_archives_is_asked_without(ecr: Stubbed) -> None:
+def test_a_registry_without_archives_is_asked_without_that_filter(ecr: Stubbed) -> None:
     ecr.stub.add_client_error("describe_images", "InvalidParameterException", "imageStatus")
     ecr.stub.add_response("describe_images", {"imageDetails": [described()]}, {**NAMES, "maxResults": 1000})
     assert [d.digest for d in ecr.source.images(DEV)] == [APP]
@@ -133,7 +131,7 @@ def test_times_are_utc_whatever_the_zone_of_the_machine(ecr: Stubbed) -> None:
     assert (found.pushed_at, found.pushed_at.tzinfo) == (NOON, UTC)
 
 
-def test_a_layer_that_is_not_available_is_missing_whatever_else_it_is(ecr: Stubbed) -> None:
+def test_a_layer_is_missing_unless_it_is_available(ecr: Stubbed) -> None:
     digests = [digest_of(str(n)) for n in range(4)]
     answer = {
         "layers": [
@@ -229,9 +227,7 @@ def test_an_enhanced_scan_with_its_findings(ecr: Stubbed) -> None:
         ("SOMETHING_NEW", None, "failed"),
     ],
 )
-def test_no_status_but_a_complete_one_is_complete(
-    ecr: Stubbed, status: str, description: str | None, expected: str
-) -> None:
+def test_only_a_complete_status_is_complete(ecr: Stubbed, status: str, description: str | None, expected: str) -> None:
     ecr.stub.add_response("describe_image_scan_findings", answer(status, description))
     found = ecr.view.scan(DEV, APP)
     assert found.status == expected
@@ -239,7 +235,7 @@ def test_no_status_but_a_complete_one_is_complete(
     assert status in found.reason
 
 
-def test_an_image_that_was_never_scanned_and_one_that_is_gone_are_told_apart(ecr: Stubbed) -> None:
+def test_an_unscanned_image_and_a_missing_one_are_distinguished(ecr: Stubbed) -> None:
     ecr.stub.add_client_error("describe_image_scan_findings", "ScanNotFoundException")
     assert ecr.view.scan(DEV, APP).status == "none"
     for code in ("ImageNotFoundException", "RepositoryNotFoundException"):
@@ -259,7 +255,7 @@ def test_an_image_that_was_never_scanned_and_one_that_is_gone_are_told_apart(ecr
         ("ImageArchivedException", Refused),
     ],
 )
-def test_each_refusal_of_a_scan_is_an_error_of_its_kind_but_a_scan_a_day_is_fine(
+def test_each_refusal_of_a_scan_is_its_own_error_except_the_daily_limit(
     ecr: Stubbed, code: str, expected: type[TallymanError] | None
 ) -> None:
     ecr.stub.add_client_error("start_image_scan", code, "words")
@@ -282,7 +278,7 @@ def test_each_refusal_of_a_scan_is_an_error_of_its_kind_but_a_scan_a_day_is_fine
         ("MUTABLE_WITH_EXCLUSION", False, ()),  # its filters name what stays mutable: no protection for fixed tags
     ],
 )
-def test_immutability_is_what_can_be_relied_on(
+def test_only_reliable_settings_count_as_immutable(
     ecr: Stubbed, mutability: str, immutable: bool, mutable_tags: tuple[str, ...]
 ) -> None:
     found = {
@@ -332,7 +328,7 @@ def test_a_new_repository_lets_only_the_accounts_given_read_it(ecr: Stubbed) -> 
     ]
 
 
-def test_a_policy_that_somebody_set_is_left_alone(ecr: Stubbed) -> None:
+def test_an_existing_repository_policy_is_not_changed(ecr: Stubbed) -> None:
     ecr.stub.add_client_error("create_repository", "RepositoryAlreadyExistsException")
     ecr.stub.add_response("get_repository_policy", {"policyText": "{}"})
     ecr.target.create(WANTED, pull=["333333333333"])
@@ -381,7 +377,7 @@ def test_a_clean_scan_is_one_with_its_time_and_empty_counts(ecr: Stubbed) -> Non
     assert (found.status, found.completed_at, dict(found.counts)) == ("complete", NOON, {})
 
 
-def test_pages_of_two_scans_are_no_scan(ecr: Stubbed) -> None:
+def test_pages_of_two_different_scans_are_not_combined(ecr: Stubbed) -> None:
     whole = answer("COMPLETE", findings=[FINDING], findingSeverityCounts={"CRITICAL": 1}, imageScanCompletedAt=NOON)
     later = answer(
         "COMPLETE", findings=[], findingSeverityCounts={}, imageScanCompletedAt=datetime(2027, 1, 1, tzinfo=UTC)
@@ -391,7 +387,7 @@ def test_pages_of_two_scans_are_no_scan(ecr: Stubbed) -> None:
     assert ecr.view.scan(DEV, APP).status == "unknown"
 
 
-def test_findings_count_by_the_list_where_ecr_counts_fewer_and_by_ecr_where_it_counts_more(ecr: Stubbed) -> None:
+def test_the_larger_of_listed_and_counted_findings_counts(ecr: Stubbed) -> None:
     told = answer(
         "COMPLETE",
         findings=[FINDING, FINDING, {"name": "CVE-2", "severity": "MARS"}],
@@ -402,7 +398,7 @@ def test_findings_count_by_the_list_where_ecr_counts_fewer_and_by_ecr_where_it_c
     assert ecr.view.scan(DEV, APP).counts == {"critical": 3, "high": 2}
 
 
-def test_what_inspector_says_of_a_finding_is_kept_and_what_it_does_not_say_is_unknown(ecr: Stubbed) -> None:
+def test_inspectors_finding_details_are_kept_and_missing_ones_are_unknown(ecr: Stubbed) -> None:
     packages = [{"name": "log4j", "version": "2"}, {"name": "log4j-api", "version": "2"}]
     full = {
         "severity": "HIGH",
@@ -421,7 +417,7 @@ def test_what_inspector_says_of_a_finding_is_kept_and_what_it_does_not_say_is_un
     )
 
 
-def test_what_is_installed_is_kept_with_its_version_and_what_manages_it(ecr: Stubbed) -> None:
+def test_installed_packages_are_kept_with_version_and_manager(ecr: Stubbed) -> None:
     packages = [
         {"name": "curl", "version": "7.88.1", "release": "10+deb12u5", "epoch": 0, "packageManager": "OS"},
         {"name": "perl", "version": "5.36", "release": "1", "epoch": 4, "packageManager": "OS"},
@@ -446,7 +442,7 @@ def test_what_is_installed_is_kept_with_its_version_and_what_manages_it(ecr: Stu
     assert ecr.view.scan(DEV, APP).findings[0].installed == (Package("curl", "7.88.1-10", "OS"),)
 
 
-def test_a_registry_that_does_not_know_the_call_says_nothing_of_the_image(ecr: Stubbed) -> None:
+def test_an_unsupported_call_gives_no_result_for_the_image(ecr: Stubbed) -> None:
     ecr.stub.add_client_error("describe_image_scan_findings", "UnsupportedImageTypeException")
     assert ecr.view.scan(DEV, APP).status == "unsupported"
     ecr.stub.add_client_error("describe_image_scan_findings", "UnknownOperationException")
@@ -454,7 +450,7 @@ def test_a_registry_that_does_not_know_the_call_says_nothing_of_the_image(ecr: S
         ecr.view.scan(DEV, APP)
 
 
-def test_a_list_that_is_missing_is_no_empty_list(ecr: Stubbed) -> None:
+def test_a_missing_list_is_not_an_empty_list(ecr: Stubbed) -> None:
     ecr.stub.add_response("describe_images", {})
     with pytest.raises(Unreachable, match="lacks 'imageDetails'"):
         list(ecr.source.images(DEV))
@@ -469,14 +465,14 @@ def test_a_list_that_is_missing_is_no_empty_list(ecr: Stubbed) -> None:
         ecr.source.referrers(DEV, APP)
 
 
-def test_a_page_token_that_comes_again_ends_the_list_with_an_error(ecr: Stubbed) -> None:
+def test_a_repeated_page_token_is_an_error(ecr: Stubbed) -> None:
     for _ in range(2):
         ecr.stub.add_response("describe_images", {"imageDetails": [], "nextToken": "same"})
     with pytest.raises(Unreachable, match="same next page twice"):
         list(ecr.source.images(DEV))
 
 
-def test_an_image_that_the_answer_does_not_name_is_not_taken_for_missing(ecr: Stubbed) -> None:
+def test_an_image_that_the_answer_omits_is_not_missing(ecr: Stubbed) -> None:
     ecr.stub.add_response("batch_get_image", {"images": [], "failures": []})
     with pytest.raises(Unreachable, match="does not name v1"):
         ecr.source.manifest(DEV, "v1")
@@ -488,7 +484,7 @@ def test_an_image_that_the_answer_does_not_name_is_not_taken_for_missing(ecr: St
     assert ecr.source.manifest(DEV, "v1") is None
 
 
-def test_the_epss_of_an_image_is_inspectors_and_unknown_where_it_may_not_be_asked() -> None:
+def test_the_epss_of_an_image_is_inspectors_and_unknown_without_permission() -> None:
     client: Any = SESSION.create_client(
         "inspector2", region_name=DEV.registry.region, aws_access_key_id="x", aws_secret_access_key="x"
     )

@@ -99,7 +99,7 @@ def read(source: ImageSource, digest: Digest, start: int = 0, repository: Reposi
         return b"".join(stream)
 
 
-def test_an_image_comes_back_byte_for_byte(ecr: Ecr) -> None:
+def test_an_image_is_returned_byte_for_byte(ecr: Ecr) -> None:
     built = multi_arch(attested=True)
     ecr.push(built, "v1.0.0")
     for port in (ecr.source, ecr.target):
@@ -111,20 +111,20 @@ def test_an_image_comes_back_byte_for_byte(ecr: Ecr) -> None:
 
 
 @pytest.mark.parametrize("docker", [False, True])
-def test_a_manifest_keeps_its_kind(ecr: Ecr, docker: bool) -> None:
+def test_a_manifest_keeps_its_media_type(ecr: Ecr, docker: bool) -> None:
     built = multi_arch(docker=docker)
     found = ecr.source.manifest(DEV, ecr.push(built))
     assert found is not None
     assert (found.media_type == DOCKER_LIST) is docker
 
 
-def test_a_manifest_that_is_not_there_is_none(ecr: Ecr) -> None:
+def test_a_missing_manifest_is_none(ecr: Ecr) -> None:
     for port in (ecr.source, ecr.target):
         assert port.manifest(DEV, "v1") is None
         assert port.manifest(DEV, digest_of("nothing")) is None
 
 
-def test_no_such_repository_is_not_found(ecr: Ecr) -> None:
+def test_a_missing_repository_is_not_found(ecr: Ecr) -> None:
     calls: list[Any] = [
         lambda: ecr.source.manifest(NOWHERE, "v1"),
         lambda: ecr.source.describe(NOWHERE, ["v1"]),
@@ -143,7 +143,7 @@ def test_no_such_repository_is_not_found(ecr: Ecr) -> None:
     assert ecr.view.settings(NOWHERE) is None
 
 
-def test_what_is_there_of_a_list_is_described_and_the_rest_left_out(ecr: Ecr) -> None:
+def test_existing_images_of_a_list_are_described_and_missing_ones_left_out(ecr: Ecr) -> None:
     digests = [ecr.push(image(f"app {n}"), f"v{n}") for n in range(5)]
     asked = ["v0", digests[0], digest_of("gone"), "v9", digests[3], "v4"]
     found = ecr.source.describe(DEV, asked)
@@ -153,13 +153,13 @@ def test_what_is_there_of_a_list_is_described_and_the_rest_left_out(ecr: Ecr) ->
     assert ecr.source.describe(DEV, ["v9"]) == []
 
 
-def test_more_than_a_hundred_are_described_in_one_go(ecr: Ecr) -> None:
+def test_more_than_a_hundred_are_described_in_one_call_of_the_port(ecr: Ecr) -> None:
     digests = {ecr.push(image(f"app {n}", "base")) for n in range(3)}
     asked = [*(digest_of(f"gone {n}") for n in range(150)), *digests]
     assert {d.digest for d in ecr.source.describe(DEV, asked)} == digests
 
 
-def test_an_image_is_described_with_what_the_registry_knows_of_it(ecr: Ecr) -> None:
+def test_an_image_is_described_with_all_the_registrys_data(ecr: Ecr) -> None:
     built = image("app", big_layer(5000))
     ecr.push(built, "v1")
     ecr.target.put_manifest(DEV, built.root, "v2")
@@ -171,7 +171,7 @@ def test_an_image_is_described_with_what_the_registry_knows_of_it(ecr: Ecr) -> N
     assert (found.archived, found.subject) == (False, None)
 
 
-def test_all_images_are_listed_children_and_referrers_too(ecr: Ecr) -> None:
+def test_all_images_are_listed_including_children_and_referrers(ecr: Ecr) -> None:
     built = multi_arch(attested=True)
     ecr.push(built, "v1")
     signed = signature(built)
@@ -181,7 +181,7 @@ def test_all_images_are_listed_children_and_referrers_too(ecr: Ecr) -> None:
     assert found[signed.digest].subject == built.digest
 
 
-def test_only_blobs_that_are_not_there_are_missing(ecr: Ecr) -> None:
+def test_missing_blobs_are_only_those_that_do_not_exist(ecr: Ecr) -> None:
     built = image("here")
     ecr.push(built)
     absent = {digest_of(f"absent {n}") for n in range(130)}
@@ -203,7 +203,7 @@ def test_a_blob_is_read_in_chunks_of_a_mebibyte_at_most_and_from_any_byte(ecr: E
         assert stream.size == len(layer.raw)
 
 
-def test_a_blob_may_be_left_in_the_middle_and_others_read_after_it(ecr: Ecr) -> None:
+def test_a_blob_can_be_read_partly_and_others_after_it(ecr: Ecr) -> None:
     layer = big_layer(3_000_000)
     built = image(layer)
     ecr.push(built)
@@ -214,12 +214,12 @@ def test_a_blob_may_be_left_in_the_middle_and_others_read_after_it(ecr: Ecr) -> 
     assert read(ecr.source, built.root.config.digest) == built.blobs[built.root.config.digest]
 
 
-def test_a_blob_that_is_not_there_is_not_found(ecr: Ecr) -> None:
+def test_a_missing_blob_is_not_found(ecr: Ecr) -> None:
     with pytest.raises(NotFound, match="rocketseat/widget-server"):
         read(ecr.source, digest_of("nothing"))
 
 
-def test_referrers_of_a_subject_and_only_of_it(ecr: Ecr) -> None:
+def test_only_referrers_of_the_subject_are_listed(ecr: Ecr) -> None:
     built, other = image("app"), image("other")
     for one in (built, other):
         ecr.push(one)
@@ -232,26 +232,26 @@ def test_referrers_of_a_subject_and_only_of_it(ecr: Ecr) -> None:
     assert ecr.source.referrers(DEV, expected[0].digest) == []
 
 
-def test_a_blob_that_is_not_what_its_digest_says_is_refused_and_not_kept(ecr: Ecr) -> None:
+def test_a_blob_with_another_digest_is_refused_and_not_kept(ecr: Ecr) -> None:
     with pytest.raises(DigestMismatch):
         ecr.target.upload(DEV, digest_of("right"), 5, [b"wrong"])
     assert ecr.target.missing_blobs(DEV, [digest_of("right")]) == {digest_of("right")}
 
 
 @pytest.mark.parametrize("size", [4, 6])
-def test_a_blob_of_another_size_than_stated_is_refused(ecr: Ecr, size: int) -> None:
+def test_a_blob_of_another_size_than_declared_is_refused(ecr: Ecr, size: int) -> None:
     with pytest.raises(DigestMismatch):
         ecr.target.upload(DEV, digest_of("right"), size, [b"ri", b"ght"])
     assert ecr.target.missing_blobs(DEV, [digest_of("right")]) == {digest_of("right")}
 
 
-def test_a_blob_of_unknown_size_is_taken(ecr: Ecr) -> None:
+def test_a_blob_of_unknown_size_is_accepted(ecr: Ecr) -> None:
     ecr.target.upload(DEV, digest_of("right"), None, iter([b"ri", b"", b"ght"]))
     assert read(ecr.source, digest_of("right")) == b"right"
 
 
 @pytest.mark.parametrize("size", [0, None])
-def test_an_empty_blob_is_not_taken(ecr: Ecr, size: int | None) -> None:
+def test_an_empty_blob_is_refused(ecr: Ecr, size: int | None) -> None:
     with pytest.raises(Unsupported):
         ecr.target.upload(DEV, digest_of(""), size, [])
 
@@ -261,7 +261,7 @@ class Broken(TallymanError):
 
 
 @pytest.mark.parametrize("size", [None, 6_000_000])
-def test_what_the_chunks_raise_is_raised_and_nothing_is_kept(ecr: Ecr, size: int | None) -> None:
+def test_an_error_of_the_source_is_raised_and_nothing_is_kept(ecr: Ecr, size: int | None) -> None:
     raw = b"x" * 6_000_000
 
     def chunks() -> Iterable[bytes]:
@@ -283,13 +283,13 @@ def test_a_blob_is_mounted_from_another_repository_of_the_registry(ecr: Ecr) -> 
     assert ecr.target.missing_blobs(DEV, [digest]) == set()
 
 
-def test_what_can_not_be_mounted_is_uploaded(ecr: Ecr) -> None:
+def test_a_blob_that_cannot_be_mounted_is_uploaded(ecr: Ecr) -> None:
     assert ecr.target.mount(DEV, digest_of("right"), OTHER.name) is False
     ecr.target.upload(DEV, digest_of("right"), 5, [b"right"])
     assert read(ecr.source, digest_of("right")) == b"right"
 
 
-def test_the_same_image_under_an_immutable_tag_again_is_success(ecr: Ecr) -> None:
+def test_pushing_the_same_image_under_an_immutable_tag_again_succeeds(ecr: Ecr) -> None:
     built = image("app")
     for _ in range(2):
         ecr.push(built, "v1")
@@ -303,13 +303,13 @@ def test_another_image_under_an_immutable_tag_is_refused(ecr: Ecr) -> None:
     assert ecr.source.manifest(DEV, "v1") == image("app").root
 
 
-def test_a_tag_that_is_left_out_of_immutability_moves(ecr: Ecr) -> None:
+def test_a_tag_excluded_from_immutability_moves(ecr: Ecr) -> None:
     for name in ("app", "other"):
         ecr.push(image(name), "latest")
     assert ecr.source.manifest(DEV, "latest") == image("other").root
 
 
-def test_a_manifest_whose_parts_are_missing_may_pass_later(ecr: Ecr) -> None:
+def test_a_manifest_with_missing_blobs_is_a_transient_error(ecr: Ecr) -> None:
     built = index(image("app"))
     with pytest.raises(TransientError, match="rocketseat/widget-server"):
         ecr.target.put_manifest(DEV, built.root)
@@ -318,7 +318,7 @@ def test_a_manifest_whose_parts_are_missing_may_pass_later(ecr: Ecr) -> None:
     assert list(ecr.source.images(DEV)) == []
 
 
-def test_a_repository_is_created_as_asked_and_once(ecr: Ecr) -> None:
+def test_a_repository_is_created_as_requested_and_once(ecr: Ecr) -> None:
     wanted = RepositorySettings(
         OTHER, immutable=True, mutable_tags=("latest", "nightly-*"), encryption="AES256", scan_on_push=True
     )
@@ -345,7 +345,7 @@ def test_the_repositories_of_a_registry_are_listed_and_only_its_own(ecr: Ecr) ->
     assert [s.repository for s in ecr.view.repositories(PROD.registry)] == [PROD]
 
 
-def test_a_scan_runs_after_it_was_asked_for_and_asking_again_is_no_error(ecr: Ecr) -> None:
+def test_a_scan_can_be_started_and_starting_it_again_is_no_error(ecr: Ecr) -> None:
     digest = ecr.push(image("app"))
     assert ecr.view.scan(DEV, digest).status == "none"
     for _ in range(2):
@@ -353,18 +353,18 @@ def test_a_scan_runs_after_it_was_asked_for_and_asking_again_is_no_error(ecr: Ec
     assert ecr.view.scan(DEV, digest).status == "in_progress"
 
 
-def test_an_index_can_not_be_scanned(ecr: Ecr) -> None:
+def test_an_index_cannot_be_scanned(ecr: Ecr) -> None:
     digest = ecr.push(multi_arch())
     with pytest.raises(Unsupported):
         ecr.view.start_scan(DEV, digest)
 
 
-def test_the_scan_of_an_image_that_is_not_there_is_not_found(ecr: Ecr) -> None:
+def test_the_scan_of_a_missing_image_is_not_found(ecr: Ecr) -> None:
     with pytest.raises(NotFound):
         ecr.view.scan(DEV, digest_of("nothing"))
 
 
-def test_a_manifest_larger_than_the_registry_takes_is_refused(ecr: Ecr) -> None:
+def test_a_manifest_over_the_registrys_limit_is_refused(ecr: Ecr) -> None:
     built = image("app")
     ecr.push(built)
     big = Manifest(built.raw[:-1] + b' ,"annotations": {"x": "' + b"x" * 4_200_000 + b'"}}', built.media_type)
@@ -373,7 +373,7 @@ def test_a_manifest_larger_than_the_registry_takes_is_refused(ecr: Ecr) -> None:
     assert not caught.value.retryable
 
 
-def test_many_threads_may_read_and_write_at_once(ecr: Ecr) -> None:
+def test_many_threads_can_read_and_write_concurrently(ecr: Ecr) -> None:
     layers = [big_layer(300_000, seed) for seed in range(16)]
     with ThreadPoolExecutor(8) as pool:
         for _ in pool.map(lambda x: ecr.target.upload(DEV, x.digest, len(x.raw), [x.raw]), layers):

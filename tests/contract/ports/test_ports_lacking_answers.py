@@ -31,13 +31,13 @@ class Answering:
 
 
 @pytest.mark.parametrize("answer", [{}, {"Events": None}, {"NextToken": "t"}])
-def test_a_page_of_the_trail_without_events_is_not_empty(answer: Any) -> None:
+def test_a_page_of_the_trail_without_its_list_is_an_error(answer: Any) -> None:
     trail: Any = CloudTrail(Answering(answer), rate=0)  # type: ignore[arg-type]
     with pytest.raises(Unreachable, match="lacks 'Events'"):
         trail.page(DEV.registry, NOON, NOON + HOUR, None, lambda: None)
 
 
-def test_a_page_of_the_trail_that_leads_to_itself_is_an_error() -> None:
+def test_a_page_of_the_trail_with_its_own_token_is_an_error() -> None:
     trail: Any = CloudTrail(Answering({"Events": [], "NextToken": "t"}), rate=0)  # type: ignore[arg-type]
     first = trail.page(DEV.registry, NOON, NOON + HOUR, None, lambda: None)
     with pytest.raises(Unreachable, match="the same next page twice"):
@@ -54,7 +54,7 @@ def test_a_page_of_the_trail_that_leads_to_itself_is_an_error() -> None:
         ({"services": [{"status": "INACTIVE"}]}, NotFound),
     ],
 )
-def test_a_service_is_gone_only_where_ecs_says_so(answer: Any, error: type[Exception]) -> None:
+def test_a_service_is_missing_only_if_ecs_says_so(answer: Any, error: type[Exception]) -> None:
     rollouts: Any = EcsRollOuts(Answering(answer))  # type: ignore[arg-type]
     with pytest.raises(error):
         rollouts.back(PROD.registry, APP, "before")
@@ -63,7 +63,7 @@ def test_a_service_is_gone_only_where_ecs_says_so(answer: Any, error: type[Excep
 @pytest.mark.parametrize(
     "answer", [{}, {"Entries": []}, {"Entries": [{}]}, {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "Internal"}]}]
 )
-def test_an_event_is_put_only_where_the_bus_says_so(answer: Any) -> None:
+def test_an_event_is_sent_only_if_the_bus_confirms_it(answer: Any) -> None:
     with pytest.raises(Unreachable):
         put_event(Answering(answer), {}, "put it")
 
@@ -71,15 +71,15 @@ def test_an_event_is_put_only_where_the_bus_says_so(answer: Any) -> None:
 @pytest.mark.parametrize(
     "answer", [{"FailedEntryCount": 0, "Entries": [{"EventId": "1"}]}, {"Entries": [{"EventId": "1"}]}]
 )
-def test_an_event_that_was_taken_is_put(answer: Any) -> None:
+def test_an_accepted_event_is_sent(answer: Any) -> None:
     put_event(Answering(answer), {}, "put it")
 
 
-def test_items_that_no_answer_names_are_not_missing() -> None:
+def test_an_answer_without_responses_is_an_error() -> None:
     with pytest.raises(Unreachable, match="lacks 'Responses'"):
         DynamoState(Answering({}), "state").get_many([("a", "b")])
 
 
-def test_a_page_of_a_table_without_items_is_not_empty() -> None:
+def test_a_page_of_a_table_without_its_list_is_an_error() -> None:
     with pytest.raises(Unreachable, match="lacks 'Items'"):
         list(DynamoState(Answering({}), "state").list("a"))

@@ -48,7 +48,7 @@ def at(minutes: int) -> datetime:
     return NOON + timedelta(minutes=minutes)
 
 
-def test_a_fact_comes_back_as_it_was_written(tables: Tables) -> None:
+def test_a_fact_is_read_as_it_was_written(tables: Tables) -> None:
     whole = Fact(
         kind=Kind.PUSHED,
         id="ab12",
@@ -71,7 +71,7 @@ def test_a_fact_comes_back_as_it_was_written(tables: Tables) -> None:
     assert list(tables.ledger.of_environment("*")) == [bare]
 
 
-def test_a_fact_told_twice_is_written_once_and_known_after(tables: Tables) -> None:
+def test_a_fact_appended_twice_is_written_once(tables: Tables) -> None:
     assert tables.ledger.append(pushed(APP)) is Appended.WRITTEN
     again = replace(pushed(APP), seen=at(9), actor="somebody else")
     assert tables.ledger.append(again) is Appended.KNOWN
@@ -94,12 +94,12 @@ def test_a_known_fact_changes_no_state(tables: Tables) -> None:
     assert item.data == {"n": 1}
 
 
-def test_a_known_fact_is_known_even_where_the_state_has_moved(tables: Tables) -> None:
+def test_a_known_fact_is_known_even_if_the_state_has_changed(tables: Tables) -> None:
     tables.ledger.append(pushed(APP), StateChange("T#x", "tag", 0, {"n": 1}))
     assert tables.ledger.append(pushed(APP), StateChange("T#x", "tag", 0, {"n": 2})) is Appended.KNOWN
 
 
-def test_where_only_the_state_has_moved_nothing_is_written(tables: Tables) -> None:
+def test_if_only_the_state_has_changed_nothing_is_written(tables: Tables) -> None:
     tables.state.put(StateChange("T#x", "tag", 0, {"n": 1}))
     with pytest.raises(RevisionConflict):
         tables.ledger.append(pushed(APP), StateChange("T#x", "tag", 0, {"n": 2}))
@@ -109,7 +109,7 @@ def test_where_only_the_state_has_moved_nothing_is_written(tables: Tables) -> No
     assert item.data == {"n": 1}
 
 
-def test_a_fact_is_written_only_while_what_is_checked_stays_as_it_was(tables: Tables) -> None:
+def test_a_fact_is_written_only_if_its_checked_items_are_unchanged(tables: Tables) -> None:
     change = StateChange("REL#prod", "a", 0, {"n": 1})
     none, one = StateCheck("STOP", "recalls", 0), StateCheck("STOP", "recalls", 1)
     with pytest.raises(RevisionConflict):
@@ -152,7 +152,7 @@ def test_the_indexes_above_an_image_are_read_apart_from_its_facts_in_pages(table
 
 
 @pytest.mark.parametrize("number", ["1.5", "-1E-7"])
-def test_an_entry_with_a_number_that_we_never_store_is_read_all_the_same(number: str) -> None:
+def test_an_entry_with_an_unexpected_number_is_still_read(number: str) -> None:
     """Otherwise write access to the table would be enough to stop the seal and `audit ledger`."""
     raw = {"pk": {"S": "D#x"}, "sk": {"S": "y"}, "size": {"N": number}}
     client = SimpleNamespace(scan=lambda **_: {"Items": [raw]})
@@ -160,7 +160,7 @@ def test_an_entry_with_a_number_that_we_never_store_is_read_all_the_same(number:
     assert [(entry.pk, entry.item["size"], entry.hash) for entry in entries] == [("D#x", number, entry_hash(raw))]
 
 
-def test_facts_of_a_digest_come_in_the_order_of_time(tables: Tables) -> None:
+def test_facts_of_a_digest_are_in_chronological_order(tables: Tables) -> None:
     facts = [pushed(APP, f"v{n}", at=at(n)) for n in (3, 1, 2)]
     for one in facts:
         tables.ledger.append(one)
@@ -168,7 +168,7 @@ def test_facts_of_a_digest_come_in_the_order_of_time(tables: Tables) -> None:
     assert [f.tag for f in tables.ledger.of_digest(APP)] == ["v1", "v2", "v3"]
 
 
-def test_facts_of_a_repository_come_newest_first_and_of_that_registry_only(tables: Tables) -> None:
+def test_facts_of_a_repository_are_newest_first_and_of_that_registry_only(tables: Tables) -> None:
     for n, digest in enumerate((APP, OTHER, APP)):
         tables.ledger.append(pushed(digest, f"v{n}", at=at(n)))
     tables.ledger.append(pushed(APP, "v9", PROD))
@@ -177,14 +177,14 @@ def test_facts_of_a_repository_come_newest_first_and_of_that_registry_only(table
     assert list(tables.ledger.of_repository(DEV, until=at(-1))) == []
 
 
-def test_facts_of_a_tag_leave_other_tags_and_pushes_by_digest_out(tables: Tables) -> None:
+def test_facts_of_a_tag_exclude_other_tags_and_pushes_by_digest(tables: Tables) -> None:
     for n, tag in enumerate(("latest", None, "v1", "latest")):
         tables.ledger.append(pushed(APP, tag, at=at(n)))
     assert [f.at for f in tables.ledger.of_tag(DEV, "latest")] == [at(3), at(0)]
     assert [f.at for f in tables.ledger.of_tag(DEV, "latest", until=at(2))] == [at(0)]
 
 
-def test_a_release_lies_under_its_environment_and_repository(tables: Tables) -> None:
+def test_a_release_is_stored_under_its_environment_and_repository(tables: Tables) -> None:
     tables.ledger.append(ENTRY)
     assert list(tables.ledger.of_environment("prod", PROD.name)) == [ENTRY]
     assert list(tables.ledger.of_environment("prod")) == []
@@ -199,7 +199,7 @@ def test_long_histories_are_read_to_their_end(tables: Tables) -> None:
     assert [f.at for f in tables.ledger.of_repository(DEV)] == [at(n) for n in range(8, -1, -1)]
 
 
-def test_what_does_not_fit_an_item_is_bad_input_that_says_so(tables: Tables) -> None:
+def test_a_fact_too_large_for_an_item_is_bad_input(tables: Tables) -> None:
     with pytest.raises(BadInput, match="archive"):
         tables.ledger.append(fact(Kind.SCANNED, APP, DEV, text="x" * 360 * 1024))
     with pytest.raises(BadInput, match="archive"):
@@ -229,7 +229,7 @@ def test_state_with_another_revision_is_not_overwritten(tables: Tables, revision
         tables.state.put(StateChange("p", "other", 1, {}))
 
 
-def test_expiry_has_whole_seconds_and_is_no_condition_of_reading(tables: Tables) -> None:
+def test_expiry_has_whole_seconds_and_expired_items_are_still_read(tables: Tables) -> None:
     expires = datetime(2026, 11, 16, 12, 0, 1, tzinfo=UTC)
     tables.state.put(StateChange("p", "s", 0, {}, expires + timedelta(milliseconds=300)))
     item = tables.state.get("p", "s")
@@ -237,7 +237,7 @@ def test_expiry_has_whole_seconds_and_is_no_condition_of_reading(tables: Tables)
     assert item.expires == expires
 
 
-def test_an_item_that_is_removed_leaves_a_marker_so_that_its_revision_goes_on_counting(tables: Tables) -> None:
+def test_a_removed_item_leaves_a_marker_that_continues_its_revisions(tables: Tables) -> None:
     tables.state.put(StateChange("p", "s", 0, {"n": 1}))
     tables.state.put(StateChange("p", "s", 1, {"decided": "x"}, NOON, removed=True))
     item = tables.state.get("p", "s")
@@ -304,7 +304,7 @@ def cancelled(*codes: str) -> ClientError:
         ((), Unreachable),
     ],
 )
-def test_why_a_transaction_was_cancelled_decides_what_it_means(codes: tuple[str, ...], expected: type) -> None:
+def test_the_cancellation_reason_decides_the_result_of_a_transaction(codes: tuple[str, ...], expected: type) -> None:
     ledger = DynamoLedger(Answering(cancelled(*codes)), "ledger", "state")
     with pytest.raises(expected):
         ledger.append(pushed(APP), StateChange("p", "s", 0, {}))
@@ -318,7 +318,7 @@ def test_a_transaction_that_failed_on_the_fact_is_known(codes: tuple[str, ...]) 
     assert ledger.append(pushed(APP), StateChange("p", "s", 0, {})) is Appended.KNOWN
 
 
-def test_keys_that_were_left_unread_are_asked_again() -> None:
+def test_unprocessed_keys_are_requested_again() -> None:
     item = {"pk": {"S": "p"}, "sk": {"S": "s"}, "revision": {"N": "1"}, "data": {"S": "{}"}}
     left = {"UnprocessedKeys": {"state": {"Keys": [{"pk": {"S": "p"}, "sk": {"S": "s"}}]}}}
     client, waits = Answering({"Responses": {}, **left}, {"Responses": {"state": [item]}}), list[float]()
@@ -337,12 +337,12 @@ def test_the_ledger_has_no_way_to_update_or_delete() -> None:
     assert [put["ConditionExpression"] for put in puts] == ["attribute_not_exists(pk)"] * 2
 
 
-def test_a_table_that_is_not_there_is_not_found() -> None:
+def test_a_missing_table_is_not_found() -> None:
     with aws_mock.aws(), pytest.raises(NotFound, match="read the state p s"):
         DynamoState(aws_mock.client("dynamodb"), "nowhere").get("p", "s")
 
 
-def test_a_repository_is_read_in_pages_of_the_size_asked_for(tables: Tables) -> None:
+def test_a_repository_is_read_in_pages_of_the_requested_size(tables: Tables) -> None:
     for minute in range(7):
         tables.ledger.append(replace(pushed(digest_of(str(minute))), at=at(minute), id=f"{minute:032x}"))
     whole = list(tables.ledger.of_repository(DEV))
@@ -351,7 +351,7 @@ def test_a_repository_is_read_in_pages_of_the_size_asked_for(tables: Tables) -> 
     assert list(tables.ledger.of_repository(DEV, at(3), page=3)) == whole[3:]
 
 
-def test_what_was_written_since_a_moment_comes_in_the_order_of_its_writing(tables: Tables) -> None:
+def test_facts_written_since_a_moment_are_in_the_order_of_writing(tables: Tables) -> None:
     now = datetime.now(UTC).replace(microsecond=0)
     seen = [now - timedelta(days=2), now - timedelta(hours=30), now - timedelta(seconds=1), now]
     for number, moment in enumerate(seen):

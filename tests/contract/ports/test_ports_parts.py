@@ -36,7 +36,7 @@ def uploads(served: Served) -> EcrLayerUploads:
     return EcrLayerUploads(clients)
 
 
-def test_parts_become_the_layer(served: Served, uploads: EcrLayerUploads) -> None:
+def test_parts_are_combined_to_the_layer(served: Served, uploads: EcrLayerUploads) -> None:
     session = uploads.begin(DEV, DIGEST)
     assert uploads.send_part(DEV, session, 0, RAW[: 5 * MIB]) == 5 * MIB
     assert uploads.send_part(DEV, session, 5 * MIB, RAW[5 * MIB :]) == len(RAW)
@@ -45,7 +45,7 @@ def test_parts_become_the_layer(served: Served, uploads: EcrLayerUploads) -> Non
     assert found["layers"][0]["layerAvailability"] == "AVAILABLE"
 
 
-def test_ecr_says_how_far_it_is(uploads: EcrLayerUploads) -> None:
+def test_ecr_reports_the_offset_of_an_upload(uploads: EcrLayerUploads) -> None:
     session = uploads.begin(DEV, DIGEST)
     uploads.send_part(DEV, session, 0, RAW[: 5 * MIB])
     assert uploads.send_part(DEV, session, 0, RAW[: 5 * MIB]) == 5 * MIB  # the answer was lost
@@ -53,7 +53,7 @@ def test_ecr_says_how_far_it_is(uploads: EcrLayerUploads) -> None:
     assert uploads.send_part(DEV, other, 5 * MIB, RAW[5 * MIB :]) == 0
 
 
-def test_a_session_that_ecr_does_not_know_is_forgotten(uploads: EcrLayerUploads) -> None:
+def test_an_unknown_upload_session_has_expired(uploads: EcrLayerUploads) -> None:
     with pytest.raises(UploadExpired):
         uploads.send_part(DEV, str(uuid.uuid4()), 0, RAW[: 5 * MIB])
     with pytest.raises(UploadExpired):
@@ -70,13 +70,13 @@ def test_wrong_bytes_are_a_mismatch(uploads: EcrLayerUploads) -> None:
         uploads.complete(DEV, session, digest_of("other"))
 
 
-def test_a_layer_that_is_there_already_is_fine(uploads: EcrLayerUploads) -> None:
+def test_an_existing_layer_is_no_error(uploads: EcrLayerUploads) -> None:
     for _ in range(2):
         session = uploads.begin(DEV, DIGEST)
         uploads.send_part(DEV, session, 0, RAW)
         uploads.complete(DEV, session, DIGEST)
 
 
-def test_no_such_repository_is_not_found(uploads: EcrLayerUploads) -> None:
+def test_a_missing_repository_is_not_found(uploads: EcrLayerUploads) -> None:
     with pytest.raises(NotFound):
         uploads.begin(Repository(DEV.registry, "nobody/knows"), DIGEST)

@@ -49,7 +49,7 @@ def seen(name: str, minutes: int) -> Fact:
     return replace(pushed(digest_of(name), "v1.0.0"), seen=at, at=NOON - timedelta(minutes=minutes))
 
 
-def test_entries_come_in_the_order_of_their_arrival_with_the_hash_of_all_that_is_stored(books: Books) -> None:
+def test_entries_are_in_the_order_of_arrival_with_the_hash_of_all_attributes(books: Books) -> None:
     for name, minutes in (("b", 60 * 20), ("a", 0), ("c", 60 * 40)):  # over two days
         books.ledger.append(seen(name, minutes))
     found = list(books.entries.arrived(NOON))
@@ -63,9 +63,7 @@ def test_entries_come_in_the_order_of_their_arrival_with_the_hash_of_all_that_is
 
 
 @pytest.mark.parametrize("hidden", [{"seen_pk": "S#2020-01-01"}, {"seen_sk": "x"}, {"seen": "never"}])
-def test_every_entry_is_read_also_one_that_the_index_has_under_another_time(
-    books: Books, hidden: dict[str, Any]
-) -> None:
+def test_every_entry_is_read_also_with_another_time_in_the_index(books: Books, hidden: dict[str, Any]) -> None:
     books.put(fact_to_plain(seen("a", 0)) | hidden)
     books.put({"pk": "D#x", "sk": "y"})
     found = {each.pk: each for each in books.every.every()}
@@ -113,7 +111,7 @@ def test_a_segment_is_written_once(chain: Chain) -> None:
     assert chain.versions() == {1: 1, 2: 1}
 
 
-def test_a_segment_that_was_removed_is_counted(chain: Chain) -> None:
+def test_a_removed_segment_still_counts_as_a_version(chain: Chain) -> None:
     chain.seals.write(1, b"one")
     chain.remove(1)
     assert chain.seals.read(1) is None
@@ -131,7 +129,7 @@ def test_the_list_goes_over_several_pages(monkeypatch: pytest.MonkeyPatch) -> No
         assert seals.versions() == dict.fromkeys(range(1, 8), 1)
 
 
-def test_objects_that_are_no_segments_are_left_out_of_the_list() -> None:
+def test_other_objects_are_not_listed_as_segments() -> None:
     """`²` is a digit, but `int` refuses it."""
     found = {"Versions": [{"Key": f"seals/{name}"} for name in ("0000000001", "\u00b2", "\u0663", "x", "")]}
     client = SimpleNamespace(list_object_versions=lambda **_: found)

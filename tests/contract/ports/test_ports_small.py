@@ -60,14 +60,14 @@ def shelf(request: pytest.FixtureRequest) -> Iterator[Shelf]:
 
 
 @pytest.mark.parametrize("raw", [b"", b'{"schemaVersion": 2}', bytes(range(256)) * 16 * 1024])
-def test_bytes_come_back_as_they_were_put(shelf: Shelf, raw: bytes) -> None:
+def test_bytes_are_read_as_they_were_written(shelf: Shelf, raw: bytes) -> None:
     digest = shelf.archive.put("manifests", raw)
     assert digest == Digest.of(raw)
     assert shelf.archive.get("manifests", digest) == raw
     assert shelf.archive.get("scans", digest) is None
 
 
-def test_what_is_archived_is_never_overwritten(shelf: Shelf) -> None:
+def test_archived_objects_are_never_overwritten(shelf: Shelf) -> None:
     digest = shelf.archive.put("manifests", b"right")
     shelf.overwrite("manifests", digest, b"damaged")
     assert shelf.archive.put("manifests", b"right") == digest
@@ -75,12 +75,12 @@ def test_what_is_archived_is_never_overwritten(shelf: Shelf) -> None:
         shelf.archive.get("manifests", digest)
 
 
-def test_a_bucket_that_is_not_there_is_no_missing_object(cloud: None) -> None:
+def test_a_missing_bucket_is_not_a_missing_object(cloud: None) -> None:
     with pytest.raises(NotFound):
         S3Archive(aws_mock.client("s3"), "nowhere").get("manifests", digest_of("x"))
 
 
-def test_an_object_lies_under_its_folder_and_hexadecimal_digest(cloud: None) -> None:
+def test_an_objects_key_is_its_folder_and_hexadecimal_digest(cloud: None) -> None:
     s3 = aws_mock.client("s3")
     s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": aws_mock.REGION})
     digest = S3Archive(s3, BUCKET).put("policies", b"x")
@@ -122,22 +122,22 @@ def test_a_hint_arrives_as_it_was_sent(post: Post) -> None:
 
 
 @pytest.mark.parametrize("delay", [-1, 901])
-def test_a_hint_is_delayed_by_a_quarter_of_an_hour_at_most(post: Post, delay: int) -> None:
+def test_a_hint_is_delayed_by_at_most_a_quarter_of_an_hour(post: Post, delay: int) -> None:
     with pytest.raises(BadInput, match="900"):
         post.hints.send("promote", {}, delay)
 
 
-def test_a_queue_that_a_function_does_not_know_is_bad_input(cloud: None) -> None:
+def test_an_unconfigured_queue_is_bad_input(cloud: None) -> None:
     with pytest.raises(BadInput, match="TALLYMAN_VERIFY_QUEUE"):
         SqsHints(aws_mock.client("sqs"), {}).send("verify", {})
 
 
-def test_a_hint_that_is_too_large_says_so(cloud: None) -> None:
+def test_a_hint_that_is_too_large_is_an_error(cloud: None) -> None:
     with pytest.raises(BadInput, match="262144"):
         SqsHints(aws_mock.client("sqs"), {"verify": "url"}).send("verify", {"x": "x" * 262144})
 
 
-def test_a_dead_letter_keeps_its_body_and_says_why(cloud: None) -> None:
+def test_a_dead_letter_keeps_its_body_and_has_a_reason(cloud: None) -> None:
     sqs = aws_mock.client("sqs")
     url = sqs.create_queue(QueueName="dead")["QueueUrl"]
     DeadLetters(sqs, url).send('{"not": "an event', "no event: line 1\x00\x1b", "BadMessage", "record_push")
@@ -148,7 +148,7 @@ def test_a_dead_letter_keeps_its_body_and_says_why(cloud: None) -> None:
 
 
 @pytest.mark.parametrize("reason", ["", "   ", "ä" * 5000, "\ud800"])
-def test_a_dead_letter_takes_any_reason(cloud: None, reason: str) -> None:
+def test_a_dead_letter_can_have_any_reason(cloud: None, reason: str) -> None:
     sqs = aws_mock.client("sqs")
     url = sqs.create_queue(QueueName="dead")["QueueUrl"]
     DeadLetters(sqs, url).send("x", reason, "E", "f")
@@ -156,7 +156,7 @@ def test_a_dead_letter_takes_any_reason(cloud: None, reason: str) -> None:
     assert 0 < len(message["MessageAttributes"]["Reason"]["StringValue"].encode()) <= 1024
 
 
-def test_a_queue_that_is_not_there_is_not_found(cloud: None) -> None:
+def test_a_missing_queue_is_not_found(cloud: None) -> None:
     url = f"https://sqs.{aws_mock.REGION}.amazonaws.com/123456789012/nowhere"
     with pytest.raises(NotFound, match="promote"):
         SqsHints(aws_mock.client("sqs"), {"promote": url}).send("promote", {})
@@ -226,7 +226,7 @@ def test_a_channel_is_the_topic_beside_the_stacks_own(cloud: None) -> None:
         ("x" * 100, "x" * 100),
     ],
 )
-def test_a_subject_is_what_sns_takes(text: str, subject: str) -> None:
+def test_a_subject_is_valid_for_sns(text: str, subject: str) -> None:
     assert subject_of(text) == subject
 
 
@@ -237,7 +237,7 @@ def test_any_notice_can_be_published(cloud: None) -> None:
     notices.publish("é" * 200, "é" * 200_000, {})
 
 
-def test_an_announcement_goes_on_the_bus_as_ours() -> None:
+def test_an_announcement_is_an_event_with_our_source() -> None:
     bus = Replies({"FailedEntryCount": 0, "Entries": [{"EventId": "1"}]})
     fake = FakeAnnouncements()
     ports: list[Announcements] = [fake, BusAnnouncements(bus, "tallyman")]
@@ -254,7 +254,7 @@ def test_an_announcement_goes_on_the_bus_as_ours() -> None:
     ("code", "expected"),
     [("ThrottlingException", Throttled), ("InternalFailure", Unreachable), ("Whatever", Unreachable)],
 )
-def test_an_announcement_that_was_not_taken_is_an_error_although_the_answer_is_200(code: str, expected: type) -> None:
+def test_a_refused_announcement_is_an_error_although_the_answer_is_200(code: str, expected: type) -> None:
     bus = Replies({"FailedEntryCount": 1, "Entries": [{"ErrorCode": code, "ErrorMessage": "not now"}]})
     with pytest.raises(expected, match="not now"):
         BusAnnouncements(bus, "tallyman").emit("Image Released", {})
@@ -307,14 +307,14 @@ def crowd(request: pytest.FixtureRequest) -> Iterator[Crowd]:
         yield Crowd(IamPeople(iam), roles)
 
 
-def test_a_sender_is_the_one_entry_that_its_unique_id_belongs_to(crowd: Crowd) -> None:
+def test_a_sender_is_identified_by_its_unique_id(crowd: Crowd) -> None:
     allowed = ["role/nobody", "role/dev", "role/release-managers", "user/ana", "role/aws/sso/Ops"]
     for entry in allowed[1:]:
         session = ":session-1" if entry.startswith("role/") else ""
         assert crowd.people.principal(crowd.ids[entry] + session, allowed) == entry
 
 
-def test_a_sender_who_is_not_allowed_is_nobody(crowd: Crowd) -> None:
+def test_an_unlisted_sender_is_not_identified(crowd: Crowd) -> None:
     sender = crowd.ids["role/dev"] + ":session"
     assert crowd.people.principal(sender, ["role/release-managers"]) is None
     assert crowd.people.principal(sender, []) is None
@@ -322,7 +322,7 @@ def test_a_sender_who_is_not_allowed_is_nobody(crowd: Crowd) -> None:
     assert crowd.people.principal("AROAOTHER:release-managers", ["role/release-managers"]) is None
 
 
-def test_ids_are_asked_for_once_in_five_minutes() -> None:
+def test_ids_are_read_once_in_five_minutes() -> None:
     now = [0.0]
     iam = Replies({"Role": {"RoleId": "AROA1"}}, {"Role": {"RoleId": "AROA2"}})
     people = IamPeople(iam, clock=lambda: now[0])
@@ -333,7 +333,7 @@ def test_ids_are_asked_for_once_in_five_minutes() -> None:
     assert len(iam.asked) == 2
 
 
-def test_a_role_that_was_made_since_it_was_asked_for_is_known_at_once() -> None:
+def test_a_role_created_after_the_last_read_is_known_at_once() -> None:
     iam = Replies({"Role": {"RoleId": "AROA1"}}, {"Role": {"RoleId": "AROA2"}}, {"Role": {"RoleId": "AROA2"}})
     people = IamPeople(iam, clock=lambda: 0.0)
     assert people.principal("AROA1:s", ["role/x"]) == "role/x"
@@ -408,7 +408,7 @@ def trails(*records: dict[str, Any]) -> list[Trail]:
     return [FakeTrail([c for r in records for c in calls_of(r, DEV.registry)]), CloudTrail(clients, rate=0)]
 
 
-def test_calls_come_oldest_first_with_who_made_them() -> None:
+def test_calls_are_oldest_first_with_their_callers() -> None:
     for trail in trails(put("v2", 2), put("v1", 1), put("v3", 3)):
         found = read_all(trail, DEV.registry, NOON, NOON + HOUR)
         assert [(c.name, c.tag, c.digest) for c in found] == [("PutImage", t, digest_of(t)) for t in ("v1", "v2", "v3")]
@@ -417,14 +417,14 @@ def test_calls_come_oldest_first_with_who_made_them() -> None:
         assert "imageManifest" not in found[0].parameters
 
 
-def test_calls_are_those_of_the_time_and_the_registry_asked_for() -> None:
+def test_only_calls_of_the_requested_time_and_registry_are_read() -> None:
     for trail in trails(*(put(f"v{n}", n) for n in range(6))):
         found = read_all(trail, DEV.registry, NOON + timedelta(minutes=1), NOON + timedelta(minutes=3))
         assert [c.tag for c in found] == ["v1", "v2", "v3"]
         assert read_all(trail, PROD.registry, NOON, NOON + HOUR) == []
 
 
-def test_calls_that_only_read_are_left_out_and_all_pages_read() -> None:
+def test_read_only_calls_are_left_out_and_all_pages_read() -> None:
     clients: Any = LookedUp(*(record("BatchGetImage", 1, n=n) for n in range(120)), put("v1", 2))
     found = read_all(CloudTrail(clients, rate=0), DEV.registry, NOON, NOON + HOUR)
     assert [c.tag for c in found] == ["v1"]
@@ -432,7 +432,7 @@ def test_calls_that_only_read_are_left_out_and_all_pages_read() -> None:
 
 
 @pytest.mark.parametrize("dead_tokens", [False, True])
-def test_another_process_reads_on_from_any_position_even_where_its_token_has_died(dead_tokens: bool) -> None:
+def test_another_process_continues_from_any_position_even_with_an_expired_token(dead_tokens: bool) -> None:
     clients = LookedUp(*(put(f"v{n}", n // 3) | {"eventID": str(n)} for n in range(170)))
     found: set[str] = set()
     position, requests = None, 0
@@ -448,14 +448,14 @@ def test_another_process_reads_on_from_any_position_even_where_its_token_has_die
     assert requests <= len(CHANGES) + (4 if dead_tokens else 3)
 
 
-def test_a_call_of_the_same_name_of_another_service_is_none_of_ecrs() -> None:
+def test_a_call_of_the_same_name_of_another_service_is_ignored() -> None:
     other = record("CreateRepository", 1) | {"eventSource": "codecommit.amazonaws.com"}
     clients: Any = LookedUp(other, put("v1", 2))
     found = read_all(CloudTrail(clients, rate=0), DEV.registry, NOON, NOON + HOUR)
     assert [c.name for c in found] == ["PutImage"]
 
 
-def test_a_removal_is_one_call_for_each_image_that_was_removed() -> None:
+def test_a_batch_deletion_is_one_call_per_deleted_image() -> None:
     ids = [{"imageTag": "v1", "imageDigest": digest_of("v1")}, {"imageDigest": digest_of("v2")}]
     failed = [{"imageId": {"imageTag": "v9"}, "failureCode": "ImageNotFound"}]
     request = {"imageIds": [{"imageTag": "v1"}, {"imageDigest": digest_of("v2")}, {"imageTag": "v9"}]}
@@ -466,7 +466,7 @@ def test_a_removal_is_one_call_for_each_image_that_was_removed() -> None:
     assert calls_of(nothing, DEV.registry) == []
 
 
-def test_what_a_lifecycle_policy_expired_is_a_call_of_the_service() -> None:
+def test_an_expiry_by_a_lifecycle_policy_is_a_call_of_the_service() -> None:
     """The format of a PolicyExecutionEvent: no parameters, the images under serviceEventDetails."""
     images = [
         {"lifecycleEventImage": {"digest": digest_of("a"), "tagStatus": "Tagged", "tagList": ["a1", "a2"]}},
@@ -485,7 +485,7 @@ def test_what_a_lifecycle_policy_expired_is_a_call_of_the_service() -> None:
     assert {(c.actor, c.repository) for c in found} == {("AWS Internal", DEV)}
 
 
-def test_a_change_of_a_repository_names_no_image() -> None:
+def test_a_settings_change_has_no_image() -> None:
     (found,) = calls_of(record("PutImageTagMutability", 1, {"imageTagMutability": "MUTABLE"}), DEV.registry)
     assert (found.tag, found.digest) == (None, None)
     assert found.parameters["imageTagMutability"] == "MUTABLE"
@@ -495,7 +495,7 @@ def test_a_call_that_failed_changed_nothing() -> None:
     assert calls_of(put("v1", 1) | {"errorCode": "ImageTagAlreadyExistsException"}, DEV.registry) == []
 
 
-def test_an_event_without_a_record_keeps_no_others_from_being_read() -> None:
+def test_an_event_without_a_record_is_skipped() -> None:
     """CloudTrail's model makes `CloudTrailEvent` optional, like every member of an event."""
     event = {"EventName": "PutImage", "CloudTrailEvent": json.dumps(put("v1", 1))}
     clients: Any = Replies({"Events": [{"EventName": "PutImage"}, event]}, *[{"Events": []}] * len(CHANGES))
@@ -503,7 +503,7 @@ def test_an_event_without_a_record_keeps_no_others_from_being_read() -> None:
     assert [c.tag for c in found] == ["v1"]
 
 
-def test_a_throttled_lookup_gives_way_and_goes_on() -> None:
+def test_a_throttled_lookup_waits_and_continues() -> None:
     throttled = ClientError({"Error": {"Code": "ThrottlingException", "Message": "Rate exceeded"}}, "LookupEvents")
     event = {"EventName": "PutImage", "CloudTrailEvent": json.dumps(put("v1", 1))}
     clients: Any = Replies(throttled, throttled, {"Events": [event]}, *[{"Events": []}] * len(CHANGES))

@@ -98,14 +98,14 @@ def read(world: ScriptedRegistry, start: int = 0) -> bytes:
 # --- tokens
 
 
-def test_a_token_that_has_expired_is_renewed_once_and_the_request_repeated(world: ScriptedRegistry) -> None:
+def test_an_expired_token_is_renewed_once_and_the_request_repeated(world: ScriptedRegistry) -> None:
     world.script.replies += [Reply(401, b"Not Authorized\n"), Reply(201)]
     world.target().put_manifest(DEV, ROOT, "v1")
     assert world.sent_tokens() == [f"Basic {SECRET}1", f"Basic {SECRET}2"]
     assert [a.body for a in world.script.asked] == [ROOT.raw] * 2
 
 
-def test_expired_is_also_what_a_403_says(world: ScriptedRegistry) -> None:
+def test_a_403_can_mean_an_expired_token(world: ScriptedRegistry) -> None:
     expired = "Your authorization token has expired. Reauthenticate and try again."
     world.script.replies += [oci(403, "DENIED", expired), Reply(201)]
     world.target().put_manifest(DEV, ROOT, "v1")
@@ -132,7 +132,7 @@ def test_one_token_serves_a_registry_and_is_renewed_before_its_credentials_end(w
     assert world.tokens == 3
 
 
-def test_no_permission_is_permanent_and_says_who_what_and_where(world: ScriptedRegistry) -> None:
+def test_missing_permission_is_permanent_and_names_caller_action_and_registry(world: ScriptedRegistry) -> None:
     words = (
         "User: arn:aws:iam::111111111111:role/x is not authorized to perform: ecr:PutImage on resource: "
         "arn:aws:ecr:us-east-2:111111111111:repository/rocketseat/widget-server because no identity-based policy "
@@ -145,7 +145,7 @@ def test_no_permission_is_permanent_and_says_who_what_and_where(world: ScriptedR
     assert len(world.script.asked) == 1
 
 
-def test_the_token_is_in_no_message_log_or_representation(
+def test_no_message_log_or_representation_contains_the_token(
     world: ScriptedRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.script.replies += [Reply(401, b"no"), Reply(401, b"no")]
@@ -164,7 +164,7 @@ def test_the_token_is_in_no_message_log_or_representation(
     assert not [t for t in texts if SECRET in t]
 
 
-def test_a_presigned_address_is_in_no_message(world: ScriptedRegistry) -> None:
+def test_no_message_contains_a_presigned_url(world: ScriptedRegistry) -> None:
     world.script.replies += [Reply(403, b"<Error><Code>AccessDenied</Code></Error>")]
     with pytest.raises(NotAllowed) as caught:
         read(world)
@@ -178,7 +178,7 @@ def test_a_presigned_address_is_in_no_message(world: ScriptedRegistry) -> None:
 # --- throttling and server errors
 
 
-def test_throttled_says_how_long_to_wait(world: ScriptedRegistry) -> None:
+def test_a_throttling_error_has_the_time_to_wait(world: ScriptedRegistry) -> None:
     world.script.replies += [oci(429, "TOOMANYREQUESTS", "Rate exceeded", Retry_After="7")]
     with pytest.raises(Throttled, match="Rate exceeded") as caught:
         world.target(attempts=4).put_manifest(DEV, ROOT, "v1")
@@ -186,7 +186,7 @@ def test_throttled_says_how_long_to_wait(world: ScriptedRegistry) -> None:
     assert world.slept == []
 
 
-def test_a_short_wait_is_sat_out(world: ScriptedRegistry) -> None:
+def test_a_short_retry_after_is_waited_for(world: ScriptedRegistry) -> None:
     world.script.replies += [oci(429, "TOOMANYREQUESTS", "Rate exceeded", Retry_After="2"), Reply(201)]
     world.target(attempts=2).put_manifest(DEV, ROOT, "v1")
     [pause] = world.slept
@@ -211,7 +211,7 @@ def test_a_broken_connection_is_tried_again(world: ScriptedRegistry) -> None:
         world.target(attempts=1).put_manifest(DEV, ROOT, "v1")
 
 
-def test_nobody_there_is_unreachable(world: ScriptedRegistry) -> None:
+def test_a_refused_connection_is_unreachable(world: ScriptedRegistry) -> None:
     world.url = "http://127.0.0.1:1/layer"
     with pytest.raises(Unreachable, match="rocketseat/widget-server"):
         read(world)
@@ -241,7 +241,7 @@ def test_nobody_there_is_unreachable(world: ScriptedRegistry) -> None:
         (Reply(302, headers={"Location": "http://elsewhere.invalid/"}), Unreachable, True),
     ],
 )
-def test_each_refusal_of_a_manifest_is_an_error_of_its_kind(
+def test_each_refusal_of_a_manifest_has_its_own_error(
     world: ScriptedRegistry, reply: Reply, expected: type[TallymanError], retryable: bool
 ) -> None:
     world.script.replies += [reply]
@@ -258,14 +258,14 @@ TAKEN = oci(
 )
 
 
-def test_a_taken_tag_that_names_the_wanted_image_is_success(world: ScriptedRegistry) -> None:
+def test_a_taken_tag_of_the_same_image_is_success(world: ScriptedRegistry) -> None:
     world.images = [{"imageManifest": ROOT.raw.decode(), "imageManifestMediaType": ROOT.media_type}]
     world.script.replies += [TAKEN]
     world.target().put_manifest(DEV, ROOT, "v1")
     assert len(world.script.asked) == 1
 
 
-def test_a_taken_tag_that_names_another_image_is_taken(world: ScriptedRegistry) -> None:
+def test_a_taken_tag_of_another_image_is_a_conflict(world: ScriptedRegistry) -> None:
     other = image("other").root
     world.images = [{"imageManifest": other.raw.decode(), "imageManifestMediaType": other.media_type}]
     world.script.replies += [TAKEN]
@@ -273,13 +273,13 @@ def test_a_taken_tag_that_names_another_image_is_taken(world: ScriptedRegistry) 
         world.target().put_manifest(DEV, ROOT, "v1")
 
 
-def test_a_taken_tag_that_is_gone_when_it_is_looked_at_may_pass_later(world: ScriptedRegistry) -> None:
+def test_a_taken_tag_that_has_meanwhile_disappeared_is_a_transient_error(world: ScriptedRegistry) -> None:
     world.script.replies += [TAKEN]
     with pytest.raises(TransientError):
         world.target().put_manifest(DEV, ROOT, "v1")
 
 
-def test_a_registry_that_calls_the_manifest_by_another_digest_is_not_believed(world: ScriptedRegistry) -> None:
+def test_an_answer_with_another_digest_for_the_manifest_is_an_error(world: ScriptedRegistry) -> None:
     world.script.then(201, Docker_Content_Digest=RIGHT)
     with pytest.raises(DigestMismatch):
         world.target().put_manifest(DEV, ROOT)
@@ -309,13 +309,13 @@ def test_an_upload_goes_to_no_other_host(world: ScriptedRegistry) -> None:
 
 
 @pytest.mark.parametrize("location", ["http://[x", "//[", "http://localhost:99999/v2/up/1"])
-def test_an_upload_to_an_address_that_is_none_is_refused(world: ScriptedRegistry, location: str) -> None:
+def test_an_upload_to_an_invalid_address_is_refused(world: ScriptedRegistry, location: str) -> None:
     world.script.replies += [Reply(202, headers={"Location": location})]
     with pytest.raises(Unreachable, match="not at the registry"):
         world.target().upload(DEV, RIGHT, 5, [b"right"])
 
 
-def test_a_location_without_tls_and_without_a_path_is_one_of_the_registry() -> None:
+def test_a_location_without_tls_and_path_belongs_to_the_registry() -> None:
     """Behind a proxy that terminates TLS. Regression: the path was found by its slash."""
     client = RegistryClient(HttpClient(), OciAuth(HttpClient(), lambda place: None, power="pull,push"))
     place = repository_at("registry.test", "app")
@@ -331,14 +331,14 @@ def test_a_relative_location_belongs_to_the_registry(world: ScriptedRegistry) ->
     assert world.script.asked[1].path.startswith("/v2/up/7?digest=")
 
 
-def test_an_upload_without_location_may_pass_later(world: ScriptedRegistry) -> None:
+def test_an_upload_without_location_is_a_transient_error(world: ScriptedRegistry) -> None:
     world.script.replies += [Reply(202)]
     with pytest.raises(Unreachable, match="location"):
         world.target().upload(DEV, RIGHT, 5, [b"right"])
 
 
 @pytest.mark.parametrize("size", [10_000_000, None])
-def test_an_upload_whose_source_breaks_never_reaches_its_end(world: ScriptedRegistry, size: int | None) -> None:
+def test_an_upload_with_a_failing_source_is_never_completed(world: ScriptedRegistry, size: int | None) -> None:
     def chunks() -> Iterable[bytes]:
         yield b"x" * 1_000_000
         raise OSError("the source's own socket")
@@ -350,7 +350,7 @@ def test_an_upload_whose_source_breaks_never_reaches_its_end(world: ScriptedRegi
     assert world.script.asked[1].whole is False
 
 
-def test_a_crash_in_the_middle_of_an_upload_closes_its_connection(world: ScriptedRegistry) -> None:
+def test_a_crash_during_an_upload_closes_its_connection(world: ScriptedRegistry) -> None:
     def chunks() -> Iterable[bytes]:
         yield b"x" * 1_000_000
         raise KeyboardInterrupt
@@ -376,20 +376,20 @@ def test_a_crash_in_the_middle_of_an_upload_closes_its_connection(world: Scripte
         (Reply(201, b"x", length=9, reset=True), Unreachable),
     ],
 )
-def test_each_end_of_an_upload_is_an_error_of_its_kind(world: ScriptedRegistry, reply: Reply, expected: type) -> None:
+def test_each_refused_upload_has_its_own_error(world: ScriptedRegistry, reply: Reply, expected: type) -> None:
     world.script.replies += [accepted(world), reply]
     with pytest.raises(expected, match="upload sha256:"):
         world.target().upload(DEV, RIGHT, 5, [b"right"])
 
 
-def test_an_upload_that_is_refused_before_its_end_says_why(world: ScriptedRegistry) -> None:
+def test_an_upload_that_is_refused_early_has_the_reason(world: ScriptedRegistry) -> None:
     denied = oci(403, "DENIED", "not authorized to perform: ecr:UploadLayerPart")
     world.script.replies += [accepted(world), Reply(denied.status, denied.body, denied.headers, deaf=True)]
     with pytest.raises((NotAllowed, Unreachable)):  # the socket's reset may arrive before the answer
         world.target().upload(DEV, RIGHT, 50_000_000, (b"x" * 1_000_000 for _ in range(50)))
 
 
-def test_a_mount_that_opens_an_upload_is_gone_on_with(world: ScriptedRegistry) -> None:
+def test_an_upload_opened_by_a_failed_mount_is_used(world: ScriptedRegistry) -> None:
     target = world.target()
     world.script.replies += [accepted(world), Reply(201)]
     assert target.mount(DEV, RIGHT, "team/base") is False
@@ -401,7 +401,7 @@ def test_a_mount_that_opens_an_upload_is_gone_on_with(world: ScriptedRegistry) -
 # --- reading blobs
 
 
-def test_a_blob_is_asked_for_without_any_credentials(world: ScriptedRegistry) -> None:
+def test_a_blob_is_requested_without_credentials(world: ScriptedRegistry) -> None:
     world.script.replies += [Reply(200, b"right")]
     assert read(world) == b"right"
     assert world.sent_tokens() == [None]
@@ -422,7 +422,7 @@ def test_a_body_that_ends_early_is_unreachable_not_the_end(world: ScriptedRegist
         read(world)
 
 
-def test_a_body_longer_than_it_says_ends_where_it_said(world: ScriptedRegistry) -> None:
+def test_a_body_ends_at_its_declared_length(world: ScriptedRegistry) -> None:
     world.script.replies += [Reply(200, b"right and more", length=5)]
     assert read(world) == b"right"
 
@@ -434,26 +434,26 @@ def test_a_body_of_unknown_length_has_no_size(world: ScriptedRegistry) -> None:
         assert b"".join(stream) == b"right"
 
 
-def test_compression_on_the_way_is_not_undone(world: ScriptedRegistry) -> None:
+def test_content_encoding_is_not_decoded(world: ScriptedRegistry) -> None:
     world.script.replies += [Reply(200, b"\x1f\x8bnot really", headers={"Content-Encoding": "gzip"})]
     assert read(world) == b"\x1f\x8bnot really"
     assert world.script.asked[0].headers["Accept-Encoding"] == "identity"
 
 
-def test_reading_goes_on_from_a_byte(world: ScriptedRegistry) -> None:
+def test_reading_can_start_at_any_byte(world: ScriptedRegistry) -> None:
     world.script.replies += [Reply(206, b"ght", {"Content-Range": "bytes 2-4/5"})]
     with world.source().open_blob(DEV, RIGHT, 2) as stream:
         assert (stream.size, b"".join(stream)) == (5, b"ght")
     assert world.script.asked[0].headers["Range"] == "bytes=2-"
 
 
-def test_a_store_that_knows_no_ranges_is_read_from_the_start(world: ScriptedRegistry) -> None:
+def test_storage_without_ranges_is_read_from_the_start(world: ScriptedRegistry) -> None:
     world.script.replies += [Reply(200, b"right")]
     with world.source().open_blob(DEV, RIGHT, 2) as stream:
         assert (stream.size, b"".join(stream)) == (5, b"ght")
 
 
-def test_another_range_than_asked_for_is_refused(world: ScriptedRegistry) -> None:
+def test_another_range_than_requested_is_refused(world: ScriptedRegistry) -> None:
     world.script.replies += [Reply(206, b"right", {"Content-Range": "bytes 0-4/5"})]
     with pytest.raises(Unreachable, match="another part"):
         read(world, 2)
@@ -463,13 +463,13 @@ def test_another_range_than_asked_for_is_refused(world: ScriptedRegistry) -> Non
     ("status", "expected"),
     [(403, NotAllowed), (404, NotFound), (416, Unreachable), (500, Unreachable), (503, Throttled)],
 )
-def test_each_refusal_of_a_blob_is_an_error_of_its_kind(world: ScriptedRegistry, status: int, expected: type) -> None:
+def test_each_refusal_of_a_blob_has_its_own_error(world: ScriptedRegistry, status: int, expected: type) -> None:
     world.script.replies += [Reply(status, b"no")]
     with pytest.raises(expected, match="read the blob sha256:"):
         read(world)
 
 
-def test_a_blob_without_address_is_an_error_of_its_kind(world: ScriptedRegistry) -> None:
+def test_each_failure_to_get_a_blobs_url_has_its_own_error(world: ScriptedRegistry) -> None:
     def refuse(**request: Any) -> dict[str, Any]:
         body = {"Error": {"Code": "LayersNotFoundException", "Message": "The layer does not exist"}}
         raise ClientError(body, "GetDownloadUrlForLayer")  # type: ignore[arg-type]
@@ -479,7 +479,7 @@ def test_a_blob_without_address_is_an_error_of_its_kind(world: ScriptedRegistry)
         read(world)
 
 
-def test_a_slow_receiver_has_more_time_than_a_connection_takes(
+def test_a_slow_receiver_has_more_time_than_the_connect_timeout(
     world: ScriptedRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target, limits = world.target(), list[tuple[str, float | None]]()
@@ -499,7 +499,7 @@ def test_a_slow_receiver_has_more_time_than_a_connection_takes(
 # --- pacing
 
 
-def test_manifests_keep_to_a_rate() -> None:
+def test_manifests_are_put_within_the_rate_limit() -> None:
     now, slept = [0.0], list[float]()
 
     def sleep(seconds: float) -> None:

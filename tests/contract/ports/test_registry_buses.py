@@ -40,7 +40,7 @@ def queue(name: str, messages: int = 0) -> None:
         sqs.send_message(QueueUrl=url, MessageBody=str(number))
 
 
-def test_the_way_out_is_the_rule_for_pushes_and_what_lies_undelivered(buses: RegistryBuses) -> None:
+def test_the_forwarding_state_is_the_rule_for_pushes_and_its_undelivered_events(buses: RegistryBuses) -> None:
     rule("tallyman-image-own", "ENABLED")
     queue("tallyman-undelivered")
     rule("tallyman-spoke-image", "DISABLED")
@@ -55,7 +55,7 @@ def test_another_region_of_the_hubs_account_is_a_spoke(buses: RegistryBuses) -> 
         buses.way(far)
 
 
-def test_a_rule_that_is_not_there_is_neither_enabled_nor_disabled(buses: RegistryBuses) -> None:
+def test_a_missing_rule_is_neither_enabled_nor_disabled(buses: RegistryBuses) -> None:
     queue("tallyman-spoke-undelivered")
     assert buses.way(PROD.registry) == Way("tallyman-spoke-image", None, 0)
 
@@ -96,6 +96,6 @@ def test_a_test_event_is_one_entry_for_the_default_bus() -> None:
         ({"FailedEntryCount": 1, "Entries": [{"ErrorCode": "ThrottlingException"}]}, Throttled),
     ],
 )
-def test_one_that_is_not_taken_is_an_error_that_names_the_registry(answer: Any, expected: type) -> None:
+def test_a_refused_test_event_is_an_error_that_names_the_registry(answer: Any, expected: type) -> None:
     with pytest.raises(expected, match="put a test event on the default bus of 222222222222/us-east-2"):
         EventBridgeBuses(Answers(answer), "tallyman").send(PROD.registry, "a-nonce")  # type: ignore[arg-type]

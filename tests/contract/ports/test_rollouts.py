@@ -86,7 +86,7 @@ def test_an_update_changes_the_revision_and_the_breaker_and_resets_nothing(
         ({"deploymentConfiguration": {"strategy": "CANARY"}}, "CANARY"),
     ],
 )
-def test_a_service_that_does_not_roll_is_refused_before_anything_is_changed(
+def test_a_service_without_rolling_updates_is_refused_before_any_change(
     ecs: Clients, service: dict[str, Any], word: str
 ) -> None:
     for act in ("current", "move", "back"):

@@ -44,7 +44,7 @@ def test_signer_is_asked_in_the_region_of_the_profile(revoked: list[str]) -> Non
         assert SignerRevocations(clients).revoked(ASKED) == revoked
 
 
-def test_a_refusal_is_no_answer() -> None:
+def test_a_refusal_gives_no_revocation_status() -> None:
     clients = OneClient()
     with Stubber(clients.client) as stub:
         stub.add_client_error("get_revocation_status", "AccessDeniedException", http_status_code=403)

@@ -35,7 +35,7 @@ def stubbed(service: str) -> tuple[Any, Stubber]:
     return made, Stubber(made)
 
 
-def test_a_task_is_told_with_its_service_and_the_digest_that_ecs_resolved() -> None:
+def test_a_task_has_its_service_and_the_digest_that_ecs_resolved() -> None:
     client, stub = stubbed("ecs")
     started = datetime(2026, 11, 16, 2, 0, tzinfo=UTC)
     stub.add_response("list_clusters", {"clusterArns": [CLUSTER]}, {})
@@ -51,7 +51,7 @@ def test_a_task_is_told_with_its_service_and_the_digest_that_ecs_resolved() -> N
     assert (found.tag, found.digest, found.since) == ("v1", DIGEST, started)
 
 
-def test_a_function_made_of_an_image_is_told_with_the_digest_it_was_resolved_to() -> None:
+def test_a_function_has_its_resolved_digest() -> None:
     client, stub = stubbed("lambda")
     arn = "arn:aws:lambda:sa-east-1:222222222222:function:thumbs"
     functions = [
@@ -72,13 +72,13 @@ def test_a_function_made_of_an_image_is_told_with_the_digest_it_was_resolved_to(
     assert found.since == datetime(2026, 11, 16, 2, 0, tzinfo=UTC)
 
 
-def test_a_source_that_refuses_is_no_empty_answer() -> None:
+def test_a_refusal_is_not_an_empty_answer() -> None:
     client, stub = stubbed("ecs")
     stub.add_client_error("list_clusters", "AccessDeniedException", "not authorized")
     with stub, pytest.raises(NotAllowed):
         list(EverySource(OneClient(ecs=client)).running(PROD))  # type: ignore[arg-type]
 
 
-def test_an_image_of_elsewhere_has_no_repository_of_ours() -> None:
+def test_an_image_of_another_registry_has_no_repository() -> None:
     found = use("ecs task", "x", "public.ecr.aws/docker/library/redis:7", PROD)
     assert (found.repository, found.digest) == (None, None)

@@ -80,7 +80,7 @@ def test_every_image_of_a_job_definition_is_a_use(clients: Any) -> None:
     assert [(u.name, u.tag) for u in BatchJobs(clients).running(PLACE.registry)] == [("a:1", "v1"), ("b:2", "v2")]
 
 
-def test_what_inspector_sees_in_use_is_a_use_by_digest(clients: Any) -> None:
+def test_inspectors_images_in_use_are_uses_by_digest(clients: Any) -> None:
     covered = {
         "resourceType": "AWS_ECR_CONTAINER_IMAGE",
         "resourceId": f"{PLACE.arn}/{DIGEST}",
@@ -94,7 +94,7 @@ def test_what_inspector_sees_in_use_is_a_use_by_digest(clients: Any) -> None:
 
 
 @pytest.mark.parametrize(("status", "refuses"), [("DISABLED", False), ("ENABLED", True), ("SUSPENDED", True)])
-def test_an_account_without_inspector_has_nothing_in_use_and_a_refusal_stays_one(
+def test_without_inspector_nothing_is_in_use_and_a_refusal_stays_an_error(
     clients: Any, status: str, refuses: bool
 ) -> None:
     stub = clients.stub("inspector2")
@@ -121,7 +121,7 @@ class Nowhere:
 
 
 @pytest.mark.parametrize(("region", "has"), [("eusc-de-east-1", False), ("ap-southeast-6", False), ("sa-east-1", True)])
-def test_a_region_without_inspector_has_nothing_in_use_and_one_that_does_not_answer_stays_a_failure(
+def test_a_region_without_inspector_has_no_uses_and_one_that_does_not_answer_stays_an_error(
     region: str, has: bool
 ) -> None:
     running = InspectorInUse(Nowhere()).running(EcrRegistry("222222222222", region))  # type: ignore[arg-type]
@@ -132,7 +132,7 @@ def test_a_region_without_inspector_has_nothing_in_use_and_one_that_does_not_ans
         assert list(running) == []
 
 
-def test_a_source_that_fails_says_so_and_the_others_answer(clients: Any) -> None:
+def test_a_failing_source_is_reported_and_the_others_answer(clients: Any) -> None:
     clients.stub("ecs").add_client_error("list_clusters", "AccessDeniedException", "not authorized")
     clients.stub("lambda").add_response("list_functions", {"Functions": []})
     clients.stub("batch").add_response("describe_job_definitions", {"jobDefinitions": []})
@@ -144,7 +144,7 @@ def test_a_source_that_fails_says_so_and_the_others_answer(clients: Any) -> None
     assert readings["Lambda"].regional
 
 
-def test_failures_of_a_removal_are_read_and_what_is_gone_is_none(clients: Any) -> None:
+def test_failures_of_a_removal_are_reported_except_missing_images(clients: Any) -> None:
     failures = [
         {"imageId": {"imageDigest": DIGEST}, "failureCode": "ImageReferencedByManifestList", "failureReason": "listed"},
         {"imageId": {"imageDigest": OTHER}, "failureCode": "ImageNotFound", "failureReason": "gone"},
@@ -153,7 +153,7 @@ def test_failures_of_a_removal_are_read_and_what_is_gone_is_none(clients: Any) -
     assert EcrRemover(clients).remove(PLACE, [DIGEST, OTHER]) == {DIGEST: "listed (ImageReferencedByManifestList)"}
 
 
-def test_only_rules_with_delete_replication_carry_a_removal(clients: Any) -> None:
+def test_only_rules_with_delete_replication_replicate_a_removal(clients: Any) -> None:
     to = {"region": "us-east-2", "registryId": "222222222222"}
     far = {"region": "us-east-1", "registryId": "222222222222"}
     mine = {"filter": "rocketseat/", "filterType": "PREFIX_MATCH"}
@@ -198,7 +198,7 @@ MISSING = {"arn": TASK, "reason": "MISSING"}
         ({"tasks": [{"taskArn": TASK, "containers": [{"name": "web"}]}]}, "does not say which image"),
     ],
 )
-def test_tasks_that_are_not_described_are_not_taken_for_none(clients: Any, answer: dict[str, Any], why: str) -> None:
+def test_undescribed_tasks_are_unknown_not_absent(clients: Any, answer: dict[str, Any], why: str) -> None:
     assert why in (ecs(clients, answer) or "")
 
 
@@ -210,11 +210,11 @@ def test_tasks_that_are_not_described_are_not_taken_for_none(clients: Any, answe
         ({"services": [], "failures": [{"arn": SERVICE, "reason": "ODD"}]}, "ODD"),
     ],
 )
-def test_services_that_are_not_described_are_not_taken_for_none(clients: Any, answer: dict[str, Any], why: str) -> None:
+def test_undescribed_services_are_unknown_not_absent(clients: Any, answer: dict[str, Any], why: str) -> None:
     assert why in (ecs(clients, services=answer) or "")
 
 
-def test_a_task_and_a_service_that_ended_meanwhile_are_none(clients: Any) -> None:
+def test_a_task_and_a_service_that_ended_meanwhile_are_ignored(clients: Any) -> None:
     gone = {"services": [], "failures": [{"arn": SERVICE, "reason": "MISSING"}]}
     assert ecs(clients, services=gone) is None
 
@@ -229,7 +229,7 @@ def test_a_task_and_a_service_that_ended_meanwhile_are_none(clients: Any) -> Non
         ("eks", "list_clusters", "EKS"),
     ],
 )
-def test_an_answer_without_its_list_or_without_an_end_is_a_source_that_can_not_be_read(
+def test_an_answer_without_its_list_or_with_endless_pages_makes_the_source_unreadable(
     clients: Any, service: str, call: str, source: str
 ) -> None:
     clients.stub(service).add_response(call, {})
@@ -249,7 +249,7 @@ def test_an_answer_without_its_list_or_without_an_end_is_a_source_that_can_not_b
     assert "same next page twice" in (found.error or "")
 
 
-def test_a_function_that_is_gone_uses_nothing_and_one_whose_image_is_not_said_is_not_known(clients: Any) -> None:
+def test_a_deleted_function_has_no_use_and_one_without_an_image_uri_is_unknown(clients: Any) -> None:
     stub = clients.stub("lambda")
     function = {"FunctionName": "thumbs", "FunctionArn": "arn", "Version": "$LATEST", "PackageType": "Image"}
     stub.add_response("list_functions", {"Functions": [function]})
@@ -261,7 +261,7 @@ def test_a_function_that_is_gone_uses_nothing_and_one_whose_image_is_not_said_is
         list(LambdaVersions(clients).running(PLACE.registry))
 
 
-def test_what_inspector_covers_by_an_id_that_can_not_be_read_is_not_known(clients: Any) -> None:
+def test_inspectors_resources_with_an_unreadable_id_are_unknown(clients: Any) -> None:
     covered = {
         "resourceType": "AWS_ECR_CONTAINER_IMAGE",
         "resourceId": "arn:of:something:new",
@@ -273,12 +273,12 @@ def test_what_inspector_covers_by_an_id_that_can_not_be_read_is_not_known(client
         list(InspectorInUse(clients).running(PLACE.registry))
 
 
-def test_an_image_that_the_answer_to_a_removal_does_not_name_was_not_removed(clients: Any) -> None:
+def test_an_image_that_a_removals_answer_omits_was_not_removed(clients: Any) -> None:
     clients.stub("ecr").add_response("batch_delete_image", {"imageIds": [{"imageDigest": DIGEST}]})
     assert set(EcrRemover(clients).remove(PLACE, [DIGEST, OTHER])) == {OTHER}
 
 
-def test_a_replication_that_is_not_said_is_not_taken_for_none(clients: Any) -> None:
+def test_a_missing_replication_configuration_is_unknown_not_absent(clients: Any) -> None:
     to = {"region": "us-east-2", "registryId": "222222222222"}
     rule = {"destinations": [to], "deleteReplication": {"enabled": True}}
     clients.stub("ecr").add_response("describe_registry", {})

@@ -181,7 +181,7 @@ def test_every_kind_of_workload_is_read(shop: KubernetesServer) -> None:
         (7, None),
     ],
 )
-def test_the_image_id_of_a_status_says_the_digest_or_not(shop: KubernetesServer, image_id: Any, digest: str) -> None:
+def test_the_digest_is_read_from_each_form_of_image_id(shop: KubernetesServer, image_id: Any, digest: str) -> None:
     shop.objects[PODS] = [pod("web", f"{HOST}:v1", image_id)]
     uses = running(shop)
     assert {use.digest for use in uses} - {None} == ({digest} if digest else set())
@@ -211,7 +211,7 @@ def test_every_container_of_a_pod_and_its_volumes_count(shop: KubernetesServer) 
     }
 
 
-def test_pods_of_one_controller_are_one_use(shop: KubernetesServer) -> None:
+def test_the_pods_of_one_controller_are_one_use(shop: KubernetesServer) -> None:
     owner = {"kind": "ReplicaSet", "name": "web-1", "uid": "1", "controller": True}
     metadata = {"namespace": "default", "ownerReferences": [owner]}
     shop.objects[PODS] = [
@@ -234,7 +234,7 @@ def test_a_pod_without_status_and_lists_that_are_null_are_read(shop: KubernetesS
     assert told(running(shop)) == {("eks pod", "shop/default/web/app", "v1")}
 
 
-def test_an_image_that_no_registry_could_hold_is_no_use_and_one_of_another_registry_is_no_failure(
+def test_invalid_image_names_are_no_use_and_images_of_other_registries_no_failure(
     shop: KubernetesServer,
 ) -> None:
     shop.objects[PODS] = [pod("a", "x" * 100_000), pod("b", "docker.io/library/nginx:1.27"), pod("c", "::@@//:")]
@@ -263,7 +263,7 @@ OF_SET = {"metadata": {"name": "x", "ownerReferences": [{"kind": "DaemonSet", "n
         ("/apis/apps/v1/controllerrevisions", OF_SET, "does not name its containers"),
     ],
 )
-def test_an_object_that_does_not_say_its_images_makes_the_cluster_unreadable(
+def test_an_object_without_its_images_makes_the_cluster_unreadable(
     shop: KubernetesServer, path: str, item: Any, why: str
 ) -> None:
     shop.objects[path] = [item]
@@ -285,14 +285,12 @@ def test_an_object_that_does_not_say_its_images_makes_the_cluster_unreadable(
         (b'{"kind":"PodList","items":[],"metadata":{"continue":7}}', "'continue' is not text"),
     ],
 )
-def test_an_answer_that_is_no_list_of_the_kind_is_not_an_empty_one(
-    shop: KubernetesServer, body: bytes, why: str
-) -> None:
+def test_an_answer_of_another_kind_is_not_an_empty_list(shop: KubernetesServer, body: bytes, why: str) -> None:
     shop.answers[PODS] = [Answer(200, body)] * 3  # an answer that is not JSON is requested again
     assert why in refused(shop)
 
 
-def test_a_list_without_an_end_is_given_up(shop: KubernetesServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_list_is_an_error(shop: KubernetesServer, monkeypatch: pytest.MonkeyPatch) -> None:
     same = b'{"kind":"PodList","items":[],"metadata":{"continue":"same"}}'
     shop.answers[PODS] = [Answer(200, same)] * 3
     assert "same next page twice" in refused(shop)
@@ -301,7 +299,7 @@ def test_a_list_without_an_end_is_given_up(shop: KubernetesServer, monkeypatch: 
     assert "more than 5 pages" in refused(shop)
 
 
-def test_a_list_that_expired_is_read_again_from_its_start_a_few_times(shop: KubernetesServer) -> None:
+def test_an_expired_list_is_restarted_a_few_times(shop: KubernetesServer) -> None:
     gone = status(410, "Expired", "The provided continue parameter is too old")
     shop.objects[PODS] = [pod(f"p{n}", f"{HOST}:v{n}") for n in range(3)]
     shop.most = 2
@@ -313,7 +311,7 @@ def test_a_list_that_expired_is_read_again_from_its_start_a_few_times(shop: Kube
     assert "expired 3 times" in refused(shop)
 
 
-def test_an_answer_that_is_too_large_is_asked_for_in_smaller_pages(
+def test_an_answer_that_is_too_large_is_requested_in_smaller_pages(
     shop: KubernetesServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(api, "LARGEST", 20_000)
@@ -324,7 +322,7 @@ def test_an_answer_that_is_too_large_is_asked_for_in_smaller_pages(
     assert "longer than 20000 bytes" in refused(shop)
 
 
-def test_a_busy_cluster_is_asked_again(shop: KubernetesServer) -> None:
+def test_a_throttling_cluster_is_retried(shop: KubernetesServer) -> None:
     shop.objects[PODS] = [pod("p", f"{HOST}:v1")]
     shop.answers[PODS] = [
         status(429, "TooManyRequests", "try later", Retry_After="1"),
@@ -344,7 +342,7 @@ def test_a_busy_cluster_is_asked_again(shop: KubernetesServer) -> None:
         (Answer(403, b'"no"'), '"no" (403)'),
     ],
 )
-def test_a_cluster_that_refuses_says_which_role_needs_an_access_entry_and_how_to_make_it(
+def test_a_clusters_refusal_names_the_role_that_needs_an_access_entry_and_how_to_create_it(
     shop: KubernetesServer, answer: Answer, said: str
 ) -> None:
     shop.answers[PODS] = [answer]
@@ -365,7 +363,7 @@ def test_a_redirect_is_not_followed(shop: KubernetesServer) -> None:
     assert "/elsewhere" not in {path for path, _, _ in shop.asked}
 
 
-def test_a_cluster_that_another_authority_certified_is_shown_no_token(shop: KubernetesServer, tmp_path: Path) -> None:
+def test_a_cluster_with_an_untrusted_certificate_gets_no_token(shop: KubernetesServer, tmp_path: Path) -> None:
     certify(tmp_path, "127.0.0.1")
     other = shop.described | {
         "certificateAuthority": KubernetesServer("x", (tmp_path / "ca.pem").read_text()).described[
@@ -398,7 +396,7 @@ def test_the_context_checks_chain_and_name_but_asks_for_no_key_identifiers(shop:
         ({"certificateAuthority": {}}, "no certificate authority"),
     ],
 )
-def test_a_cluster_without_a_safe_address_is_not_asked(
+def test_a_cluster_without_a_safe_address_is_not_contacted(
     shop: KubernetesServer, cluster: dict[str, Any], why: str
 ) -> None:
     assert why in refused(shop, FakeAws(shop.described | cluster))
@@ -413,7 +411,7 @@ def test_a_cluster_without_a_safe_address_is_not_asked(
         ({"endpointPublicAccess": True, "publicAccessCidrs": ["0.0.0.0/0"]}, "no answer from"),
     ],
 )
-def test_a_cluster_that_does_not_answer_says_what_to_do(
+def test_the_error_of_a_silent_cluster_says_what_to_do(
     shop: KubernetesServer, config: dict[str, Any], hint: str
 ) -> None:
     with serving(BaseHTTPRequestHandler) as port:
@@ -425,7 +423,7 @@ def test_a_cluster_that_does_not_answer_says_what_to_do(
 # --- which clusters are read
 
 
-def test_clusters_fail_one_by_one_and_those_that_are_ignored_are_not_asked(shop: KubernetesServer) -> None:
+def test_clusters_fail_independently_and_ignored_ones_are_not_contacted(shop: KubernetesServer) -> None:
     shop.objects[PODS] = [pod("web", f"{HOST}:v1")]
     broken = shop.described | {"name": "broken", "endpoint": "http://nowhere"}
     aws = FakeAws(broken, shop.described, ignored="sandbox-1")
@@ -435,7 +433,7 @@ def test_clusters_fail_one_by_one_and_those_that_are_ignored_are_not_asked(shop:
     assert len(found["EKS cluster shop"].uses) == 1
 
 
-def test_a_registry_whose_clusters_are_all_ignored_is_not_asked() -> None:
+def test_a_registry_with_only_ignored_clusters_is_not_read() -> None:
     for pattern in ("222222222222/*", "222222222222/sa-east-1/*", "*/*"):
         assert readings(FakeAws(), UsageRules((pattern,)))["EKS"].error is None
     aws = FakeAws()
@@ -443,13 +441,13 @@ def test_a_registry_whose_clusters_are_all_ignored_is_not_asked() -> None:
     assert "AccessDenied" in (readings(aws, UsageRules(("222222222222/sa-east-1/shop",)))["EKS"].error or "")
 
 
-def test_a_list_of_clusters_that_is_missing_is_not_an_empty_one() -> None:
+def test_a_missing_list_of_clusters_is_not_an_empty_one() -> None:
     aws = FakeAws()
     aws.stubs["eks"].add_response("list_clusters", {})
     assert "lacks 'clusters'" in (readings(aws)["EKS"].error or "")
 
 
-def test_a_cluster_that_is_gone_or_has_no_api_yet_runs_nothing(shop: KubernetesServer) -> None:
+def test_a_deleted_cluster_and_one_without_an_api_run_nothing(shop: KubernetesServer) -> None:
     assert not readings(FakeAws({"name": "new", "status": "CREATING"}))["EKS cluster new"].error
     assert "HTTPS" in (readings(FakeAws({"name": "odd", "status": "ACTIVE"}))["EKS cluster odd"].error or "")
     aws = FakeAws()
@@ -469,13 +467,13 @@ class Nowhere:
 
 
 @pytest.mark.parametrize(("region", "has"), [("xx-nowhere-1", False), ("sa-east-1", True)])
-def test_a_region_without_eks_runs_nothing_and_one_that_does_not_answer_stays_a_failure(region: str, has: bool) -> None:
+def test_a_region_without_eks_has_no_uses_and_one_that_does_not_answer_stays_an_error(region: str, has: bool) -> None:
     place = EcrRegistry("222222222222", region)
     (found,) = EksClusters(Nowhere()).readings(place, NOW, EVERYTHING)  # type: ignore[arg-type]
     assert bool(found.error) is has
 
 
-def test_the_token_is_a_signed_question_to_sts_for_this_cluster_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_token_is_a_presigned_sts_request_for_this_cluster_only(monkeypatch: pytest.MonkeyPatch) -> None:
     import base64
     from urllib.parse import parse_qs, urlsplit
 

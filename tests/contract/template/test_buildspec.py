@@ -45,17 +45,17 @@ def run(folder: Path, builder: str = "echo its-own", **variables: str) -> list[s
         ("join", "--parts app-parts --join amd64,arm64"),
     ],
 )
-def test_builds_keep_their_cache_where_platforms_wait(tmp_path: Path, step: str, options: str) -> None:
+def test_builds_keep_their_cache_in_the_repository_of_the_platforms(tmp_path: Path, step: str, options: str) -> None:
     *_, build = run(tmp_path, BUILD_STEP=step)
     assert build == f"tallyman [its-own] build . --push --json --repository app --in dev {options}"
 
 
-def test_without_a_cache_the_engines_own_builder_is_left_alone(tmp_path: Path) -> None:
+def test_without_a_cache_the_engines_own_builder_is_used(tmp_path: Path) -> None:
     calls = run(tmp_path, BUILD_CACHE="none")
     assert calls[-1] == "tallyman build . --push --json --repository app --in dev"
     assert not [call for call in calls if "buildx" in call]
 
 
-def test_where_no_builder_can_be_made_the_build_goes_on(tmp_path: Path) -> None:
+def test_if_no_builder_can_be_created_the_build_continues(tmp_path: Path) -> None:
     calls = run(tmp_path, builder="exit 1")
     assert calls[-1].startswith("tallyman build . --push")

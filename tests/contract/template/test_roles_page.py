@@ -42,12 +42,12 @@ def test_the_table_has_every_role() -> None:
 
 
 @pytest.mark.parametrize("power", {row[0]: None for row in BODY})
-def test_each_role_may_what_its_row_says_and_nothing_else(power: str) -> None:
+def test_each_role_has_exactly_the_permissions_of_its_row(power: str) -> None:
     for name, action, who, cell in CELLS:
         if name == power:
             assert cell in ("yes", "no")
             assert (action in actions(role(who))) == (cell == "yes"), f"{who}: {action}"
 
 
-def test_every_action_of_the_table_is_one() -> None:
+def test_every_action_of_the_table_exists() -> None:
     assert all(re.fullmatch(r"[a-z0-9]+:[A-Z]\w+", action) for _, action, _, _ in CELLS)

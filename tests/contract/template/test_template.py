@@ -64,13 +64,13 @@ def test_every_function_folder_is_a_function_with_both_layers_and_its_own_role()
         assert properties["Description"]
 
 
-def test_no_other_folder_lies_among_the_functions() -> None:
+def test_the_functions_folder_contains_only_functions() -> None:
     folders = {path.parent.name for path in (ROOT / "functions").glob("*/app.py")}
     assert folders == set(FUNCTIONS)
 
 
 @pytest.mark.parametrize(("name", "queue"), MAPPED.items())
-def test_a_message_stays_hidden_while_its_function_may_run(name: str, queue: str) -> None:
+def test_the_visibility_timeout_exceeds_the_functions_timeout(name: str, queue: str) -> None:
     timeout, visibility = function(name)["Timeout"], QUEUES[queue]["VisibilityTimeout"]
     window = source(name).get("MaximumBatchingWindowInSeconds", 0)
     # AWS recommends six times the timeout; for the long ones a margin is enough
@@ -78,7 +78,7 @@ def test_a_message_stays_hidden_while_its_function_may_run(name: str, queue: str
     assert visibility > timeout
 
 
-def test_long_work_comes_one_message_at_a_time() -> None:
+def test_long_work_has_batches_of_one() -> None:
     """Verifications come in small batches: most need one read, and tallyman.runtime hands back those that a long one
     leaves no time for."""
     sizes = {name: source(name)["BatchSize"] for name in MAPPED if function(name)["Timeout"] == 900}
@@ -86,14 +86,14 @@ def test_long_work_comes_one_message_at_a_time() -> None:
 
 
 @pytest.mark.parametrize(("name", "queue"), MAPPED.items())
-def test_a_queue_feeds_one_function_which_reports_what_failed(name: str, queue: str) -> None:
+def test_a_queue_invokes_one_function_that_reports_batch_failures(name: str, queue: str) -> None:
     event = source(name)
     assert text(event["Queue"]) == f"${{{queue}.Arn}}"
     assert event["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert 1 <= event["BatchSize"] <= 10
 
 
-def test_promotions_come_one_at_a_time_bounded_and_may_continue_themselves() -> None:
+def test_promotions_have_batches_of_one_a_concurrency_limit_and_may_continue_themselves() -> None:
     assert source("promote_image")["BatchSize"] == 1
     assert source("promote_image")["ScalingConfig"] == {"MaximumConcurrency": {"Ref": "PromoteConcurrency"}}
     assert function("promote_image")["RecursiveLoop"] == "Allow"
@@ -113,7 +113,7 @@ def at_once(name: str) -> int:
     return int(hub()["Parameters"][most["Ref"]]["Default"] if isinstance(most, dict) else most)
 
 
-def test_what_runs_for_long_leaves_room_for_the_rest_in_a_new_account() -> None:
+def test_long_functions_leave_concurrency_for_the_others_in_a_new_account() -> None:
     """A new account has ten concurrent runs. A throttled message is delivered again after the visibility timeout."""
     long = sum(at_once(name) for name in FUNCTIONS if function(name)["Timeout"] == 900)
     assert long == 7
@@ -134,7 +134,7 @@ def test_a_queue_has_a_dead_letter_queue_that_only_it_may_use(queue: str) -> Non
     assert text(arn).endswith(":" + text(QUEUES[queue]["QueueName"]))
 
 
-def test_dead_letters_wait_14_days_and_longer_than_what_they_were() -> None:
+def test_dead_letters_are_kept_14_days_and_longer_than_their_messages() -> None:
     dead = {name for name, p in QUEUES.items() if "RedrivePolicy" not in p}
     assert dead == {q.removesuffix("Queue") + "DeadLetters" for q in MAPPED.values()} | {"UndeliveredQueue"}
     for name, properties in QUEUES.items():
@@ -143,7 +143,7 @@ def test_dead_letters_wait_14_days_and_longer_than_what_they_were() -> None:
 
 
 @pytest.mark.parametrize("template", [hub(), spoke()], ids=["hub", "spoke"])
-def test_every_queue_is_encrypted_with_a_key_that_lets_eventbridge_in(template: dict[str, Any]) -> None:
+def test_every_queue_is_encrypted_with_a_key_that_allows_eventbridge(template: dict[str, Any]) -> None:
     own = [{"Fn::If": ["HasKey", {"Ref": "AWS::NoValue"}, True]}, True]
     customers = {"Fn::If": ["HasKey", {"Ref": "KmsKeyArn"}, {"Ref": "AWS::NoValue"}]}
     for properties in of_type(template, "AWS::SQS::Queue").values():
@@ -151,7 +151,7 @@ def test_every_queue_is_encrypted_with_a_key_that_lets_eventbridge_in(template: 
         assert properties.get("KmsMasterKeyId", customers) == customers  # never alias/aws/sqs
 
 
-def test_a_vpc_and_a_customer_key_are_for_every_function_and_only_where_asked_for() -> None:
+def test_a_vpc_and_a_customer_key_apply_to_every_function_and_only_on_request() -> None:
     assert hub()["Globals"]["Function"]["VpcConfig"]["Fn::If"][0] == "InVpc"
     for name, condition in (("VpcPolicy", "InVpc"), ("KeyPolicy", "HasKey")):
         policy = hub()["Resources"][name]
@@ -173,7 +173,7 @@ LETTERS = [
 ]
 
 
-def test_each_function_knows_only_the_queues_that_it_may_send_to() -> None:
+def test_each_functions_variables_name_only_queues_that_it_may_send_to() -> None:
     for name, queue in FUNCTIONS.items():
         variables = function(name)["Environment"]["Variables"]
         known = {text(v)[2:-1] for k, v in variables.items() if k.endswith("_QUEUE") or k == "TALLYMAN_DEAD_LETTERS"}
@@ -199,7 +199,7 @@ def test_a_function_receives_from_its_own_queue_only() -> None:
         assert [text(r) for r in received] == ([f"${{{queue}.Arn}}"] if queue else [])
 
 
-def test_the_tables_are_kept_protected_and_restorable() -> None:
+def test_the_tables_are_retained_protected_and_restorable() -> None:
     tables = {n: r for n, r in hub()["Resources"].items() if r["Type"] == "AWS::DynamoDB::Table"}
     assert sorted(tables) == ["LedgerTable", "StateTable"]
     for table in tables.values():
@@ -222,7 +222,7 @@ def test_the_ledger_has_its_indexes_and_nothing_in_it_expires() -> None:
     assert state["TimeToLiveSpecification"] == {"AttributeName": "expires", "Enabled": True}
 
 
-def test_the_archive_is_versioned_encrypted_private_and_kept() -> None:
+def test_the_archive_is_versioned_encrypted_private_and_retained() -> None:
     bucket = hub()["Resources"]["ArchiveBucket"]
     assert (bucket["DeletionPolicy"], bucket["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
     properties = bucket["Properties"]
@@ -238,7 +238,7 @@ def test_the_archive_is_versioned_encrypted_private_and_kept() -> None:
     assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
-def test_every_log_group_has_the_retention_that_was_asked_for() -> None:
+def test_every_log_group_has_the_configured_retention() -> None:
     groups = of_type(hub(), "AWS::Logs::LogGroup")
     for name in FUNCTIONS:
         group = f"{logical_id(name)}Logs"
@@ -249,7 +249,7 @@ def test_every_log_group_has_the_retention_that_was_asked_for() -> None:
     assert len(groups) == len(FUNCTIONS)
 
 
-def test_every_dead_letter_queue_and_every_function_has_an_alarm_that_tells_people() -> None:
+def test_every_dead_letter_queue_and_function_has_an_alarm_with_a_notice() -> None:
     alarms = of_type(hub(), "AWS::CloudWatch::Alarm").values()
     # our own metrics (an override) have alarms too, by the dimension that Powertools adds
     watched = {
@@ -264,7 +264,7 @@ def test_every_dead_letter_queue_and_every_function_has_an_alarm_that_tells_peop
         assert alarm["AlarmDescription"]
 
 
-def test_silence_raises_an_alarm_on_every_queue_and_where_reconcile_does_not_run() -> None:
+def test_stuck_queues_and_missing_reconcile_runs_raise_an_alarm() -> None:
     alarms = of_type(hub(), "AWS::CloudWatch::Alarm")
     aged = {
         text(a["Dimensions"][0]["Value"])[2:-1].removesuffix(".QueueName"): a
@@ -284,7 +284,7 @@ def test_silence_raises_an_alarm_on_every_queue_and_where_reconcile_does_not_run
     assert text(silent["Dimensions"][0]["Value"]) == "${Reconcile}"
 
 
-def test_an_alarm_on_a_metric_of_our_own_names_all_dimensions_that_the_metric_is_written_with(
+def test_alarms_on_our_own_metrics_name_all_their_dimensions(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """CloudWatch finds a metric only by all of its dimensions; Powertools adds `service` to each metric."""
@@ -303,20 +303,20 @@ def test_an_alarm_on_a_metric_of_our_own_names_all_dimensions_that_the_metric_is
 
 
 @pytest.mark.parametrize("kind", sorted(NAMED))
-def test_every_name_carries_the_stacks_name(kind: str) -> None:
+def test_every_name_contains_the_stacks_name(kind: str) -> None:
     found = of_type(hub(), kind)
     assert found
     for properties in found.values():
         assert "${AWS::StackName}" in text(properties[NAMED[kind]])
 
 
-def test_no_two_resources_of_a_kind_have_one_name() -> None:
+def test_names_are_unique_per_kind_of_resource() -> None:
     for kind, key in NAMED.items():
         names = [(text(p.get("EventBusName", "")), text(p[key])) for p in of_type(hub(), kind).values() if key in p]
         assert len(names) == len(set(names)), kind
 
 
-def test_names_of_a_spoke_carry_the_hubs_stack_and_global_ones_the_region() -> None:
+def test_a_spokes_names_contain_the_hubs_stack_and_global_ones_the_region() -> None:
     for kind in ("AWS::SQS::Queue", "AWS::Events::Rule", "AWS::IAM::Role"):
         for properties in of_type(spoke(), kind).values():
             assert "${HubStack}-spoke-" in text(properties[NAMED[kind]])
@@ -333,7 +333,7 @@ def test_a_role_name_fits_into_64_characters_with_a_stack_name_of_30() -> None:
 
 
 @pytest.mark.parametrize("template", [hub(), spoke()], ids=["hub", "spoke"])
-def test_every_parameter_is_described_and_takes_no_nonsense(template: dict[str, Any]) -> None:
+def test_every_parameter_is_described_and_validated(template: dict[str, Any]) -> None:
     for name, parameter in template["Parameters"].items():
         assert parameter["Description"], name
         assert parameter.keys() & {"AllowedPattern", "AllowedValues", "MinValue"}, name
@@ -343,7 +343,7 @@ def test_every_parameter_is_described_and_takes_no_nonsense(template: dict[str, 
             assert parameter["Default"] in parameter["AllowedValues"], name
 
 
-def test_no_parameter_has_the_name_of_a_resource_that_sam_makes() -> None:
+def test_no_parameter_has_the_name_of_a_resource_that_sam_generates() -> None:
     made = {
         f"{function}{event}{suffix}"
         for function, properties in of_type(hub(), "AWS::Serverless::Function").items()
@@ -370,7 +370,7 @@ def test_the_outputs_are_what_the_command_line_looks_for() -> None:
     }
 
 
-def test_what_a_spoke_could_not_send_raises_an_alarm_of_its_own_account() -> None:
+def test_a_spokes_undelivered_events_raise_an_alarm_in_its_own_account() -> None:
     (alarm,) = of_type(spoke(), "AWS::CloudWatch::Alarm").values()
     assert text(alarm["Dimensions"][0]["Value"]) == "${UndeliveredQueue.QueueName}"
     assert (alarm["MetricName"], alarm["Threshold"]) == ("ApproximateNumberOfMessagesVisible", 0)
@@ -382,7 +382,7 @@ def test_what_a_spoke_could_not_send_raises_an_alarm_of_its_own_account() -> Non
     assert spoke()["Parameters"]["NoticesTopicArn"]["Default"] == ""
 
 
-def test_tracing_is_the_services_own() -> None:
+def test_tracing_uses_the_services_own_integration() -> None:
     assert hub()["Globals"]["Function"]["Tracing"] == "Active"
     for name in FUNCTIONS:
         role = hub()["Resources"][logical_id(name) + "Role"]["Properties"]
@@ -403,6 +403,6 @@ def test_the_layers_are_where_sam_build_finds_them() -> None:
     assert (ROOT / policy["Properties"]["ContentUri"] / path.removeprefix("/opt/")).is_file()
 
 
-def test_a_spoke_is_plain_cloudformation_that_stacksets_take() -> None:
+def test_a_spoke_is_plain_cloudformation_for_stacksets() -> None:
     assert "Transform" not in spoke()
     assert not [r for r in spoke()["Resources"].values() if r["Type"].startswith("AWS::Serverless")]

@@ -23,7 +23,7 @@ def granted(name: str) -> list[dict[str, Any]]:
     return [s for statement in policy["PolicyDocument"]["Statement"] for s in branches(statement)]
 
 
-def test_a_build_is_a_stack_of_its_own_and_the_hub_knows_only_its_name() -> None:
+def test_a_build_is_a_separate_stack_and_the_hub_knows_only_its_name() -> None:
     assert not [name for name in hub()["Resources"] if name.startswith("Build")]
     assert not [name for name in hub()["Parameters"] if name.startswith("Build")]
     assert all(r["Condition"] in ("Builds", "FromCodeCommit", "CreatesConnection") for r in BUILD.values())
@@ -44,7 +44,7 @@ def test_a_build_that_failed_raises_an_alarm_on_the_hubs_topic_where_no_rule_may
     assert text(alarm["AlarmActions"][0]).endswith(":" + topic.replace("AWS::StackName", "HubStack"))
 
 
-def test_a_build_reads_the_hubs_state_and_archive_by_the_names_that_the_hub_gives_them() -> None:
+def test_a_build_reads_the_hubs_state_and_archive_by_their_names_in_the_hub() -> None:
     read = {s["Sid"]: text(s["Resource"]) for s in granted("BuildRole") if s["Sid"] in ("PolicyInForce", "Policies")}
     state = text(of_type(hub(), "AWS::DynamoDB::Table")["StateTable"]["TableName"])
     bucket = text(of_type(hub(), "AWS::S3::Bucket")["ArchiveBucket"]["BucketName"])
@@ -52,7 +52,7 @@ def test_a_build_reads_the_hubs_state_and_archive_by_the_names_that_the_hub_give
     assert read["Policies"].endswith(f":::{bucket.replace('AWS::StackName', 'HubStack')}/policies/*")
 
 
-def test_customer_keys_and_signing_are_the_builds_too() -> None:
+def test_customer_keys_and_signing_apply_to_builds_too() -> None:
     """A role without the hub's key can't read the policy; one without the images' key can't create a repository."""
     allowed = {s["Sid"]: s for s in granted("BuildRole")}
     assert (allowed["Key"]["Action"], allowed["Key"]["Resource"]) == ("kms:Decrypt", {"Ref": "KmsKeyArn"})
@@ -63,7 +63,7 @@ def test_customer_keys_and_signing_are_the_builds_too() -> None:
     )
 
 
-def test_builds_wait_for_one_another_instead_of_failing() -> None:
+def test_concurrent_builds_wait_instead_of_failing() -> None:
     (project,) = of_type(build(), "AWS::CodeBuild::Project").values()
     assert "ConcurrentBuildLimit" not in project
     assert project["QueuedTimeoutInMinutes"] == 480
@@ -105,7 +105,7 @@ def filled(pattern: Any, branch: str) -> str:
 
 
 @pytest.mark.parametrize("branch", ["main", "release-1.0"])
-def test_the_branch_and_tags_alone_are_built_as_a_batch(branch: str) -> None:
+def test_only_the_branch_and_tags_are_built_as_a_batch(branch: str) -> None:
     """The commit contains its buildspec: if any branch could run it, any branch could push promoted images."""
     (project,) = of_type(build(), "AWS::CodeBuild::Project").values()
     webhook = project["Triggers"]["Fn::If"][1]
@@ -133,7 +133,7 @@ REFS = (
 BRANCH = '{"Ref": "BuildBranch"}'
 
 
-def test_nothing_but_the_connection_is_made_before_it_is_completed_and_named() -> None:
+def test_only_the_connection_is_created_before_it_is_completed_and_named() -> None:
     """A project or webhook that is created with a pending connection fails the deployment."""
     conditions = build()["Conditions"]
     unnamed = {"Fn::Equals": [{"Ref": "BuildConnectionArn"}, ""]}
@@ -149,7 +149,7 @@ def test_nothing_but_the_connection_is_made_before_it_is_completed_and_named() -
     assert "BuildConnectionArn=${BuildConnection}" in build()["Outputs"]["BuildNextStep"]["Value"]["Fn::Sub"]
 
 
-def test_a_connection_of_either_prefix_may_be_used_and_no_other() -> None:
+def test_connections_of_both_arn_prefixes_and_no_others_are_allowed() -> None:
     (source,) = [s for s in granted("BuildRole") if any("onnections:" in a for a in listed(s["Action"]))]
     actions = ("GetConnection", "GetConnectionToken", "UseConnection")
     assert source["Action"] == [f"{p}:{a}" for p in ("codeconnections", "codestar-connections") for a in actions]
@@ -175,6 +175,6 @@ def test_the_buildspecs_variables_are_those_that_the_project_sets() -> None:
     assert all(name in text_of_spec for name in names)
 
 
-def test_the_log_in_is_the_one_of_the_notes() -> None:
+def test_the_log_in_is_that_of_the_notes() -> None:
     login = 'aws ecr get-login-password --region "$AWS_REGION" | docker login --username AWS --password-stdin'
     assert any(login in command for command in SPEC["phases"]["pre_build"]["commands"])

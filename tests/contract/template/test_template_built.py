@@ -69,7 +69,7 @@ def environment(name: str) -> dict[str, str]:
 
 # verify_origin's own layer holds machine code for Lambda's processor: test_sam_invoke runs it in its container
 @pytest.mark.parametrize("name", [name for name in FUNCTIONS if name != "verify_origin"])
-def test_a_built_handler_imports_with_nothing_but_the_layer(python: str, core: Path, name: str) -> None:
+def test_a_built_handler_imports_with_only_its_layers(python: str, core: Path, name: str) -> None:
     code = "import json, app, tallyman; print(json.dumps([callable(app.handler), tallyman.__file__]))"
     is_callable, where = run(python, code, BUILD / logical_id(name), core, **environment(name))
     assert is_callable
@@ -77,7 +77,7 @@ def test_a_built_handler_imports_with_nothing_but_the_layer(python: str, core: P
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_built_function_holds_its_handler_alone(core: Path, name: str) -> None:
+def test_a_built_function_contains_only_its_handler(core: Path, name: str) -> None:
     assert [p.name for p in (BUILD / logical_id(name)).iterdir() if p.name != "__pycache__"] == ["app.py"]
 
 
@@ -99,16 +99,14 @@ def services() -> tuple[str, ...]:
     return tuple(found["SERVICES"])
 
 
-def test_the_layer_keeps_models_of_the_services_that_adapters_make_clients_of() -> None:
+def test_the_layer_contains_the_models_of_the_services_that_adapters_use() -> None:
     sources = [p.read_text() for p in (ROOT / "layers/core/src/tallyman").rglob("*.py")]
     asked = {name for source in sources for name in re.findall(r'lients\.(?:get|later)\(\s*"([^"]+)"', source)}
     asked |= {name for source in sources for name in re.findall(r'self\.get\("([^"]+)"\)', source)}
     assert asked == set(services())
 
 
-def test_the_built_layer_makes_the_clients_in_use_and_names_one_that_it_has_no_model_of(
-    python: str, core: Path
-) -> None:
+def test_the_built_layer_creates_all_clients_in_use_and_names_a_missing_model(python: str, core: Path) -> None:
     code = f"""
 import json
 from tallyman.adapters.aws.clients import Clients
@@ -127,7 +125,7 @@ except TallymanError as error:
     assert "Unknown service" in error
 
 
-def test_a_built_layer_brings_byte_code_that_is_used_without_asking_for_its_source(python: str, core: Path) -> None:
+def test_a_built_layers_byte_code_is_used_without_reading_its_source(python: str, core: Path) -> None:
     for source in core.rglob("*.py"):
         compiled = source.parent / "__pycache__" / f"{source.stem}.cpython-313.pyc"
         assert compiled.is_file(), f"{source.relative_to(core)} has no byte code"
@@ -136,5 +134,5 @@ def test_a_built_layer_brings_byte_code_that_is_used_without_asking_for_its_sour
     assert Path(cached).is_relative_to(core)
 
 
-def test_function_and_layers_fit_into_lambda(core: Path) -> None:
+def test_function_and_layers_are_within_lambdas_size_limit(core: Path) -> None:
     assert sum(p.stat().st_size for p in core.rglob("*") if p.is_file()) < UNZIPPED_LIMIT / 2

@@ -31,12 +31,12 @@ def test_a_finding_needs_a_reason_in_its_own_template_and_for_its_type() -> None
         assert other[2] in wrong
 
 
-def test_a_reason_that_nothing_needs_any_more_is_told() -> None:
+def test_an_unused_exception_is_reported() -> None:
     texts = {"a.yaml": "# checkov CKV_AWS_18 Bucket: the ledger names who wrote what\n"}
     assert unexplained(report(), texts) == ["a.yaml: CKV_AWS_18 Bucket is explained, and no longer found"]
 
 
-def test_an_exception_without_a_reason_is_none() -> None:
+def test_an_exception_without_a_reason_does_not_count() -> None:
     assert exceptions("# checkov CKV_AWS_18 Bucket:\n# checkov CKV_AWS_18 Bucket: no\n") == set()
 
 

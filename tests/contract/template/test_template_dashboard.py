@@ -27,7 +27,7 @@ def metrics() -> list[list[Any]]:
     return [metric for widget in widgets for metric in widget["metrics"]]
 
 
-def test_the_dashboard_shows_metrics_that_are_written() -> None:
+def test_the_dashboard_shows_only_metrics_that_are_emitted() -> None:
     named = [m for m in metrics() if isinstance(m[0], str)]
     assert {m[1] for m in named if m[0] == "Tallyman"} <= OURS
     assert any(m[:4] == ["Tallyman", "CopiedBytes", "service", "promote_image"] for m in named)
@@ -46,7 +46,7 @@ def test_every_queue_and_every_function_is_on_it() -> None:
             assert any(name in str(m) for m in metrics() if m[:2] == ["AWS/Lambda", "Errors"])
 
 
-def test_widgets_do_not_lie_on_each_other() -> None:
+def test_widgets_do_not_overlap() -> None:
     taken: set[tuple[int, int]] = set()
     for widget in body()["widgets"]:
         cells = {
@@ -60,7 +60,7 @@ def test_widgets_do_not_lie_on_each_other() -> None:
 
 
 @pytest.mark.parametrize("name", [n for n, r in RESOURCES.items() if r["Type"] == "AWS::Logs::QueryDefinition"])
-def test_a_saved_query_reads_log_groups_that_are_there(name: str) -> None:
+def test_saved_queries_read_existing_log_groups(name: str) -> None:
     properties = RESOURCES[name]["Properties"]
     groups = [ref["Ref"] for ref in properties["LogGroupNames"]]
     assert groups

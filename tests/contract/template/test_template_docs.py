@@ -63,7 +63,7 @@ def costs() -> list[list[tuple[str, str, float]]]:
     return [[(what, count, float(usd.removeprefix("about "))) for what, count, usd in table] for table in rows]
 
 
-def test_the_tables_of_costs_add_up_and_a_smoke_test_reckons_with_them() -> None:
+def test_the_cost_tables_add_up_and_agree_with_the_smoke_test() -> None:
     for *rows, (_, _, total) in costs():
         assert round(sum(usd for *_, usd in rows), 2) == total
     idle, pushes = (table[-1][2] for table in costs())
@@ -71,7 +71,7 @@ def test_the_tables_of_costs_add_up_and_a_smoke_test_reckons_with_them() -> None
     assert pushes / 1000 <= USD_A_PUSH
 
 
-def test_the_counts_of_what_it_costs_are_those_of_the_template_and_of_scale() -> None:
+def test_the_counts_in_the_cost_tables_agree_with_the_template_and_the_scale_page() -> None:
     idle, pushes = ({what: count for what, count, _ in table} for table in costs())
 
     def counted(begins: str) -> float:
@@ -95,12 +95,12 @@ def test_the_counts_of_what_it_costs_are_those_of_the_template_and_of_scale() ->
         assert int(rounded[1]) == pytest.approx(found, rel=0.1)
 
 
-def test_the_operations_page_says_of_each_alarm_what_to_do() -> None:
+def test_the_operations_page_says_what_to_do_for_each_alarm() -> None:
     alarms = of_type(hub(), "AWS::CloudWatch::Alarm").values()
     assert operations("Alarms") == {text(a["AlarmName"]).removeprefix("${AWS::StackName}-") for a in alarms}
 
 
-def test_the_operations_page_says_of_each_kind_of_notice_what_to_do() -> None:
+def test_the_operations_page_says_what_to_do_for_each_kind_of_notice() -> None:
     services = (ROOT / "layers/core/src/tallyman/services").rglob("*.py")
     sources = [source for path in services if "publish(" in (source := path.read_text())]
     told = {kind for source in sources for kind in re.findall(r'(?:{"kind": |_attributes\()"([a-z_-]+)"', source)}
@@ -108,7 +108,7 @@ def test_the_operations_page_says_of_each_kind_of_notice_what_to_do() -> None:
     assert operations("Notices") == told == set(KINDS)
 
 
-def test_what_is_left_behind_is_taken_in_by_a_change_set_that_cloudformation_takes() -> None:
+def test_retained_resources_can_be_imported_by_a_valid_change_set() -> None:
     page = (ROOT / "docs/operations.md").read_text("utf-8").replace("\\\n", " ")
     (command,) = re.findall(r"(?m)^aws cloudformation create-change-set .*$", page)
     assert "--import-existing-resources" in command
@@ -120,7 +120,7 @@ def test_what_is_left_behind_is_taken_in_by_a_change_set_that_cloudformation_tak
     assert all(f"`{name}`" in page for name in kept)
 
 
-def test_a_customer_keys_policy_asks_nothing_of_eventbridge_that_it_does_not_say() -> None:
+def test_a_customer_keys_policy_has_no_condition_for_eventbridge() -> None:
     """`aws:Source…` in a key's policy blocks EventBridge from encrypted topics, without an error (SNS's guide)."""
     (text_of,) = re.findall(r"(?ms)^```json\n(.*?)^```", chapter("A customer key", "aws"))
     by_service = {s: each for each in json.loads(text_of) for s in listed(each["Principal"]["Service"])}

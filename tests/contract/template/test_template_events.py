@@ -40,7 +40,7 @@ def test_every_function_has_an_event_and_every_event_a_function() -> None:
 
 
 @pytest.mark.parametrize("path", BATCHES, ids=name)
-def test_a_batch_is_what_sqs_hands_to_lambda(path: Path) -> None:
+def test_a_batch_has_the_format_of_sqs_events(path: Path) -> None:
     for record in records(path):
         assert record["md5OfBody"] == hashlib.md5(record["body"].encode()).hexdigest()
         assert record["eventSource"] == "aws:sqs"

@@ -74,7 +74,7 @@ STATEMENTS = [
 
 
 @pytest.mark.parametrize("statement", STATEMENTS)
-def test_every_action_is_one_of_awss(statement: dict[str, Any]) -> None:
+def test_every_action_exists_in_aws(statement: dict[str, Any]) -> None:
     for action in listed(statement["Action"]):
         assert action == "s3:*" or privilege(action), f"{action}: AWS has no such action"
 
@@ -125,7 +125,7 @@ def test_every_action_is_checked_on_a_resource_that_its_statement_names(statemen
 
 
 @pytest.mark.parametrize("statement", [p for p in STATEMENTS if p.values[0].get("Resource") == "*"])  # type: ignore[union-attr]
-def test_a_star_stands_where_aws_knows_no_resource_or_the_policy_is_its_own(statement: dict[str, Any]) -> None:
+def test_a_star_is_used_only_without_resource_types_or_in_resource_policies(statement: dict[str, Any]) -> None:
     if "Principal" in statement:
         return  # of a queue's own policy
     for action in listed(statement["Action"]):
@@ -134,7 +134,7 @@ def test_a_star_stands_where_aws_knows_no_resource_or_the_policy_is_its_own(stat
 
 
 @pytest.mark.parametrize("statement", [p for p in STATEMENTS if "Condition" in p.values[0]])  # type: ignore[operator]
-def test_every_condition_key_is_one_that_the_action_knows(statement: dict[str, Any]) -> None:
+def test_every_condition_key_is_supported_by_its_action(statement: dict[str, Any]) -> None:
     condition = statement["Condition"]
     tests = condition.values() if "Fn::If" not in condition else condition["Fn::If"][1].values()
     names: set[str] = set()
@@ -156,7 +156,7 @@ def needs() -> list[tuple[str, Need]]:
 
 
 @pytest.mark.parametrize(("call", "need"), needs(), ids=lambda v: v if isinstance(v, str) else v.action)
-def test_what_the_table_says_of_a_call_is_what_aws_says(call: str, need: Need) -> None:
+def test_the_table_of_calls_agrees_with_aws(call: str, need: Need) -> None:
     found = privilege(need.action)
     assert found, f"{call}: AWS has no action {need.action}"
     types = set(found["resource_types"])
@@ -178,7 +178,7 @@ NOT_OURS = {
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_dependent_actions_that_aws_lists_are_in_the_table_or_not_ours(call: str) -> None:
+def test_awss_dependent_actions_are_in_the_table_or_not_needed(call: str) -> None:
     if call == "service-quotas:ListServiceQuotas":
         return  # calls other services, each in its own name, only for their own quotas
     mine = {need.action for need in CALLS[call]}
@@ -220,7 +220,7 @@ def called() -> dict[str, set[str]]:
     return found
 
 
-def test_every_call_that_the_code_makes_is_in_the_table() -> None:
+def test_every_call_in_the_code_is_in_the_table() -> None:
     known = operations()
     assert called()
     for path, names in called().items():
@@ -242,7 +242,7 @@ def test_a_calls_name_is_not_its_permission() -> None:
 
 @pytest.mark.parametrize("role", ["RollOutRole"])
 @pytest.mark.parametrize("template", ["template.yaml", "spoke.yaml"])
-def test_task_definitions_are_tagged_only_as_they_are_registered(template: str, role: str) -> None:
+def test_task_definitions_are_tagged_only_at_registration(template: str, role: str) -> None:
     found = [s for s in statements(TEMPLATES[template]["Resources"][role]) if s["Action"] == "ecs:TagResource"]
     assert [s["Condition"] for s in found] == [{"StringEquals": {"ecs:CreateAction": "RegisterTaskDefinition"}}]
     assert json.dumps(found[0]["Resource"]).endswith('task-definition/*"}')

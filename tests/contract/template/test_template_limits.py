@@ -41,7 +41,7 @@ def filled(node: Any) -> str:
     return re.sub(r"\$\{AWS::AccountId\}", LONGEST["account"], text)
 
 
-def test_the_hub_is_read_in_one_go() -> None:
+def test_the_hubs_template_is_parsed_without_errors() -> None:
     assert len((ROOT / "template.yaml").read_text().splitlines()) < 2400
     assert hub()["Transform"] == "AWS::Serverless-2016-10-31"
     assert not [name for name, template in PLAIN.items() if "Transform" in template]
@@ -62,7 +62,7 @@ def test_a_template_is_within_the_limits_of_cloudformation(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_what_is_deployed_by_hand_needs_no_bucket(name: str) -> None:
+def test_templates_deployed_by_hand_are_small_enough_without_a_bucket(name: str) -> None:
     assert len((ROOT / name).read_bytes()) <= 51_200
 
 
@@ -78,7 +78,7 @@ def test_policies_are_within_the_limits_of_iam(name: str) -> None:
             assert len(filled(properties["PolicyDocument"])) <= 6144, logical_id
 
 
-def test_cfn_lint_has_nothing_to_say() -> None:
+def test_cfn_lint_reports_nothing() -> None:
     command = [str(Path(sys.executable).with_name("cfn-lint")), *TEMPLATES]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout

@@ -70,7 +70,7 @@ def roles() -> dict[str, dict[str, Any]]:
     return of_type(hub(), "AWS::IAM::Role") | {f"spoke {n}": r for n, r in of_type(spoke(), "AWS::IAM::Role").items()}
 
 
-def test_there_is_one_role_per_function_and_lambda_alone_may_be_it() -> None:
+def test_each_function_has_its_own_role_that_only_lambda_may_assume() -> None:
     assert set(of_type(hub(), "AWS::IAM::Role")) == {logical_id(name) + "Role" for name in FUNCTIONS}
     for name in FUNCTIONS:
         (statement,) = role(name)["AssumeRolePolicyDocument"]["Statement"]
@@ -79,7 +79,7 @@ def test_there_is_one_role_per_function_and_lambda_alone_may_be_it() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(roles()))
-def test_no_action_has_a_wildcard_and_a_star_stands_only_where_no_resource_can(name: str) -> None:
+def test_no_action_has_a_wildcard_and_star_resources_are_unavoidable(name: str) -> None:
     for statement in statements(roles()[name]):
         assert statement["Effect"] == "Allow"
         assert not [a for a in listed(statement["Action"]) if "*" in a]
@@ -123,7 +123,7 @@ def test_only_promote_image_may_push_and_only_apply_retention_may_delete_an_imag
     assert ("spoke-remove" in assumed) is (name == "apply_retention")
 
 
-def test_the_archive_can_not_be_emptied_by_any_role() -> None:
+def test_no_role_can_empty_the_archive() -> None:
     for name in FUNCTIONS:
         assert {a for a in actions(role(name)) if a.startswith("s3:")} <= {
             "s3:GetObject",
@@ -140,7 +140,7 @@ def test_a_function_assumes_only_roles_of_its_own_stack() -> None:
                     assert ":iam::*:role/${AWS::StackName}-spoke-" in text(resource)
 
 
-def test_what_runs_is_moved_by_roll_out_alone_and_only_what_the_parameters_name() -> None:
+def test_only_roll_out_updates_services_and_only_those_in_the_parameters() -> None:
     for template, roles_of in ((hub(), [f"{logical_id(name)}Role" for name in FUNCTIONS]), (spoke(), ["RollOutRole"])):
         for name in roles_of:
             for statement in statements(of_type(template, "AWS::IAM::Role")[name]):
@@ -182,7 +182,7 @@ def test_the_names_in_a_spokes_trust_are_the_names_of_the_hubs_roles() -> None:
         assert text(role(name)["RoleName"]) == f"${{AWS::StackName}}-{name.replace('_', '-')}-${{AWS::Region}}"
 
 
-def test_every_spoke_role_asks_for_the_organization_where_one_is_given() -> None:
+def test_every_spoke_role_requires_the_organization_if_one_is_given() -> None:
     for name in ("ReadRole", "PushRole", "RemoveRole", "RollOutRole", "PeopleRole", "PeopleChangeRole"):
         (statement,) = of_type(spoke(), "AWS::IAM::Role")[name]["AssumeRolePolicyDocument"]["Statement"]
         condition = statement["Condition"]["StringEquals"]["Fn::If"]
@@ -193,7 +193,7 @@ def test_every_spoke_role_asks_for_the_organization_where_one_is_given() -> None
         ]
 
 
-def test_each_spoke_role_has_one_power() -> None:
+def test_each_spoke_role_has_one_kind() -> None:
     found = {n: writes(actions(r), "ecr") for n, r in of_type(spoke(), "AWS::IAM::Role").items()}
     assert found["ForwardRole"] == set()
     assert found["ReadRole"] <= {"StartImageScan"}
@@ -201,7 +201,7 @@ def test_each_spoke_role_has_one_power() -> None:
     assert found["RemoveRole"] == {"BatchDeleteImage", "UpdateImageStorageClass"}
 
 
-def test_a_spokes_role_may_do_to_its_registry_what_the_function_may_do_to_the_hubs() -> None:
+def test_a_spokes_role_has_the_functions_permissions_on_the_hubs_registry() -> None:
     read = {a for a in actions(of_type(spoke(), "AWS::IAM::Role")["ReadRole"]) if not a.startswith("sts:")}
     wanted = set().union(*(actions(role(name)) for name in FUNCTIONS if name not in ("promote_image", "roll_out")))
     services = ("ecr:", "cloudtrail:", "ecs:", "eks:", "lambda:", "batch:", "inspector2:")
@@ -263,7 +263,7 @@ def test_a_role_allows_exactly_what_the_functions_adapters_declare(name: str) ->
     assert actions(role(name)) == declared(name) | runtime
 
 
-def test_people_may_read_what_a_plan_of_retention_and_native_go_by(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_people_may_read_the_inputs_of_retention_plan_and_native(monkeypatch: pytest.MonkeyPatch) -> None:
     adapters = unmade()
     retention_inputs(adapters, adapters.policy)
     assert adapters.lifecycle is not None
@@ -278,7 +278,9 @@ def test_people_may_read_what_a_plan_of_retention_and_native_go_by(monkeypatch: 
 PERMISSIONS_OF_SCANS = {"ecr:DescribeImageScanFindings", "ecr:StartImageScan", "inspector2:ListFindings"}
 
 
-def test_the_roles_of_people_in_spokes_hold_what_the_commands_adapters_declare(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_roles_of_people_in_spokes_have_the_permissions_of_the_commands_adapters(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     adapters = unmade()
     retention_inputs(adapters, adapters.policy)
     assert adapters.lifecycle is not None
@@ -308,7 +310,7 @@ def test_a_role_of_people_trusts_roles_of_the_hubs_account_that_its_own_paramete
     assert spoke()["Resources"]["PeopleChangeRole"]["Condition"] == "CreatesPeopleChangeRole"
 
 
-def test_people_may_ask_to_be_the_roles_of_people_and_no_function_may() -> None:
+def test_only_people_may_assume_the_roles_of_people() -> None:
     policy = hub()["Resources"]["PeoplePolicy"]["Properties"]["PolicyDocument"]["Statement"]
     (asked,) = [s for s in policy if s["Action"] == "sts:AssumeRole"]
     names = {text(spoke()["Resources"][r]["Properties"]["RoleName"]) for r in ("PeopleRole", "PeopleChangeRole")}
@@ -318,7 +320,7 @@ def test_people_may_ask_to_be_the_roles_of_people_and_no_function_may() -> None:
     assert not [name for name in FUNCTIONS if "spoke-people" in json.dumps(role(name))]
 
 
-def test_keys_of_images_are_used_through_ecr_alone_by_whoever_creates_repositories() -> None:
+def test_image_keys_are_used_only_through_ecr_by_roles_that_create_repositories() -> None:
     policy = hub()["Resources"]["ImagesKeyPolicy"]
     holders = [n for n, r in of_type(hub(), "AWS::IAM::Role").items() if "ImagesKeyPolicy" in json.dumps(r)]
     assert holders == ["PromoteImageRole"]
@@ -336,7 +338,7 @@ def test_keys_of_images_are_used_through_ecr_alone_by_whoever_creates_repositori
         assert text(statement["Condition"]["StringLike"]["kms:ViaService"]) == "ecr.*.${AWS::URLSuffix}"
 
 
-def test_no_read_of_ours_counts_as_a_pull_wherever_it_is_done() -> None:
+def test_our_own_reads_never_count_as_pulls() -> None:
     readers = {name for name in FUNCTIONS if "ecr:BatchGetImage" in actions(role(name))}
     excluded = {text(p["PrincipalArn"]) for p in of_type(hub(), "AWS::ECR::PullTimeUpdateExclusion").values()}
     assert excluded == {f"${{{logical_id(name)}Role.Arn}}" for name in readers}
@@ -369,7 +371,7 @@ def principal(exclusion: dict[str, Any]) -> object:
     return there
 
 
-def test_every_role_that_reads_manifests_is_excluded_from_pull_times() -> None:
+def test_every_role_that_reads_manifests_is_excluded_from_last_pull_times() -> None:
     readers = {n for n, r in of_type(spoke(), "AWS::IAM::Role").items() if "ecr:BatchGetImage" in actions(r)}
     # Lambda checks that roll_out may read an image, and pulls it itself
     readers -= {"RollOutRole"}

@@ -83,14 +83,14 @@ def test_every_event_file_is_expected_somewhere() -> None:
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
 @pytest.mark.parametrize("side", [OWN, SPOKE])
-def test_an_event_matches_exactly_its_rules(name: str, side: str) -> None:
+def test_an_event_matches_exactly_the_expected_rules(name: str, side: str) -> None:
     found = [matching(hub(), event, side) for event in bodies(ROOT / "events" / name)]
     assert found
     assert all(rules == EXPECTED[name] for rules in found), found
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
-def test_a_spoke_forwards_once_what_the_hub_listens_to_and_nothing_else(name: str) -> None:
+def test_a_spoke_forwards_exactly_the_hubs_events_once(name: str) -> None:
     for event in bodies(ROOT / "events" / name):
         assert len(matching(spoke(), event)) == bool(EXPECTED[name])
 
@@ -123,7 +123,7 @@ def test_a_refused_call_and_a_reading_call_match_no_rule() -> None:
         assert matching(spoke(), other) == set()
 
 
-def test_the_calls_that_the_rules_let_through_are_those_that_the_core_reads() -> None:
+def test_the_rules_match_exactly_the_calls_that_the_core_parses() -> None:
     for name, template in (("OwnCallRule", hub()), ("SpokeCallRule", hub()), ("CallRule", spoke())):
         pattern = of_type(template, "AWS::Events::Rule")[name]["EventPattern"]
         assert set(pattern["detail"]["eventName"]) == {"PutImage", "BatchDeleteImage"} | SETTINGS_CALLS
@@ -143,7 +143,7 @@ def test_the_rules_of_both_buses_are_the_same() -> None:
         assert text(forwarded[name]["EventBusName"]) == "${EventBus.Name}"
 
 
-def test_every_rule_has_one_target_with_a_dead_letter_queue_and_the_queues_let_it_in() -> None:
+def test_every_rule_has_one_target_with_a_dead_letter_queue_and_may_send_to_both() -> None:
     ((_, policy),) = of_type(hub(), "AWS::SQS::QueuePolicy").items()
     (statement,) = policy["PolicyDocument"]["Statement"]
     patterns = [text(arn) for arn in statement["Condition"]["ArnLike"]["aws:SourceArn"]]
@@ -172,7 +172,7 @@ def test_only_eventbridge_may_send_by_a_queue_policy() -> None:
 
 
 @pytest.mark.parametrize("template", [hub(), spoke()], ids=["hub", "spoke"])
-def test_a_test_event_is_never_taken_for_what_a_registry_tells_nor_the_other_way(template: dict[str, Any]) -> None:
+def test_test_events_and_registry_events_are_never_confused(template: dict[str, Any]) -> None:
     trip = next(bodies(ROOT / "events/record_push/round-trip.json"))
     for path in (ROOT / "events").glob("record_*/*.json"):
         for event in bodies(path):
@@ -196,7 +196,7 @@ def test_only_our_own_test_event_may_be_put_on_a_default_bus() -> None:
         assert statement["Condition"] == {"StringEquals": asked}
 
 
-def test_the_bus_accepts_only_the_spokes_accounts_and_three_sources() -> None:
+def test_the_bus_accepts_only_the_accounts_of_spokes_and_three_sources() -> None:
     (policy,) = of_type(hub(), "AWS::Events::EventBusPolicy").values()
     statement = policy["Statement"]
     assert statement["Principal"] == {"AWS": {"Ref": "SpokeAccounts"}}

@@ -57,7 +57,7 @@ def check(stack: FakeStack) -> tuple[str, str]:
     return gate["verdict"], gate["reason"]
 
 
-def test_a_push_asks_with_the_images_facts_and_passed_opens_the_gate(stack: FakeStack) -> None:
+def test_a_push_invokes_the_check_with_the_images_facts_and_passed_opens_the_gate(stack: FakeStack) -> None:
     functions = push(stack, FINE)
     (question,) = functions.questions
     assert {key: question[key] for key in ("version", "check", "repository", "digest", "tags", "from", "to")} == {
@@ -89,7 +89,7 @@ def test_a_push_asks_with_the_images_facts_and_passed_opens_the_gate(stack: Fake
         ([FINE], "its answer is not"),
     ],
 )
-def test_no_answer_or_another_is_waiting_with_its_reason(stack: FakeStack, answer: Any, reason: str) -> None:
+def test_a_missing_or_invalid_answer_waits_with_its_reason(stack: FakeStack, answer: Any, reason: str) -> None:
     push(stack, answer)
     verdict, told = check(stack)
     assert verdict == "waiting"
@@ -97,12 +97,12 @@ def test_no_answer_or_another_is_waiting_with_its_reason(stack: FakeStack, answe
     assert stack.registries.tag_of(PROD, "v1.0.0") is None
 
 
-def test_failed_closes_it(stack: FakeStack) -> None:
+def test_a_failed_answer_closes_the_gate(stack: FakeStack) -> None:
     push(stack, {"result": "failed", "because": "TICKET-42 was rejected"})
     assert check(stack) == ("failed", "ticket failed, by the function ticket: TICKET-42 was rejected")
 
 
-def test_it_is_asked_again_while_it_waits_and_says_nothing_twice(stack: FakeStack) -> None:
+def test_a_waiting_check_is_invoked_again_without_repeated_facts(stack: FakeStack) -> None:
     waits = {"result": "waiting", "because": "not approved yet"}
     functions = push(stack, waits, waits, FINE)
     service = stack.services.verify_origin
@@ -116,7 +116,7 @@ def test_it_is_asked_again_while_it_waits_and_says_nothing_twice(stack: FakeStac
     assert stack.registries.tag_of(PROD, "v1.0.0") == image("app").digest
 
 
-def test_a_push_that_no_check_asks_for_asks_nobody(everywhere: FakeStack) -> None:
+def test_a_push_without_a_check_invokes_no_function(everywhere: FakeStack) -> None:
     functions = push(everywhere, FINE)
     event = push_event(DEV, image("app").digest, "v1.0.0", at=everywhere.clock())
     everywhere.service("record_push").handle(json.dumps(event))

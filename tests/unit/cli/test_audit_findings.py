@@ -107,7 +107,7 @@ def only(found: list[Finding]) -> Finding:
     return one
 
 
-def test_nothing_is_found_where_nothing_is_wrong() -> None:
+def test_a_correct_stack_has_no_findings() -> None:
     audited = Audited()
     for place in (DEV, PROD, PROD_SA):
         audited.tag(place, "v1.0.0", APP)
@@ -132,7 +132,7 @@ def test_a_stowaway_is_found_with_who_pushed_it() -> None:
 
 
 @pytest.mark.parametrize("ended", ["removed", "promoted since"])
-def test_a_stowaway_that_is_gone_or_was_promoted_is_none_any_more(ended: str) -> None:
+def test_a_removed_or_promoted_stowaway_is_no_finding(ended: str) -> None:
     audited = Audited()
     stowaway(audited)
     if ended == "removed":
@@ -152,7 +152,7 @@ def test_a_tag_that_differs_between_the_registries_of_an_environment_is_found() 
     assert found.what == f"{NAME}:latest is {APP} in {PROD.registry}, {OTHER} in {PROD_SA.registry}"
 
 
-def test_a_tag_that_one_registry_lacks_is_found_and_one_that_is_being_set_is_not() -> None:
+def test_a_tag_missing_in_one_registry_is_found_unless_a_promotion_is_setting_it() -> None:
     audited = Audited()
     audited.tag(PROD, "v1.0.0", APP)
     found = only(audited.images())
@@ -196,7 +196,7 @@ def release(audited: Audited, digest: Digest) -> None:
     audited.put(RELEASES, releases.key("prod", NAME), state)
 
 
-def test_a_release_whose_image_is_gone_is_found_with_when_it_went() -> None:
+def test_a_release_without_its_image_is_found_with_the_removals_time() -> None:
     audited = Audited()
     built = image("app")
     audited.registries.push(PROD, built, "v1.0.0")
@@ -207,7 +207,7 @@ def test_a_release_whose_image_is_gone_is_found_with_when_it_went() -> None:
     assert f"prod releases {NAME}@{built.digest} (v1.0.0): it is gone" in found.what
 
 
-def test_a_release_that_cant_be_looked_at_is_found_as_unread() -> None:
+def test_an_unreadable_release_is_found_as_unread() -> None:
     audited = Audited()
     built = image("app")
     audited.registries.push(PROD, built, "v1.0.0")
@@ -218,7 +218,7 @@ def test_a_release_that_cant_be_looked_at_is_found_as_unread() -> None:
     assert "AccessDenied" in found.what
 
 
-def test_what_would_not_get_in_today_is_found_with_the_gates_that_say_so() -> None:
+def test_a_noncompliant_release_is_found_with_its_gates() -> None:
     audited = Audited()
     gates = ({"name": "scan", "verdict": "failed", "reason": "2 critical"},)
     watched = NoncompliantImage(APP, NAME, "dev", "prod", ("v1.0.0",), gates, "sha256:0", WEEK_AGO)
@@ -237,7 +237,7 @@ def test_what_would_not_get_in_today_is_found_with_the_gates_that_say_so() -> No
         ({"encryption": "KMS"}, ["setting_encryption"], None),
     ],
 )
-def test_a_setting_that_is_not_the_policys_is_found_and_mended_where_ecr_lets(
+def test_a_setting_that_differs_from_the_policy_is_found_and_corrected_if_possible(
     settings: dict[str, Any], kinds: list[str], mends: str | None
 ) -> None:
     audited = Audited()
@@ -255,7 +255,7 @@ def test_a_setting_that_is_not_the_policys_is_found_and_mended_where_ecr_lets(
     assert {name for name, _ in audited.setter.calls} == ({mends} if mends else set())
 
 
-def test_a_key_that_is_not_the_policys_is_found() -> None:
+def test_a_key_that_differs_from_the_policy_is_found() -> None:
     audited = Audited(POLICY.replace("encryption: AES256", "encryption: KMS, kms_key: alias/images") + RETAINED)
     for place in (DEV, PROD, PROD_SA):
         audited.registries.add(place, encryption="KMS", kms_key=None if place == PROD else "arn:aws:kms:x:1:key/k")
@@ -270,7 +270,7 @@ def protected(audited: Audited) -> None:
         audited.guards.policies[place] = {"Version": "2012-10-17", "Statement": [only_push(allowed)]}
 
 
-def test_a_repository_that_others_could_push_to_is_found_and_its_other_statements_stay() -> None:
+def test_a_repository_open_to_pushes_is_found_and_its_other_statements_kept() -> None:
     audited = Audited(GUARDED + RETAINED)
     protected(audited)
     assert audited.repositories() == []
@@ -292,7 +292,7 @@ def test_a_repository_that_others_could_push_to_is_found_and_its_other_statement
     )
 
 
-def test_a_repository_policy_that_lacks_who_should_pull_is_found() -> None:
+def test_a_repository_policy_without_its_pull_accounts_is_found() -> None:
     audited = Audited(
         POLICY.replace("scan_on_push: true}", 'scan_on_push: true, pull: ["333333333333"]}', 1) + RETAINED
     )
@@ -310,7 +310,7 @@ def allow(principal: Any, *actions: str) -> dict[str, Any]:
     "action",
     ["ecr:PutImage", "ecr:Put*", "ecr:*", "*", "ecr:InitiateLayerUpload", "ECR:putimage", "ecr:P?tIm*", "ecr:C*"],
 )
-def test_a_statement_that_lets_others_push_into_a_target_is_found(action: str) -> None:
+def test_a_statement_that_allows_others_to_push_to_a_target_is_found(action: str) -> None:
     audited = Audited()
     eve = "arn:aws:iam::999999999999:role/eve"
     audited.guards.policies = {place: allow({"AWS": [eve]}, "ecr:DescribeImages", action) for place in (DEV, PROD)}
@@ -327,14 +327,14 @@ def test_a_statement_that_lets_others_push_into_a_target_is_found(action: str) -
         ({"Principal": {"AWS": "999999999999"}, "NotAction": ["ecr:BatchDeleteImage"]}, "999999999999"),
     ],
 )
-def test_other_ways_to_let_somebody_push_are_found_too(statement: dict[str, Any], who: str) -> None:
+def test_other_forms_of_push_permission_are_found(statement: dict[str, Any], who: str) -> None:
     audited = Audited()
     audited.guards.policies[PROD] = {"Statement": {"Effect": "Allow", "Condition": {"Bool": {"a": "b"}}, **statement}}
     found = only(audited.repositories())
     assert (found.kind, found.what) == ("others_push", f"the repository's policy lets {who} push")
 
 
-def test_a_statement_that_lets_others_pull_or_forbids_them_to_push_is_well() -> None:
+def test_a_statement_that_allows_pulls_or_denies_pushes_is_no_finding() -> None:
     audited = Audited()
     pulls = allow({"AWS": "arn:aws:iam::999999999999:root"}, "ecr:BatchGetImage")
     audited.guards.policies[PROD] = {
@@ -348,7 +348,7 @@ def test_a_statement_that_lets_others_pull_or_forbids_them_to_push_is_well() -> 
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '"x"', '{"Statement": 5}', "[" * 100_000])
-def test_a_repository_policy_that_cant_be_read_is_found_and_ends_no_audit(text: str) -> None:
+def test_an_unreadable_repository_policy_is_found_and_the_audit_continues(text: str) -> None:
     audited = Audited()
     audited.guards.policies[PROD] = text
     audited.replication.reached = [PROD_SA.registry]
@@ -370,7 +370,7 @@ def doctors(audited: Audited) -> dict[str, Checked]:
     return {each.found.partition(": ")[0]: each for each in found}
 
 
-def test_a_repository_that_nothing_cleans_up_is_a_remark_of_audit_and_doctor_alike() -> None:
+def test_a_repository_without_cleanup_is_a_remark_of_audit_and_doctor() -> None:
     audited = Audited(POLICY)
     audited.stack.lifecycle = {PROD_SA: "{}"}.get
     audited.registries.add(DEV)
@@ -381,7 +381,7 @@ def test_a_repository_that_nothing_cleans_up_is_a_remark_of_audit_and_doctor_ali
     assert {place for place, each in checked.items() if NO_CLEAN_UP in each.found} == {str(DEV), str(PROD)}
 
 
-def test_of_many_repositories_that_nothing_cleans_up_three_are_named() -> None:
+def test_at_most_three_repositories_without_cleanup_are_named() -> None:
     audited = Audited(POLICY)
     for number in range(3):
         audited.registries.add(Repository(PROD.registry, f"rocketseat/app{number}"))
@@ -389,7 +389,7 @@ def test_of_many_repositories_that_nothing_cleans_up_three_are_named() -> None:
     assert audited.remarks[0].endswith(f" and 3 more: {NO_CLEAN_UP}")
 
 
-def test_a_repository_that_the_doctor_cant_read_keeps_no_other_of_its_registry_waiting() -> None:
+def test_a_repository_unreadable_for_the_doctor_does_not_stop_the_others() -> None:
     audited = Audited()
     after = Repository(PROD.registry, "rocketseat/zebra")
     audited.registries.add(after, scan_on_push=False)
@@ -399,7 +399,7 @@ def test_a_repository_that_the_doctor_cant_read_keeps_no_other_of_its_registry_w
     assert found[str(after)].verdict == "warning"
 
 
-def test_a_registry_that_ecr_replicates_is_listed_once() -> None:
+def test_a_replicated_registry_is_listed_once() -> None:
     text = POLICY.replace("sa-east-1]}", "sa-east-1], replicate: native}")
     assert "native" in text
     audited = Audited(text + RETAINED)
@@ -413,7 +413,7 @@ def test_a_registry_that_ecr_replicates_is_listed_once() -> None:
         assert listed == [DEV.registry, PROD.registry, PROD_SA.registry]
 
 
-def test_replication_that_carries_removals_is_found() -> None:
+def test_replication_of_deletions_is_found() -> None:
     audited = Audited()
     audited.replication.reached = [PROD_SA.registry]
     found = audited.repositories()
@@ -421,7 +421,7 @@ def test_replication_that_carries_removals_is_found() -> None:
     assert f"a removal here removes in {PROD_SA.registry} too" in found[0].what
 
 
-def test_a_registry_that_cant_be_read_is_found_and_keeps_no_other_waiting() -> None:
+def test_an_unreadable_registry_is_found_and_does_not_stop_the_others() -> None:
     audited = Audited()
     audited.registries.fail(PROD.registry, NotAllowed("AccessDenied"))
     audited.registries.add(PROD_SA, scan_on_push=False)

@@ -27,11 +27,11 @@ NAME, PIN = "org.opencontainers.image.base.name", "org.opencontainers.image.base
         ("FROM ${BASE:-debian}\n", Base("debian", None)),
     ],
 )
-def test_the_base_is_what_the_last_stage_stands_on(dockerfile: str, base: Base | None) -> None:
+def test_the_base_is_that_of_the_last_stage(dockerfile: str, base: Base | None) -> None:
     assert stands_on(dockerfile) == base
 
 
-def test_it_is_said_with_its_digest_where_it_is_pinned_and_not_at_all_where_nobody_can_tell() -> None:
+def test_a_pinned_base_is_shown_with_its_digest_and_an_unknown_one_not_at_all() -> None:
     assert of_base(Base("python:3.13", DIGEST)) == {NAME: "python:3.13", PIN: DIGEST}
     assert of_base(Base("python:3.13", None)) == {NAME: "python:3.13"}
     assert of_base(None) == {}

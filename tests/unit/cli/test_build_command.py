@@ -82,7 +82,7 @@ def builds(world: FakeStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return made
 
 
-def test_buildx_gives_an_archive_without_statements_inside_and_keeps_its_cache_apart(builds: Builds) -> None:
+def test_buildx_exports_an_archive_without_attestations_and_with_a_separate_cache(builds: Builds) -> None:
     builds.docker(APART)
     told = builds("--push", "--cache", f"{NAME}-parts")
     assert told["state"] == "pushed"
@@ -99,7 +99,7 @@ def test_buildx_gives_an_archive_without_statements_inside_and_keeps_its_cache_a
     assert len(builds.world.registries.referrers(DEV, manifest.digest)) == 2
 
 
-def test_the_engines_own_builder_is_told_to_keep_no_cache_elsewhere(builds: Builds) -> None:
+def test_the_engines_own_builder_gets_no_cache_export(builds: Builds) -> None:
     builds.docker(ENGINE)
     told = builds("--push", "--cache", f"{NAME}-parts")
     (call,) = builds.made()
@@ -109,7 +109,7 @@ def test_the_engines_own_builder_is_told_to_keep_no_cache_elsewhere(builds: Buil
     assert told["state"] == "pushed"
 
 
-def test_without_buildx_docker_build_does(builds: Builds) -> None:
+def test_without_buildx_docker_build_is_used(builds: Builds) -> None:
     builds.docker(None)
     builds("--push")
     (call,) = builds.made()
@@ -118,7 +118,7 @@ def test_without_buildx_docker_build_does(builds: Builds) -> None:
     assert "for want of buildx" in builds.said
 
 
-def test_a_builder_that_does_not_start_is_told_and_the_engines_own_taken(builds: Builds) -> None:
+def test_a_builder_that_does_not_start_is_reported_and_the_engines_own_used(builds: Builds) -> None:
     builds.docker({"": None, "default": "docker"})
     builds()
     assert "the builder in use does not start" in builds.said
@@ -129,7 +129,7 @@ def test_a_builder_that_does_not_start_is_told_and_the_engines_own_taken(builds:
 
 
 @pytest.mark.parametrize("buildx", [APART, ENGINE, None], ids=["apart", "engine", "plain"])
-def test_when_a_step_of_the_cache_was_made_changes_no_digest(builds: Builds, buildx: Mapping[str, str | None]) -> None:
+def test_the_age_of_a_cached_step_changes_no_digest(builds: Builds, buildx: Mapping[str, str | None]) -> None:
     digests = set()
     for mtime in (1_000_000_000, 1_700_000_031, 1_900_000_002):
         builds.docker(buildx, mtime)
@@ -137,14 +137,14 @@ def test_when_a_step_of_the_cache_was_made_changes_no_digest(builds: Builds, bui
     assert len(digests) == 1
 
 
-def test_a_cache_that_fails_the_build_is_left_out_and_told(builds: Builds) -> None:
+def test_a_cache_that_fails_the_build_is_skipped_and_reported(builds: Builds) -> None:
     builds.docker(APART, fail={"options": ["--cache-to"], "words": "ERROR: unknown cache option ignore-error"})
     assert builds("--push", "--cache", "cache")["state"] == "pushed"
     assert "built without it: docker buildx build failed: ERROR: unknown cache option" in builds.said
     assert ["--cache-to" in call for call in builds.made()] == [True, False]
 
 
-def test_what_could_not_be_cached_is_told_but_not_that_there_was_no_cache_yet(builds: Builds) -> None:
+def test_a_failed_cache_export_is_reported_but_not_a_missing_first_cache(builds: Builds) -> None:
     note = "#3 ERROR: failed to configure registry cache importer: x: not found\n#7 ERROR: writing layer: denied"
     builds.docker(APART, note=note)
     builds("--push", "--cache", "cache")
@@ -152,7 +152,7 @@ def test_what_could_not_be_cached_is_told_but_not_that_there_was_no_cache_yet(bu
     assert "importer" not in builds.said
 
 
-def test_a_build_that_fails_is_refused_with_its_words_and_not_tried_again(builds: Builds) -> None:
+def test_a_failed_build_has_its_output_and_is_not_retried(builds: Builds) -> None:
     builds.docker(APART, fail={"options": ["--label"], "words": "RUN make: exit code 2"})
     builds("--push", "--cache", "kept", status=1)
     assert "RUN make: exit code 2" in builds.said
@@ -174,19 +174,19 @@ def test_several_platforms_are_built_one_by_one_and_joined_in_an_index(
     assert ("linux/arm64 is not what the builder runs" in builds.said) == (buildx is APART)
 
 
-def test_several_platforms_are_no_part_of_an_index(builds: Builds) -> None:
+def test_a_part_of_an_index_has_one_platform(builds: Builds) -> None:
     builds.docker(APART)
     builds("--push", "--platform", "linux/amd64,linux/arm64", "--parts", "parts", status=2)
     assert "--parts is for one platform" in builds.said
 
 
-def test_a_builder_that_makes_more_than_was_asked_for_is_refused(builds: Builds) -> None:
+def test_a_builder_with_unrequested_output_is_refused(builds: Builds) -> None:
     builds.docker(APART, images=2)
     builds(status=1)
     assert "made 2 images where one was asked for" in builds.said
 
 
-def test_which_build_it_was_is_said_beside_the_image_and_never_inside(builds: Builds) -> None:
+def test_build_details_are_attached_to_the_image_and_never_inside_it(builds: Builds) -> None:
     builds.docker(APART)
     plain = builds()["digest"]
     builds.environment = {
@@ -228,7 +228,7 @@ def dependencies(builds: Builds, digest: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("version", ["materials", "resolvedDependencies"])
-def test_what_buildx_says_that_it_used_is_in_the_provenance(builds: Builds, version: str) -> None:
+def test_the_materials_reported_by_buildx_are_in_the_provenance(builds: Builds, version: str) -> None:
     used = [
         {"uri": "pkg:docker/debian@13?platform=linux%2Famd64", "digest": {"sha256": "1" * 64}},
         {"uri": f"pkg:docker/ghcr.io/a/b@1?digest=sha256:{'2' * 64}&platform=linux%2Famd64"},
@@ -245,7 +245,7 @@ def test_what_buildx_says_that_it_used_is_in_the_provenance(builds: Builds, vers
 @pytest.mark.parametrize(
     "metadata", [{}, {"buildx.build.provenance": {}}, [], {"buildx.build.provenance": {"materials": [1]}}]
 )
-def test_without_a_word_of_buildx_the_dockerfile_names_them(builds: Builds, metadata: Any) -> None:
+def test_without_buildx_metadata_the_dockerfile_gives_the_materials(builds: Builds, metadata: Any) -> None:
     (builds.folder / "Dockerfile").write_text("# escape=`\nFROM debian:${V:-13}\nCOPY <<EOF /x\nFROM b\nEOF\n")
     builds.git("commit", "-qam", "two")
     builds.docker(APART, metadata=metadata)
@@ -261,7 +261,7 @@ def test_a_build_without_packages_has_no_sbom_and_says_so(builds: Builds) -> Non
     assert "no SBOM: no package was found inside" in builds.said
 
 
-def test_a_scanners_sbom_is_attached_as_it_is(builds: Builds, tmp_path: Path) -> None:
+def test_a_scanners_sbom_is_attached_unchanged(builds: Builds, tmp_path: Path) -> None:
     document = {"bomFormat": "CycloneDX", "components": [{"type": "library", "name": "a", "version": "1"}]}
     (tmp_path / "bom.json").write_text(json.dumps(document))
     builds.docker(APART)
@@ -272,7 +272,7 @@ def test_a_scanners_sbom_is_attached_as_it_is(builds: Builds, tmp_path: Path) ->
     builds("--push", "--sbom", str(tmp_path / "bom.json"), "--platform", "linux/amd64,linux/arm64", status=2)
 
 
-def test_doubts_about_the_version_are_said(builds: Builds) -> None:
+def test_doubts_about_the_version_are_reported(builds: Builds) -> None:
     builds.docker(APART)
     builds()
     assert "the version is in doubt: no version tag in this clone" in builds.said
@@ -289,7 +289,7 @@ def test_a_dockerfile_that_was_not_committed_is_bad_input(builds: Builds) -> Non
     assert "Dockerfile is not committed: git add Dockerfile" in builds.said
 
 
-def test_a_base_image_that_nobody_has_is_told_with_what_to_do(builds: Builds) -> None:
+def test_a_missing_base_image_is_reported_with_advice(builds: Builds) -> None:
     builds.docker(
         APART, fail={"options": ["--label"], "words": "debian:13: pull access denied, repository does not exist"}
     )
@@ -297,7 +297,7 @@ def test_a_base_image_that_nobody_has_is_told_with_what_to_do(builds: Builds) ->
     assert "the base image debian:13 is neither on this machine nor to be had from its registry" in builds.said
 
 
-def test_what_is_printed_can_be_pulled_where_it_is_printed(builds: Builds) -> None:
+def test_the_printed_address_can_be_pulled(builds: Builds) -> None:
     builds.docker(APART)
     told = builds("--push")
     assert told["images"] == [f"{DEV.registry.host}/{DEV.name}@{told['digest']}"]
@@ -330,7 +330,7 @@ def test_with_a_key_provenance_and_sbom_are_signed_in_statements(builds: Builds,
     assert len(found) == 2
 
 
-def test_a_key_that_is_none_and_signing_without_a_push_are_bad_input(builds: Builds, tmp_path: Path) -> None:
+def test_an_invalid_key_and_signing_without_a_push_are_bad_input(builds: Builds, tmp_path: Path) -> None:
     (tmp_path / "key.pem").write_text("no key")
     for options, why in (
         (("--push", "--sign", str(tmp_path / "key.pem")), "a private key as PEM"),

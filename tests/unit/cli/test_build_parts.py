@@ -24,15 +24,15 @@ from tallyman_cli.build.invocation import here
         ("FROM golang AS build\nFROM scratch\nCOPY --from=build /a /a\n", None),
     ],
 )
-def test_what_the_last_stage_stands_on(dockerfile: str, alone: str | None) -> None:
+def test_the_base_image_of_the_last_stage(dockerfile: str, alone: str | None) -> None:
     assert base_alone(dockerfile) == alone
 
 
-def test_a_stage_is_no_base_image_however_it_is_written() -> None:
+def test_a_stage_name_is_never_a_base_image() -> None:
     assert [base.image for base in bases("FROM debian:13 AS Build\nFROM build\n")] == ["debian:13"]
 
 
-def test_what_each_ci_says_of_its_run() -> None:
+def test_the_run_details_of_each_ci() -> None:
     github = here(
         {
             "GITHUB_RUN_ID": "77",
@@ -52,12 +52,12 @@ def test_what_each_ci_says_of_its_run() -> None:
     assert (nobody.id, nobody.annotations) == (None, {})
 
 
-def test_a_layer_that_is_compressed_as_nobody_here_can_read_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_layer_compression_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="zstd"):
         unpack(io.BytesIO(b"\x28\xb5\x2f\xfd and more"), tmp_path / "layer.tar")
 
 
-def test_the_entries_of_a_layer_all_get_one_time_and_keep_what_else_is_said_of_them(tmp_path: Path) -> None:
+def test_all_entries_of_a_layer_get_one_time_and_keep_their_other_metadata(tmp_path: Path) -> None:
     plain = tmp_path / "layer.tar"
     with tarfile.open(plain, "w", format=tarfile.PAX_FORMAT) as archive:
         entry = tarfile.TarInfo("bin/ping")

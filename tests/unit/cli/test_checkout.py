@@ -86,7 +86,7 @@ def everything(folder: Path) -> tuple[checkout.Checkout, bytes]:
     return found, context.archive(found)
 
 
-def test_settings_of_a_person_change_neither_what_is_read_nor_the_archive(
+def test_a_persons_git_settings_change_neither_the_commit_nor_the_archive(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     git(folder, "-c", "user.name=Aña", "commit", "-q", "--allow-empty", "--amend", "--reset-author", "-m", "one")
@@ -128,7 +128,7 @@ def files(raw: bytes) -> dict[str, bytes]:
         ("[safe]\n    bareRepository = explicit\n[submodule]\n    recurse = true\n", ""),
     ],
 )
-def test_attributes_and_filters_of_a_person_change_no_archive(
+def test_a_persons_attributes_and_filters_change_no_archive(
     folder: Path, tmp_path: Path, config: str, attributes: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / ".gitattributes").write_text("*.py filter=up\n*.txt export-subst\n")
@@ -157,7 +157,7 @@ def test_attributes_and_filters_of_a_person_change_no_archive(
         '[core]\n    attributesFile = {home}/attributes\n[filter "strip"]\n    clean = sed s/output/nothing/\n',
     ],
 )
-def test_a_checkout_that_a_persons_settings_convert_is_as_committed(
+def test_a_checkout_converted_by_a_persons_settings_counts_as_unchanged(
     folder: Path, tmp_path: Path, config: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`git status` reads a file whose time has changed, and uses the settings of its checkout."""
@@ -183,7 +183,7 @@ def pointer(content: bytes) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("where", ["store", "checkout", "lfs.storage", "nowhere", "damaged"])
-def test_files_of_git_lfs_are_in_the_context_or_refused_with_what_to_do(folder: Path, where: str) -> None:
+def test_git_lfs_files_are_in_the_context_or_refused_with_advice(folder: Path, where: str) -> None:
     oid, text = pointer(b"a large file")
     (folder / ".gitattributes").write_text("*.bin filter=lfs -text\n")
     (folder / "deep").mkdir()
@@ -212,7 +212,7 @@ def test_files_of_git_lfs_are_in_the_context_or_refused_with_what_to_do(folder: 
     }
 
 
-def test_a_clone_that_fetches_contents_later_has_them_in_the_context(folder: Path, tmp_path: Path) -> None:
+def test_a_partial_clone_has_all_contents_in_the_context(folder: Path, tmp_path: Path) -> None:
     git(folder, "config", "uploadpack.allowFilter", "true")
     git(folder, "config", "uploadpack.allowAnySHA1InWant", "true")
     clone = tmp_path / "clone"
@@ -221,7 +221,7 @@ def test_a_clone_that_fetches_contents_later_has_them_in_the_context(folder: Pat
     assert files(everything(clone)[1]) == files(everything(folder)[1])
 
 
-def test_in_a_hook_of_another_repository_the_folder_is_read_and_not_that_one(
+def test_in_another_repositorys_hook_the_given_folder_is_read(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = everything(folder)
@@ -238,7 +238,7 @@ def test_in_a_hook_of_another_repository_the_folder_is_read_and_not_that_one(
     assert everything(folder) == plain
 
 
-def test_what_git_says_reaches_the_person(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gits_errors_are_shown(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tools = tmp_path / "tools"
     tools.mkdir()
     (tools / "git").write_text(
@@ -250,7 +250,7 @@ def test_what_git_says_reaches_the_person(folder: Path, tmp_path: Path, monkeypa
         checkout.read(folder)
 
 
-def test_a_warning_of_git_reaches_the_person_too(
+def test_gits_warnings_are_shown(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
@@ -263,7 +263,7 @@ def test_a_warning_of_git_reaches_the_person_too(
     assert "broken ref" in capsys.readouterr().err
 
 
-def test_a_shallow_clone_and_one_without_tags_are_said(folder: Path, tmp_path: Path) -> None:
+def test_a_shallow_clone_and_one_without_tags_are_reported(folder: Path, tmp_path: Path) -> None:
     commit(folder, "two")
     assert checkout.read(folder).doubts == ()
     git(tmp_path, "clone", "-q", "--depth", "1", folder.as_uri(), "shallow")
@@ -280,7 +280,7 @@ def test_a_shallow_clone_and_one_without_tags_are_said(folder: Path, tmp_path: P
     assert checkout.read(tmp_path / "with-version").doubts == ()
 
 
-def test_without_any_version_that_is_said(tmp_path: Path) -> None:
+def test_a_missing_version_is_reported(tmp_path: Path) -> None:
     git(tmp_path, "init", "-q")
     commit(tmp_path, "one")
     (doubt,) = checkout.read(tmp_path).doubts
@@ -310,7 +310,7 @@ def test_submodules_are_in_the_context_with_the_time_of_the_commit(with_submodul
     assert {entry.mtime for entry in entries.values()} == {int(found.at.timestamp())}
 
 
-def test_a_submodule_that_is_not_checked_out_is_refused_with_what_to_do(with_submodule: Path, tmp_path: Path) -> None:
+def test_a_missing_submodule_is_refused_with_advice(with_submodule: Path, tmp_path: Path) -> None:
     git(tmp_path, "clone", "-q", with_submodule.as_uri(), "without")
     found = checkout.read(tmp_path / "without")
     with pytest.raises(BadInput, match=r"vendor/lib is not checked out.*git -C .* submodule update --init --recursive"):
@@ -332,7 +332,7 @@ def test_a_version_file_is_read_in_the_usual_encodings(folder: Path, encoding: s
     assert checkout.read(folder).version.text == "2.0.0"
 
 
-def test_a_version_file_that_is_no_text_is_said(folder: Path) -> None:
+def test_a_binary_version_file_is_reported(folder: Path) -> None:
     with pytest.raises(BadInput, match="VERSION is not text in UTF-8"):
         decode(b"2.0.\xff", "VERSION")
     with pytest.raises(BadInput, match="is not text"):
@@ -373,7 +373,7 @@ def test_an_author_in_another_encoding_is_read(folder: Path, environment: Mappin
     assert checkout.read(folder).author == "Aña <ana@example.com>"
 
 
-def test_a_remote_whose_address_is_none_gives_no_source(folder: Path) -> None:
+def test_a_remote_with_an_invalid_address_gives_no_source(folder: Path) -> None:
     """Its content is never shown: it may contain a password."""
     git(folder, "config", "remote.origin.url", "https://ana:secret@[example/app.git")
     assert checkout.read(folder).source is None

@@ -26,7 +26,7 @@ def read(home: Path, **environment: str) -> dict[str, str]:
     return found
 
 
-def test_without_files_nothing_is_chosen(home: Path) -> None:
+def test_without_configuration_files_nothing_is_set(home: Path) -> None:
     assert read(home) == {"HOME": str(home / "home")}
     assert (Chosen().stack_name(), Chosen().policy_file()) == ("tallyman", None)
 
@@ -53,7 +53,7 @@ def test_options_and_the_environment_win(home: Path, monkeypatch: pytest.MonkeyP
     assert Chosen(stack="o").stack_name("own") == "own"
 
 
-def test_the_folder_of_settings_can_be_elsewhere(home: Path) -> None:
+def test_the_configuration_folder_can_be_changed(home: Path) -> None:
     (home / "xdg/tallyman").mkdir(parents=True)
     (home / "xdg/tallyman/config.toml").write_text('stack = "elsewhere"\n')
     read(home, XDG_CONFIG_HOME=str(home / "xdg"))
@@ -69,7 +69,7 @@ def test_the_folder_of_settings_can_be_elsewhere(home: Path) -> None:
         ("stack", "is not TOML"),
     ],
 )
-def test_a_mistake_is_told_with_its_file(home: Path, text: str, words: str) -> None:
+def test_a_mistake_is_reported_with_its_file(home: Path, text: str, words: str) -> None:
     (home / "work/.tallyman.toml").write_text(text)
     with pytest.raises(BadInput, match=r"\.tallyman\.toml.*" + words):
         read(home)
@@ -86,7 +86,7 @@ def test_a_mistake_is_told_with_its_file(home: Path, text: str, words: str) -> N
         (None, {}, None),
     ],
 )
-def test_the_region_is_the_options_then_that_of_each_variable(
+def test_the_region_comes_from_the_option_and_then_from_each_variable(
     option: str | None, environment: dict[str, str], wanted: str | None
 ) -> None:
     choose_region(option, environment)

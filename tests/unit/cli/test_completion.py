@@ -59,11 +59,11 @@ def stack(world: FakeStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ('tallyman freeze "pr', ["prod/"]),
     ],
 )  # fmt: skip
-def test_what_can_come_next(stack: FakeStack, line: str, expected: list[str]) -> None:
+def test_completion_suggests_what_can_come_next(stack: FakeStack, line: str, expected: list[str]) -> None:
     assert complete(line) == expected
 
 
-def test_an_error_is_silent_and_shown_only_to_who_debugs(
+def test_an_error_is_silent_except_in_debug_mode(
     stack: FakeStack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*arguments: object) -> None:
@@ -77,7 +77,7 @@ def test_an_error_is_silent_and_shown_only_to_who_debugs(
         completing.answer(root, {LINE: "tallyman why ", "TALLYMAN_DEBUG": "1"})
 
 
-def test_zsh_and_fish_get_what_a_candidate_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_zsh_and_fish_get_descriptions(capsys: pytest.CaptureFixture[str]) -> None:
     root = typer.main.get_command(app)
     completing.answer(root, {LINE: "tallyman hist", SHELL: "fish"})
     completing.answer(root, {LINE: "tallyman hist", SHELL: "bash"})
@@ -88,7 +88,7 @@ def script(shell: str) -> str:
     return CliRunner().invoke(app, ["completion", shell]).stdout
 
 
-def test_bash_replaces_what_is_behind_the_last_colon(tmp_path: Path) -> None:
+def test_bash_replaces_the_text_after_the_last_colon(tmp_path: Path) -> None:
     program = tmp_path / "tallyman"
     program.write_text('#!/bin/sh\nprintf "%s\\n" "$_TALLYMAN_COMPLETE" >>"$0.lines"\ncat "$0.says"\n')
     program.chmod(0o755)
@@ -105,7 +105,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_a_shell_takes_its_script(shell: str, tmp_path: Path) -> None:
+def test_each_shell_accepts_its_script(shell: str, tmp_path: Path) -> None:
     if shutil.which(shell) is None:
         pytest.skip(f"no {shell} here")
     file = tmp_path / "script"

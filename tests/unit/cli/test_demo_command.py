@@ -22,7 +22,7 @@ def handlers() -> Iterator[None]:
 
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.usefixtures("handlers")
-def test_a_demo_that_is_ended_leaves_no_folder(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_demo_leaves_no_folder(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
     folders: list[Path] = []
 
     def run(folder: Path, ui: bool) -> float:
@@ -38,7 +38,7 @@ def test_a_demo_that_is_ended_leaves_no_folder(number: signal.Signals, monkeypat
 
 
 @pytest.mark.usefixtures("handlers")
-def test_the_time_that_it_names_is_that_of_the_story(
+def test_the_printed_duration_is_that_of_the_demo(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(demo, "_run", lambda folder, ui: 61.4)

@@ -38,14 +38,14 @@ def test_list_names_environments_repositories_and_images(everywhere: FakeStack) 
     assert everywhere.run("list", "nowhere").exit_code == 2
 
 
-def test_list_takes_an_address_of_the_local_cloud(everywhere: FakeStack) -> None:
+def test_list_accepts_an_address_of_the_local_cloud(everywhere: FakeStack) -> None:
     released(everywhere)
     listed = everywhere.run("list", f"localhost:5101/{NAME}", TALLYMAN_REGISTRY_DEV_1="localhost:5101")
     assert listed.exit_code == 0, listed.output
     assert "v1.1.0" in listed.stdout
 
 
-def test_find_puts_what_is_released_first_and_exits_1_for_nothing(everywhere: FakeStack) -> None:
+def test_find_lists_releases_first_and_exits_1_without_results(everywhere: FakeStack) -> None:
     released(everywhere)
     found = everywhere.json("find", "v1.0.0")
     assert set(found) >= {"query", "images"}
@@ -75,7 +75,7 @@ def test_tree_draws_index_platforms_and_referrers(everywhere: FakeStack) -> None
     assert everywhere.run("tree", f"{PLACE}@sha256:{'0' * 64}").exit_code == 1
 
 
-def test_diff_shows_what_changed_and_exits_1_then(world: FakeStack) -> None:
+def test_diff_shows_changes_and_exits_1(world: FakeStack) -> None:
     world.push(image("base", "one", labels={"version": "1"}), "v1.0.0")
     world.push(image("base", "two", labels={"version": "2"}), "v1.1.0")
     text = world.run("diff", f"{PLACE}:v1.0.0", f"{PLACE}:v1.1.0")
@@ -91,7 +91,7 @@ def test_diff_shows_what_changed_and_exits_1_then(world: FakeStack) -> None:
     assert "the same image" in same.stdout
 
 
-def test_watch_follows_what_is_written_down(everywhere: FakeStack) -> None:
+def test_watch_follows_recorded_facts(everywhere: FakeStack) -> None:
     began = everywhere.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
     released(everywhere)
     text = everywhere.run("watch", "--since", began, "--for", "2")
@@ -110,7 +110,7 @@ def test_watch_follows_what_is_written_down(everywhere: FakeStack) -> None:
         assert everywhere.run("watch", place, "--since", began, "--for", "0").stdout
 
 
-def test_watch_names_the_registry_where_an_environment_has_several(everywhere: FakeStack) -> None:
+def test_watch_names_the_registry_if_an_environment_has_several(everywhere: FakeStack) -> None:
     began = everywhere.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
     app = multi_arch()
     for place in (DEV, PROD, PROD_SA):
@@ -127,7 +127,7 @@ def test_watch_names_the_registry_where_an_environment_has_several(everywhere: F
     }
 
 
-def test_watch_of_a_repository_that_does_not_exist_says_so_and_does_not_wait(everywhere: FakeStack) -> None:
+def test_watch_of_a_missing_repository_ends_with_an_error(everywhere: FakeStack) -> None:
     wrong = everywhere.run("watch", "rocketseat/wigdet-server")
     assert wrong.exit_code == 1
     assert "no repository of dev, prod has 'rocketseat/wigdet-server' in its name" in wrong.stderr
@@ -135,7 +135,7 @@ def test_watch_of_a_repository_that_does_not_exist_says_so_and_does_not_wait(eve
     assert (new.exit_code, new.stdout) == (0, "")
 
 
-def test_watch_shows_what_comes_while_it_looks(everywhere: FakeStack) -> None:
+def test_watch_shows_new_facts(everywhere: FakeStack) -> None:
     app = multi_arch()
     sleep = everywhere.stack.sleep
 

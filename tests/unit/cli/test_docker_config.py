@@ -8,7 +8,7 @@ from tallyman_cli.local.docker_config import docker_config
 HOST = "localhost:5000"
 
 
-def test_it_begins_as_a_copy_and_is_gone_at_the_end(tmp_path: Path) -> None:
+def test_the_configuration_starts_as_a_copy_and_is_removed_at_the_end(tmp_path: Path) -> None:
     own = tmp_path / ".docker"
     (own / "cli-plugins").mkdir(parents=True)
     (own / "cli-plugins/docker-buildx").write_text("a plug-in")
@@ -29,7 +29,7 @@ def test_it_begins_as_a_copy_and_is_gone_at_the_end(tmp_path: Path) -> None:
     assert (own / "cli-plugins/docker-buildx").exists()
 
 
-def test_without_a_configuration_or_with_one_that_is_none_it_is_empty(tmp_path: Path) -> None:
+def test_without_a_valid_configuration_it_starts_empty(tmp_path: Path) -> None:
     for text in (None, "no json", "[]"):
         if text is not None:
             (tmp_path / "config.json").write_text(text)

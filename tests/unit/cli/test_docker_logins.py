@@ -62,20 +62,20 @@ def test_another_folder_is_named_by_its_variable(tmp_path: Path) -> None:
     assert found(at("a.io")) == ME
 
 
-def test_nobody_logged_in_is_nobody(tmp_path: Path) -> None:
+def test_without_a_login_there_are_no_credentials(tmp_path: Path) -> None:
     assert DockerLogins({"HOME": str(tmp_path)})(at("a.io")) is None
 
 
 @pytest.mark.parametrize(
     "auth", ["?", "bWU6d29yZA", "é" * 4, base64.b64encode(b"word").decode(), base64.b64encode(b"\xff:\xff").decode()]
 )
-def test_an_auth_that_can_not_be_read_is_bad_input(tmp_path: Path, auth: str) -> None:
+def test_an_unreadable_auth_value_is_bad_input(tmp_path: Path, auth: str) -> None:
     with pytest.raises(BadInput, match=r"the auth of a\.io is not base64 of user:password"):
         logins(tmp_path, {"auths": {"a.io": {"auth": auth}}})(at("a.io"))
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '"'])
-def test_a_file_that_can_not_be_read_is_bad_input(tmp_path: Path, text: str) -> None:
+def test_an_unreadable_file_is_bad_input(tmp_path: Path, text: str) -> None:
     with pytest.raises(BadInput, match=r"config\.json"):
         logins(tmp_path, text)(at("a.io"))
 
@@ -89,7 +89,7 @@ def test_a_file_that_can_not_be_read_is_bad_input(tmp_path: Path, text: str) -> 
         ('read host; test "$host" = a.io && echo \'{"Username": "it", "Secret": "was"}\'', Login("it", "was")),
     ],
 )
-def test_a_helper_is_asked_for_the_host_by_its_name(tmp_path: Path, script: str, login: Login | None) -> None:
+def test_a_credential_helper_is_called_for_its_host(tmp_path: Path, script: str, login: Login | None) -> None:
     helper = tmp_path / "docker-credential-mine"
     helper.write_text(f"#!/bin/sh\n{script}\n")
     helper.chmod(0o755)
@@ -98,6 +98,6 @@ def test_a_helper_is_asked_for_the_host_by_its_name(tmp_path: Path, script: str,
 
 
 @pytest.mark.parametrize("helper", ["../evil", "is-not-here"])
-def test_a_helper_that_can_not_be_run_is_bad_input(tmp_path: Path, helper: str) -> None:
+def test_a_helper_that_cannot_be_run_is_bad_input(tmp_path: Path, helper: str) -> None:
     with pytest.raises(BadInput, match=helper):
         logins(tmp_path, {"credsStore": helper}, PATH=str(tmp_path))(at("a.io"))

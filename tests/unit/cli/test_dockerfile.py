@@ -72,16 +72,16 @@ def names(text: str, **given: str) -> list[str]:
         pytest.param("FROM a\nRUN echo FROM b\n", ["a"], id="FROM inside a line"),
     ],
 )  # fmt: skip
-def test_its_base_images(text: str, expected: list[str]) -> None:
+def test_the_base_images_of_a_dockerfile(text: str, expected: list[str]) -> None:
     assert names(text) == expected
 
 
-def test_of_a_platform_the_builders_own_variables_count() -> None:
+def test_platform_variables_of_the_builder_are_resolved() -> None:
     assert names("FROM i-${TARGETARCH}:1\n", TARGETARCH="arm64") == ["i-arm64:1"]
     assert stands_on("FROM i-${TARGETARCH}:1\n") is None
 
 
-def test_a_pin_is_told_apart_from_the_name() -> None:
+def test_a_pinned_digest_is_separated_from_the_name() -> None:
     assert bases(f"ARG D={PINNED}\nFROM a:1@$D\n") == (Base("a:1", PINNED),)
 
 
@@ -95,7 +95,7 @@ def test_a_pin_is_told_apart_from_the_name() -> None:
         ("FROM a\nFROM scratch\n", None),
     ],
 )
-def test_the_base_alone(text: str, expected: str | None) -> None:
+def test_the_base_of_the_image_itself(text: str, expected: str | None) -> None:
     assert base_alone(text) == expected
 
 
@@ -111,12 +111,12 @@ def test_the_base_alone(text: str, expected: str | None) -> None:
         ("# escape=`\n# escape=`\nFROM a\n", "expected one directive escape"),
     ],
 )
-def test_what_is_no_dockerfile_is_said(text: str, words: str) -> None:
+def test_an_invalid_dockerfile_is_reported(text: str, words: str) -> None:
     with pytest.raises(BadInput, match=words):
         bases(text)
 
 
-def test_words_keep_what_is_quoted_together() -> None:
+def test_quoted_words_stay_together() -> None:
     assert split("a \"b c\" d\\ e 'f\\' g") == ["a", '"b c"', "d\\ e", "'f\\'", "g"]
     assert heredocs("RUN 3<<-'E F' cat") == [("E F", True)]
     assert expand('\\$A\'$A\'"$A\\""$', {"A": "1"}) == '$A$A1"$'

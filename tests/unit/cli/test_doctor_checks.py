@@ -107,7 +107,7 @@ def trip(
     return list(round_trip(Site(replace(world.stack, sleep=sleep), "tallyman", hub, 30.0)))
 
 
-def test_each_that_arrives_is_told_with_the_time_it_took_and_nothing_else_is_looked_at(world: FakeStack) -> None:
+def test_an_arrived_test_event_is_ok_with_its_duration_without_further_checks(world: FakeStack) -> None:
     found = trip(world, Hub(), arriving=PLACES)
     assert [(f.verdict, f.found) for f in found] == [
         ("ok", f"{r}: a test event arrived in 1.25 s") for r in PLACES
@@ -115,7 +115,7 @@ def test_each_that_arrives_is_told_with_the_time_it_took_and_nothing_else_is_loo
     assert world.slept < 1  # it does not wait longer than necessary
 
 
-def test_the_wait_is_bounded_and_what_did_arrive_is_well(world: FakeStack) -> None:
+def test_the_wait_is_bounded_and_arrived_test_events_are_ok(world: FakeStack) -> None:
     found = trip(world, Hub(), arriving=[DEV.registry])
     assert world.slept == pytest.approx(30.0)
     assert [f.verdict for f in found] == ["ok", "failed", "failed"]
@@ -162,7 +162,7 @@ NO_RULE = ClientError({"Error": {"Code": "ResourceNotFoundException", "Message":
         ),
     ],
 )
-def test_the_link_that_is_broken_is_named(
+def test_the_broken_link_is_named(
     world: FakeStack, hub: dict[str, Any], way: dict[str, Any], why: str, todo: str
 ) -> None:
     found = trip(world, Hub(**hub), arriving=[DEV.registry, PROD_SA.registry], ways={PROD.registry: way})
@@ -183,7 +183,7 @@ def test_the_hubs_own_registry_needs_no_bus_and_names_its_own_rule(world: FakeSt
     assert "every link that can be seen looks well" in found[0].found
 
 
-def test_one_that_could_not_be_sent_is_not_waited_for(world: FakeStack) -> None:
+def test_an_unsent_test_event_is_not_waited_for(world: FakeStack) -> None:
     errors = dict.fromkeys(PLACES, "assume the role: no")
     found = trip(world, Hub(), errors=errors)
     assert world.slept == 0
@@ -192,7 +192,7 @@ def test_one_that_could_not_be_sent_is_not_waited_for(world: FakeStack) -> None:
     assert f"deploy spoke.yaml again in {PROD.registry}" in str(found[1].todo)
 
 
-def test_functions_that_know_of_no_test_event_are_to_be_deployed_again(world: FakeStack) -> None:
+def test_functions_without_test_events_need_a_new_deployment(world: FakeStack) -> None:
     world.reconciled = lambda payload: {"trips": None}
     (finding,) = round_trip(Site(world.stack, "tallyman", Hub()))
     assert (finding.verdict, finding.todo) == ("unknown", "deploy the hub again")
@@ -208,7 +208,7 @@ def site(world: FakeStack, **answers: Any) -> Site:
 TRAILS = {"trailList": [{"Name": "all", "TrailARN": "arn:all"}, {"Name": "old", "TrailARN": "arn:old"}]}
 
 
-def test_a_trail_counts_that_is_on(world: FakeStack) -> None:
+def test_only_an_enabled_trail_counts(world: FakeStack) -> None:
     on = {"describe_trails": TRAILS, "get_trail_status": lambda request: {"IsLogging": request["Name"] == "arn:all"}}
     (finding,) = checks.trail(site(world, **on))
     assert (finding.verdict, finding.found) == ("ok", "CloudTrail writes to all")
@@ -228,7 +228,7 @@ def quotas(world: FakeStack, put: float, images: float, repositories: float) -> 
     return [f.verdict for f in rates_and_counts(site(world, list_service_quotas=answer))]
 
 
-def test_quotas_are_held_against_what_is_there(world: FakeStack) -> None:
+def test_quotas_are_compared_with_usage(world: FakeStack) -> None:
     world.state.put(StateChange(sweeps.PARTITION, str(DEV), 0, {"images": 90}))
     world.state.put(StateChange(sweeps.PARTITION, str(PROD), 0, {"images": 99_999}))  # another account's quota
     assert quotas(world, 10, 100_000, 100_000) == ["ok", "ok", "ok"]
@@ -237,13 +237,13 @@ def test_quotas_are_held_against_what_is_there(world: FakeStack) -> None:
     assert quotas(world, 10, 100_000, 1) == ["ok", "ok", "warning"]
 
 
-def test_a_quota_that_is_not_told_gets_no_tick(world: FakeStack) -> None:
+def test_an_unreadable_quota_is_not_ok(world: FakeStack) -> None:
     found = list(rates_and_counts(site(world, list_service_quotas={"Quotas": []})))
     assert {f.verdict for f in found} == {"unknown"}
 
 
 @pytest.mark.parametrize(("left", "verdict"), [(1000, "ok"), (17, "ok"), (10, "warning")])
-def test_a_new_accounts_concurrency_is_told_before_it_throttles(world: FakeStack, left: int, verdict: str) -> None:
+def test_a_new_accounts_concurrency_is_reported_before_it_throttles(world: FakeStack, left: int, verdict: str) -> None:
     limit = {"AccountLimit": {"UnreservedConcurrentExecutions": left}}
     (finding,) = concurrency(site(world, get_account_settings=limit))
     assert finding.verdict == verdict
@@ -268,7 +268,7 @@ environments:
         ("AccessDeniedException", "unknown", "shop/app"),
     ],
 )
-def test_a_service_that_a_release_can_not_move_is_told(
+def test_a_service_that_a_release_cannot_update_is_reported(
     world: FakeStack, services: Any, verdict: str, word: str
 ) -> None:
     refused = ClientError({"Error": {"Code": str(services), "Message": "no"}}, "describe_services")
@@ -281,7 +281,7 @@ def test_a_service_that_a_release_can_not_move_is_told(
     assert word in finding.found
 
 
-def test_a_cluster_that_can_not_be_read_is_told(world: FakeStack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_cluster_is_reported(world: FakeStack, monkeypatch: pytest.MonkeyPatch) -> None:
     def readings(source: EksClusters, registry: EcrRegistry, at: datetime, rules: UsageRules) -> Iterator[Reading]:
         assert rules == world.policy.usage
         if registry == PROD_SA.registry:
@@ -316,7 +316,7 @@ class ByService:
         return self.site.client(service, registry.region)
 
 
-def test_a_rule_that_is_disabled_and_rules_that_are_gone_are_told(world: FakeStack) -> None:
+def test_disabled_and_missing_rules_are_reported(world: FakeStack) -> None:
     rules = [{"Name": "tallyman-image-own", "State": "DISABLED"}, {"Name": "tallyman-call-own", "State": "ENABLED"}]
     (finding,) = checks.rules(site(world, list_rules={"Rules": rules}))
     assert (finding.verdict, finding.found) == ("failed", "disabled: tallyman-image-own, tallyman-image-own")
@@ -324,7 +324,7 @@ def test_a_rule_that_is_disabled_and_rules_that_are_gone_are_told(world: FakeSta
     assert (finding.verdict, finding.found) == ("failed", "there are none")
 
 
-def test_another_stack_whose_name_begins_alike_is_none_of_ours(world: FakeStack) -> None:
+def test_a_stack_whose_name_has_ours_as_prefix_is_ignored(world: FakeStack) -> None:
     """The environments of samconfig.toml are `tallyman` and `tallyman-dev`."""
     rules = [{"Name": "tallyman-image-own", "State": "ENABLED"}, {"Name": "tallyman-dev-call-own", "State": "DISABLED"}]
     (finding,) = checks.rules(site(world, list_rules={"Rules": rules}))
@@ -336,7 +336,7 @@ def test_another_stack_whose_name_begins_alike_is_none_of_ours(world: FakeStack)
         assert finding.verdict == verdict
 
 
-def test_what_lies_undelivered_in_a_spoke_is_told_too(world: FakeStack) -> None:
+def test_undelivered_events_in_a_spoke_are_reported(world: FakeStack) -> None:
     way = {"registry": str(PROD.registry), "rule": "r", "enabled": True, "undelivered": 3, "error": None}
     world.reconciled = lambda payload: {"ways": [way]}
     (finding,) = checks.queues(site(world, list_queues={}))
@@ -356,7 +356,7 @@ def pushed(world: FakeStack, place: Repository, day: int, via: Via, partition: s
     world.ledger.append(fact)
 
 
-def test_the_last_push_of_each_registry_says_whether_events_come(world: FakeStack) -> None:
+def test_the_last_push_of_each_registry_shows_whether_events_arrive(world: FakeStack) -> None:
     pushed(world, DEV, 2, Via.RECONCILED, sweeps.PARTITION)
     pushed(world, DEV, 3, Via.EVENT, sweeps.PARTITION)
     pushed(world, DEV, 4, Via.RECONCILED, sweeps.PARTITION, tag=None)  # a child: not every registry sends its event
@@ -370,7 +370,7 @@ def test_the_last_push_of_each_registry_says_whether_events_come(world: FakeStac
     ]
 
 
-def test_where_reconcile_can_not_be_asked_the_hubs_own_queues_are_told(world: FakeStack) -> None:
+def test_without_access_to_reconcile_the_hubs_own_queues_are_reported(world: FakeStack) -> None:
     def refused(payload: Any) -> dict[str, Any]:
         raise NotAllowed("invoke: no")
 
@@ -382,7 +382,7 @@ def test_where_reconcile_can_not_be_asked_the_hubs_own_queues_are_told(world: Fa
     assert finding.verdict == "unknown"
 
 
-def test_a_check_that_can_not_be_made_is_unknown_and_keeps_no_other_waiting(world: FakeStack) -> None:
+def test_a_failing_check_is_unknown_and_does_not_stop_the_others(world: FakeStack) -> None:
     operations = ("list_rules", "list_queues", "describe_trails", "list_service_quotas", "get_account_settings")
     hub = Hub(**{name: denied(name) for name in operations})
     world.reconciled = lambda payload: {"trips": [], "ways": [], "registries": []}
@@ -407,6 +407,6 @@ EVERYBODY = {"Effect": "Allow", "Principal": "*", "Action": "ecr:BatchGetImage"}
         ({**EVERYBODY, "Principal": {"Service": "lambda.amazonaws.com"}}, False),
     ],
 )
-def test_a_policy_that_lets_everybody_in_is_known(statement: dict[str, Any], is_open: bool) -> None:
+def test_a_policy_open_to_everybody_is_recognized(statement: dict[str, Any], is_open: bool) -> None:
     assert open_to_all(json.dumps({"Statement": [statement]})) is is_open
     assert open_to_all(json.dumps({"Statement": statement})) is is_open

@@ -39,7 +39,7 @@ def held(*tags: str, day: int = 0, **said: str) -> Held:
         ["blue-1.2.0", "canary-1.2.0"],
     ],
 )
-def test_a_plain_repository_raises_no_alarm(tags: list[str]) -> None:
+def test_a_plain_repository_has_no_warning(tags: list[str]) -> None:
     assert applications([held(tag, day=n) for n, tag in enumerate(tags)], {"dev", "blue"}) == []
 
 
@@ -61,7 +61,7 @@ def test_images_of_one_title_are_variants_of_one_application() -> None:
     assert applications([held("api-1.0.0", title="Api"), held("web-1.0.0", title="Web")]) == ["api", "web"]
 
 
-def test_sources_that_take_turns_are_several_applications_and_one_after_the_other_is_a_move() -> None:
+def test_alternating_sources_are_several_applications_and_consecutive_ones_are_a_move() -> None:
     other = "git@github.com:rocketseat/gateway.git"
     moved = [held(f"v1.{n}.0", day=n, source=APP if n < 3 else other) for n in range(6)]
     assert applications(moved) == []
@@ -75,7 +75,7 @@ def test_forks_and_spellings_of_one_source_are_one() -> None:
     assert applications(images) == []
 
 
-def test_bases_are_counted_and_those_from_outside_unreported_or_not_pinned_are_told() -> None:
+def test_base_images_are_counted_and_external_unknown_or_unpinned_ones_reported() -> None:
     python: dict[str, Any] = {"base.name": f"{OWN}/base/python:3.13", "base.digest": "sha256:" + "1" * 64}
     slim: dict[str, Any] = {"base.name": "python:3.13-slim"}
     scratch: dict[str, Any] = {"base.name": "scratch"}
@@ -122,7 +122,7 @@ def contents(world: FakeStack) -> tuple[list[Finding], list[Finding]]:
     return list(found.applications()), list(found.base_images())
 
 
-def test_annotations_are_believed_before_labels_which_may_be_the_bases(world: FakeStack) -> None:
+def test_annotations_win_over_labels_which_may_be_the_bases(world: FakeStack) -> None:
     labels = {"base.name": "debian:13"}
     told(world, b.DEV, "v1.0.0", 1, labels=labels, built={"base.name": f"{OWN}/base/python:3", "base.digest": "sha256"})
     _, (finding,) = contents(world)
@@ -130,7 +130,7 @@ def test_annotations_are_believed_before_labels_which_may_be_the_bases(world: Fa
     assert finding.found == f"rocketseat/widget-server: stands on {OWN}/base/python:3 (1)"
 
 
-def test_what_says_nothing_of_its_base_and_what_stands_on_one_from_outside_get_a_warning(world: FakeStack) -> None:
+def test_images_with_an_unknown_or_external_base_get_a_warning(world: FakeStack) -> None:
     told(world, b.DEV, "v1.0.0", 1)
     told(world, b.DEV, "v1.1.0", 2, labels={"base.name": "python:3.13", "base.digest": "sha256:1"})
     (one,), (finding,) = contents(world)
@@ -153,7 +153,7 @@ def test_a_central_base_image_may_come_from_outside_itself(world: FakeStack) -> 
     ]
 
 
-def test_one_name_is_one_whatever_registries_hold_it_and_what_can_not_run_is_no_image(world: FakeStack) -> None:
+def test_one_name_in_several_registries_counts_once_and_artifacts_do_not_count(world: FakeStack) -> None:
     for place in (b.DEV, b.PROD, b.PROD_SA):
         told(world, place, "v1.0.0", 1)
     told(world, b.DEV, "api-1.0.0", 1, platforms=0)  # a chart
@@ -163,7 +163,7 @@ def test_one_name_is_one_whatever_registries_hold_it_and_what_can_not_run_is_no_
     assert "1 of the 1 newest images" in finding.found
 
 
-def test_what_builds_keep_beside_a_repository_is_no_application(world: FakeStack) -> None:
+def test_a_builds_cache_repository_is_no_application(world: FakeStack) -> None:
     told(world, b.DEV, "v1.0.0", 1)
     told(world, Repository(b.DEV.registry, f"{b.DEV.name}-parts"), "3f2a91c-amd64", 1)
     told(world, Repository(b.DEV.registry, "spare-parts"), "v1.0.0", 1)
@@ -179,6 +179,6 @@ def test_several_applications_are_named(world: FakeStack) -> None:
     assert finding.found == "rocketseat/widget-server: evidently holds several applications: api, web"
 
 
-def test_without_images_nothing_gets_a_tick(world: FakeStack) -> None:
+def test_without_images_no_check_is_ok(world: FakeStack) -> None:
     (finding,), found = contents(world)
     assert (finding.verdict, found) == ("unknown", [])

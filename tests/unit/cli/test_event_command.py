@@ -18,11 +18,11 @@ def run(*arguments: str) -> tuple[int, str, str]:
     return done.exit_code, done.stdout, done.stderr
 
 
-def test_the_events_of_the_checkout_are_what_their_source_says() -> None:
+def test_the_event_files_equal_the_commands_output() -> None:
     assert run("--check", "--to", str(ROOT / "events")) == (0, "", "")
 
 
-def test_all_are_written_and_then_in_order(tmp_path: Path) -> None:
+def test_after_writing_all_events_the_check_passes(tmp_path: Path) -> None:
     assert run("--to", str(tmp_path))[0] == 0
     assert run("--check", "--to", str(tmp_path))[0] == 0
     for path in (ROOT / "events").glob("*/*.json"):
@@ -41,7 +41,7 @@ def test_each_difference_is_named(tmp_path: Path) -> None:
     assert "reconcile/schedule.json is not what its source says" in told
 
 
-def test_one_is_printed_of_the_image_that_was_asked_for() -> None:
+def test_an_event_of_the_requested_image_is_printed() -> None:
     digest = Digest.of(b"mine")
     status, printed, _ = run("record_push/push", "--tag", "v2.0.0", "--digest", digest, "--repository", "mine/app")
     assert status == 0
@@ -50,16 +50,16 @@ def test_one_is_printed_of_the_image_that_was_asked_for() -> None:
     assert (detail["image-digest"], detail["image-tag"], detail["repository-name"]) == (digest, "v2.0.0", "mine/app")
 
 
-def test_an_event_that_there_is_not_is_bad_input() -> None:
+def test_an_unknown_event_is_bad_input() -> None:
     status, _, told = run("record_push/pull")
     assert status == 2
     assert "record_push/push-ten" in told
 
 
 @pytest.mark.parametrize("option", [("--digest", "sha256:1"), ("--tag", "-"), ("--registry", "1/2")])
-def test_what_is_no_digest_tag_or_registry_is_bad_input(option: tuple[str, str]) -> None:
+def test_an_invalid_digest_tag_or_registry_is_bad_input(option: tuple[str, str]) -> None:
     assert run("record_push/push", *option)[0] == 2
 
 
-def test_the_image_of_the_events_is_the_same_wherever_it_is_made() -> None:
+def test_the_image_of_the_events_is_deterministic() -> None:
     assert event_image().root.digest == "sha256:9cea11903cd77d64735d2be3efc9f80ed8b510bfbce44cfaca241e273eabb1fc"

@@ -35,7 +35,7 @@ def test_a_move_of_a_tag_is_two_rows_newest_first(world: FakeStack) -> None:
     assert (found[0]["via"], found[0]["actor"]) == ("event", None)
 
 
-def test_at_a_moment_the_newest_row_is_what_the_tag_pointed_to_then(world: FakeStack) -> None:
+def test_at_a_moment_the_newest_row_is_the_tags_digest_then(world: FakeStack) -> None:
     first, second = image("one"), image("two")
     world.push(first, "latest")
     world.clock.advance(minutes=1)
@@ -73,7 +73,7 @@ def test_a_pattern_means_every_repository_that_matches(world: FakeStack) -> None
     assert world.run("history", "dev/rocketseat/*:v1").exit_code == 2
 
 
-def test_a_digest_shows_what_befell_that_image_under_every_tag(world: FakeStack) -> None:
+def test_a_digest_shows_the_images_history_under_every_tag(world: FakeStack) -> None:
     first, second = image("one"), image("two")
     world.push(first, "v1.0.0")
     world.push(first, "latest")
@@ -83,7 +83,7 @@ def test_a_digest_shows_what_befell_that_image_under_every_tag(world: FakeStack)
     assert {(r["kind"], r["tag"]) for r in found} == {("pushed", "v1.0.0"), ("pushed", "latest")}
 
 
-def test_where_nothing_is_recorded_the_list_is_empty_and_a_note_says_so(world: FakeStack) -> None:
+def test_without_facts_the_list_is_empty_and_a_note_says_so(world: FakeStack) -> None:
     result = world.run("history", NAME, "--json")
     assert (result.exit_code, result.stdout.strip()) == (0, "[]")
     assert "nothing is recorded" in result.stderr
@@ -161,7 +161,7 @@ def test_with_a_limit_the_rows_are_the_first_of_all_rows(
         assert rows.of_repository(ledger, DEV, limit=limit) == everything[:limit]
 
 
-def test_a_limit_keeps_most_facts_unread() -> None:
+def test_with_a_limit_few_facts_are_read() -> None:
     class Counting(FakeLedger):
         read = 0
 
@@ -177,7 +177,7 @@ def test_a_limit_keeps_most_facts_unread() -> None:
     assert Counting.read < 100
 
 
-def test_a_repository_that_does_not_exist_is_said_and_one_without_history_is_no_error(world: FakeStack) -> None:
+def test_a_missing_repository_is_reported_and_one_without_history_is_no_error(world: FakeStack) -> None:
     result = world.run("history", "dev/rocketseat/nothing-here")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "there is no repository rocketseat/nothing-here in 111111111111/us-east-2" in result.stderr

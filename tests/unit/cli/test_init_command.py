@@ -37,7 +37,7 @@ def test_one_account_holds_both_environments(tmp_path: Path) -> None:
     assert policy.promotion("dev", "prod", "app", "v1.0.0") is not None
 
 
-def test_what_is_there_is_left_alone(tmp_path: Path) -> None:
+def test_existing_files_are_not_changed(tmp_path: Path) -> None:
     (tmp_path / "tallyman.yaml").write_text("mine")
     status, _, told = run(tmp_path, "--hub", HUB, "--prod", HUB)
     assert status == 2
@@ -47,12 +47,12 @@ def test_what_is_there_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bad", [("--hub", "here"), ("--hub", HUB, "--prod", HUB, "--repositories", "Not A Glob!")])
-def test_an_answer_that_is_no_good_is_bad_input(tmp_path: Path, bad: tuple[str, ...]) -> None:
+def test_an_invalid_answer_is_bad_input(tmp_path: Path, bad: tuple[str, ...]) -> None:
     assert run(tmp_path, *bad)[0] == 2
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_builds_keep_beside_a_repository_is_spared_its_rules(tmp_path: Path) -> None:
+def test_a_builds_cache_repository_is_exempt_from_the_repositorys_rules(tmp_path: Path) -> None:
     assert run(tmp_path, "--hub", HUB, "--prod", PROD[0], "--repositories", "rocketseat/*")[0] == 0
     policy = load(tmp_path / "tallyman.yaml")
     assert policy.warnings == ()

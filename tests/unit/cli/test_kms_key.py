@@ -63,7 +63,7 @@ class OneClient(Clients):
         ),
     ],
 )
-def test_what_it_signs_is_verified_with_its_public_half(key: Any, algorithms: tuple[str, ...]) -> None:
+def test_its_signatures_verify_with_its_public_key(key: Any, algorithms: tuple[str, ...]) -> None:
     signer = KmsKey(OneClient(Kms(key, *algorithms)), ARN)
     assert signer.pem == signing.pem(key)
     subject = [{"name": "x", "digest": {"sha256": DIGEST.removeprefix("sha256:")}}]
@@ -72,7 +72,7 @@ def test_what_it_signs_is_verified_with_its_public_half(key: Any, algorithms: tu
     assert verify_bundle(DIGEST, signing.raw(made), Trust({"kms": from_pem(signer.pem)})).keys == ("kms",)
 
 
-def test_a_key_that_signs_in_no_way_that_is_read() -> None:
+def test_a_key_without_a_supported_algorithm_is_refused() -> None:
     for algorithms in ((), ("ECDSA_SHA_512",)):
         with pytest.raises(BadInput, match="signs with none of"):
             KmsKey(OneClient(Kms(signing.new_key(), *algorithms)), ARN).sign(hashlib.sha256(b"x").digest())

@@ -23,7 +23,7 @@ def drawn(*rows: Row, width: int = 60) -> list[str]:
     return picture(rows, BEGAN + timedelta(hours=10), width)
 
 
-def test_a_tag_that_moved_comes_first_and_each_ends_with_what_it_points_to() -> None:
+def test_moved_tags_come_first_and_each_lane_ends_with_its_current_image() -> None:
     lines = drawn(row(0, "v1.0.0", ONE), row(0, "latest", ONE), row(5, "latest", TWO), row(5, "v1.1.0", TWO))
     assert [line.split()[0] for line in lines] == ["latest", "v1.1.0", "v1.0.0"]
     assert lines[0].endswith(f"▶ {TWO.hex[:7]}")
@@ -33,19 +33,19 @@ def test_a_tag_that_moved_comes_first_and_each_ends_with_what_it_points_to() -> 
     assert {len(line) for line in lines} == {60}
 
 
-def test_what_was_removed_ends_there() -> None:
+def test_the_lane_of_a_removed_tag_ends_at_its_removal() -> None:
     lines = drawn(row(0, "a", ONE), row(0, "b", TWO), row(5, None, ONE, Kind.DELETED), row(5, "b", TWO, Kind.UNTAGGED))
     assert all(line.endswith("×") for line in lines)
     assert len({line.index("×") for line in lines}) == 1
 
 
-def test_what_lies_close_together_is_drawn_side_by_side() -> None:
+def test_close_events_are_drawn_side_by_side() -> None:
     digests = [digest_of(str(n)) for n in range(5)]
     (line,) = drawn(*(row(9 + n / 3600, "latest", digest) for n, digest in enumerate(digests)))
     assert line.count("●") == 5
 
 
-def test_one_push_or_no_room_is_no_picture() -> None:
+def test_one_push_or_no_room_gives_no_chart() -> None:
     assert drawn(row(0, "v1.0.0", ONE)) == []
     assert drawn(row(0, "a", ONE), row(1, "a", TWO), width=30) == []
     assert drawn(row(0, "a", ONE), row(1, "a", TWO), width=0) == []

@@ -53,7 +53,7 @@ def test_the_command_line_loads_no_command_before_it_runs(code: str) -> None:
     assert len(set(loaded) - set(modules("import typer.testing, asyncio"))) < 20
 
 
-def test_the_start_loads_nothing_that_ctrl_c_could_interrupt_before_it_is_ready() -> None:
+def test_startup_imports_nothing_before_ctrl_c_is_handled() -> None:
     assert ours(modules("import tallyman_cli.start")) == {"tallyman_cli", "tallyman_cli.start"}
 
 
@@ -86,7 +86,7 @@ def test_examples_are_in_the_help_line_by_line(path: str) -> None:
         assert f"    {line}\n" in text
 
 
-def test_an_unknown_command_is_told_with_one_like_it() -> None:
+def test_an_unknown_command_is_reported_with_a_similar_one() -> None:
     result = CliRunner().invoke(app, ["histroy"])
     assert result.exit_code == 2
     assert "Did you mean 'history'" in result.stderr

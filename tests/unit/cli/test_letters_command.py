@@ -61,14 +61,14 @@ def test_letters_are_replayed_and_discarded_by_record_command(post: FakeStack) -
     assert {f.actor for f in facts} == {post.sender}
 
 
-def test_nothing_is_moved_that_was_not_chosen(post: FakeStack) -> None:
+def test_only_selected_letters_are_moved(post: FakeStack) -> None:
     assert post.run("letters", "replay").exit_code == 2
     assert post.run("letters", "replay", "dddddddd").exit_code == 2
     assert post.letters.boxes == [GONE, BAD, ASKED]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_what_is_sent_again_can_be_typed(name: str) -> None:
+def test_the_printed_command_can_be_typed(name: str) -> None:
     given = {"digest": "sha256:" + "a" * 64, "repository": "a/b", "from": "dev", "to": "prod", "environment": "prod"}
     line = again(
         {

@@ -93,14 +93,12 @@ def test_usage_errors_exit_2(world: FakeStack, arguments: tuple[str, ...]) -> No
     assert json.loads(as_json.stdout)["error"] in " ".join(as_json.stderr.split())
 
 
-def test_what_json_a_command_of_ones_own_takes_is_not_ours(world: FakeStack) -> None:
+def test_the_json_option_of_an_executed_command_is_not_ours(world: FakeStack) -> None:
     result = world.run("local", "nonsense", "--", "true", "--json")
     assert (result.exit_code, result.stdout) == (2, "")
 
 
-def test_an_option_before_the_command_counts_like_one_after_it(
-    monkeypatch: pytest.MonkeyPatch, world: FakeStack
-) -> None:
+def test_options_before_and_after_the_command_are_equivalent(monkeypatch: pytest.MonkeyPatch, world: FakeStack) -> None:
     monkeypatch.undo()
     asked: list[str] = []
 
@@ -119,7 +117,7 @@ def test_an_option_before_the_command_counts_like_one_after_it(
     assert asked == ["one", "two", "two", "tallyman", "three"]
 
 
-def test_a_policy_that_is_not_valid_is_bad_input_before_anything_is_asked(
+def test_an_invalid_policy_is_bad_input_before_any_request(
     monkeypatch: pytest.MonkeyPatch, world: FakeStack, tmp_path: Path
 ) -> None:
     monkeypatch.undo()
@@ -134,14 +132,14 @@ def test_a_policy_that_is_not_valid_is_bad_input_before_anything_is_asked(
 # --- the policy
 
 
-def test_without_a_file_the_policy_in_force_judges(world: FakeStack) -> None:
+def test_without_a_file_the_active_policy_is_used(world: FakeStack) -> None:
     publish(world.policy, world.archive, world.ledger, world.state, world.clock)
     world.stack.given = None
     world.push(image("one"), "v1.0.0")
     assert len(world.json(*HISTORY)) == 1
 
 
-def test_another_trust_file_is_news_and_the_one_in_force_judges(world: FakeStack) -> None:
+def test_the_active_trust_file_is_used_and_a_different_one_reported(world: FakeStack) -> None:
     for roots in ("sha256:1", None, "sha256:2"):
         policy = replace(world.policy, roots=roots)
         assert publish(policy, world.archive, world.ledger, world.state, world.clock)
@@ -151,7 +149,7 @@ def test_another_trust_file_is_news_and_the_one_in_force_judges(world: FakeStack
         world.clock.advance(seconds=1)
 
 
-def test_where_no_policy_is_in_force_yet_a_function_is_woken_that_writes_it_down(world: FakeStack) -> None:
+def test_without_an_active_policy_a_function_is_invoked_that_records_it(world: FakeStack) -> None:
     world.stack.given = None
 
     def woken(payload: Any) -> dict[str, Any]:
@@ -163,14 +161,14 @@ def test_where_no_policy_is_in_force_yet_a_function_is_woken_that_writes_it_down
     assert world.sweeps == [{"repositories": []}]
 
 
-def test_where_none_comes_into_force_the_person_is_told_what_to_do(world: FakeStack) -> None:
+def test_if_no_policy_becomes_active_the_message_says_what_to_do(world: FakeStack) -> None:
     world.stack.given = None
     result = world.run(*HISTORY)
     assert result.exit_code == 2
     assert "--policy" in result.stderr
 
 
-def test_a_policy_file_goes_before_the_one_in_force(world: FakeStack, tmp_path: Path) -> None:
+def test_a_policy_file_wins_over_the_active_policy(world: FakeStack, tmp_path: Path) -> None:
     file = tmp_path / "policy.yaml"
     file.write_text(POLICY.replace("dev:", "test:").replace("from: dev", "from: test"))
     result = world.run("history", "dev/rocketseat/widget-server", "--policy", str(file))
@@ -227,7 +225,7 @@ def test_a_stack_is_found_by_its_outputs_in_the_account_of_the_credentials(monke
     assert found(monkeypatch, FakeAws(outputs)) == (outputs, DEV.registry)
 
 
-def test_where_there_is_no_stack_the_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_stack_the_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadInput, match=r"no stack 'tallyman' in 111111111111/us-east-2.*--stack.*make deploy"):
         found(monkeypatch, FakeAws(None))
     with pytest.raises(BadInput, match="AWS_REGION"):
@@ -236,7 +234,7 @@ def test_where_there_is_no_stack_the_message_says_what_to_do(monkeypatch: pytest
         found(monkeypatch, FakeAws({"Something": "else"}))
 
 
-def test_in_the_shell_of_a_local_cloud_that_has_ended_the_message_says_so_at_once(
+def test_in_the_shell_of_an_ended_local_cloud_the_message_says_so_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -274,7 +272,7 @@ def test_on_a_terminal_digests_are_short_and_marks_have_colour(monkeypatch: pyte
 
 
 @pytest.mark.parametrize("write", [output.data, output.json_line])
-def test_json_holds_no_character_that_a_terminal_obeys(
+def test_json_contains_no_control_characters(
     write: Callable[[object], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = {"who": "Ana \x1b[2J \x9b2J \u202e é"}
@@ -285,7 +283,7 @@ def test_json_holds_no_character_that_a_terminal_obeys(
     assert shown.replace("\n", "").isprintable()
 
 
-def test_elsewhere_a_row_of_any_length_is_one_line_without_colour(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_terminal_a_row_of_any_length_is_one_line_without_colour(capsys: pytest.CaptureFixture[str]) -> None:
     output.table(("a", "", "c"), [("x" * 5000, "", Text("y", style="red"))])
     assert capsys.readouterr().out.splitlines()[1] == "x" * 5000 + "  y"
 
@@ -298,7 +296,7 @@ def test_sizes_are_in_the_units_of_registries(count: int | None, text: str) -> N
     assert output.size(count) == text
 
 
-def test_on_a_terminal_that_is_too_narrow_rows_stay_whole_and_sentences_are_broken(
+def test_on_a_narrow_terminal_rows_stay_intact_and_sentences_wrap(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Terminal(io.StringIO):

@@ -72,7 +72,7 @@ def gate(world: FakeStack, name: str) -> dict[str, Any]:
     return found
 
 
-def test_what_waits_for_an_approval_goes_on_by_itself_once_it_is_approved(everywhere: FakeStack) -> None:
+def test_an_image_waiting_for_approval_is_promoted_once_approved(everywhere: FakeStack) -> None:
     app = live(everywhere, APPROVALS)
     assert in_prod(everywhere) == [None, None]
     found = everywhere.json("approve", V1, *TO, *WHY)
@@ -84,7 +84,7 @@ def test_what_waits_for_an_approval_goes_on_by_itself_once_it_is_approved(everyw
     assert approved.detail["because"] == "the release is due"
 
 
-def test_who_does_not_hold_the_role_is_refused_and_the_refusal_is_no_approval(everywhere: FakeStack) -> None:
+def test_a_person_without_the_role_is_refused_and_the_refusal_is_no_approval(everywhere: FakeStack) -> None:
     live(everywhere, APPROVALS)
     everywhere.sender = "AROADEVELOPER:dan"
     found = everywhere.json("approve", V1, *TO, *WHY, status=1)
@@ -98,7 +98,7 @@ def test_who_does_not_hold_the_role_is_refused_and_the_refusal_is_no_approval(ev
     assert len(everywhere.dead_letters) == 1
 
 
-def test_a_message_that_claims_to_be_somebody_else_is_taken_for_who_sent_it(everywhere: FakeStack) -> None:
+def test_a_forged_sender_in_a_message_is_ignored(everywhere: FakeStack) -> None:
     app = live(everywhere, APPROVALS)
     everywhere.sender = "AROADEVELOPER:dan"
     door = {"digest": app.digest, "repository": "rocketseat/widget-server", "from": "dev", "to": "prod"}
@@ -119,7 +119,7 @@ def test_a_denial_closes_the_gate_until_it_is_approved_again(everywhere: FakeSta
     assert in_prod(everywhere) == [app.digest, app.digest]
 
 
-def test_an_approval_that_is_asked_for_nowhere_is_refused(everywhere: FakeStack) -> None:
+def test_an_approval_that_no_gate_requires_is_refused(everywhere: FakeStack) -> None:
     live(everywhere, "{verified: true, soak: 1h}")
     found = everywhere.json("approve", V1, *TO, *WHY, status=1)
     assert "asks for approvals" in found["refused"]
@@ -136,7 +136,7 @@ def test_one_approval_delivered_twice_is_one(everywhere: FakeStack) -> None:
 
 
 @pytest.mark.parametrize("place", ["prod", "prod/rocketseat/widget-server"])
-def test_a_freeze_holds_what_wants_in_and_a_thaw_lets_it_go_on_by_itself(everywhere: FakeStack, place: str) -> None:
+def test_a_freeze_holds_promotions_and_a_thaw_resumes_them(everywhere: FakeStack, place: str) -> None:
     live(everywhere)
     everywhere.clock.advance(minutes=1)
     found = everywhere.json("freeze", place, "--because", "the shop is full")
@@ -180,7 +180,7 @@ def test_why_at_a_time_knows_the_freeze_of_then(everywhere: FakeStack) -> None:
     assert gate(everywhere, "freeze")["verdict"] == "passed"
 
 
-def test_an_older_freeze_that_comes_late_does_not_undo_a_thaw(everywhere: FakeStack) -> None:
+def test_a_late_older_freeze_does_not_undo_a_thaw(everywhere: FakeStack) -> None:
     live(everywhere, APPROVALS)
     service = everywhere.service("record_command")
     sent = everywhere.clock()
@@ -192,7 +192,7 @@ def test_an_older_freeze_that_comes_late_does_not_undo_a_thaw(everywhere: FakeSt
     assert len(facts(everywhere, Kind.FROZEN, Kind.THAWED)) == 2
 
 
-def test_who_may_not_freeze_is_refused(everywhere: FakeStack) -> None:
+def test_a_freeze_without_permission_is_refused(everywhere: FakeStack) -> None:
     live(everywhere)
     everywhere.sender = "AROADEVELOPER:dan"
     found = everywhere.json("freeze", "prod", "--because", "x", status=1)
@@ -202,11 +202,11 @@ def test_who_may_not_freeze_is_refused(everywhere: FakeStack) -> None:
 
 
 @pytest.mark.parametrize("place", ["nowhere", "prod/", "prod/UPPER", "prod/app:v1", "prod/app@sha256:1"])
-def test_what_is_no_place_is_bad_input(everywhere: FakeStack, place: str) -> None:
+def test_an_invalid_environment_or_repository_is_bad_input(everywhere: FakeStack, place: str) -> None:
     assert everywhere.run("freeze", place, "--because", "x").exit_code == 2
 
 
-def test_an_override_opens_a_gate_that_the_policy_lets_be_overridden_and_everybody_is_told(
+def test_an_override_opens_an_overridable_gate_with_a_notice(
     everywhere: FakeStack,
 ) -> None:
     app = live(everywhere, "{verified: true, soak: 24h}", "[soak]")
@@ -224,7 +224,7 @@ def test_an_override_opens_a_gate_that_the_policy_lets_be_overridden_and_everybo
 
 
 @pytest.mark.parametrize("name", ["soak", "verified", "recalled", "target", "nonsense"])
-def test_a_gate_that_the_policy_does_not_let_be_overridden_stays_closed(everywhere: FakeStack, name: str) -> None:
+def test_a_gate_that_is_not_overridable_stays_closed(everywhere: FakeStack, name: str) -> None:
     live(everywhere, "{verified: true, soak: 24h, order: true}", "[order]")
     result = everywhere.run("promote", V1, *TO, "--override", name, "--because", "please")
     assert result.exit_code == 1
@@ -233,7 +233,7 @@ def test_a_gate_that_the_policy_does_not_let_be_overridden_stays_closed(everywhe
     assert in_prod(everywhere) == [None, None]
 
 
-def test_who_may_override_is_the_policys_word(everywhere: FakeStack) -> None:
+def test_the_policy_decides_who_may_override(everywhere: FakeStack) -> None:
     people = PEOPLE + "  override: [role/security]\n"
     live(everywhere, "{verified: true, soak: 24h}", "[soak]", people)
     arguments = ("promote", V1, *TO, "--override", "soak", "--because", "please")
@@ -249,7 +249,7 @@ def test_an_override_needs_a_reason_and_a_reason_an_override(everywhere: FakeSta
     assert everywhere.run("promote", V1, *TO, *more, *extra).exit_code == 2
 
 
-def test_a_recalled_image_is_refused_for_good_and_everybody_is_told(everywhere: FakeStack) -> None:
+def test_a_recalled_image_is_refused_permanently_with_a_notice(everywhere: FakeStack) -> None:
     app = live(everywhere, APPROVALS)
     everywhere.sender = "AROASECURITY:sam"
     name = f"dev/rocketseat/widget-server@{app.digest}"
@@ -275,14 +275,14 @@ def test_an_index_is_blocked_by_the_recall_of_an_image_beneath_it(everywhere: Fa
     assert "linux/amd64 beneath it" in row["reason"]
 
 
-def test_a_recall_is_of_a_digest(everywhere: FakeStack) -> None:
+def test_a_recall_needs_a_digest(everywhere: FakeStack) -> None:
     app = live(everywhere)
     result = everywhere.run("recall", V1, "--because", "x")
     assert result.exit_code == 2
     assert f"dev/rocketseat/widget-server@{app.digest}" in result.stderr
 
 
-def test_pending_tells_what_waits_for_what_since_when_and_until_when(everywhere: FakeStack) -> None:
+def test_pending_shows_each_image_its_gate_since_and_until(everywhere: FakeStack) -> None:
     live(everywhere, "{verified: true, soak: 24h}")
     (row,) = everywhere.json("pending", "prod")
     assert (row["image"], row["to"], row["gate"], row["parked"]) == (V1, "prod", "soak", False)
@@ -295,7 +295,7 @@ def test_pending_tells_what_waits_for_what_since_when_and_until_when(everywhere:
     assert everywhere.run("pending", "nowhere").exit_code == 2
 
 
-def test_a_signature_decides_its_image_anew(everywhere: FakeStack) -> None:
+def test_a_signature_causes_a_new_decision_about_its_image(everywhere: FakeStack) -> None:
     app = live(everywhere, "{verified: true, signed: true}")
     assert gate(everywhere, "signed")["reason"] == "no signature yet"
     everywhere.push(referrer(app, "application/vnd.cncf.notary.signature"), None)
@@ -303,7 +303,7 @@ def test_a_signature_decides_its_image_anew(everywhere: FakeStack) -> None:
     assert in_prod(everywhere) == [app.digest, app.digest]
 
 
-def test_ecrs_managed_signing_is_read_when_its_signature_comes(everywhere: FakeStack) -> None:
+def test_ecrs_managed_signing_is_read_when_its_signature_arrives(everywhere: FakeStack) -> None:
     app = live(everywhere, "{verified: true, signed: {by: [release]}}")
     profile = "arn:aws:signer:us-east-2:111111111111:/signing-profiles/release"
     everywhere.signing.statuses[DEV, app.digest] = [SigningStatus(profile, "complete")]
@@ -314,7 +314,7 @@ def test_ecrs_managed_signing_is_read_when_its_signature_comes(everywhere: FakeS
     assert len(facts(everywhere, Kind.SIGNING)) == 1
 
 
-def test_what_buildx_puts_into_an_index_attests_its_images(everywhere: FakeStack) -> None:
+def test_attestations_that_buildx_adds_to_an_index_count_for_its_images(everywhere: FakeStack) -> None:
     live(everywhere, "{verified: true, attested: provenance}")
     plain, attested = multi_arch("plain"), multi_arch("attested", attested=True)
     everywhere.push(plain, "v1.1.0")
@@ -337,7 +337,7 @@ def test_a_roll_back_names_the_tags_of_what_runs_again_beside_its_digest(everywh
     assert recall.named({"tags": [], "digest": old}) == old
 
 
-def test_pending_never_shows_a_moment_that_has_passed_without_what_happens_next(everywhere: FakeStack) -> None:
+def test_pending_shows_what_follows_for_a_time_that_has_passed(everywhere: FakeStack) -> None:
     live(everywhere, "{verified: true, soak: 24h}")
     (row,) = everywhere.json("pending", "prod")
     assert row["next"] == row["until"]
@@ -350,7 +350,7 @@ def test_pending_never_shows_a_moment_that_has_passed_without_what_happens_next(
     assert everywhere.json("pending", "prod") == []
 
 
-def test_an_older_version_is_told_as_one_that_is_not_released_before_and_after_it_is_in(everywhere: FakeStack) -> None:
+def test_an_older_version_is_shown_as_not_to_be_released_before_and_after_its_promotion(everywhere: FakeStack) -> None:
     live(everywhere, "{verified: true}")
     everywhere.push(image("newer"), "v1.1.0")
     everywhere.work()
@@ -378,7 +378,7 @@ def test_an_older_version_is_told_as_one_that_is_not_released_before_and_after_i
     assert everywhere.json(*back)["digest"] == older
 
 
-def test_why_and_promote_say_what_runs_instead_after_a_roll_back(everywhere: FakeStack) -> None:
+def test_after_a_roll_back_why_and_promote_show_the_current_release(everywhere: FakeStack) -> None:
     live(everywhere, "{verified: true}")
     newer = everywhere.push(image("newer"), "v1.1.0")
     everywhere.work()
@@ -400,7 +400,7 @@ def test_why_and_promote_say_what_runs_instead_after_a_roll_back(everywhere: Fak
 CHECK = '{check: [{name: e2e, from: ["role/release-managers"]}]}'
 
 
-def test_a_check_that_passed_lets_the_image_go_and_one_that_failed_keeps_it(everywhere: FakeStack) -> None:
+def test_a_passed_check_opens_the_gate_and_a_failed_one_closes_it(everywhere: FakeStack) -> None:
     app = live(everywhere, CHECK)
     found = everywhere.json("check", "post", V1, "e2e", "--failed", "--because", "it hangs")
     assert (found["check"], found["result"], found["recorded"]) == ("e2e", "failed", True)

@@ -63,12 +63,12 @@ def checkout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
 
 
-def test_an_environment_that_is_none_is_told_with_the_one_that_was_meant() -> None:
+def test_an_unknown_environment_is_reported_with_a_similar_one() -> None:
     with pytest.raises(BadInput, match=r"no environment 'prdo'; there are dev, prod \(did you mean prod\?\)"):
         preflight.hub("prdo", Aws())
 
 
-def test_make_deploy_ends_there_before_it_builds() -> None:
+def test_make_deploy_stops_there_before_it_builds() -> None:
     recipe = (ROOT / "Makefile").read_text().partition("\ndeploy: ")[2].partition("\n\n")[0]
     asked, built = recipe.index("preflight $(ENV)\n"), recipe.index("$(MAKE) --no-print-directory build")
     assert asked < built
@@ -79,7 +79,7 @@ def test_make_deploy_ends_there_before_it_builds() -> None:
     assert "did you mean prod?" in done.stderr
 
 
-def test_what_is_known_is_said() -> None:
+def test_known_facts_of_the_account_are_noted() -> None:
     said = preflight.hub("prod", Aws(tallyman="UPDATE_COMPLETE"))
     assert "stack tallyman (UPDATE_COMPLETE) in 111111111111/us-east-2" in said
     assert "stack tallyman (new)" in preflight.hub("prod", Aws())
@@ -95,13 +95,13 @@ def test_what_is_known_is_said() -> None:
         (Aws(tables=("tallyman-ledger",)), "the table tallyman-ledger are there, but no stack tallyman"),
     ],
 )
-def test_what_would_fail_is_said_at_once(aws: Aws, word: str) -> None:
+def test_what_would_fail_is_reported_at_once(aws: Aws, word: str) -> None:
     with pytest.raises(BadInput, match=word):
         preflight.hub("prod", aws)
 
 
 @pytest.mark.parametrize(("region", "most"), [("us-east-2", 32), ("ap-southeast-2", 27), ("us-gov-west-1", 28)])
-def test_a_stacks_name_has_room_in_the_buckets_name(region: str, most: int) -> None:
+def test_a_stacks_name_fits_into_the_buckets_name(region: str, most: int) -> None:
     name = "s" * 30
     if most >= 30:
         assert preflight.target(name, Aws(region=region)).stack == name
@@ -133,7 +133,7 @@ def noted(aws: Aws, policy: str, tmp_path: Path, given: str = "") -> list[str]:
     return preflight.notes(found, load(tmp_path / "tallyman.yaml"), overrides, aws)
 
 
-def test_what_the_policy_asks_for_and_the_parameters_do_not_allow_is_said(tmp_path: Path) -> None:
+def test_policy_requirements_that_the_parameters_do_not_allow_are_reported(tmp_path: Path) -> None:
     told = noted(Aws(), SPOKES, tmp_path)
     assert [each.rpartition(" ")[2] for each in told] == ["SpokeAccounts", "RollOutServices", "RollOutFunctions"]
     assert "222222222222" in told[0]
@@ -143,7 +143,7 @@ def test_what_the_policy_asks_for_and_the_parameters_do_not_allow_is_said(tmp_pa
 
 
 @pytest.mark.parametrize(("at_once", "word"), [(10, "takes up to 17"), (-1, "lambda:GetAccountSettings")])
-def test_a_new_accounts_concurrency_is_said_before_it_is_deployed(at_once: int, word: str, tmp_path: Path) -> None:
+def test_a_new_accounts_concurrency_is_reported_before_the_deployment(at_once: int, word: str, tmp_path: Path) -> None:
     (told,) = noted(Aws(at_once=at_once), "environments: {dev: {registries: [111111111111/us-east-2]}}", tmp_path)
     assert word in told
 
@@ -157,7 +157,7 @@ def test_overrides_are_read_as_sam_takes_them() -> None:
         preflight.overrides({"deploy": {"parameters": {"parameter_overrides": "A='x"}}})
 
 
-def test_a_configuration_that_can_not_be_read_is_said(tmp_path: Path) -> None:
+def test_an_unreadable_configuration_is_reported(tmp_path: Path) -> None:
     (tmp_path / "samconfig.toml").write_text("[prod.global\n")
     with pytest.raises(BadInput, match=r"samconfig\.toml: .*line 1"):
         preflight.configured("prod", tmp_path / "samconfig.toml")
@@ -174,7 +174,7 @@ def test_builds_need_the_hub_and_the_services_of_its_region() -> None:
     ("region", "missing"),
     [("us-east-2", ()), ("af-south-1", ("CodeConnections",)), ("mx-central-1", ("CodeBuild", "CodeConnections"))],
 )
-def test_services_that_botocore_does_not_know_in_the_region_are_said(region: str, missing: tuple[str, ...]) -> None:
+def test_services_unknown_to_botocore_in_the_region_are_reported(region: str, missing: tuple[str, ...]) -> None:
     said = preflight.build("prod", "shop", Aws(region=region, tallyman="CREATE_COMPLETE"))
     assert [name for name in ("CodeBuild", "CodeConnections") if f"no {name}" in said] == list(missing)
     assert ("CI of your own" in said) == bool(missing)

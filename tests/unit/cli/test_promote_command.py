@@ -33,7 +33,7 @@ def test_it_waits_until_the_image_is_in_every_registry(ready: FakeStack) -> None
     assert [f.detail["request"] for f in asked] == [found["request"]]
 
 
-def test_the_command_says_what_is_asked_and_not_who_asks(ready: FakeStack) -> None:
+def test_the_command_contains_the_request_and_not_the_person(ready: FakeStack) -> None:
     result = ready.run(*ARGUMENTS, "--no-wait", "--json")
     assert result.exit_code == 0
     (body,) = ready.hints.to("commands")
@@ -44,14 +44,14 @@ def test_the_command_says_what_is_asked_and_not_who_asks(ready: FakeStack) -> No
     assert ready.slept == 0
 
 
-def test_a_dry_run_asks_for_nothing_and_exits_0_where_it_would_pass(ready: FakeStack) -> None:
+def test_a_dry_run_sends_nothing_and_exits_0_if_it_would_pass(ready: FakeStack) -> None:
     facts = len(ready.ledger.facts)
     found = ready.json(*ARGUMENTS, "--dry-run")
     assert (found["verdict"], found["request"]) == ("waiting", None)
     assert (ready.hints.sent, len(ready.ledger.facts)) == ([], facts)
 
 
-def test_a_dry_run_exits_1_where_a_gate_says_no(everywhere: FakeStack) -> None:
+def test_a_dry_run_exits_1_if_a_gate_fails(everywhere: FakeStack) -> None:
     app = multi_arch()
     everywhere.push(app, "v1.0.0")
     assert everywhere.json(*ARGUMENTS, "--dry-run", status=1)["verdict"] == "waiting"
@@ -59,7 +59,7 @@ def test_a_dry_run_exits_1_where_a_gate_says_no(everywhere: FakeStack) -> None:
     assert everywhere.json(*ARGUMENTS, "--dry-run", status=1)["verdict"] == "failed"
 
 
-def test_a_gate_that_says_no_exits_1_with_its_reason(everywhere: FakeStack) -> None:
+def test_a_failed_gate_exits_1_with_its_reason(everywhere: FakeStack) -> None:
     app = multi_arch()
     everywhere.push(app, "v1.0.0")
     everywhere.scan(app, {"critical": 2})
@@ -70,7 +70,7 @@ def test_a_gate_that_says_no_exits_1_with_its_reason(everywhere: FakeStack) -> N
     assert everywhere.registries.tag_of(PROD, "v1.0.0") is None
 
 
-def test_waiting_is_no_not_yet_at_once(everywhere: FakeStack) -> None:
+def test_a_waiting_gate_is_not_an_immediate_refusal(everywhere: FakeStack) -> None:
     everywhere.push(multi_arch(), "v1.0.0")
     result = everywhere.run(*ARGUMENTS)
     assert result.exit_code == 1
@@ -95,7 +95,7 @@ def test_a_registry_that_does_not_answer_is_named_and_exits_1(ready: FakeStack) 
     assert ready.registries.tag_of(PROD, "v1.0.0") is None
 
 
-def test_somebody_whom_the_policy_does_not_let_ask_is_refused_with_the_reason(ready: FakeStack) -> None:
+def test_a_person_whom_the_policy_does_not_allow_is_refused_with_the_reason(ready: FakeStack) -> None:
     ready.policy = policy_file.loads((POLICY + "people: {promote: [role/release-managers]}\n").encode())
     result = ready.run(*ARGUMENTS, "--json")
     assert result.exit_code == 1
@@ -105,13 +105,13 @@ def test_somebody_whom_the_policy_does_not_let_ask_is_refused_with_the_reason(re
     assert ready.registries.tag_of(PROD, "v1.0.0") is None
 
 
-def test_what_is_in_already_is_done_at_once(ready: FakeStack) -> None:
+def test_an_already_promoted_image_is_done_at_once(ready: FakeStack) -> None:
     assert ready.run(*ARGUMENTS).exit_code == 0
     again = ready.json(*ARGUMENTS)
     assert again["verdict"] == "promoted"
 
 
-def test_a_stack_that_does_not_take_the_request_up_is_given_the_time_and_then_told_of(ready: FakeStack) -> None:
+def test_a_stack_that_does_not_process_the_request_times_out_with_a_message(ready: FakeStack) -> None:
     ready.works = False
     result = ready.run(*ARGUMENTS, "--timeout", "7")
     assert result.exit_code == 1
@@ -119,13 +119,13 @@ def test_a_stack_that_does_not_take_the_request_up_is_given_the_time_and_then_to
     assert ready.slept == pytest.approx(7)
 
 
-def test_an_image_that_is_not_there_is_never_asked_for(everywhere: FakeStack) -> None:
+def test_a_missing_image_is_never_requested(everywhere: FakeStack) -> None:
     assert everywhere.run("promote", f"{NAME}:v9.9.9", "--to", "prod").exit_code == 1
     assert everywhere.run("promote", f"{NAME}:v9.9.9", "--to", "dev").exit_code == 2
     assert everywhere.hints.sent == []
 
 
-def test_the_conflict_of_an_earlier_look_is_looked_at_again(ready: FakeStack) -> None:
+def test_an_earlier_conflict_is_checked_again(ready: FakeStack) -> None:
     other = image("other")
     ready.registries.push(PROD, other, "v1.0.0")
     assert ready.run(*ARGUMENTS).exit_code == 1

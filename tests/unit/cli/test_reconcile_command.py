@@ -20,7 +20,7 @@ def answer(**more: Any) -> dict[str, Any]:
     return {**found, "problems": [], "more": False, "token": "t1", **more}
 
 
-def test_runs_go_on_with_their_token_until_there_is_no_more_and_are_added_up(world: FakeStack) -> None:
+def test_runs_continue_by_token_to_the_end_and_their_results_are_summed(world: FakeStack) -> None:
     answers = [answer(more=True), answer(more=True), answer()]
     world.reconciled = lambda payload: answers.pop(0)
     found = world.json("reconcile")
@@ -49,13 +49,13 @@ def test_runs_go_on_with_their_token_until_there_is_no_more_and_are_added_up(wor
         ),
     ],
 )
-def test_what_is_named_is_what_is_looked_at(world: FakeStack, text: str, payload: dict[str, Any]) -> None:
+def test_only_the_named_repositories_are_swept(world: FakeStack, text: str, payload: dict[str, Any]) -> None:
     world.reconciled = lambda payload: answer()
     assert world.run("reconcile", text).exit_code == 0
     assert world.sweeps == [payload]
 
 
-def test_whatever_was_found_exits_0(world: FakeStack) -> None:
+def test_any_result_exits_0(world: FakeStack) -> None:
     world.reconciled = lambda payload: answer(problems=["CloudTrail of 222222222222 can't be read"])
     result = world.run("reconcile")
     assert result.exit_code == 0
@@ -63,7 +63,7 @@ def test_whatever_was_found_exits_0(world: FakeStack) -> None:
     assert "CloudTrail" in result.stderr
 
 
-def test_a_registry_that_could_not_be_read_exits_1_in_whichever_run(world: FakeStack) -> None:
+def test_an_unreadable_registry_in_any_run_exits_1(world: FakeStack) -> None:
     bad = answer(more=True)
     bad["registries"][1]["error"] = "no answer"
     answers = [bad, answer()]
@@ -73,7 +73,7 @@ def test_a_registry_that_could_not_be_read_exits_1_in_whichever_run(world: FakeS
     assert "222222222222/us-east-2 could not be read: no answer" in result.stderr
 
 
-def test_a_registry_that_was_not_asked_for_is_no_matter(world: FakeStack) -> None:
+def test_an_unreadable_registry_outside_the_request_is_ignored(world: FakeStack) -> None:
     bad = answer()
     bad["registries"][0]["error"] = "no answer"
     world.reconciled = lambda payload: bad
@@ -82,7 +82,7 @@ def test_a_registry_that_was_not_asked_for_is_no_matter(world: FakeStack) -> Non
     assert [r["registry"] for r in found["registries"]] == ["222222222222/us-east-2"]
 
 
-def test_a_function_that_failed_exits_1_with_its_message(world: FakeStack) -> None:
+def test_a_failed_function_exits_1_with_its_message(world: FakeStack) -> None:
     def fails(payload: Any) -> dict[str, Any]:
         raise Refused("run tallyman-reconcile: it failed: KeyError: 'x'")
 
@@ -93,12 +93,12 @@ def test_a_function_that_failed_exits_1_with_its_message(world: FakeStack) -> No
 
 
 @pytest.mark.parametrize("text", ["staging/app", "nonsense", "prod[7]/app"])
-def test_bad_input_runs_nothing(world: FakeStack, text: str) -> None:
+def test_bad_input_invokes_nothing(world: FakeStack, text: str) -> None:
     assert world.run("reconcile", text).exit_code == 2
     assert world.sweeps == []
 
 
-def test_a_repository_that_no_registry_has_is_said(world: FakeStack) -> None:
+def test_a_repository_that_no_registry_has_is_reported(world: FakeStack) -> None:
     nothing = {"registry": "111111111111/us-east-2", "repositories": 0, "images": 0, "missed": 0, "error": None}
     world.reconciled = lambda payload: answer(registries=[nothing])
     result = world.run("reconcile", "dev/no/such", "--json")

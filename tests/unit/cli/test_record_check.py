@@ -74,7 +74,7 @@ def test_a_named_sender_opens_the_gate_and_the_fact_says_who(everywhere: FakeSta
     ],
     ids=lambda change: str(next(iter(change))),
 )
-def test_what_is_not_named_or_not_known_is_ignored_without_a_dead_letter(
+def test_unnamed_senders_and_unknown_images_are_ignored_without_a_dead_letter(
     everywhere: FakeStack, change: dict[str, Any]
 ) -> None:
     bus = Bus(everywhere)
@@ -82,19 +82,21 @@ def test_what_is_not_named_or_not_known_is_ignored_without_a_dead_letter(
     assert (bus.facts, bus.gate[0]) == ([], "waiting")
 
 
-def test_of_another_account_nothing_counts_whatever_its_source(everywhere: FakeStack) -> None:
+def test_events_of_another_account_never_count(everywhere: FakeStack) -> None:
     bus = Bus(everywhere, "event/222222222222/acme.ci")
     assert bus.brings() == f"ignored: no check of the policy names {SENDER}"
     assert bus.gate[0] == "waiting"
 
 
 @pytest.mark.parametrize("change", [{"result": "maybe"}, {"because": ""}, {"digest": "v1"}, {"check": None}])
-def test_a_named_sender_who_writes_nonsense_is_a_dead_letter(everywhere: FakeStack, change: dict[str, Any]) -> None:
+def test_an_invalid_event_of_a_named_sender_becomes_a_dead_letter(
+    everywhere: FakeStack, change: dict[str, Any]
+) -> None:
     with pytest.raises(BadMessage):
         Bus(everywhere).brings(**change)
 
 
-def test_a_doubled_event_is_one_result_and_the_latest_by_the_queue_counts(everywhere: FakeStack) -> None:
+def test_a_doubled_event_is_one_result_and_the_latest_by_queue_time_counts(everywhere: FakeStack) -> None:
     bus = Bus(everywhere)
     bus.brings(id="1", result="failed", minutes=2)
     bus.brings(id="2", result="passed", minutes=1)
@@ -105,7 +107,7 @@ def test_a_doubled_event_is_one_result_and_the_latest_by_the_queue_counts(everyw
     assert bus.gate[0] == "passed"
 
 
-def test_a_sender_that_the_policy_names_no_more_counts_no_more(everywhere: FakeStack) -> None:
+def test_a_sender_removed_from_the_policy_no_longer_counts(everywhere: FakeStack) -> None:
     bus = Bus(everywhere)
     bus.brings()
     assert bus.gate[0] == "passed"
@@ -115,7 +117,7 @@ def test_a_sender_that_the_policy_names_no_more_counts_no_more(everywhere: FakeS
     assert "today it would wait: no result of e2e yet from event/111111111111/acme.other" in bus.gate[1]
 
 
-def test_people_can_not_post_as_a_sender_of_events(everywhere: FakeStack) -> None:
+def test_people_cannot_post_as_an_event_sender(everywhere: FakeStack) -> None:
     bus = Bus(everywhere)
     said = bus.world.run("check", "post", V1, "e2e", "--passed", "--because", "me")
     bus.world.work()
@@ -124,6 +126,6 @@ def test_people_can_not_post_as_a_sender_of_events(everywhere: FakeStack) -> Non
 
 @pytest.mark.parametrize("sender", ["event/1/acme.ci", "event/111111111111/", "event/111111111111/aws.ecr",
                                     "event/111111111111/tallyman", "event/111111111111/a b", "acme.ci"])  # fmt: skip
-def test_a_sender_is_an_account_and_a_source_that_is_nobody_elses(sender: str) -> None:
+def test_a_sender_is_an_account_and_a_source_not_reserved_by_others(sender: str) -> None:
     with pytest.raises(PolicyError, match="event/ACCOUNT/SOURCE"):
         policy_of({"check": [{"name": "e2e", "from": [sender]}]})

@@ -30,14 +30,14 @@ def test_it_is_created_as_the_policy_says_in_every_registry(world: FakeStack) ->
     )
 
 
-def test_one_that_is_there_and_equal_is_fine_and_says_so(world: FakeStack) -> None:
+def test_an_equal_existing_repository_is_ok(world: FakeStack) -> None:
     result = world.run(*CREATE, "dev")
     assert result.exit_code == 0
     assert "is there as the policy says" in result.stdout
     assert world.json(*CREATE, "dev")[0]["state"] == "equal"
 
 
-def test_one_that_differs_is_left_as_it_is_and_each_difference_is_told(world: FakeStack) -> None:
+def test_a_different_existing_repository_is_kept_and_each_difference_reported(world: FakeStack) -> None:
     world.registries.add(DEV, immutable=False, mutable_tags=(), scan_on_push=False)
     (found,) = world.json(*CREATE, "dev", status=1)
     assert found["state"] == "differs"
@@ -52,7 +52,7 @@ def test_one_that_differs_is_left_as_it_is_and_each_difference_is_told(world: Fa
     assert not world.registries.held(DEV).settings.immutable
 
 
-def test_a_registry_that_does_not_answer_keeps_no_other_from_being_served(world: FakeStack) -> None:
+def test_a_registry_that_does_not_answer_does_not_stop_the_others(world: FakeStack) -> None:
     world.registries.fail(PROD.registry, Unreachable("us-east-2 does not answer"))
     first, second = world.json(*CREATE, "prod", status=1)
     assert (first["state"], second["state"]) == ("failed", "created")
@@ -98,6 +98,6 @@ def test_bad_input_creates_nothing(world: FakeStack, arguments: tuple[str, ...],
         (None, "arn:aws:kms:us-east-2:111111111111:key/1234", True),
     ],
 )
-def test_keys_are_compared_in_whatever_way_they_are_written(wanted: str | None, found: str | None, same: bool) -> None:
+def test_keys_are_compared_in_every_spelling(wanted: str | None, found: str | None, same: bool) -> None:
     settings = RepositorySettings(Repository(DEV.registry, "app"), True, (), "KMS", wanted)
     assert (differences(settings, replace(settings, kms_key=found)) == []) is same

@@ -33,7 +33,7 @@ def keeper(everywhere: FakeStack) -> Keeper:
     return Keeper(everywhere)
 
 
-def test_a_plan_is_a_table_with_what_goes_why_and_what_it_saves(keeper: Keeper) -> None:
+def test_a_plan_is_a_table_of_removals_reasons_and_savings(keeper: Keeper) -> None:
     old, *kept = keeper.versions(3)
     result = keeper.world.run("retention", "plan", REPOSITORY)
     assert result.exit_code == 0, result.output
@@ -74,7 +74,7 @@ def test_a_plan_as_json_has_the_keys_that_others_rely_on(keeper: Keeper) -> None
     assert set(found["saves"]) == {"registry", "usd_per_month", "usd_per_gb_month", "date", "source"}
 
 
-def test_children_name_their_family_and_protections_have_a_name_and_a_reason(keeper: Keeper) -> None:
+def test_children_name_their_index_and_protections_have_a_name_and_a_reason(keeper: Keeper) -> None:
     built = multi_arch("old")
     index = keeper.push("v1.0.0", built)
     keeper.versions(0)
@@ -94,7 +94,7 @@ def test_a_plan_writes_nothing(keeper: Keeper) -> None:
     assert (world.ledger.items, world.state.items, world.archive.objects, world.hints.take()) == ({}, {}, {}, [])
 
 
-def test_a_source_that_can_not_be_read_is_told_and_the_exit_status_is_1(keeper: Keeper) -> None:
+def test_an_unreadable_source_is_reported_and_exits_1(keeper: Keeper) -> None:
     keeper.versions(3)
     keeper.usage.error = "too many requests"
     found = keeper.world.json("retention", "plan", REPOSITORY, status=1)
@@ -121,14 +121,14 @@ def test_more_than_at_most_exits_with_1(keeper: Keeper) -> None:
         ('{"regions": {"*": {"usd": -1}}}', "expected 'usd'"),
     ],
 )
-def test_prices_that_are_no_prices_are_refused(text: str, reason: str, tmp_path: Path) -> None:
+def test_invalid_prices_are_refused(text: str, reason: str, tmp_path: Path) -> None:
     file = tmp_path / "prices.json"
     file.write_text(text)
     with pytest.raises(BadInput, match=reason):
         load(file)
 
 
-def test_prices_of_ones_own_count(keeper: Keeper, tmp_path: Path) -> None:
+def test_own_prices_are_used(keeper: Keeper, tmp_path: Path) -> None:
     keeper.versions(3)
     file = tmp_path / "prices.json"
     file.write_text('{"regions": {"*": {"usd": 5, "date": "2026-11-01", "source": "ours"}}}')
@@ -136,7 +136,7 @@ def test_prices_of_ones_own_count(keeper: Keeper, tmp_path: Path) -> None:
     assert (saves["source"], saves["usd_per_gb_month"]) == ("ours", 5)
 
 
-def test_the_second_registry_of_an_environment_is_asked_by_its_number(keeper: Keeper) -> None:
+def test_the_second_registry_of_an_environment_is_chosen_by_its_number(keeper: Keeper) -> None:
     assert keeper.world.json("retention", "plan", "prod[2]/rocketseat/widget-server")["repository"].startswith(
         "222222222222/sa-east-1/"
     )
@@ -160,7 +160,7 @@ def test_bad_input_of_a_plan(keeper: Keeper, arguments: tuple[str, ...], status:
     assert result.stderr
 
 
-def test_apply_asks_for_a_run_waits_for_it_and_tells_what_it_did(keeper: Keeper) -> None:
+def test_apply_requests_a_run_waits_and_reports_its_result(keeper: Keeper) -> None:
     old, *kept = keeper.versions(3)
     found = keeper.world.json("retention", "apply", REPOSITORY, "--yes")
     assert set(found) == RUN_KEYS
@@ -173,7 +173,7 @@ def test_apply_asks_for_a_run_waits_for_it_and_tells_what_it_did(keeper: Keeper)
     assert keeper.there() == set(kept)
 
 
-def test_apply_shows_the_plan_and_asks(keeper: Keeper) -> None:
+def test_apply_shows_the_plan_and_asks_for_confirmation(keeper: Keeper) -> None:
     old, *_ = keeper.versions(3)
     refused = keeper.run("retention", "apply", REPOSITORY, typed="n\n")
     assert refused.exit_code == 1
@@ -186,7 +186,7 @@ def test_apply_shows_the_plan_and_asks(keeper: Keeper) -> None:
     assert old not in keeper.there()
 
 
-def test_apply_keeps_stdout_pure_json_while_it_asks(keeper: Keeper) -> None:
+def test_apply_prompts_on_stderr_and_keeps_stdout_pure_json(keeper: Keeper) -> None:
     keeper.versions(3)
     result = keeper.run("retention", "apply", REPOSITORY, "--json", typed="y\n")
     assert json.loads(result.stdout)["acted"] is True
@@ -196,7 +196,7 @@ def test_apply_keeps_stdout_pure_json_while_it_asks(keeper: Keeper) -> None:
     assert (declined.exit_code, json.loads(declined.stdout)) == (1, {"error": "nothing was asked for"})
 
 
-def test_apply_of_a_person_who_declines_as_a_table_says_so_on_stderr(keeper: Keeper) -> None:
+def test_a_declined_apply_is_reported_on_stderr(keeper: Keeper) -> None:
     keeper.versions(3)
     assert "nothing was asked for" in keeper.run("retention", "apply", REPOSITORY, typed="n\n").stderr
 
@@ -214,7 +214,7 @@ def test_apply_without_an_answer_does_nothing(keeper: Keeper) -> None:
         ("{keep: [{newest: 1, of: semver}], grace: 0s, at_most: 20%, enforce: true}", "refused: 2 of 3"),
     ],
 )
-def test_apply_where_nothing_may_be_done_exits_with_1(keeper: Keeper, text: str, outcome: str) -> None:
+def test_apply_without_enforcement_exits_with_1(keeper: Keeper, text: str, outcome: str) -> None:
     keeper.policy(text)
     keeper.versions(3)
     found = keeper.world.json("retention", "apply", REPOSITORY, "--yes", status=1)
@@ -223,7 +223,7 @@ def test_apply_where_nothing_may_be_done_exits_with_1(keeper: Keeper, text: str,
     assert len(keeper.there()) == 3
 
 
-def test_what_did_not_go_is_told_with_the_reason_and_the_exit_status_is_1(keeper: Keeper) -> None:
+def test_failed_removals_are_reported_with_reasons_and_exit_1(keeper: Keeper) -> None:
     old, *_ = keeper.versions(3)
     keeper.remover.fails[old] = "in use by an index (ImageReferencedByManifestList)"
     result = keeper.world.run("retention", "apply", REPOSITORY, "--yes")
@@ -245,7 +245,7 @@ def test_apply_without_an_outcome_in_time_exits_with_1(keeper: Keeper) -> None:
     assert found["error"].startswith(f"no outcome for {DEV} within 3 s")
 
 
-def test_a_policy_that_is_not_the_one_in_force_is_not_carried_out(keeper: Keeper, tmp_path: Path) -> None:
+def test_a_policy_that_is_not_active_is_not_applied(keeper: Keeper, tmp_path: Path) -> None:
     keeper.versions(3)
     file = tmp_path / "tallyman.yaml"
     file.write_text("environments: {dev: {registries: [111111111111/us-east-2]}}\nrepositories: [{match: '**'}]\n")
@@ -257,13 +257,13 @@ def test_a_policy_that_is_not_the_one_in_force_is_not_carried_out(keeper: Keeper
 @pytest.mark.parametrize(
     "arguments", [("staging/app", "--yes"), (REPOSITORY, "--yes", "--timeout", "-1"), (REPOSITORY, "--never")]
 )
-def test_bad_input_asks_for_no_run(keeper: Keeper, arguments: tuple[str, ...]) -> None:
+def test_bad_input_requests_no_run(keeper: Keeper, arguments: tuple[str, ...]) -> None:
     assert keeper.world.run("retention", "apply", *arguments).exit_code == 2
     assert keeper.world.hints.take() == []
 
 
 @pytest.mark.parametrize("number", [0, 2])
-def test_apply_does_not_ask_to_carry_out_nothing(keeper: Keeper, number: int) -> None:
+def test_apply_requests_no_run_for_an_empty_plan(keeper: Keeper, number: int) -> None:
     keeper.versions(number)
     result = keeper.run("retention", "apply", REPOSITORY, typed="")
     assert (result.exit_code, "Carry this out" in result.output) == (0, False)
@@ -271,7 +271,7 @@ def test_apply_does_not_ask_to_carry_out_nothing(keeper: Keeper, number: int) ->
     assert keeper.world.hints.take() == []
 
 
-def test_apply_does_not_ask_for_what_would_be_refused(keeper: Keeper) -> None:
+def test_apply_requests_no_run_for_a_refused_plan(keeper: Keeper) -> None:
     keeper.policy("{keep: [{newest: 1, of: semver}], grace: 0s, at_most: 20%, enforce: true}")
     keeper.versions(3)
     result = keeper.run("retention", "apply", REPOSITORY, typed="")
@@ -279,7 +279,7 @@ def test_apply_does_not_ask_for_what_would_be_refused(keeper: Keeper) -> None:
     assert "2 of 3 images would go" in result.stderr
 
 
-def test_apply_does_not_ask_for_what_the_policy_does_not_enforce(keeper: Keeper) -> None:
+def test_apply_requests_no_run_without_enforcement(keeper: Keeper) -> None:
     keeper.policy("{keep: [{newest: 2, of: semver}], grace: 0s}")
     keeper.versions(3)
     result = keeper.run("retention", "apply", REPOSITORY, typed="")
@@ -288,7 +288,7 @@ def test_apply_does_not_ask_for_what_the_policy_does_not_enforce(keeper: Keeper)
     assert keeper.world.hints.take() == []
 
 
-def test_rows_are_in_the_order_of_families_and_versions_where_pushes_are_of_one_moment(keeper: Keeper) -> None:
+def test_rows_pushed_at_one_moment_are_ordered_by_image_graph_and_version(keeper: Keeper) -> None:
     pushed = [keeper.world.registries.push(DEV, image(f"v1.{n}.0"), f"v1.{n}.0") for n in (9, 10, 2)]
     built = multi_arch("indexed")
     keeper.world.registries.push(DEV, built, "v0.1.0")
@@ -299,7 +299,7 @@ def test_rows_are_in_the_order_of_families_and_versions_where_pushes_are_of_one_
     assert found[-3]["digest"] == built.digest
 
 
-def test_an_image_of_dockers_own_media_type_is_an_image(keeper: Keeper) -> None:
+def test_an_image_with_dockers_media_type_is_an_image(keeper: Keeper) -> None:
     keeper.push("v1.0.0", image("docker", docker=True))
     (row,) = keeper.world.json("retention", "plan", REPOSITORY)["images"]
     assert row["kind"] == "image"

@@ -66,7 +66,7 @@ def at(digest: str) -> str:
     return f"{REPOSITORY}@{digest}"
 
 
-def test_a_proof_as_json_is_what_was_written(keeper: Keeper, gone: Digest) -> None:
+def test_a_proof_as_json_is_the_stored_one(keeper: Keeper, gone: Digest) -> None:
     found = keeper.json("proof", at(gone))
     assert set(found) == PROOF_KEYS
     written = keeper.world.archive.get("proofs", Digest(found.pop("proof")))
@@ -96,7 +96,7 @@ def test_a_proof_shows_rule_protections_and_usage(keeper: Keeper, gone: Digest) 
         ("@sha256:" + "0" * 64, 1, None),
     ],
 )
-def test_bad_input_and_images_that_nobody_has(
+def test_bad_input_and_missing_images(
     keeper: Keeper, command: str, reference: str, status: int, word: str | None
 ) -> None:
     result = keeper.world.run("retention", command, REPOSITORY + reference)
@@ -105,7 +105,7 @@ def test_bad_input_and_images_that_nobody_has(
     assert (word or expected[command]) in result.stderr
 
 
-def test_restore_takes_an_image_out_of_the_archive(keeper: Keeper) -> None:
+def test_restore_restores_an_archived_image(keeper: Keeper) -> None:
     (digest,) = keeper.versions(1)
     keeper.world.registries.held(DEV).archived.add(digest)
     told = keeper.json("restore", at(digest))
@@ -118,7 +118,7 @@ def test_restore_takes_an_image_out_of_the_archive(keeper: Keeper) -> None:
     assert keeper.remover.stored == {digest: False}
 
 
-def test_restore_leaves_what_is_there(keeper: Keeper) -> None:
+def test_restore_keeps_existing_images(keeper: Keeper) -> None:
     (digest,) = keeper.versions(1)
     result = keeper.world.run("retention", "restore", at(digest))
     assert (result.exit_code, result.stdout) == (0, f"{DEV}@{digest}: it is there\n")
@@ -126,7 +126,7 @@ def test_restore_leaves_what_is_there(keeper: Keeper) -> None:
 
 
 @pytest.mark.parametrize("status", [0, 1])
-def test_restore_copies_a_removed_image_with_its_tags_from_where_it_still_is(
+def test_restore_copies_a_removed_image_with_its_tags_from_another_registry(
     keeper: Keeper, gone: Digest, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copied: list[list[str]] = []
@@ -146,9 +146,7 @@ def test_restore_copies_a_removed_image_with_its_tags_from_where_it_still_is(
         assert (told["outcome"], told["tags"]) == (f"copied back from {PROD}", ["v1.0.0"])
 
 
-def test_a_tag_that_is_taken_by_now_does_not_come_back(
-    keeper: Keeper, gone: Digest, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_tag_taken_meanwhile_is_not_restored(keeper: Keeper, gone: Digest, monkeypatch: pytest.MonkeyPatch) -> None:
     copied: list[str] = []
 
     def run(arguments: list[str], **_: object) -> int:
@@ -175,7 +173,7 @@ def since(keeper: Keeper) -> str:
     return format_time(keeper.world.clock() - timedelta(days=90))
 
 
-def test_replay_tells_what_would_have_gone_when_and_why(keeper: Keeper) -> None:
+def test_replay_lists_removals_with_time_and_reason(keeper: Keeper) -> None:
     old = past(keeper)
     found = keeper.json("replay", REPOSITORY, "--since", since(keeper))
     assert set(found) == {"repository", "policy", "removed", "refused"}
@@ -188,14 +186,14 @@ def test_replay_tells_what_would_have_gone_when_and_why(keeper: Keeper) -> None:
     assert "1 would have gone, 0 of them were needed later" in result.stderr
 
 
-def test_replay_exits_with_1_where_something_was_needed_later(keeper: Keeper) -> None:
+def test_replay_exits_with_1_if_a_removed_image_was_needed_later(keeper: Keeper) -> None:
     old = past(keeper)
     keeper.runs(old)
     (row,) = keeper.json("replay", REPOSITORY, "--since", since(keeper), status=1)["removed"]
     assert "web/1" in row["needed"][0]
 
 
-def test_replay_judges_by_the_policy_that_is_named(keeper: Keeper, tmp_path: Path) -> None:
+def test_replay_uses_the_named_policy(keeper: Keeper, tmp_path: Path) -> None:
     past(keeper)
     file = tmp_path / "new.yaml"
     file.write_text("environments: {dev: {registries: [111111111111/us-east-2]}}\nrepositories: [{match: '**'}]\n")
@@ -225,7 +223,7 @@ def test_native_shows_ecrs_own_policy_beside_ours(keeper: Keeper) -> None:
     assert result.stdout.splitlines()[0].split() == ["tags", "digest", "ECR", "Tallyman", "reason"]
 
 
-def test_native_takes_a_document_from_a_file(keeper: Keeper, tmp_path: Path) -> None:
+def test_native_reads_a_document_from_a_file(keeper: Keeper, tmp_path: Path) -> None:
     keeper.versions(2)
     file = tmp_path / "lifecycle.json"
     file.write_text(json.dumps(DOCUMENT))
@@ -240,7 +238,7 @@ def test_native_without_a_document_exits_with_1(keeper: Keeper) -> None:
 @pytest.mark.parametrize(
     "raw", [None, b"\xff\xfe\x00", b"no JSON", b"{}", b'{"rules": [{"rulePriority": 1}]}', b'{"rules": []}']
 )
-def test_a_document_that_is_none_is_bad_input(keeper: Keeper, tmp_path: Path, raw: bytes | None) -> None:
+def test_an_invalid_document_is_bad_input(keeper: Keeper, tmp_path: Path, raw: bytes | None) -> None:
     file = tmp_path / "lifecycle.json"
     if raw is not None:
         file.write_bytes(raw)
@@ -249,6 +247,6 @@ def test_a_document_that_is_none_is_bad_input(keeper: Keeper, tmp_path: Path, ra
     assert result.stderr.startswith("tallyman: ")
 
 
-def test_a_replay_of_a_repository_that_does_not_exist_says_so(keeper: Keeper) -> None:
+def test_a_replay_of_a_missing_repository_is_an_error(keeper: Keeper) -> None:
     found = keeper.world.json("retention", "replay", "dev/no/such", "--since", "2026-01-01", status=1)
     assert found["error"].startswith("there is no repository no/such in 111111111111/us-east-2")

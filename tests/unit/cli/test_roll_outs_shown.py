@@ -62,7 +62,7 @@ def shop(everywhere: FakeStack) -> Shop:
     return Shop(everywhere)
 
 
-def test_each_target_is_shown_from_its_beginning_to_its_end(shop: Shop) -> None:
+def test_each_target_is_shown_from_start_to_end(shop: Shop) -> None:
     built = shop.release("app", "v1.0.0")
     assert shop.states() == ("not_begun", ["not_begun", "not_begun"])
     shop.fleet.says[PROD_SA.registry, SERVICE] = Moving(None, "1 of 2 tasks run")
@@ -78,7 +78,7 @@ def test_each_target_is_shown_from_its_beginning_to_its_end(shop: Shop) -> None:
     assert first["image"] == PROD.at(built.digest)
 
 
-def test_a_failure_is_shown_with_its_reason_and_what_was_rolled_back_to_what(shop: Shop) -> None:
+def test_a_failure_is_shown_with_its_reason_and_the_rolled_back_digests(shop: Shop) -> None:
     shop.release("app", "v1.0.0")
     shop.fleet.says[PROD_SA.registry, SERVICE] = Moving(False, "tasks failed to start")
     shop.roll_out()
@@ -90,7 +90,7 @@ def test_a_failure_is_shown_with_its_reason_and_what_was_rolled_back_to_what(sho
     assert "old" in row
 
 
-def test_a_moment_of_the_past_is_shown_as_it_was_and_the_history_says_what_became_of_each(shop: Shop) -> None:
+def test_a_past_moment_is_shown_as_it_was_and_the_history_has_each_result(shop: Shop) -> None:
     shop.release("one", "v1.0.0")
     shop.roll_out()
     one = shop.world.clock()
@@ -109,14 +109,14 @@ def test_a_moment_of_the_past_is_shown_as_it_was_and_the_history_says_what_becam
     assert shop.states() == ("not_begun", ["not_begun", "not_begun"])
 
 
-def test_list_says_how_each_stands(shop: Shop) -> None:
+def test_list_shows_the_state_of_each_roll_out(shop: Shop) -> None:
     shop.release("app", "v1.0.0")
     (row,) = shop.world.json("release", "list", "prod")
     assert row["rollout"]["status"] == "not_begun"
     assert "not begun" in shop.world.run("release", "list", "prod").stdout
 
 
-def test_pending_counts_what_is_not_rolled_out_and_lists_it_when_asked(shop: Shop) -> None:
+def test_pending_counts_unfinished_roll_outs_and_lists_them_on_request(shop: Shop) -> None:
     built = shop.release("app", "v1.0.0")
     assert "1 roll-out is not done" in shop.world.run("pending", "prod").stderr
     assert shop.world.json("pending") == []
@@ -135,7 +135,7 @@ def test_pending_counts_what_is_not_rolled_out_and_lists_it_when_asked(shop: Sho
     assert "roll-out" not in shop.world.run("pending").stderr
 
 
-def test_why_tells_it_of_what_is_released_and_of_nothing_else(shop: Shop) -> None:
+def test_why_shows_the_roll_out_of_releases_only(shop: Shop) -> None:
     def why(tag: str, *more: str) -> Any:
         return shop.world.json("why", f"dev/{NAME}:{tag}", "--to", "prod", *more)["rollout"]
 
@@ -150,7 +150,7 @@ def test_why_tells_it_of_what_is_released_and_of_nothing_else(shop: Shop) -> Non
     assert why("v1.0.0", "--at", then)["status"] == "done"
 
 
-def test_where_the_policy_moves_nothing_there_is_no_roll_out(everywhere: FakeStack) -> None:
+def test_without_targets_in_the_policy_there_is_no_roll_out(everywhere: FakeStack) -> None:
     shop = Shop(everywhere)
     everywhere.policy = everywhere.stack.given = policy_file.loads(
         POLICY.replace("{verified: true, scan: {max: {critical: 0}}}", "{verified: true}").encode()

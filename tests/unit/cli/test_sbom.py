@@ -134,7 +134,7 @@ def test_each_kind_of_package_is_found(tmp_path: Path) -> None:
     ]
 
 
-def test_later_layers_are_over_earlier_ones(tmp_path: Path) -> None:
+def test_later_layers_override_earlier_ones(tmp_path: Path) -> None:
     first = {
         "var/lib/dpkg/status": DPKG,
         "a/node_modules/x/package.json": b'{"name": "x", "version": "1.0.0"}',
@@ -168,14 +168,14 @@ def test_later_layers_are_over_earlier_ones(tmp_path: Path) -> None:
         ({"usr/share/gems/specifications/x.gemspec": b"x"}, "Ruby gems"),
     ],
 )
-def test_what_is_there_and_can_not_be_read_is_named(tmp_path: Path, files: dict[str, bytes | None], gap: str) -> None:
+def test_unreadable_files_are_named(tmp_path: Path, files: dict[str, bytes | None], gap: str) -> None:
     found = inside(tmp_path, files)
     assert found.packages == ()
     assert len(found.gaps) == 1
     assert gap in found.gaps[0]
 
 
-def test_a_layer_that_nobody_looked_into_is_named() -> None:
+def test_an_unread_layer_is_named() -> None:
     assert combine([UNKNOWN]).gaps == ("a layer compressed with zstd",)
 
 
@@ -271,14 +271,14 @@ def test_the_packages_of_an_sbom_are_counted(document: Any, count: int | None) -
         (json.dumps({"bomFormat": "CycloneDX", "components": []}), "names no package"),
     ],
 )
-def test_a_file_that_is_no_sbom_is_bad_input(tmp_path: Path, text: str, words: str) -> None:
+def test_an_invalid_sbom_file_is_bad_input(tmp_path: Path, text: str, words: str) -> None:
     file = tmp_path / "sbom.json"
     file.write_text(text)
     with pytest.raises(BadInput, match=words):
         read(file)
 
 
-def test_a_file_of_a_scanner_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_a_scanners_file_is_used_unchanged(tmp_path: Path) -> None:
     file = tmp_path / "sbom.json"
     file.write_text(json.dumps(SPDX_DOCUMENT))
     assert read(file) == (SPDX, SPDX_DOCUMENT)

@@ -35,7 +35,7 @@ def test_a_single_image_is_its_own_platform_as_its_configuration_says(world: Fak
     assert found["size"] == app.root.size
 
 
-def test_what_is_no_image_has_no_platforms(world: FakeStack) -> None:
+def test_an_artifact_has_no_platforms(world: FakeStack) -> None:
     app = image("one")
     world.push(app, "v1.0.0")
     found = sbom(app)
@@ -46,7 +46,7 @@ def test_what_is_no_image_has_no_platforms(world: FakeStack) -> None:
     assert world.json("show", f"{NAME}@{alone.digest}")["platforms"] == []
 
 
-def test_keys_are_there_where_nothing_is_known(world: FakeStack) -> None:
+def test_all_keys_exist_even_without_data(world: FakeStack) -> None:
     app = image("one")
     world.push(app, "v1.0.0", told=False)
     found = world.json("show", f"{NAME}:v1.0.0")
@@ -94,7 +94,7 @@ def test_a_promoted_image_shows_every_registry_that_has_it(everywhere: FakeStack
     assert (promotion["verdict"], promotion["tags"]) == ("promoted", ["v1.0.0"])
 
 
-def test_a_registry_that_may_not_be_read_is_shown_as_it_was_recorded(world: FakeStack) -> None:
+def test_an_unreadable_registry_is_shown_as_recorded(world: FakeStack) -> None:
     app = image("one", architecture="arm64")
     world.push(app, "v1.0.0")
     before = world.json("show", f"{NAME}:v1.0.0")
@@ -107,7 +107,7 @@ def test_a_registry_that_may_not_be_read_is_shown_as_it_was_recorded(world: Fake
         world.registries.heal()
 
 
-def test_a_removed_image_is_shown_but_is_nowhere(world: FakeStack) -> None:
+def test_a_removed_image_is_shown_without_registries(world: FakeStack) -> None:
     app = image("one")
     world.push(app, "v1.0.0")
     world.registries.delete(DEV, app.digest)
@@ -145,7 +145,7 @@ def test_the_text_names_platforms_sizes_registries_and_the_verdict(world: FakeSt
         assert word in text
 
 
-def test_which_commit_build_and_person_is_shown_as_said_by_the_image(world: FakeStack) -> None:
+def test_commit_build_and_person_are_shown_as_claimed_by_the_image(world: FakeStack) -> None:
     prefix = "org.opencontainers.image."
     app = image("told", annotations={f"{prefix}revision": "3f2a91c", f"{prefix}authors": "Ana\x1b[2J"})
     statement = referrer(

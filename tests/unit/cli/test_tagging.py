@@ -59,13 +59,13 @@ def test_each_build_is_named_by_version_and_commit(folder: Path) -> None:
     assert suggest(checkout.read(folder)).tags == (f"v1.10.0-{commit(folder)}",)
 
 
-def test_a_git_tag_gives_the_version_alone_besides(folder: Path) -> None:
+def test_a_git_tag_also_gives_the_plain_version(folder: Path) -> None:
     git(folder, "tag", "v1.4.0")
     git(folder, "tag", "not-a-version")
     assert suggest(checkout.read(folder)).tags == (f"v1.4.0-{commit(folder)}", "v1.4.0")
 
 
-def test_a_version_file_says_it(folder: Path) -> None:
+def test_a_version_file_gives_the_version(folder: Path) -> None:
     (folder / "VERSION").write_text("2.0.0-rc.1\n")
     git(folder, "add", ".")
     git(folder, "commit", "-qm", "version")
@@ -76,7 +76,7 @@ def test_a_version_file_says_it(folder: Path) -> None:
         checkout.read(folder)
 
 
-def test_what_moves_is_never_alone_and_only_where_the_policy_lets_it(folder: Path) -> None:
+def test_moving_tags_are_never_the_only_ones_and_only_if_the_policy_allows_them(folder: Path) -> None:
     found = checkout.read(folder)
     exact = f"v0.1.0-{commit(folder)}"
     assert suggest(found, rule("semver", "semver-commit", "latest", mutable=("latest",))).tags == (exact, "latest")
@@ -85,7 +85,7 @@ def test_what_moves_is_never_alone_and_only_where_the_policy_lets_it(folder: Pat
         suggest(found, rule("latest", mutable=("latest",)))
 
 
-def test_a_branch_is_told_by_its_tag(folder: Path) -> None:
+def test_a_branch_is_recognizable_by_its_tag(folder: Path) -> None:
     rules = rule("semver-commit", "main-*", "feature-*", "latest", mutable=("latest",))
     exact = f"v0.1.0-{commit(folder)}"
     assert suggest(checkout.read(folder), rules).tags == (exact, f"main-{commit(folder)}", "latest")
@@ -96,7 +96,7 @@ def test_a_branch_is_told_by_its_tag(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("variable", "value"), [(CI[0], "refs/heads/main"), (CI[1], "refs/heads/main"), (CI[2], "main")]
 )
-def test_ci_says_the_branch_where_git_has_none(
+def test_ci_gives_the_branch_if_git_has_none(
     folder: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
     git(folder, "checkout", "-q", "--detach")
@@ -105,7 +105,7 @@ def test_ci_says_the_branch_where_git_has_none(
     assert checkout.read(folder).branch == "main"
 
 
-def test_a_tree_that_was_changed_no_git_and_no_commit_are_bad_input(
+def test_a_changed_tree_missing_git_and_a_missing_commit_are_bad_input(
     folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     (folder / "app.py").write_text("print(3)\n")
@@ -121,12 +121,12 @@ def test_a_tree_that_was_changed_no_git_and_no_commit_are_bad_input(
         checkout.read(empty / "nowhere")
 
 
-def test_the_source_is_told_without_its_credentials(folder: Path) -> None:
+def test_the_source_has_no_credentials(folder: Path) -> None:
     git(folder, "remote", "add", "origin", "https://ana:hunter2@example.com/shop/widgets.git")
     assert checkout.read(folder).source == "https://example.com/shop/widgets.git"
 
 
-def test_what_is_archived_is_the_commit_with_its_time(folder: Path) -> None:
+def test_the_archive_is_the_commit_with_its_time(folder: Path) -> None:
     import io
     import tarfile
 
@@ -137,7 +137,7 @@ def test_what_is_archived_is_the_commit_with_its_time(folder: Path) -> None:
     assert entries == {"app.py": int(found.at.timestamp())}
 
 
-def test_the_next_version_is_a_patch_further() -> None:
+def test_the_next_version_is_the_next_patch() -> None:
     assert next_free("v1.4.9") == "v1.4.10"
 
 
@@ -156,7 +156,7 @@ def test_the_base_images_of_a_dockerfile_and_whether_they_are_pinned() -> None:
     assert bases(DOCKERFILE) == (Base("golang:1", None), Base("python:3.13", PINNED))
 
 
-def test_what_is_said_of_a_build_is_the_same_for_the_same_commit(folder: Path) -> None:
+def test_the_labels_of_a_build_are_the_same_for_the_same_commit(folder: Path) -> None:
     found = checkout.read(folder)
     image = Manifest(b"{}", "application/vnd.oci.image.manifest.v1+json")
     told = annotations(found, "v1.4.0")

@@ -70,7 +70,7 @@ def run(*arguments: str, stdout: int = subprocess.PIPE, **more: str) -> subproce
 AT = "output.table(('at', 'what'), [('2026-11-16T01:54:34Z', 'a push')])\n"
 
 
-def test_times_are_local_on_a_terminal_and_utc_where_it_is_asked_for() -> None:
+def test_times_are_local_on_a_terminal_and_utc_on_request() -> None:
     assert "2026-11-15T22:54:34-03:00" in on_terminal(AT)
     assert "2026-11-16T01:54:34Z" in on_terminal("chosen.utc = True\n" + AT)
     piped = subprocess.run(
@@ -92,7 +92,7 @@ def test_a_dumb_terminal_crops_nothing() -> None:
 ROWS = "output.table(('number',), [(f'row {n}',) for n in range(50)])\n"
 
 
-def test_a_table_that_is_longer_than_the_screen_is_paged(tmp_path: Path) -> None:
+def test_a_table_longer_than_the_screen_is_paged(tmp_path: Path) -> None:
     pager = tmp_path / "pager"
     pager.write_text("#!/bin/sh\necho PAGED\ncat\n")
     pager.chmod(0o755)
@@ -103,7 +103,7 @@ def test_a_table_that_is_longer_than_the_screen_is_paged(tmp_path: Path) -> None
         assert on_terminal(ROWS, PAGER=useless).count("row ") == 50
 
 
-def test_what_takes_more_than_a_second_says_so_and_tidies_up() -> None:
+def test_progress_is_shown_after_a_second_and_erased() -> None:
     code = "with output.patience(True):\n    time.sleep(1.8)\n    output.line('done')\n"
     shown = on_terminal(code)
     assert re.search(r"\r\S 1 s", shown)
@@ -112,7 +112,7 @@ def test_what_takes_more_than_a_second_says_so_and_tidies_up() -> None:
     assert " s" not in on_terminal(code, TERM="dumb")
 
 
-def test_quiet_leaves_out_notes_and_keeps_troubles() -> None:
+def test_quiet_omits_notes_and_keeps_warnings() -> None:
     code = "chosen.quiet = True\noutput.say('a note')\noutput.trouble('a trouble')\n"
     shown = on_terminal(code)
     assert "a note" not in shown
@@ -130,7 +130,7 @@ def test_a_full_disk_is_one_message(arguments: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("policy", "schema")])
-def test_a_pipe_that_nobody_reads_is_silent(arguments: tuple[str, ...]) -> None:
+def test_a_closed_pipe_is_silent(arguments: tuple[str, ...]) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     done = run(*arguments, stdout=writing)
@@ -138,7 +138,7 @@ def test_a_pipe_that_nobody_reads_is_silent(arguments: tuple[str, ...]) -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
-def test_closed_streams_are_no_fault() -> None:
+def test_closed_streams_cause_no_traceback() -> None:
     for closing in (">&-", "2>&-", "<&- >&- 2>&-"):
         done = subprocess.run(
             ["sh", "-c", f'"$@" {closing}', "sh", *COMMAND, "--version"], capture_output=True, text=True,
@@ -147,7 +147,7 @@ def test_closed_streams_are_no_fault() -> None:
         assert "Traceback" not in done.stderr
 
 
-def test_a_locale_without_our_signs_replaces_them() -> None:
+def test_symbols_missing_in_the_locale_are_replaced() -> None:
     done = run("policy", "check", "nowhere.yaml", LC_ALL="C", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
@@ -163,7 +163,7 @@ def test_a_profile_that_does_not_exist_is_bad_input() -> None:
 
 
 @pytest.mark.parametrize("missing", ["cryptography", "moto"])
-def test_a_package_of_an_extra_that_is_missing_is_said_by_the_extra(missing: str) -> None:
+def test_a_missing_package_is_reported_by_its_extra(missing: str) -> None:
     code = f"import sys; sys.modules['{missing}'] = None; from tallyman_cli.start import main; main()"
     done = subprocess.run([sys.executable, "-c", code, "demo"], capture_output=True, text=True, env=environment())
     assert done.returncode == 2
@@ -173,7 +173,7 @@ def test_a_package_of_an_extra_that_is_missing_is_said_by_the_extra(missing: str
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.05, 0.1, 0.2, 0.4])
-def test_ctrl_c_while_it_starts_shows_no_traceback(pause: float) -> None:
+def test_ctrl_c_during_startup_shows_no_traceback(pause: float) -> None:
     code = "import sys; from tallyman_cli import start; sys.stdout.write('begun'); sys.stdout.flush(); start.main()"
     with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts connections and never answers
         process = subprocess.Popen(

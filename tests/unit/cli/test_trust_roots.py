@@ -121,7 +121,7 @@ def test_the_roots_are_fetched_verified_and_written_and_a_second_time_unchanged(
 
 
 @pytest.mark.parametrize("home", ["a file", "none"])
-def test_without_a_folder_to_keep_what_was_seen_it_is_bad_input(
+def test_without_a_folder_for_the_tuf_state_it_is_bad_input(
     served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str
 ) -> None:
     served.repository.publish(roots())
@@ -165,7 +165,7 @@ def _nonsense(repository: Repository) -> None:
         (_nonsense, "an authority of the trust roots has no certificate"),
     ],
 )
-def test_what_is_not_to_be_trusted_is_refused_and_the_file_stays(served: Served, change: Any, why: str) -> None:
+def test_untrusted_metadata_is_refused_and_the_file_stays(served: Served, change: Any, why: str) -> None:
     served.repository.publish(roots())
     change(served.repository)
     served.file.write_text("old")
@@ -176,7 +176,7 @@ def test_what_is_not_to_be_trusted_is_refused_and_the_file_stays(served: Served,
     assert [p.name for p in served.file.parent.iterdir() if p.name.startswith(".")] == []
 
 
-def test_a_repository_that_goes_back_is_refused(served: Served) -> None:
+def test_a_rollback_of_the_repository_is_refused(served: Served) -> None:
     served.repository.publish(roots())
     first = (served.repository.folder / "timestamp.json").read_bytes()
     served.repository.publish(roots())
@@ -198,7 +198,7 @@ def test_another_root_than_the_repositorys_is_refused(served: Served, tmp_path: 
 
 
 @pytest.mark.parametrize("mirror", ["http://[x", "https://", "ftp://mirror.test", "mirror.test"])
-def test_a_mirror_that_is_no_address_is_refused(served: Served, mirror: str) -> None:
+def test_an_invalid_mirror_address_is_refused(served: Served, mirror: str) -> None:
     served.url = mirror
     done = served.ask()
     assert (done.exit_code, "expected a URL such as" in done.output) == (2, True)

@@ -20,7 +20,7 @@ def test_the_verdict_of_this_request_is_shown_with_its_checks(world: FakeStack) 
     assert len(facts) == 1
 
 
-def test_what_is_asked_for_names_repository_digest_and_tag(world: FakeStack) -> None:
+def test_the_request_names_repository_digest_and_tag(world: FakeStack) -> None:
     app = image("one")
     world.push(app, "v1.0.0")
     world.works = False
@@ -51,7 +51,7 @@ def test_a_damaged_layer_fails_and_is_named(world: FakeStack) -> None:
     assert world.json("verify", f"{NAME}:v1.0.0", status=1)["verdict"] == "failed"
 
 
-def test_an_image_that_is_not_there_is_not_waited_for(world: FakeStack) -> None:
+def test_a_missing_image_is_not_waited_for(world: FakeStack) -> None:
     gone = image("gone")
     result = world.run("verify", f"{NAME}@{gone.digest}")
     assert result.exit_code == 1
@@ -60,7 +60,7 @@ def test_an_image_that_is_not_there_is_not_waited_for(world: FakeStack) -> None:
     assert world.run("verify", f"prod/rocketseat/widget-server@{gone.digest}").exit_code == 1
 
 
-def test_the_stack_verifies_what_the_person_may_not_read(world: FakeStack) -> None:
+def test_the_stack_verifies_images_that_the_person_may_not_read(world: FakeStack) -> None:
     app = image("one")
     world.push(app, "v1.0.0")
     world.registries.fail(DEV.registry, NotAllowed("not you"), times=1)

@@ -80,7 +80,7 @@ def notation(everywhere: FakeStack, tmp_path: Path) -> Notation:
 
 
 @pytest.mark.parametrize("kind", [JWS, COSE])
-def test_a_subject_of_the_policy_opens_the_gate_and_says_whose(notation: Notation, kind: str) -> None:
+def test_a_signature_by_a_subject_of_the_policy_opens_the_gate_and_names_it(notation: Notation, kind: str) -> None:
     origin = notation.origin
     origin.asks({"notation": [{"subject": SUBJECT}]})
     assert origin.gate == ("waiting", "no signature yet")
@@ -93,7 +93,7 @@ def test_a_subject_of_the_policy_opens_the_gate_and_says_whose(notation: Notatio
     assert set(told.identity) == {"subject", "root"}
 
 
-def test_those_that_do_not_count_open_nothing_and_are_named(notation: Notation) -> None:
+def test_invalid_signatures_open_nothing_and_are_named(notation: Notation) -> None:
     origin = notation.origin
     origin.asks({"notation": [{"subject": SUBJECT}]})
     evil = Issuer(valid=LONG)
@@ -115,7 +115,7 @@ def test_those_that_do_not_count_open_nothing_and_are_named(notation: Notation) 
     assert (verdict, reason.count("sha256:")) == ("passed", 4)
 
 
-def test_the_present_policy_decides_and_a_new_signer_waits(notation: Notation) -> None:
+def test_the_current_policy_decides_and_a_new_signer_waits(notation: Notation) -> None:
     origin = notation.origin
     origin.asks({"notation": [{"subject": SUBJECT}]})
     notation.attach()
@@ -131,7 +131,7 @@ def test_the_present_policy_decides_and_a_new_signer_waits(notation: Notation) -
     assert origin.gate[0] == "failed"
 
 
-def test_a_root_that_was_taken_out_counts_no_more(notation: Notation) -> None:
+def test_a_removed_root_no_longer_counts(notation: Notation) -> None:
     origin = notation.origin
     origin.asks({"notation": [{"subject": SUBJECT}]})
     notation.attach()
@@ -146,7 +146,7 @@ def test_a_root_that_was_taken_out_counts_no_more(notation: Notation) -> None:
     assert origin.ask().startswith("0 signatures verified")
 
 
-def test_an_answer_that_has_run_out_is_reached_anew(notation: Notation) -> None:
+def test_an_expired_verification_is_repeated(notation: Notation) -> None:
     origin, clock = notation.origin, notation.origin.world.clock
     origin.asks({"notation": [{"subject": SUBJECT}]})
     notation.attach(headers={notary.EXPIRY: clock().replace(microsecond=0) + timedelta(hours=2)})
@@ -173,7 +173,7 @@ def test_a_profile_of_aws_signer_counts_while_it_is_not_revoked(notation: Notati
     assert origin.gate[0] == "failed"
 
 
-def test_a_revocation_is_asked_for_again_after_a_day(notation: Notation) -> None:
+def test_the_revocation_status_is_read_again_after_a_day(notation: Notation) -> None:
     origin = notation.origin
     origin.asks({"notation": [{"profile": notary.PROFILE}]})
     notation.by_profile()
@@ -198,7 +198,7 @@ def test_without_an_answer_of_aws_signer_the_gate_waits(notation: Notation) -> N
     assert origin.gate[0] == "passed"
 
 
-def test_a_subject_is_no_profile_and_a_profile_that_is_new_is_asked_about(notation: Notation) -> None:
+def test_a_subject_is_not_a_profile_and_a_new_profiles_revocation_is_read(notation: Notation) -> None:
     origin = notation.origin
     origin.asks({"notation": [{"subject": SUBJECT}]})
     notation.by_profile()

@@ -40,7 +40,7 @@ def keyed(key: PrivateKey, digest: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("form", ["tag", "bundle"])
-def test_a_signature_by_a_key_of_the_policy_opens_the_gate_and_says_whose(origin: Origin, form: str) -> None:
+def test_a_signature_by_a_key_of_the_policy_opens_the_gate_and_names_it(origin: Origin, form: str) -> None:
     key = new_key()
     origin.asks({"keys": [signing.pem(key)]})
     assert origin.gate == ("waiting", "no signature yet")
@@ -54,7 +54,7 @@ def test_a_signature_by_a_key_of_the_policy_opens_the_gate_and_says_whose(origin
     assert origin.gate == ("passed", f"signed by key {fingerprint[:19]}")
 
 
-def test_signatures_that_do_not_count_open_nothing_and_are_named(origin: Origin) -> None:
+def test_invalid_and_foreign_signatures_open_nothing_and_are_named(origin: Origin) -> None:
     key, other = new_key(), new_key()
     origin.asks({"keys": [signing.pem(key)]})
     origin.by_bundle(keyed(other, origin.app.digest))
@@ -77,7 +77,7 @@ def test_signatures_that_do_not_count_open_nothing_and_are_named(origin: Origin)
     assert "does not count" in reason
 
 
-def test_a_key_that_was_removed_counts_no_more_and_one_that_is_new_is_asked_for(origin: Origin) -> None:
+def test_a_removed_key_no_longer_counts_and_a_new_one_causes_a_verification(origin: Origin) -> None:
     old, new = new_key(), new_key()
     origin.asks({"keys": [signing.pem(old)]})
     origin.by_bundle(keyed(old, origin.app.digest))
@@ -122,14 +122,14 @@ def test_a_forged_identity_opens_nothing(origin: Origin) -> None:
     assert (origin.gate[0], origin.went()) == ("failed", False)
 
 
-def test_what_is_too_large_is_not_read(origin: Origin) -> None:
+def test_a_referrer_that_is_too_large_is_not_read(origin: Origin) -> None:
     origin.asks({"keys": [signing.pem(new_key())]})
     origin.attach(referrer(origin.app, BUNDLE, "x" * (LARGEST + 1)))
     assert origin.gate[0] == "failed"
     assert f"more than {LARGEST}" in origin.gate[1]
 
 
-def test_bytes_that_are_not_those_of_their_digest_are_no_signature(origin: Origin) -> None:
+def test_bytes_with_another_digest_are_no_signature(origin: Origin) -> None:
     key = new_key()
     origin.asks({"keys": [signing.pem(key)]})
     good, evil = keyed(key, origin.app.digest), keyed(new_key(), origin.app.digest)
@@ -142,7 +142,7 @@ def test_bytes_that_are_not_those_of_their_digest_are_no_signature(origin: Origi
     assert "not those that its manifest names" in origin.gate[1]
 
 
-def test_a_signature_that_was_removed_counts_no_more(origin: Origin) -> None:
+def test_a_removed_signature_no_longer_counts(origin: Origin) -> None:
     key = new_key()
     origin.asks({"keys": [signing.pem(key)]})
     made = referrer(origin.app, BUNDLE, json.dumps(keyed(key, origin.app.digest)))
@@ -153,7 +153,7 @@ def test_a_signature_that_was_removed_counts_no_more(origin: Origin) -> None:
     assert origin.gate == ("waiting", "no signature yet")
 
 
-def test_what_a_replaced_trust_file_vouched_for_counts_no_more_and_is_asked_anew(origin: Origin) -> None:
+def test_signatures_by_a_replaced_trust_file_are_verified_again(origin: Origin) -> None:
     old, new = Sigstore(), Sigstore()
     unverified = ("waiting", "1 signature not verified yet with the present keys and roots")
     origin.asks({"identities": [{"issuer": signing.ISSUER, "subject": signing.SUBJECT}]})
@@ -175,7 +175,7 @@ def test_what_a_replaced_trust_file_vouched_for_counts_no_more_and_is_asked_anew
     assert origin.gate == unverified
 
 
-def test_a_replaced_trust_file_is_news_and_what_is_released_is_verified_by_it(origin: Origin) -> None:
+def test_a_replaced_trust_file_is_a_policy_change_and_releases_are_verified_by_it(origin: Origin) -> None:
     sigstore = Sigstore()
     origin.asks({"identities": [{"issuer": signing.ISSUER, "subject": signing.SUBJECT}]})
     origin.gets(sigstore)
@@ -196,7 +196,7 @@ def test_a_replaced_trust_file_is_news_and_what_is_released_is_verified_by_it(or
     assert origin.gate[0] == "passed"
 
 
-def test_the_policy_knows_the_trust_file_beside_it(tmp_path: Path) -> None:
+def test_the_policy_includes_the_trust_file_beside_it(tmp_path: Path) -> None:
     (tmp_path / "tallyman.yaml").write_text(POLICY)
     assert policy_file.load(tmp_path / "tallyman.yaml").roots is None
     (tmp_path / "trusted_root.json").write_text("{}")
@@ -209,7 +209,7 @@ def test_the_policy_knows_the_trust_file_beside_it(tmp_path: Path) -> None:
     assert split_roots(policy_file.load(tmp_path / "tallyman.yaml").roots) == (None, stores)
 
 
-def test_a_provenance_that_was_removed_counts_no_more_though_nothing_asks_for_signatures(origin: Origin) -> None:
+def test_a_removed_provenance_no_longer_counts_even_without_signature_gates(origin: Origin) -> None:
     key, kind = new_key(), "https://slsa.dev/provenance/v1"
     origin.asks(None, {"keys": [signing.pem(key)], "by": ["https://ci.example.com"]})
     said = {"buildDefinition": {}, "runDetails": {"builder": {"id": "https://ci.example.com"}}}
@@ -237,13 +237,13 @@ def test_an_index_is_signed_itself_or_on_each_of_its_platforms(everywhere: FakeS
     assert origin.went()
 
 
-def test_where_nobody_asks_for_signers_nothing_is_read(origin: Origin) -> None:
+def test_without_signers_in_the_policy_nothing_is_read(origin: Origin) -> None:
     asked = len(origin.world.registries.requests)
     assert origin.ask().startswith("ignored")
     assert len(origin.world.registries.requests) == asked
 
 
-def test_what_is_no_message_and_no_time(origin: Origin) -> None:
+def test_invalid_messages_and_missing_time(origin: Origin) -> None:
     key = new_key()
     origin.asks({"keys": [signing.pem(key)]})
     for body in ({}, {"verify_origin": {"repository": "x", "digest": "y"}}):
@@ -255,7 +255,7 @@ def test_what_is_no_message_and_no_time(origin: Origin) -> None:
         origin.handle(event, left=0)
 
 
-def test_a_key_that_is_not_allowed_is_named_where_it_would_have_counted(origin: Origin) -> None:
+def test_an_unsupported_key_is_named_if_it_would_have_counted(origin: Origin) -> None:
     weak = rsa.generate_private_key(65537, 1024)
     origin.asks({"keys": [signing.pem(weak)]})
     origin.by_bundle(keyed(weak, origin.app.digest))
@@ -275,7 +275,7 @@ def test_a_key_that_is_not_allowed_is_named_where_it_would_have_counted(origin: 
         ({"keys": [signing.pem(new_key())], "by": ["x"]}, "by"),
     ],
 )
-def test_what_a_policy_may_not_say(origin: Origin, signed: dict[str, Any], wrong: str) -> None:
+def test_invalid_policies_are_refused(origin: Origin, signed: dict[str, Any], wrong: str) -> None:
     with pytest.raises(PolicyError, match=wrong):
         origin.asks(signed)
 
@@ -302,7 +302,7 @@ def attested(origin: Origin, bundle: dict[str, Any], of: Built | None = None) ->
 BUILT = {"by": ["https://github.com/actions/*"], "from": [f"{SOURCE}.git"], "branch": ["main", "refs/tags/v*"]}
 
 
-def test_a_verified_provenance_of_the_branch_opens_built_and_no_other(origin: Origin) -> None:
+def test_only_a_verified_provenance_of_the_branch_opens_built(origin: Origin) -> None:
     key = new_key()
     origin.asks({"keys": [signing.pem(key)]}, BUILT)
     assert origin.reason("built") == ("waiting", "no signed provenance yet")
@@ -348,7 +348,7 @@ def test_built_without_signers_anywhere_is_closed(origin: Origin) -> None:
     assert "nobody whose provenance counts" in origin.reason("built")[1]
 
 
-def test_built_may_have_signers_of_its_own(origin: Origin) -> None:
+def test_built_may_have_its_own_signers(origin: Origin) -> None:
     key = new_key()
     origin.asks(None, {**BUILT, "keys": [signing.pem(key)]})
     attested(origin, provenance(key, origin.app.digest, ref="refs/tags/v1.0.0"))
@@ -384,7 +384,7 @@ def test_a_key_of_kms_is_a_signer_by_its_arn(origin: Origin) -> None:
     assert origin.went()
 
 
-def test_a_key_of_kms_that_can_not_be_read_verifies_nothing_and_is_asked_for_again(origin: Origin) -> None:
+def test_an_unreadable_kms_key_verifies_nothing_and_is_read_again(origin: Origin) -> None:
     key, other = new_key(), new_key()
     origin.asks({"keys": [ARN, signing.pem(other)]})
     origin.world.public_keys = Kms()

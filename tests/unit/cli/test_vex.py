@@ -73,7 +73,7 @@ def shop(everywhere: FakeStack, tmp_path: Path) -> Shop:
     return Shop(everywhere, tmp_path)
 
 
-def test_a_signed_statement_lets_the_image_go_and_why_says_whose_it_is(shop: Shop) -> None:
+def test_a_signed_statement_opens_the_gate_and_why_names_its_signer(shop: Shop) -> None:
     assert (shop.gate, shop.went) == (("failed", "1 critical finding (at most 0)"), False)
     shop.says("not_affected")
     verdict, reason = shop.gate
@@ -86,7 +86,7 @@ def test_a_signed_statement_lets_the_image_go_and_why_says_whose_it_is(shop: Sho
 
 
 @pytest.mark.parametrize("built", [image("app"), multi_arch()], ids=["image", "index"])
-def test_find_says_what_vex_ignores(everywhere: FakeStack, tmp_path: Path, built: Built) -> None:
+def test_find_shows_findings_that_vex_ignores(everywhere: FakeStack, tmp_path: Path, built: Built) -> None:
     shop = Shop(everywhere, tmp_path, built)
     assert [row["ignored_by_vex"] for row in everywhere.json("find", "CVE-1")["images"]] == [[]]
     said = shop.says("not_affected")
@@ -131,7 +131,7 @@ def test_a_statement_about_an_index_counts_for_its_platform_images(everywhere: F
     assert (shop.gate[0], shop.went) == ("passed", True)
 
 
-def test_what_was_verified_before_vex_was_read_is_read_again(shop: Shop) -> None:
+def test_documents_verified_before_vex_support_are_read_again(shop: Shop) -> None:
     shop.says("not_affected")
     facts = shop.world.ledger.facts
     (fact,) = [f for f in facts if f.kind is Kind.ORIGIN]

@@ -8,7 +8,7 @@ from support.images.builders import image, multi_arch
 NAME = "dev/rocketseat/widget-server"
 
 
-def test_each_gate_is_told_with_its_key_verdict_reason_and_facts(world: FakeStack) -> None:
+def test_each_gate_is_shown_with_its_key_verdict_reason_and_facts(world: FakeStack) -> None:
     app = multi_arch()
     world.push(app, "v1.0.0")
     world.scan(app, {"critical": 1})
@@ -72,7 +72,7 @@ def test_at_a_moment_only_what_was_known_then_counts(everywhere: FakeStack) -> N
     assert "no record says" in before.stderr
 
 
-def test_a_tag_that_moved_meant_another_image_then(world: FakeStack) -> None:
+def test_a_moved_tag_means_its_image_at_that_moment(world: FakeStack) -> None:
     first, second = image("one"), image("two")
     world.push(first, "latest")
     world.clock.advance(minutes=5)
@@ -82,7 +82,7 @@ def test_a_tag_that_moved_meant_another_image_then(world: FakeStack) -> None:
     assert found["gates"][0]["facts"]["tags"] == ["latest"]
 
 
-def test_the_policy_of_then_judges_a_past_moment(world: FakeStack) -> None:
+def test_a_past_moment_is_judged_by_the_policy_of_that_time(world: FakeStack) -> None:
     from tallyman.adapters.files import policy_file
     from tallyman.services.deciding.policy_in_force import publish
 
@@ -100,7 +100,7 @@ def test_the_policy_of_then_judges_a_past_moment(world: FakeStack) -> None:
     assert (now["policy"], now["verdict"]) == (world.policy.digest, "failed")
 
 
-def test_an_image_that_no_event_told_of_is_judged_by_what_is_known_and_that_is_said(world: FakeStack) -> None:
+def test_an_image_without_events_is_judged_by_known_facts_with_a_note(world: FakeStack) -> None:
     app = image("one")
     world.push(app, "v1.0.0", told=False)
     result = world.run("why", f"{NAME}:v1.0.0", "--to", "prod")
@@ -120,7 +120,7 @@ def test_an_image_that_no_event_told_of_is_judged_by_what_is_known_and_that_is_s
         (NAME, "prod", [":TAG or @DIGEST"]),
     ],
 )
-def test_where_no_promotion_leads_there_bad_input_names_those_that_do(
+def test_without_such_a_promotion_bad_input_names_the_existing_ones(
     world: FakeStack, image_text: str, to: str, words: list[str]
 ) -> None:
     result = world.run("why", image_text, "--to", to)

@@ -81,7 +81,7 @@ def staged(outcome: Mapping[Repository, Staged | TallymanError], repository: Rep
 # --- the graph
 
 
-def test_a_family_is_ordered_from_the_bottom_up(registries: FakeRegistries) -> None:
+def test_an_image_graph_is_ordered_bottom_up(registries: FakeRegistries) -> None:
     child = image("a")
     inner = index(child, attestation(child))
     root = index(inner, image("b", architecture="arm64"))
@@ -102,7 +102,7 @@ def test_a_family_is_ordered_from_the_bottom_up(registries: FakeRegistries) -> N
     assert members.size == sum(map(len, everything.values()))
 
 
-def test_referrers_that_point_at_each_other_end(registries: FakeRegistries) -> None:
+def test_circular_referrers_terminate(registries: FakeRegistries) -> None:
     built = image("a")
     registries.push(DEV, built)
     signed = signature(built)
@@ -112,7 +112,7 @@ def test_referrers_that_point_at_each_other_end(registries: FakeRegistries) -> N
     assert read_graph(registries, DEV, built.digest).digests == (built.digest, signed.digest)
 
 
-def test_a_referrer_that_is_gone_again_is_left_out(registries: FakeRegistries) -> None:
+def test_a_referrer_that_disappeared_is_left_out(registries: FakeRegistries) -> None:
     built = image("a")
     registries.push(DEV, built)
     registries.push(DEV, signature(built))
@@ -122,14 +122,14 @@ def test_a_referrer_that_is_gone_again_is_left_out(registries: FakeRegistries) -
     assert read_graph(registries, DEV, built.digest).referrers == ()
 
 
-def test_a_registry_without_referrers_has_a_family_without(registries: FakeRegistries) -> None:
+def test_without_the_referrers_api_an_image_graph_has_no_referrers(registries: FakeRegistries) -> None:
     built = image("a")
     registries.push(DEV, built)
     registries.fail(DEV.registry, Unsupported("405"), methods={"referrers"})
     assert read_graph(registries, DEV, built.digest).digests == (built.digest,)
 
 
-def test_a_family_with_a_missing_child_is_not_found(registries: FakeRegistries) -> None:
+def test_an_image_graph_with_a_missing_child_is_not_found(registries: FakeRegistries) -> None:
     child = image("a")
     built = index(child)
     registries.push(DEV, built)
@@ -138,7 +138,7 @@ def test_a_family_with_a_missing_child_is_not_found(registries: FakeRegistries) 
         read_graph(registries, DEV, built.digest)
 
 
-def test_a_family_of_wrong_bytes_is_a_mismatch(registries: FakeRegistries) -> None:
+def test_an_image_graph_with_wrong_bytes_is_a_mismatch(registries: FakeRegistries) -> None:
     built = image("a")
     registries.push(DEV, built)
     registries.held(DEV).manifests[built.digest] = image("b").root
@@ -146,7 +146,7 @@ def test_a_family_of_wrong_bytes_is_a_mismatch(registries: FakeRegistries) -> No
         read_graph(registries, DEV, built.digest)
 
 
-def test_a_family_nested_too_deep_is_refused(registries: FakeRegistries) -> None:
+def test_a_too_deeply_nested_image_graph_is_refused(registries: FakeRegistries) -> None:
     built = image("deep")
     for _ in range(MAX_NESTING + 1):
         built = index(built)
@@ -165,7 +165,7 @@ def test_a_long_chain_under_a_flat_index_is_refused(registries: FakeRegistries) 
         read_graph(registries, DEV, built.digest)
 
 
-def test_an_index_that_lists_itself_ends(registries: FakeRegistries) -> None:
+def test_an_index_that_lists_itself_terminates(registries: FakeRegistries) -> None:
     class Lying(Manifest):
         @property
         def digest(self) -> Digest:
@@ -180,7 +180,7 @@ def test_an_index_that_lists_itself_ends(registries: FakeRegistries) -> None:
 # --- staging
 
 
-def test_a_family_reaches_every_target_byte_by_byte_and_without_a_tag(registries: FakeRegistries) -> None:
+def test_an_image_graph_reaches_every_target_byte_by_byte_and_without_a_tag(registries: FakeRegistries) -> None:
     built = multi_arch(attested=True)
     signed, listed = signature(built), sbom(image("x"))
     registries.push(DEV, built, "v1.0.0")
@@ -197,7 +197,7 @@ def test_a_family_reaches_every_target_byte_by_byte_and_without_a_tag(registries
     assert all(tag is None for _, _, tag in registries.pushes)
 
 
-def test_manifests_are_put_from_the_bottom_up(registries: FakeRegistries) -> None:
+def test_manifests_are_put_bottom_up(registries: FakeRegistries) -> None:
     inner = multi_arch("inner", attested=True)
     built = index(inner, image("other", architecture="s390x"))
     signed = signature(built)
@@ -218,7 +218,7 @@ def test_a_blob_is_read_once_however_many_targets_lack_it(registries: FakeRegist
     assert sorted(opened) == sorted(built.blobs)
 
 
-def test_an_image_that_is_there_costs_one_request(registries: FakeRegistries) -> None:
+def test_an_existing_image_costs_one_request(registries: FakeRegistries) -> None:
     built = multi_arch(attested=True)
     registries.push(DEV, built, "v1.0.0")
     copy(registries, built, PROD, PROD_SA)
@@ -229,7 +229,7 @@ def test_an_image_that_is_there_costs_one_request(registries: FakeRegistries) ->
         assert staged(outcome, target).was_there
 
 
-def test_an_image_and_its_referrers_that_are_there_cost_one_request(registries: FakeRegistries) -> None:
+def test_an_existing_image_with_referrers_costs_one_request(registries: FakeRegistries) -> None:
     built = image("a")
     registries.push(DEV, built)
     registries.push(DEV, signature(built))
@@ -240,7 +240,7 @@ def test_an_image_and_its_referrers_that_are_there_cost_one_request(registries: 
     assert calls(registries, PROD) == ["manifests"]
 
 
-def test_only_layers_that_the_target_lacks_travel(registries: FakeRegistries) -> None:
+def test_only_missing_layers_are_copied(registries: FakeRegistries) -> None:
     base = layer("base")
     first, second = image(base, "one"), image(base, "two")
     registries.push(DEV, first)
@@ -250,7 +250,7 @@ def test_only_layers_that_the_target_lacks_travel(registries: FakeRegistries) ->
     assert set(staged(outcome, PROD).uploaded) == set(second.blobs) - {base.digest}
 
 
-def test_a_later_signature_travels_alone(registries: FakeRegistries) -> None:
+def test_a_later_signature_is_copied_alone(registries: FakeRegistries) -> None:
     built = multi_arch()
     registries.push(DEV, built)
     copy(registries, built, PROD)
@@ -271,7 +271,7 @@ def test_blobs_are_mounted_within_a_registry(registries: FakeRegistries) -> None
     assert holds(registries, SAME_REGISTRY, built)
 
 
-def test_what_the_registry_does_not_mount_is_uploaded(registries: FakeRegistries) -> None:
+def test_a_blob_that_the_registry_does_not_mount_is_uploaded(registries: FakeRegistries) -> None:
     built = multi_arch()
     registries.push(DEV, built)
     registries.mounting = False
@@ -280,7 +280,7 @@ def test_what_the_registry_does_not_mount_is_uploaded(registries: FakeRegistries
     assert calls(registries, SAME_REGISTRY).count("mount") == 1
 
 
-def test_foreign_layers_travel_only_where_the_source_holds_them(registries: FakeRegistries) -> None:
+def test_foreign_layers_are_copied_only_if_the_source_has_them(registries: FakeRegistries) -> None:
     far, near = foreign_layer("far"), foreign_layer("near")
     built = image(far, near, "own")
     registries.push(DEV, built)
@@ -289,7 +289,7 @@ def test_foreign_layers_travel_only_where_the_source_holds_them(registries: Fake
     assert set(staged(outcome, PROD).uploaded) == {*built.blobs, near.digest}
 
 
-def test_a_referrer_that_the_target_refuses_stops_nothing(registries: FakeRegistries) -> None:
+def test_a_referrer_that_the_target_refuses_does_not_stop_the_copy(registries: FakeRegistries) -> None:
     built = image("a")
     strange = referrer(built, "application/vnd.example.strange+json")
     registries.push(DEV, built)
@@ -302,7 +302,7 @@ def test_a_referrer_that_the_target_refuses_stops_nothing(registries: FakeRegist
     assert set(outcome.pushed) == {built.digest, signature(built).digest}
 
 
-def test_an_image_that_the_target_refuses_is_its_error(registries: FakeRegistries) -> None:
+def test_an_image_that_the_target_refuses_is_that_targets_error(registries: FakeRegistries) -> None:
     built = image("a", artifact_type="application/vnd.example.strange+json")
     registries.push(DEV, built)
     registries.unsupported = {"application/vnd.example.strange+json"}
@@ -312,7 +312,7 @@ def test_an_image_that_the_target_refuses_is_its_error(registries: FakeRegistrie
 # --- failures
 
 
-def test_a_target_that_does_not_answer_keeps_no_other_from_being_staged(registries: FakeRegistries) -> None:
+def test_a_target_that_does_not_answer_does_not_stop_the_others(registries: FakeRegistries) -> None:
     built = multi_arch(attested=True)
     registries.push(DEV, built)
     registries.fail(PROD_SA.registry)
@@ -326,7 +326,7 @@ def test_a_target_that_does_not_answer_keeps_no_other_from_being_staged(registri
 
 @pytest.mark.parametrize("method", ["manifests", "missing_blobs", "upload", "put_manifest"])
 @pytest.mark.parametrize("error", [Unreachable("no answer"), NotAllowed("no permission")])
-def test_a_failing_call_is_the_error_of_its_target_alone(
+def test_a_failing_call_is_the_error_of_its_target_only(
     registries: FakeRegistries, method: str, error: TallymanError
 ) -> None:
     built = multi_arch()
@@ -347,7 +347,7 @@ def test_a_target_whose_upload_breaks_catches_up_alone(registries: FakeRegistrie
     assert holds(registries, PROD_SA, built)
 
 
-def test_a_slow_target_does_not_hold_the_others_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_target_does_not_delay_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     class Slow(FakeRegistries):
         """PROD_SA accepts nothing until PROD has everything."""
 
@@ -407,7 +407,7 @@ def test_a_damaged_blob_of_the_source_is_completed_nowhere(registries: FakeRegis
     assert sum(map(len, taken)) < 2 * len(damaged)  # the last chunk was delivered to no target
 
 
-def test_a_blob_of_another_size_than_stated_is_completed_nowhere(registries: FakeRegistries) -> None:
+def test_a_blob_of_another_size_than_declared_is_completed_nowhere(registries: FakeRegistries) -> None:
     part = big_layer(5_000)
     built = image(part)
     registries.push(DEV, built)
@@ -416,7 +416,7 @@ def test_a_blob_of_another_size_than_stated_is_completed_nowhere(registries: Fak
     assert registries.held(PROD).manifests == {}
 
 
-def test_a_source_that_does_not_answer_is_every_targets_error(registries: FakeRegistries) -> None:
+def test_a_source_that_does_not_answer_is_an_error_of_every_target(registries: FakeRegistries) -> None:
     built = image("a")
     registries.push(DEV, built)
     registries.fail(DEV.registry, Unreachable("the source is away"), methods={"open_blob"})
@@ -425,7 +425,7 @@ def test_a_source_that_does_not_answer_is_every_targets_error(registries: FakeRe
     assert "the source is away" in str(outcome[PROD])
 
 
-def test_a_broken_read_of_the_source_goes_on_where_it_broke(registries: FakeRegistries) -> None:
+def test_a_broken_read_of_the_source_resumes(registries: FakeRegistries) -> None:
     built = image(big_layer(50_000))
     registries.push(DEV, built)
     registries.fail(DEV.registry, after_bytes=30_000)
@@ -441,21 +441,21 @@ def test_a_blob_that_the_source_lost_is_not_found(registries: FakeRegistries) ->
     assert isinstance(copy(registries, built, PROD)[PROD], NotFound)
 
 
-def test_a_target_that_gives_back_other_bytes_is_a_mismatch(registries: FakeRegistries) -> None:
+def test_a_target_that_returns_other_bytes_is_a_mismatch(registries: FakeRegistries) -> None:
     built = image("a")
     registries.push(DEV, built)
     registries.held(PROD).manifests[built.digest] = image("b").root
     assert isinstance(copy(registries, built, PROD)[PROD], DigestMismatch)
 
 
-def test_a_manifest_that_is_not_there_after_its_put_is_no_success(registries: FakeRegistries) -> None:
+def test_a_manifest_missing_after_its_put_is_an_error(registries: FakeRegistries) -> None:
     built = image("a")
     registries.push(DEV, built)
     registries.put_manifest = lambda repository, manifest, tag=None: None  # type: ignore[method-assign]
     assert isinstance(copy(registries, built, PROD)[PROD], Unreachable)
 
 
-def test_a_repository_that_is_not_there_is_the_error_of_its_target(registries: FakeRegistries) -> None:
+def test_a_missing_repository_is_the_error_of_its_target(registries: FakeRegistries) -> None:
     built = image("a")
     registries.push(DEV, built)
     missing = Repository(PROD.registry, "nobody/knows")
@@ -464,7 +464,7 @@ def test_a_repository_that_is_not_there_is_the_error_of_its_target(registries: F
     assert isinstance(outcome[PROD], Staged)
 
 
-def test_a_run_that_is_over_is_out_of_time_everywhere_and_asks_nothing(registries: FakeRegistries) -> None:
+def test_after_the_deadline_every_target_is_out_of_time_without_requests(registries: FakeRegistries) -> None:
     built = image("a")
     registries.push(DEV, built)
     outcome = copy(registries, built, PROD, PROD_SA, deadline=lambda: 1.0)
@@ -483,7 +483,7 @@ def counting_down(start: int) -> Callable[[], float]:
     return deadline
 
 
-def test_short_runs_come_to_the_end_of_a_long_one(registries: FakeRegistries) -> None:
+def test_several_short_runs_complete_a_long_copy(registries: FakeRegistries) -> None:
     built = multi_arch(attested=True)
     registries.push(DEV, built)
     outcomes = []
@@ -518,7 +518,7 @@ def test_an_upload_that_hangs_past_the_deadline_is_not_waited_for(registries: Fa
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_crash_at_any_call_and_then_again_ends_the_same(when: str) -> None:
+def test_a_copy_that_crashes_at_any_call_is_completed_by_the_next(when: str) -> None:
     built = index(image("a"), image("b", architecture="arm64"))
     signed = signature(built)
 

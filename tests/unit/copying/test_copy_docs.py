@@ -32,18 +32,18 @@ def test_both_ways_to_the_command_take_the_same_options() -> None:
     assert known - {"--help"} == set(OPTIONS)
 
 
-def test_after_global_options_it_is_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+def test_global_options_before_copy_are_accepted(capsys: pytest.CaptureFixture[str]) -> None:
     done = CliRunner().invoke(app, ["--stack", "none", "copy", "a/b", "oci:x", "--json"])
     assert done.exit_code == 2
 
 
-def test_help_names_every_option_and_ends_well(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_names_every_option_and_exits_0(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--help"]) == 0
     said = capsys.readouterr().out
     assert all(option in said for option in OPTIONS)
 
 
-def test_arguments_that_are_none_are_bad_input(capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_options_are_bad_input(capsys: pytest.CaptureFixture[str]) -> None:
     assert run([]) == 2
     assert run(["a", "b", "--parallel", "0"]) == 2
     assert "from 1 to 64" in capsys.readouterr().err

@@ -84,7 +84,7 @@ def staged(registries: Meeting, built: Built, **more: Any) -> Staged:
     return found
 
 
-def test_a_manifest_goes_while_blobs_of_others_are_on_their_way(registries: Meeting) -> None:
+def test_a_manifest_is_put_while_blobs_of_others_are_in_transit(registries: Meeting) -> None:
     slow, quick = big_layer(9_000, 1), layer("quick")
     first, second = image(quick), image(slow, architecture="arm64")
     registries.push(DEV, index(first, second))
@@ -94,7 +94,7 @@ def test_a_manifest_goes_while_blobs_of_others_are_on_their_way(registries: Meet
     assert set(staged(registries, index(first, second), parallel=4).pushed) >= {first.digest, second.digest}
 
 
-def test_a_signature_goes_as_soon_as_its_image_is_there(registries: Meeting) -> None:
+def test_a_signature_is_put_as_soon_as_its_image_exists(registries: Meeting) -> None:
     """While a blob of another referrer is still in transit."""
     built = image("a")
     signed, listed = signature(built), referrer(built, "application/spdx+json", "s" * 9_000)
@@ -107,7 +107,7 @@ def test_a_signature_goes_as_soon_as_its_image_is_there(registries: Meeting) -> 
     assert set(staged(registries, built, parallel=4).pushed) == {built.digest, signed.digest, listed.digest}
 
 
-def test_referrers_are_asked_for_while_manifests_are_read(registries: Meeting) -> None:
+def test_referrers_are_read_while_manifests_are_read(registries: Meeting) -> None:
     built = index(image("a"), image("b", architecture="arm64"))
     registries.push(DEV, built)
     registries.push(DEV, signature(built))
@@ -118,7 +118,7 @@ def test_referrers_are_asked_for_while_manifests_are_read(registries: Meeting) -
 
 
 @pytest.mark.parametrize("targets", [{PROD: None}, {PROD: None, PROD_SA: None}], ids=["one", "two"])
-def test_targets_are_asked_while_the_source_is_read(
+def test_targets_are_checked_while_the_source_is_read(
     registries: Meeting, targets: Mapping[Location, str | None]
 ) -> None:
     child = image("a")
@@ -134,7 +134,7 @@ def test_targets_are_asked_while_the_source_is_read(
     assert all(report.ok and report.tagged == {"v1": built.digest} for report in found.values()), found
 
 
-def test_what_was_asked_ahead_is_not_asked_again(registries: Meeting) -> None:
+def test_prefetched_answers_are_not_requested_again(registries: Meeting) -> None:
     built = image("a")
     registries.push(DEV, built, "v1")
     registries.push(PROD, built, "v1")
@@ -143,7 +143,7 @@ def test_what_was_asked_ahead_is_not_asked_again(registries: Meeting) -> None:
     assert [method for method, where, _ in registries.requests if where == PROD] == ["manifests"]
 
 
-def test_far_away_a_blob_is_opened_while_its_upload_begins(registries: Meeting) -> None:
+def test_a_distant_sources_blob_is_opened_while_its_upload_begins(registries: Meeting) -> None:
     big = big_layer(9_000)
     built = image(big)
     registries.push(DEV, built)
@@ -153,7 +153,7 @@ def test_far_away_a_blob_is_opened_while_its_upload_begins(registries: Meeting) 
     assert big.digest in staged(registries, built, seconds=FAR * 2).uploaded
 
 
-def test_near_a_blob_is_opened_by_who_sends_it(registries: Meeting) -> None:
+def test_a_nearby_sources_blob_is_opened_by_its_sender(registries: Meeting) -> None:
     """An extra thread per blob costs more than the latency of a nearby registry."""
     big = big_layer(9_000)
     built = image(big)
@@ -165,7 +165,7 @@ def test_near_a_blob_is_opened_by_who_sends_it(registries: Meeting) -> None:
     assert seen == ["upload began", "opened"]
 
 
-def test_what_is_read_ahead_is_closed_with_its_reader() -> None:
+def test_a_prefetched_blob_is_closed_with_its_reader() -> None:
     """Otherwise the connection that it holds stays open until Python collects it."""
     closed = threading.Event()
 
@@ -187,7 +187,7 @@ def test_what_is_read_ahead_is_closed_with_its_reader() -> None:
         assert list(ahead(content(), pool)) == [b"first", b"second"]
 
 
-def test_nothing_to_read_ahead_is_nothing() -> None:
+def test_an_empty_prefetch_is_harmless() -> None:
     def nothing() -> Generator[bytes, None, None]:
         yield from ()
 
@@ -195,7 +195,7 @@ def test_nothing_to_read_ahead_is_nothing() -> None:
         assert list(ahead(nothing(), pool)) == []
 
 
-def test_each_manifest_waits_for_its_blobs_and_for_what_it_lists() -> None:
+def test_each_manifest_waits_for_its_blobs_and_children() -> None:
     first, second = image("a"), image("b", architecture="arm64")
     root = index(first, second)
     signed = signature(root)

@@ -111,14 +111,14 @@ def test_a_large_blob_goes_in_parts_and_leaves_no_progress_behind(world: Registr
     assert world.progress() == []
 
 
-def test_a_small_blob_goes_whole(world: Registries) -> None:
+def test_a_small_blob_is_uploaded_in_one_request(world: Registries) -> None:
     world.copy()
     config = next(d for d in world.built.blobs if d != world.layer.digest)
     assert ("upload", PROD, config) in world.registries.requests
     assert ("upload", PROD, world.layer.digest) not in world.registries.requests
 
 
-def test_a_run_that_ends_is_gone_on_with_where_it_was(world: Registries) -> None:
+def test_an_ended_run_is_resumed_at_its_offset(world: Registries) -> None:
     left = [40.0]
 
     def deadline() -> float:
@@ -142,7 +142,7 @@ def test_a_run_that_ends_is_gone_on_with_where_it_was(world: Registries) -> None
     assert world.read == sorted(world.read)
 
 
-def test_a_part_whose_answer_was_lost_is_not_doubled(world: Registries) -> None:
+def test_a_part_with_a_lost_answer_is_not_sent_twice(world: Registries) -> None:
     world.uploads.lose = lambda number: number == 3
     outcome = world.copy()[PROD]  # it catches up alone
     assert isinstance(outcome, Staged), outcome
@@ -151,7 +151,7 @@ def test_a_part_whose_answer_was_lost_is_not_doubled(world: Registries) -> None:
     assert world.read == [0, 2 * PART]
 
 
-def test_bytes_that_the_registry_knows_already_are_not_sent_again_wherever_parts_were_cut(world: Registries) -> None:
+def test_bytes_that_the_registry_has_are_not_sent_again_for_any_part_size(world: Registries) -> None:
     raw = bytes(world.layer.raw)
     session = world.uploads.begin(PROD, world.layer.digest)
     world.uploads.sessions[session] += raw[:7_000]  # a part of another length, whose answer was not recorded
@@ -163,7 +163,7 @@ def test_bytes_that_the_registry_knows_already_are_not_sent_again_wherever_parts
     assert [first for first, _ in world.uploads.sent] == [5_000, 7_000, 12_000, 17_000, 22_000, 27_000]
 
 
-def test_a_session_that_was_forgotten_begins_anew(world: Registries) -> None:
+def test_an_expired_session_restarts(world: Registries) -> None:
     world.uploads.lose = lambda number: number >= 3
     assert isinstance(world.copy()[PROD], Unreachable)
     world.uploads.lose = lambda number: False
@@ -174,7 +174,7 @@ def test_a_session_that_was_forgotten_begins_anew(world: Registries) -> None:
     assert world.read[-1] == 0
 
 
-def test_what_was_put_together_wrong_begins_anew_and_is_never_completed(world: Registries) -> None:
+def test_a_blob_assembled_with_wrong_bytes_restarts_and_is_never_completed(world: Registries) -> None:
     world.uploads.lose = lambda number: number >= 3
     assert isinstance(world.copy()[PROD], Unreachable)
     world.uploads.lose = lambda number: False
@@ -191,7 +191,7 @@ def test_a_damaged_source_is_completed_nowhere(world: Registries) -> None:
     assert world.layer.digest not in world.registries.held(PROD).blobs
 
 
-def test_targets_at_different_bytes_are_served_by_one_read(world: Registries) -> None:
+def test_targets_at_different_offsets_share_one_read(world: Registries) -> None:
     world.uploads.lose = lambda number: number >= 4
     assert isinstance(world.copy(PROD)[PROD], Unreachable)
     world.uploads.lose = lambda number: False
@@ -204,7 +204,7 @@ def test_targets_at_different_bytes_are_served_by_one_read(world: Registries) ->
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_crash_at_any_call_costs_at_most_a_part(when: str) -> None:
+def test_a_crash_at_any_call_costs_at_most_one_part(when: str) -> None:
     counted = CrashAfter(0)
     Registries().copy(crash=counted)
     for n in range(1, counted.count + 1):
@@ -223,7 +223,7 @@ def test_a_crash_at_any_call_costs_at_most_a_part(when: str) -> None:
             assert sent <= len(world.layer.raw) + PART, n
 
 
-def test_only_repositories_with_such_uploads_get_parts(world: Registries) -> None:
+def test_only_repositories_with_resumable_uploads_get_parts(world: Registries) -> None:
     parts = Parts(world.uploads, world.state, FakeClock(), takes=lambda repository: repository == PROD_SA, large=1)
     members = read_graph(world.registries, DEV, world.built.digest)
     stage(
@@ -239,7 +239,7 @@ def test_only_repositories_with_such_uploads_get_parts(world: Registries) -> Non
     assert ("upload", PROD_SA, world.layer.digest) not in world.registries.requests
 
 
-def test_the_registry_says_how_far_it_is(world: Registries) -> None:
+def test_the_registrys_offset_is_used(world: Registries) -> None:
     """More than we had recorded: the last answer was lost in another process."""
 
     def chunks(start: int) -> Iterable[bytes]:

@@ -74,7 +74,7 @@ def images(size: int) -> Built:
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("method", ["manifests", "missing_blobs", "upload", "answer"])
 @pytest.mark.parametrize("size", [500, 30_000])
-def test_a_target_that_hangs_holds_nobody_up_and_catches_up(method: str, size: int) -> None:
+def test_a_hanging_target_does_not_delay_the_others_and_catches_up(method: str, size: int) -> None:
     """Also for blobs that are small enough to be buffered completely between reader and writer."""
     built = images(size)
     registries = OneHangs(method, built)
@@ -89,7 +89,7 @@ def test_a_target_that_hangs_holds_nobody_up_and_catches_up(method: str, size: i
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_target_that_hangs_while_the_source_is_read_holds_nobody_up() -> None:
+def test_a_target_that_hangs_during_the_read_does_not_delay_the_others() -> None:
     built = images(500)
     registries = OneHangs("manifests", built)
     service = CopyImages(registries, registries, forever, CopyProgress())
@@ -98,7 +98,7 @@ def test_a_target_that_hangs_while_the_source_is_read_holds_nobody_up() -> None:
     assert registries.held(PROD_SA).blobs == built.blobs
 
 
-def test_patience_is_for_a_whole_blob_not_for_each_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_limit_is_per_blob_not_per_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     """A target that takes each chunk just before its timeout must not slow down the others."""
     raw = [bytes([n]) * 10 for n in range(60)]
     now, take, pipes = [0.0], threading.Semaphore(0), []
@@ -137,7 +137,7 @@ def test_patience_is_for_a_whole_blob_not_for_each_chunk(monkeypatch: pytest.Mon
     assert now[0] == 6.0
 
 
-def test_the_reader_is_never_further_ahead_than_the_pipe_is_deep() -> None:
+def test_the_reader_is_never_further_ahead_than_the_buffer() -> None:
     """This bounds the memory."""
     raw = [bytes([n]) * 10 for n in range(60)]
     taken = {1: 0, 2: 0}
@@ -168,7 +168,7 @@ def test_the_reader_is_never_further_ahead_than_the_pipe_is_deep() -> None:
 
 
 @pytest.mark.parametrize("writers", [1, 2])
-def test_a_body_without_end_is_given_up_where_the_blob_should_end(writers: int) -> None:
+def test_an_endless_body_is_cut_at_the_blobs_size(writers: int) -> None:
     read = 0
 
     def endless() -> Generator[bytes, None, None]:
@@ -192,7 +192,7 @@ def test_a_body_without_end_is_given_up_where_the_blob_should_end(writers: int) 
     assert completed == []
 
 
-def test_an_interrupted_copy_ends_at_the_next_piece() -> None:
+def test_an_interrupted_copy_ends_at_the_next_chunk() -> None:
     told = threading.Event()
     began: list[Digest] = []
 

@@ -42,30 +42,30 @@ def carried(streams: Streams, clock: Clock, rate_of: "dict[int, float] | float",
         ([150_000_000], 1),
     ],
 )
-def test_a_copy_begins_with_as_many_streams_as_the_sizes_of_its_blobs_call_for(sizes: list[int], streams: int) -> None:
+def test_the_first_number_of_streams_depends_on_the_sizes_of_blobs(sizes: list[int], streams: int) -> None:
     assert beginning(sizes) == streams
 
 
-def test_streams_grow_while_more_of_them_bring_more() -> None:
+def test_streams_are_added_while_throughput_grows() -> None:
     clock = Clock()
     limits = carried(Streams(4, clock=clock), clock, {n: n * 1e6 for n in range(MOST + 1)}, 12)
     assert limits[-1] == MOST
     assert limits == sorted(limits)
 
 
-def test_where_more_bring_nothing_it_is_as_many_as_before() -> None:
+def test_without_more_throughput_the_number_of_streams_returns() -> None:
     clock = Clock()
     limits = carried(Streams(4, clock=clock), clock, 50e6, 40)
     assert limits[:2] == [6, 4]
     assert limits.count(4) > 30
 
 
-def test_where_processors_are_the_limit_no_more_are_tried() -> None:
+def test_if_the_processor_is_the_limit_no_streams_are_added() -> None:
     clock = Clock()
     assert set(carried(Streams(2, clock=clock), clock, 500e6, 40)) == {2}
 
 
-def test_after_a_bad_time_streams_grow_again() -> None:
+def test_streams_are_added_again_after_a_slow_period() -> None:
     clock = Clock()
     streams = Streams(8, clock=clock)
     carried(streams, clock, {n: n * 1e6 for n in range(MOST + 1)}, 9)
@@ -73,14 +73,14 @@ def test_after_a_bad_time_streams_grow_again() -> None:
     assert carried(streams, clock, {n: n * 1e6 for n in range(MOST + 1)}, 40)[-1] == MOST
 
 
-def test_streams_step_back_where_more_bring_less() -> None:
+def test_streams_are_removed_if_more_reduce_throughput() -> None:
     clock = Clock()
     rates = {n: 50e6 if n <= 6 else 10e6 for n in range(MOST + 1)}
     limits = carried(Streams(6, clock=clock), clock, rates, 20)
     assert limits[-1] <= 7
 
 
-def test_no_more_work_at_once_than_the_limit() -> None:
+def test_concurrent_work_stays_within_the_limit() -> None:
     streams = Streams(2, most=2)
     inside, most, lock = 0, 0, threading.Lock()
 
@@ -114,7 +114,7 @@ def test_progress_shows_each_target_and_its_layers() -> None:
     assert layer == f"  {first[:19]}  25 % of 1.0 MB"
 
 
-def test_nothing_is_drawn_where_there_is_no_terminal() -> None:
+def test_without_a_terminal_no_progress_is_drawn() -> None:
     stream = io.StringIO()
     with shown(Counting(), stream):
         pass

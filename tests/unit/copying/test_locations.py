@@ -18,14 +18,14 @@ DIGEST = Digest.of(b"")
     ("location", "written"),
     [(ECR, "111111111111/us-east-2/team/app"), (HOST, "registry.test:5000/team/app"), (LAYOUT, "oci:/srv/images/app")],
 )
-def test_each_is_written_as_people_and_kept_uploads_know_it(location: Location, written: str) -> None:
+def test_each_location_has_its_text_form(location: Location, written: str) -> None:
     assert str(location) == written
     assert uploads.key(location, DIGEST) == (f"U#{written}", DIGEST)
     assert location.at("v1") == f"{location.registry.host}/{location.name}:v1"
     assert location.at(DIGEST) == f"{location.registry.host}/{location.name}@{DIGEST}"
 
 
-def test_none_is_an_ecr_registry_with_an_empty_account() -> None:
+def test_no_location_is_an_ecr_registry_with_an_empty_account() -> None:
     assert in_ecr(ECR.registry) is ECR.registry
     for location in (HOST, LAYOUT):
         with pytest.raises(TypeError, match="is not an ECR registry"):
@@ -42,17 +42,17 @@ def test_only_a_layout_is_read_from_a_folder(location: Location) -> None:
 
 
 @pytest.mark.parametrize(("path", "folder"), [("a", "./a"), ("/a", "/a"), ("/a/b/", "/a/b"), ("a/b", "a/b")])
-def test_a_layout_is_in_the_folder_that_was_named(path: str, folder: str) -> None:
+def test_a_layout_uses_the_named_folder(path: str, folder: str) -> None:
     assert layout_path(layout_at(path)) == folder
 
 
 @pytest.mark.parametrize("path", ["", "/", "a\0b"])
-def test_what_names_no_folder_is_refused(path: str) -> None:
+def test_a_missing_folder_name_is_refused(path: str) -> None:
     with pytest.raises(BadName, match="is not a folder"):
         layout_at(path)
 
 
 @pytest.mark.parametrize(("host", "name"), [("a b", "app"), ("-a", "app"), ("a:x", "app"), ("a", "App"), ("a", "a//b")])
-def test_what_names_no_registry_or_repository_is_refused(host: str, name: str) -> None:
+def test_a_missing_registry_or_repository_is_refused(host: str, name: str) -> None:
     with pytest.raises(BadName):
         repository_at(host, name)

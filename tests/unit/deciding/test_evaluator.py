@@ -27,7 +27,7 @@ def soaking() -> RecordingStack:
     return world
 
 
-def test_a_hold_is_pending_with_its_reason_and_its_end_and_told_once() -> None:
+def test_a_waiting_image_is_pending_with_reason_and_end_and_notified_once() -> None:
     world = soaking()
     (item,) = pending(world)
     assert (item["verdict"], item["gate"], item["until"]) == ("waiting", "soak", "2026-11-17T01:54:34Z")
@@ -37,7 +37,7 @@ def test_a_hold_is_pending_with_its_reason_and_its_end_and_told_once() -> None:
     assert len(world.facts(Kind.DECIDED)) == 1
 
 
-def test_what_may_go_is_hinted_once_and_again_by_sweeps_and_people() -> None:
+def test_an_open_promotion_is_hinted_once_and_again_by_sweeps_and_people() -> None:
     world = soaking()
     world.clock.advance(hours=24)
     for _ in range(2):
@@ -48,7 +48,7 @@ def test_what_may_go_is_hinted_once_and_again_by_sweeps_and_people() -> None:
     assert len(world.hints.to("promote")) == 2
 
 
-def test_what_may_go_again_is_hinted_again() -> None:
+def test_a_reopened_promotion_is_hinted_again() -> None:
     world = soaking()
     world.clock.advance(hours=24)
     evaluator = world.at_work().evaluator
@@ -76,7 +76,7 @@ def test_decisions_of_one_moment_keep_their_order() -> None:
     assert item["decided"] == decided[-1].id
 
 
-def test_a_refusal_names_the_finding_the_tag_and_where_to_ask() -> None:
+def test_a_refusal_names_the_finding_the_tag_and_the_command() -> None:
     world = RecordingStack(policy(scan={"max": {"critical": 0}}))
     app = image("a")
     world.registries.push(DEV, app, "v1.4.0-abc1234")
@@ -90,7 +90,7 @@ def test_a_refusal_names_the_finding_the_tag_and_where_to_ask() -> None:
     assert attributes == {"kind": "failed", "severity": "medium", **place}
 
 
-def test_a_refusal_that_says_the_same_in_other_words_is_recorded_and_told_no_second_time(
+def test_a_reworded_refusal_is_recorded_without_a_second_notice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An update of Tallyman rewords reasons: thousands of refused images are no news."""
@@ -193,7 +193,7 @@ def test_a_gate_that_waited_for_a_fact_and_then_for_a_person_is_announced_once()
     ]
 
 
-def test_two_reactions_that_decide_at_once_write_one_decision(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_concurrent_reactions_write_one_decision(monkeypatch: pytest.MonkeyPatch) -> None:
     world = RecordingStack(policy(soak="24h"))
     digest = world.registries.push(DEV, image("a"), "v1.0.0")
     first, second = world.at_work(), world.at_work()
@@ -211,7 +211,7 @@ def test_two_reactions_that_decide_at_once_write_one_decision(monkeypatch: pytes
     assert len(pending(world)) == len(world.facts(Kind.DECIDED)) == len(world.notices.published) == 1
 
 
-def test_an_image_that_others_keep_deciding_about_is_worth_another_try(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repeated_write_conflicts_are_a_transient_error(monkeypatch: pytest.MonkeyPatch) -> None:
     world = soaking()
 
     def append(*_: object) -> object:

@@ -19,7 +19,7 @@ def scan_gate(flow: Flow) -> str:
     return next(str(g["reason"]) for g in flow.facts(Kind.DECIDED)[-1].detail["gates"] if g["name"] == "scan")
 
 
-def test_a_statement_that_was_removed_decides_its_index_when_it_is_pushed_again() -> None:
+def test_a_removed_statement_causes_a_decision_about_its_index_when_pushed_again() -> None:
     flow = Flow(policy(attested=["provenance"], soak="1h"))
     built = multi_arch("a", attested=True)
     flow.push(built, "v1.0.0")
@@ -39,7 +39,7 @@ def test_a_statement_that_was_removed_decides_its_index_when_it_is_pushed_again(
     assert again.digest == built.digest
 
 
-def test_an_index_within_an_index_decides_the_one_above_it() -> None:
+def test_a_nested_index_causes_a_decision_about_the_one_above() -> None:
     """Its push says which platform images are beneath both."""
     flow = Flow(policy(soak="1h"))
     inner = index(image("a", architecture="amd64"), image("b", architecture="arm64"))

@@ -51,7 +51,7 @@ def test_channels_are_chosen_by_environment_kind_and_severity_each_once() -> Non
     assert channels("failed", "dev", "notices: {routes: [{to: all}]}") == ("all",)
 
 
-def test_what_concerns_no_single_environment_concerns_each() -> None:
+def test_a_notice_without_an_environment_goes_to_every_environments_channels() -> None:
     notices, fake = routed()
     notices.publish("gone", "gone", {"kind": "recall"})
     assert [channel for channel, _ in fake.posted] == ["releases", "security", "pager"]
@@ -60,14 +60,14 @@ def test_what_concerns_no_single_environment_concerns_each() -> None:
     assert [channel for channel, _ in fake.posted] == ["releases"]
 
 
-def test_without_rules_only_the_severity_is_added() -> None:
+def test_without_routes_only_the_severity_is_added() -> None:
     notices, fake = routed("")
     notices.publish("s", "t", {"kind": "failed", "environment": "prod"})
     assert fake.published == [("s", "t", {"kind": "failed", "environment": "prod", "severity": "medium"})]
     assert fake.posted == []
 
 
-def test_a_message_is_what_the_chat_takes_with_a_link_to_the_page() -> None:
+def test_a_message_has_the_chats_format_with_a_link_to_the_page() -> None:
     notices, fake = routed()
     notices.publish("app is held", "app is held: soak", {"kind": "failed", "environment": "prod", "repository": NAME})
     link = f"https://tally.example.com/repository/prod/{NAME}"
@@ -82,7 +82,7 @@ def test_a_message_is_what_the_chat_takes_with_a_link_to_the_page() -> None:
     assert fake.published[0][1] == f"app is held: soak\nPage: {link}"
 
 
-def test_hostile_text_is_no_mention_no_link_and_no_markup() -> None:
+def test_hostile_text_creates_no_mention_link_or_markup() -> None:
     notices, fake = routed()
     evil = "<!channel> <http://evil.example|here> [x](http://evil.example) *b* `c` & _i_"
     notices.publish(evil, evil, {"kind": "failed", "environment": "prod", "repository": NAME})
@@ -95,7 +95,7 @@ def test_hostile_text_is_no_mention_no_link_and_no_markup() -> None:
     assert evil in fake.published[0][1]  # mail gets it unchanged
 
 
-def test_a_long_notice_is_cut_for_a_channel_alone() -> None:
+def test_a_long_notice_is_cut_only_for_channels() -> None:
     notices, fake = routed()
     notices.publish("s", "x" * 10_000, {"kind": "failed", "environment": "prod"})
     ((_, message),) = fake.posted
@@ -103,7 +103,7 @@ def test_a_long_notice_is_cut_for_a_channel_alone() -> None:
     assert "x" * 10_000 in fake.published[0][1]
 
 
-def test_a_channel_that_is_not_there_keeps_the_notice_from_nobody_and_is_named() -> None:
+def test_a_missing_channel_is_named_and_does_not_stop_the_notice() -> None:
     notices, fake = routed(missing=("security",))
     notices.publish("s", "t", {"kind": "stowaway", "environment": "prod"})
     assert [channel for channel, _ in fake.posted] == ["releases", "pager"]
@@ -126,13 +126,13 @@ def test_a_channel_that_is_not_there_keeps_the_notice_from_nobody_and_is_named()
         ('{page: "https://tally.example.com/?q=1"}', "an address such as https://"),
     ],
 )
-def test_what_is_wrong_is_named(text: str, message: str) -> None:
+def test_errors_in_routes_are_named(text: str, message: str) -> None:
     with pytest.raises(PolicyProblem) as problem:
         parsed(f"{ENVIRONMENTS}notices: {text}\n")
     assert message in str(problem.value)
 
 
-def test_the_check_of_a_policy_says_who_gets_what() -> None:
+def test_the_check_of_a_policy_lists_routes() -> None:
     shown = summary(parsed(ENVIRONMENTS + RULES))
     assert "  releases    every notice of prod, low and above\n" in shown
     assert "  security    stowaway, recall, low and above\n" in shown
@@ -141,7 +141,7 @@ def test_the_check_of_a_policy_says_who_gets_what() -> None:
     assert json.loads(json.dumps(as_data(parsed(ENVIRONMENTS + RULES))))["notices"]["routes"][0]["to"] == "releases"
 
 
-def test_a_kind_that_nobody_knows_is_told_all_the_same() -> None:
+def test_an_unknown_kind_of_notice_is_still_sent() -> None:
     rules: Any = NoticeRules()
     assert rules.severity_of("new") is Severity.MEDIUM
     assert {rules.severity_of(kind) for kind in KINDS} == set(Severity)

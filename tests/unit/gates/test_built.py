@@ -54,7 +54,7 @@ OLD = {
         ("v0.2", OLD, ("https://github.com/slsa-framework/generator@v2", SOURCE, "refs/tags/v1.0.0", COMMIT)),
     ],
 )
-def test_what_each_provenance_says(kind: str, predicate: Any, said: tuple[str, ...]) -> None:
+def test_the_content_of_each_provenance_is_read(kind: str, predicate: Any, said: tuple[str, ...]) -> None:
     assert claims(f"https://slsa.dev/provenance/{kind}", predicate) == Claims(*said)
 
 
@@ -68,11 +68,11 @@ def test_what_each_provenance_says(kind: str, predicate: Any, said: tuple[str, .
         {"builder": None, "invocation": {"configSource": {"uri": 7}}},
     ],
 )
-def test_what_it_does_not_say_is_nothing(predicate: Any) -> None:
+def test_missing_fields_of_a_provenance_are_empty(predicate: Any) -> None:
     assert claims("https://slsa.dev/provenance/v1", predicate) == Claims()
 
 
-def test_what_is_no_provenance_says_nothing() -> None:
+def test_another_document_gives_no_provenance() -> None:
     assert claims("https://spdx.dev/Document", GITHUB) is None
     other = {**GITHUB["buildDefinition"], "resolvedDependencies": [{"uri": "https://x/y", "digest": {"sha1": COMMIT}}]}
     said = claims("https://slsa.dev/provenance/v1", {**GITHUB, "buildDefinition": other})
@@ -81,7 +81,7 @@ def test_what_is_no_provenance_says_nothing() -> None:
 
 
 @pytest.mark.parametrize("uri", [f"git+{SOURCE}.git@refs/heads/main", f"{SOURCE}/", f"{SOURCE}.git", SOURCE])
-def test_a_repository_is_the_same_however_it_is_written(uri: str) -> None:
+def test_every_spelling_of_a_repository_is_the_same(uri: str) -> None:
     assert source_of(uri) == SOURCE
 
 
@@ -97,6 +97,6 @@ def test_a_repository_is_the_same_however_it_is_written(uri: str) -> None:
         (True, "a build, as in"),
     ],
 )
-def test_what_a_policy_may_not_say(built: Any, wrong: str) -> None:
+def test_invalid_policies_are_refused(built: Any, wrong: str) -> None:
     with pytest.raises(PolicyError, match=wrong):
         policy_of({"built": built})

@@ -18,14 +18,14 @@ def result(result: str = "passed", minutes: int = 0, who: str = "run-42", **more
     return checked(result, who, **{"at": LATER + timedelta(minutes=minutes), "role": "role/ci", **more})
 
 
-def test_without_a_result_it_waits_and_says_from_whom() -> None:
+def test_without_a_result_the_gate_waits_and_names_who_may_post() -> None:
     found = judged("check", case_of(gates=E2E))
     assert (found.verdict, found.reason) == (WAITING, "no result of e2e yet from role/ci")
     assert found.facts["checks"][0]["result"] is None
 
 
 @pytest.mark.parametrize(("posted", "verdict"), [("passed", PASSED), ("failed", FAILED)])
-def test_a_result_is_the_verdict_and_names_who_and_why(posted: str, verdict: str) -> None:
+def test_a_result_is_the_verdict_with_its_poster_and_reason(posted: str, verdict: str) -> None:
     found = judged("check", case_of(result(posted), gates=E2E))
     assert (found.verdict, found.reason) == (verdict, f"e2e {posted}, by run-42 (role/ci): it is fine")
     told = found.facts["checks"][0]
@@ -44,7 +44,7 @@ def test_a_result_is_the_verdict_and_names_who_and_why(posted: str, verdict: str
     ],
     ids=["another check", "another environment", "another repository", "another role", "nobody", "refused"],
 )
-def test_what_is_no_result_of_this_check_does_not_count(other: Fact) -> None:
+def test_results_of_other_checks_do_not_count(other: Fact) -> None:
     assert judged("check", case_of(other, gates=E2E)).verdict == WAITING
 
 
@@ -54,13 +54,13 @@ def test_a_later_result_supersedes_an_earlier_one_in_both_directions() -> None:
     assert judged("check", case_of(result("failed", 2), result("passed", 1), gates=E2E)).verdict == FAILED
 
 
-def test_of_two_in_one_instant_the_failure_counts() -> None:
+def test_of_two_simultaneous_results_the_failure_counts() -> None:
     for order in (("failed", "passed"), ("passed", "failed")):
         assert judged("check", case_of(*(result(each) for each in order), gates=E2E)).verdict == FAILED
 
 
 @pytest.mark.parametrize("posted", ["passed", "failed"])
-def test_a_result_that_is_too_old_waits_and_none_becomes_young_again(posted: str) -> None:
+def test_an_expired_result_waits_and_never_becomes_valid_again(posted: str) -> None:
     fact, week = result(posted), timedelta(days=7)
     assert judged("check", case_of(fact, gates=E2E, now=LATER + week)).verdict != WAITING
     for later in (timedelta(seconds=1), timedelta(days=400)):
@@ -68,12 +68,12 @@ def test_a_result_that_is_too_old_waits_and_none_becomes_young_again(posted: str
         assert (found.verdict, "older than 7d" in found.reason) == (WAITING, True)
 
 
-def test_an_old_failure_does_not_hide_behind_an_older_pass() -> None:
+def test_an_expired_failure_does_not_revive_an_older_pass() -> None:
     late = LATER + timedelta(days=8)
     assert judged("check", case_of(result("passed"), result("failed", 1), gates=E2E, now=late)).verdict == WAITING
 
 
-def test_each_check_of_the_list_has_to_pass() -> None:
+def test_every_check_of_the_list_must_pass() -> None:
     ticket = result(check="ticket", role="role/desk", who="T-1")
     assert judged("check", case_of(result(), gates=BOTH)).reason == "no result of ticket yet from role/desk"
     assert judged("check", case_of(result(), ticket, gates=BOTH)).verdict == PASSED
@@ -82,7 +82,7 @@ def test_each_check_of_the_list_has_to_pass() -> None:
     assert [each["name"] for each in failed.facts["checks"]] == ["e2e", "ticket"]
 
 
-def test_a_role_that_is_taken_out_of_the_policy_counts_no_more() -> None:
+def test_a_role_removed_from_the_policy_no_longer_counts() -> None:
     assert decided(case_of(result(), gates=E2E)).gates[2].verdict == PASSED
     other = {"check": [{"name": "e2e", "from": ["role/testers"]}]}
     assert judged("check", case_of(result(), gates=other)).verdict == WAITING
@@ -101,12 +101,12 @@ def test_a_role_that_is_taken_out_of_the_policy_counts_no_more() -> None:
         ("e2e", "a list"),
     ],
 )
-def test_what_a_policy_may_not_say(check: object, wrong: str) -> None:
+def test_invalid_policies_are_refused(check: object, wrong: str) -> None:
     with pytest.raises(PolicyError, match=wrong):
         policy_of({"check": check})
 
 
-def test_the_policy_can_let_it_be_overridden() -> None:
+def test_the_policy_can_make_it_overridable() -> None:
     policy = policy_of(E2E, overridable=["check"])
     assert judged("check", case_of(said(Kind.OVERRIDDEN, gate="check"), policy=policy)).verdict == PASSED
 
@@ -135,7 +135,7 @@ def test_the_answer_of_the_function_is_the_verdict(posted: str, verdict: str, re
     assert (found.verdict, found.reason) == (verdict, reason)
 
 
-def test_neither_a_person_nor_another_function_answers_for_it() -> None:
+def test_results_of_people_and_other_functions_do_not_count() -> None:
     gates = {"check": {"lambda": ASKED}}
     for principal in ("role/ci", ASKED.replace(":live", ":old"), None):
         assert judged("check", case_of(result(check="ticket", principal=principal), gates=gates)).verdict == WAITING
@@ -152,6 +152,6 @@ def test_neither_a_person_nor_another_function_answers_for_it() -> None:
         ([{"lambda": ASKED}, {"name": "ticket", "from": ["role/ci"]}], "listed twice"),
     ],
 )
-def test_what_a_check_may_not_say(wrong: Any, why: str) -> None:
+def test_invalid_checks_are_refused(wrong: Any, why: str) -> None:
     with pytest.raises(PolicyError, match=why):
         policy_of({"check": wrong})

@@ -43,7 +43,7 @@ def test_a_signature_that_refers_to_the_image_passes(kind: str) -> None:
     assert result.facts["signatures"] == [{"digest": digest_of("referrer"), "type": kind}]
 
 
-def test_what_is_no_signature_or_lies_elsewhere_does_not_count() -> None:
+def test_other_referrers_and_signatures_in_other_repositories_do_not_count() -> None:
     others = [refers(SBOM), refers(BUNDLE, "https://slsa.dev/provenance/v1"), refers(NOTATION, place=PROD)]
     assert judged("signed", case_of(*others, gates={"signed": True})).verdict == WAITING
 
@@ -57,13 +57,13 @@ def test_ecrs_managed_signing_passes_once_it_completed() -> None:
     assert (passed.verdict, passed.reason) == (PASSED, "ECR has signed it with release_2026")
 
 
-def test_ecrs_managed_signing_that_failed_says_no_with_its_reason() -> None:
+def test_failed_managed_signing_fails_the_gate_with_its_reason() -> None:
     result = judged("signed", case_of(signing((PROFILE, "failed")), gates={"signed": True}))
     assert (result.verdict, result.reason) == (FAILED, "ECR could not sign it: ACCESS_DENIED: no")
 
 
 @pytest.mark.parametrize("by", ["release_*", PROFILE, "arn:aws:signer:*:111111111111:/signing-profiles/*"])
-def test_only_the_profiles_that_are_named_count(by: str) -> None:
+def test_only_named_profiles_count(by: str) -> None:
     gates = {"signed": {"by": [by]}}
     assert judged("signed", case_of(signing((PROFILE, "complete")), gates=gates)).verdict == PASSED
     other = judged("signed", case_of(signing((PROFILE.replace("release", "test").replace("111", "999"), "complete")),
@@ -72,13 +72,13 @@ def test_only_the_profiles_that_are_named_count(by: str) -> None:
     assert f"only {by} counts" in other.reason
 
 
-def test_a_signature_that_nobody_vouches_for_does_not_stand_in_for_a_profile() -> None:
+def test_an_unverified_signature_does_not_replace_a_profile() -> None:
     result = judged("signed", case_of(refers(NOTATION), gates={"signed": {"by": ["release_*"]}}))
     assert result.verdict == WAITING
     assert result.reason.startswith("a signature is there, but ECR does not report whose")
 
 
-def test_an_index_is_signed_where_each_of_its_images_is() -> None:
+def test_an_index_counts_as_signed_if_each_of_its_images_is() -> None:
     one = {CHILD: (refers(NOTATION, digest=CHILD),), OTHER: ()}
     image = without(image_of(), platforms=one)
     assert judged("signed", case_of(image=image, gates={"signed": True})).verdict == WAITING
@@ -97,23 +97,23 @@ def test_an_index_is_signed_where_each_of_its_images_is() -> None:
         (["sbom"], refers(SBOM)),
     ],
 )
-def test_a_statement_of_the_type_asked_for_passes(wanted: object, found: Fact) -> None:
+def test_a_statement_of_the_required_type_passes(wanted: object, found: Fact) -> None:
     gates = {"attested": wanted}
     assert judged("attested", case_of(gates=gates)).verdict == WAITING
     assert judged("attested", case_of(found, gates=gates)).verdict == PASSED
 
 
-def test_every_type_that_is_asked_for_must_be_there() -> None:
+def test_every_required_type_must_exist() -> None:
     result = judged("attested", case_of(refers(SBOM), gates={"attested": ["sbom", "provenance"]}))
     assert (result.verdict, result.reason) == (WAITING, "no provenance yet")
     assert result.facts["sbom"] == [digest_of("referrer")]
 
 
-def test_a_statement_in_another_repository_is_none_here() -> None:
+def test_a_statement_in_another_repository_does_not_count() -> None:
     assert judged("attested", case_of(refers(SBOM, place=PROD), gates={"attested": "sbom"})).verdict == WAITING
 
 
-def test_an_index_is_attested_where_each_platform_is_and_the_one_that_lacks_it_is_named() -> None:
+def test_an_index_counts_as_attested_if_each_platform_is_and_missing_ones_are_named() -> None:
     listed = [{"digest": CHILD, "platform": "linux/amd64"}, {"digest": OTHER, "platform": "linux/arm64"}]
     push = pushed(APP, "v1.0.0", index=True, platforms=listed)
     one = {CHILD: (refers(SBOM, digest=CHILD),), OTHER: ()}
@@ -140,7 +140,7 @@ RUNS = digest_of("runs")
         ("v1.0.0-abc1234", "v1.0.1", FAILED),
     ],
 )
-def test_nothing_older_than_what_runs_goes_in(tag: str, runs: str, verdict: str) -> None:
+def test_a_version_older_than_the_release_fails(tag: str, runs: str, verdict: str) -> None:
     image = image_of(tag=tag, released=released(RUNS, runs))
     result = judged("order", case_of(image=image, gates={"order": True}, tags=(tag,)))
     assert result.verdict == verdict
@@ -149,20 +149,20 @@ def test_nothing_older_than_what_runs_goes_in(tag: str, runs: str, verdict: str)
 
 
 @pytest.mark.parametrize(("minutes", "verdict"), [(-1, PASSED), (0, PASSED), (1, FAILED)])
-def test_equal_versions_go_by_their_first_push(minutes: int, verdict: str) -> None:
+def test_equal_versions_are_ordered_by_their_first_push(minutes: int, verdict: str) -> None:
     runs = released(RUNS, "v1.0.0-abc1234", first_push=NOON + timedelta(minutes=minutes))
     image = image_of(tag="v1.0.0-def5678", released=runs)
     assert judged("order", case_of(image=image, gates={"order": True}, tags=("v1.0.0-def5678",))).verdict == verdict
 
 
-def test_what_runs_already_and_the_first_release_are_in_order() -> None:
+def test_the_current_release_and_the_first_one_pass() -> None:
     gates = {"order": True}
     assert judged("order", case_of(gates=gates)).reason == "prod runs nothing of rocketseat/widget-server yet"
     same = image_of(released=released(APP, "v9.0.0"))
     assert judged("order", case_of(image=same, gates=gates)).verdict == PASSED
 
 
-def test_what_is_not_known_of_what_runs_keeps_the_gate_closed() -> None:
+def test_unknown_data_about_the_release_keeps_the_gate_closed() -> None:
     gates = {"order": True}
     assert judged("order", case_of(image=image_of(released={}), gates=gates)).verdict == WAITING
     unknown = image_of(tag="latest", released=released(RUNS, "v1.0.0", first_push=None))
@@ -171,13 +171,13 @@ def test_what_is_not_known_of_what_runs_keeps_the_gate_closed() -> None:
     assert "is not known" in result.reason
 
 
-def test_the_newest_push_is_not_what_makes_an_image_old() -> None:
+def test_the_first_push_not_the_newest_determines_the_age() -> None:
     again = pushed(APP, "v1.0.0", at=LATER + timedelta(days=3))
     image = image_of(again, tag="stable", released=released(RUNS, "stable", first_push=NOON))
     assert judged("order", case_of(image=image, gates={"order": True}, tags=("stable",))).verdict == PASSED
 
 
-def test_an_sbom_without_a_package_is_none_and_is_named() -> None:
+def test_an_sbom_without_packages_does_not_count_and_is_named() -> None:
     def sbom(packages: int | None) -> Fact:
         found = refers(SBOM)
         return found if packages is None else replace(found, detail={**found.detail, "packages": packages})

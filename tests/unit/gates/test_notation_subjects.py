@@ -25,7 +25,7 @@ FULL = "CN=release,O=Rocketseat,ST=WA,C=US"
         ("", FULL, False),
     ],
 )
-def test_a_subject_is_meant_where_it_has_every_part(trusted: str, subject: str, meant: bool) -> None:
+def test_a_subject_matches_if_it_has_every_part(trusted: str, subject: str, meant: bool) -> None:
     assert is_meant(trusted, subject) is meant
 
 
@@ -40,10 +40,10 @@ def test_a_subject_is_meant_where_it_has_every_part(trusted: str, subject: str, 
         ("C=US, ST=WA, O=a+CN=b", "is not one TYPE=value"),
     ],
 )
-def test_what_a_policy_may_not_trust(text: str, why: str) -> None:
+def test_invalid_trusted_subjects_are_refused(text: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         parse_trusted(text)
 
 
-def test_an_escaped_comma_ends_no_part() -> None:
+def test_an_escaped_comma_does_not_separate_parts() -> None:
     assert parse_subject(r"CN=a\,b,O=c\\,C=US") == {"CN": "a,b", "O": "c\\", "C": "US"}

@@ -35,7 +35,7 @@ def denial(who: str = "ana", minutes: int = 0, **more: Any) -> Fact:
     return said(Kind.DENIED, who, at=NOON + timedelta(minutes=minutes), because="it leaks", **more)
 
 
-def test_without_an_approval_it_waits_for_one() -> None:
+def test_without_an_approval_the_gate_waits() -> None:
     result = judged("approvals", case_of(gates=ONE))
     assert (result.verdict, result.reason) == (WAITING, "needs 1 approval of role/release-managers")
     assert result.held
@@ -58,11 +58,11 @@ def test_an_approval_of_the_right_role_opens_the_gate() -> None:
     ],
     ids=["another role", "nobody", "another environment", "another repository", "refused", "refused as a request"],
 )
-def test_what_is_no_approval_of_this_door_does_not_count(other: Fact) -> None:
+def test_approvals_for_other_promotions_do_not_count(other: Fact) -> None:
     assert judged("approvals", case_of(other, gates=ONE)).verdict == WAITING
 
 
-def test_two_approvals_are_of_two_people_and_not_of_one_with_two_roles() -> None:
+def test_two_approvals_need_two_people_not_one_with_two_roles() -> None:
     twice = [approval("ana"), approval("ana", 1), approval("ana", 2, role="role/security")]
     result = judged("approvals", case_of(*twice, gates=TWO))
     assert result.verdict == WAITING
@@ -70,7 +70,7 @@ def test_two_approvals_are_of_two_people_and_not_of_one_with_two_roles() -> None
     assert judged("approvals", case_of(*twice, approval("bob"), gates=TWO)).verdict == PASSED
 
 
-def test_who_pushed_it_can_not_approve_it_under_any_role() -> None:
+def test_the_pusher_cannot_approve_in_any_role() -> None:
     push = pushed(APP, "v1.0.0", actor="arn:aws:sts::111111111111:assumed-role/ci/ana", call="c")
     result = judged("approvals", case_of(push, approval("ana"), gates=ONE))
     assert result.verdict == WAITING
@@ -78,7 +78,7 @@ def test_who_pushed_it_can_not_approve_it_under_any_role() -> None:
     assert judged("approvals", case_of(push, approval("ana"), approval("bob"), gates=ONE)).verdict == PASSED
 
 
-def test_who_pushed_it_somewhere_else_first_can_not_approve_it_either() -> None:
+def test_the_first_pusher_in_another_registry_cannot_approve_either() -> None:
     elsewhere = fact(
         Kind.PUSHED, APP, DEV.parse("333333333333/us-east-2/x/y"), "v1", actor="arn:aws:iam::333333333333:user/ana"
     )
@@ -96,14 +96,14 @@ def test_a_denial_closes_the_gate_until_enough_people_approve_after_it() -> None
     assert "2 are needed" in once.reason
 
 
-def test_of_a_denial_and_an_approval_in_one_instant_the_denial_counts() -> None:
+def test_of_a_simultaneous_denial_and_approval_the_denial_counts() -> None:
     assert judged("approvals", case_of(approval("ana", 1), denial("bob", 1), gates=ONE)).verdict == FAILED
 
 
 UNSCANNABLE = {"scan": {"max": {"critical": 0}, "unscannable": "approve"}}
 
 
-def test_what_can_not_be_scanned_waits_for_an_approval_and_opens_by_it() -> None:
+def test_an_unscannable_image_waits_for_an_approval() -> None:
     policy = policy_of(UNSCANNABLE, approve=["role/release-managers"])
     told = scanned(APP, status="unsupported")
     result = judged("scan", case_of(told, policy=policy))
@@ -114,7 +114,7 @@ def test_what_can_not_be_scanned_waits_for_an_approval_and_opens_by_it() -> None
     assert closed.verdict == FAILED
 
 
-def test_what_can_not_be_scanned_takes_the_approvals_of_the_gate_where_there_is_one() -> None:
+def test_an_unscannable_image_uses_the_approvals_of_an_existing_gate() -> None:
     gates = {**UNSCANNABLE, "approvals": {"count": 1, "from": ["role/security"]}}
     policy = policy_of(gates, approve=["role/release-managers", "role/security"])
     told = scanned(APP, status="unsupported")
@@ -122,12 +122,12 @@ def test_what_can_not_be_scanned_takes_the_approvals_of_the_gate_where_there_is_
     assert judged("scan", case_of(told, approval(role="role/security"), policy=policy)).verdict == PASSED
 
 
-def test_an_approval_does_not_make_up_for_findings() -> None:
+def test_an_approval_does_not_override_findings() -> None:
     policy = policy_of(UNSCANNABLE, approve=["role/release-managers"])
     assert judged("scan", case_of(scanned(APP, {"critical": 1}), approval(), policy=policy)).verdict == FAILED
 
 
-def test_a_freeze_of_the_environment_or_of_the_repository_holds() -> None:
+def test_a_freeze_of_the_environment_or_repository_blocks() -> None:
     for repository in (None, NAME):
         image = image_of(target_seen(), freezes={"prod": (frozen(repository),)})
         result = judged("freeze", case_of(image=image))
@@ -142,7 +142,7 @@ def test_a_freeze_of_another_repository_or_environment_holds_nothing() -> None:
     assert judged("freeze", case_of(image=image)).verdict == PASSED
 
 
-def test_whether_it_is_frozen_must_be_known() -> None:
+def test_unknown_freezes_keep_the_gate_closed() -> None:
     result = judged("freeze", case_of(image=image_of(freezes={})))
     assert (result.verdict, result.reason) == (WAITING, "it is not known whether prod is frozen")
 
@@ -159,7 +159,7 @@ def test_a_recalled_image_is_refused() -> None:
 
 
 @pytest.mark.parametrize("where", ["platforms", "indexes"])
-def test_what_is_recalled_beneath_an_index_blocks_the_index(where: str) -> None:
+def test_a_recalled_child_blocks_its_index(where: str) -> None:
     child = digest_of("child")
     image = without(image_of(), **{where: {child: (recall(child),)}})
     result = judged("recalled", case_of(image=image))
@@ -171,7 +171,7 @@ def override(gate: str = "soak", because: str = "the site is down", **more: Any)
     return said(Kind.OVERRIDDEN, "ana", gate=gate, because=because, **more)
 
 
-def test_an_override_opens_the_gate_that_it_names_and_tells_what_the_gate_said() -> None:
+def test_an_override_opens_the_named_gate_and_keeps_its_original_verdict() -> None:
     policy = policy_of({"soak": "24h"}, overridable=["soak"])
     assert judged("soak", case_of(policy=policy)).verdict == WAITING
     result = judged("soak", case_of(override(), policy=policy))
@@ -183,7 +183,7 @@ def test_an_override_opens_the_gate_that_it_names_and_tells_what_the_gate_said()
     assert result.facts["soak"] == "24h"
 
 
-def test_an_override_counts_only_where_the_promotion_lets_the_gate_be_overridden() -> None:
+def test_an_override_counts_only_for_an_overridable_gate() -> None:
     assert judged("soak", case_of(override(), gates={"soak": "24h"})).verdict == WAITING
 
 
@@ -204,14 +204,14 @@ def test_an_override_counts_for_a_day() -> None:
     assert judged("soak", case_of(override(), policy=policy, now=over)).verdict == WAITING
 
 
-def test_a_freeze_is_overridden_where_the_promotion_says_so() -> None:
+def test_a_freeze_can_be_overridden_if_the_promotion_says_so() -> None:
     image = image_of(override("freeze"), freezes={"prod": (frozen(),)})
     assert judged("freeze", case_of(image=image, policy=policy_of(overridable=["freeze"]))).verdict == PASSED
     assert judged("freeze", case_of(image=image, policy=policy_of())).verdict == WAITING
 
 
 @pytest.mark.parametrize("gate", ["recalled", "target", "tags", "verified"])
-def test_what_may_never_be_overridden_is_not(gate: str) -> None:
+def test_gates_that_may_never_be_overridden_are_not(gate: str) -> None:
     image = image_of(override(gate), recall())
     gates = {"verified": True}
     results = {g: judged(g, case_of(image=image, gates=gates, tags=())).verdict for g in (gate,)}

@@ -33,14 +33,14 @@ def ignoring(*ids: str) -> dict[str, Any]:
     return {"ignore": [{"id": each, "until": "2027-01-31"} for each in ids]}
 
 
-def test_an_ignored_finding_counts_not_once_however_often_it_occurs() -> None:
+def test_an_ignored_finding_never_counts_however_often_it_occurs() -> None:
     rows = [row(package=f"p{n}") for n in range(5)]
     assert asked(rows).verdict == FAILED
     result = asked(rows, **ignoring("CVE-2026-1"))
     assert (result.verdict, result.facts["ignored"]) == (PASSED, ["CVE-2026-1"])
 
 
-def test_what_is_counted_but_not_named_is_never_ignored() -> None:
+def test_counted_but_unnamed_findings_are_never_ignored() -> None:
     result = asked([row()], {"critical": 2}, **ignoring("CVE-2026-1"))
     assert result.verdict == FAILED
     assert (
@@ -48,7 +48,7 @@ def test_what_is_counted_but_not_named_is_never_ignored() -> None:
     )
 
 
-def test_a_list_that_its_fact_holds_in_part_is_judged_whole_from_the_archive() -> None:
+def test_a_partial_list_in_a_fact_is_completed_from_the_archive() -> None:
     rows = rows_of([Finding("CVE-2026-1", "critical", f"p{n}") for n in range(700)])
     raw = to_object("complete", {"critical": 700}, rows)
     archived = Digest.of(raw)
@@ -61,7 +61,7 @@ def test_a_list_that_its_fact_holds_in_part_is_judged_whole_from_the_archive() -
     assert judged("scan", case_of(image=image, gates=gates)).verdict == PASSED
 
 
-def test_a_fact_of_the_last_release_counts_by_its_object_in_the_archive() -> None:
+def test_a_fact_of_an_earlier_version_counts_by_its_archived_object() -> None:
     """It named each finding once, however often it occurred."""
     said = b'["complete", {"critical": 2}, [{"id": "CVE-2026-1", "package": "a", "severity": "critical"}, '
     said += b'{"id": "CVE-2026-1", "package": "b", "severity": "critical"}]]'
@@ -84,7 +84,7 @@ def test_a_fact_of_the_last_release_counts_by_its_object_in_the_archive() -> Non
         ({"packages": {"ignore": ["linux-*"]}}, {"package": "linux-libc-dev"}, {"package": "glibc"}, None),
     ],
 )  # fmt: skip
-def test_findings_that_the_policy_does_not_ask_for_do_not_count_and_unknown_ones_do(
+def test_findings_below_the_policys_severities_do_not_count_and_unknown_ones_do(
     scan: dict[str, Any], passes: dict[str, Any], counts: dict[str, Any], unknown: str | None
 ) -> None:
     assert asked([row(**passes)], **scan).verdict == PASSED
@@ -103,7 +103,7 @@ def test_a_finding_of_several_packages_counts_unless_all_of_them_are_ignored() -
     assert asked([row(package=None)], **scan).reason.endswith("it is not known in which package")
 
 
-def test_a_new_finding_gets_time_and_the_verdict_says_until_when() -> None:
+def test_a_new_finding_has_a_grace_period_shown_in_the_verdict() -> None:
     known = LATER - timedelta(days=10)
     result = asked([row(since=format_time(known))], since="14d")
     assert (result.verdict, result.until) == (PASSED, known + timedelta(days=14))
@@ -112,7 +112,7 @@ def test_a_new_finding_gets_time_and_the_verdict_says_until_when() -> None:
     assert asked([row(since=format_time(known), fix=True)], since="7d", fixable="only").verdict == FAILED
 
 
-def test_a_clean_scan_has_no_doubts() -> None:
+def test_a_clean_scan_passes_without_remarks() -> None:
     result = asked([], fixable="only", exploit="known", epss=0.1, since="1d")
     assert result.reason == f"scanned {format_time(NOON)}: no findings"
 

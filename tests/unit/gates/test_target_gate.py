@@ -11,7 +11,7 @@ from tallyman.domain.history.facts import Kind
 from tallyman.domain.names import Repository
 
 
-def test_a_tag_that_no_registry_was_asked_about_stays_outside_until_they_are() -> None:
+def test_a_tag_that_was_not_looked_up_in_the_registries_is_left_out() -> None:
     """The image got it after the last look: whether it is free there is unknown."""
     asked = case_of(target_seen())
     later = case_of(target_seen(), tags=("v1.0.0", "v1.0.1"))
@@ -31,7 +31,7 @@ def test_a_tag_that_no_registry_was_asked_about_stays_outside_until_they_are() -
         (Kind.PUSHED, PROD, 1, FAILED),
     ],
 )
-def test_only_a_later_push_to_the_source_takes_up_what_was_given_up(
+def test_only_a_later_push_to_the_source_restarts_an_abandoned_promotion(
     kind: Kind, place: Repository, after: int, verdict: str
 ) -> None:
     given_up = fact(Kind.PARKED, APP, to="prod", name=NAME, reason="it is not there", at=LATER)
@@ -39,7 +39,7 @@ def test_only_a_later_push_to_the_source_takes_up_what_was_given_up(
     assert judged("target", case_of(target_seen(), given_up, push)).verdict == verdict
 
 
-def test_a_look_after_the_push_that_took_it_up_again_counts() -> None:
+def test_an_observation_after_the_restarting_push_counts() -> None:
     given_up = fact(Kind.PARKED, APP, to="prod", name=NAME, reason="it is not there", at=LATER)
     push = fact(Kind.PUSHED, APP, DEV, tag="v1.0.0", at=LATER + timedelta(minutes=1))
     seen = target_seen(at=LATER + timedelta(minutes=2))

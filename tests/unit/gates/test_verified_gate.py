@@ -42,14 +42,14 @@ def verdict_of(*facts: Fact) -> str:
     return next(gate.verdict for gate in decision.gates if gate.name == "verified")
 
 
-def test_one_tags_failed_check_counts_although_another_tag_was_verified_later() -> None:
+def test_a_tags_failed_check_counts_although_another_tag_was_verified_later() -> None:
     assert verdict_of(verification("v1.0.0", "failed", 1), verification("v1.0.1", "passed", 2)) == "failed"
 
 
-def test_a_tag_that_passes_when_it_is_verified_again_has_passed() -> None:
+def test_a_tag_that_passes_a_second_verification_has_passed() -> None:
     facts = [verification("v1.0.0", "failed", 1), verification("v1.0.0", "passed", 2)]
     assert verdict_of(*facts, verification("v1.0.1", "passed", 3)) == "passed"
 
 
-def test_without_a_verification_it_waits() -> None:
+def test_without_a_verification_the_gate_waits() -> None:
     assert verdict_of() == "waiting"

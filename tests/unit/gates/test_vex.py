@@ -77,7 +77,7 @@ def asked(*facts: Fact, row: Mapping[str, Any] | None = None, **more: Any) -> Ga
     return judged("scan", case_of(scan, *facts, gates=GATES, **more))
 
 
-def test_a_statement_ignores_the_finding_and_says_whose_it_is_and_why() -> None:
+def test_a_statement_ignores_the_finding_and_names_its_signer_and_reason() -> None:
     assert asked().verdict == FAILED
     result = asked(told(openvex(said(impact_statement="it is never called"))))
     assert result.verdict == PASSED
@@ -108,7 +108,7 @@ def test_a_statement_ignores_the_finding_and_says_whose_it_is_and_why() -> None:
         said(timestamp="2026-11-16T11:59:59.123456789+00:00"),
     ],
 )
-def test_what_openvex_says_of_this_image_for_certain_ignores(statement: dict[str, Any]) -> None:
+def test_certain_openvex_statements_about_this_image_ignore(statement: dict[str, Any]) -> None:
     assert asked(told(openvex(statement))).verdict == PASSED
 
 
@@ -143,7 +143,7 @@ def test_what_openvex_says_of_this_image_for_certain_ignores(statement: dict[str
         {"statements": [5, None, {"vulnerability": 5, "products": [[]], "status": []}]},
     ],
 )
-def test_what_is_uncertain_of_another_thing_or_no_exemption_ignores_nothing(document: dict[str, Any]) -> None:
+def test_uncertain_foreign_or_affected_statements_ignore_nothing(document: dict[str, Any]) -> None:
     assert asked(told(document)).verdict == FAILED
 
 
@@ -173,7 +173,7 @@ PART = {"components": [{"bom-ref": "p", "purl": "pkg:deb/debian/openssl@3.0.1-1"
         (bom(NOT_AFFECTED, vulnerability={"id": "GHSA-1", "references": [{"id": CVE}]}), PASSED),
     ],
 )
-def test_cyclonedx_by_its_state_and_what_it_affects(document: dict[str, Any], verdict: str) -> None:
+def test_cyclonedx_statements_count_by_state_and_affected_component(document: dict[str, Any], verdict: str) -> None:
     assert asked(told(document, kind=CYCLONEDX)).verdict == verdict
 
 
@@ -190,7 +190,7 @@ def test_a_later_statement_supersedes_an_earlier_one_also_after_it_was_removed()
     assert asked(told(old), told(same, 2)).verdict == FAILED  # of two with the same time
 
 
-def test_a_statement_that_is_not_attached_any_more_ignores_nothing() -> None:
+def test_a_detached_statement_ignores_nothing() -> None:
     image = image_of(scanned(APP, {"critical": 1}, findings=[{"id": CVE, "severity": "critical"}], at=NOON))
     image = replace(image, facts=(*image.facts, told(openvex(said()))))
     assert judged("scan", case_of(image=image, gates=GATES)).verdict == PASSED
@@ -206,7 +206,7 @@ def test_a_statement_that_is_not_attached_any_more_ignores_nothing() -> None:
         ({"keys": ["SHA256:other"]}, "somebody whom the policy does not name"),
     ],
 )
-def test_a_statement_that_nobody_of_the_policy_signed_ignores_nothing_and_is_named(
+def test_a_statement_without_a_signer_of_the_policy_ignores_nothing_and_is_named(
     more: dict[str, Any], why: str
 ) -> None:
     result = asked(told(openvex(said()), **more))
@@ -214,7 +214,7 @@ def test_a_statement_that_nobody_of_the_policy_signed_ignores_nothing_and_is_nam
     assert why in result.reason
 
 
-def test_every_package_of_a_finding_has_to_be_ignored() -> None:
+def test_every_package_of_a_finding_must_be_ignored() -> None:
     names = ["openssl", "libssl3"]
     row: dict[str, Any] = {"id": CVE, "severity": "critical", "package": "openssl", "packages": names}
     row["installed"] = [OPENSSL, ["libssl3", "3.0.1-1", "OS"]]
@@ -224,14 +224,14 @@ def test_every_package_of_a_finding_has_to_be_ignored() -> None:
     assert asked(told(openvex(said(products=[both]))), row=row).verdict == PASSED
 
 
-def test_a_statement_of_the_future_counts_from_its_time_on() -> None:
+def test_a_future_statement_counts_from_its_time_on() -> None:
     begins = LATER + timedelta(hours=1)
     fact = told(openvex(said(), timestamp=format_time(begins)))
     assert (asked(fact).verdict, asked(fact).until) == (FAILED, begins)
     assert asked(fact, now=begins).verdict == PASSED
 
 
-def test_a_document_is_bounded_whatever_it_says() -> None:
+def test_the_facts_of_a_document_are_bounded() -> None:
     products = [{"@id": f"{IMAGE}?arch=a{n}", "subcomponents": [f"pkg:npm/{'x' * 400}{m}" for m in range(50)]}
                 for n in range(50)]  # fmt: skip
     found = vex(OPENVEX, openvex(*[said(products=products, vulnerability=f"CVE-{n}") for n in range(3)]), APP)
@@ -243,7 +243,7 @@ def test_a_document_is_bounded_whatever_it_says() -> None:
     assert len(json.dumps(long.as_json())) < 3000
 
 
-def test_a_fact_keeps_a_statement_as_it_is_and_an_sbom_says_nothing() -> None:
+def test_a_fact_keeps_a_statement_unchanged_and_an_sbom_has_no_statements() -> None:
     found = vex(OPENVEX, openvex(said(), said(status="affected", timestamp="x")), APP)
     assert found is not None
     kept = json.loads(json.dumps(found.as_json()))["statements"]
@@ -275,5 +275,5 @@ def test_a_purl_names_the_package_as_scanners_do(text: str, package: Package) ->
 
 
 @pytest.mark.parametrize("text", ["", "pkg:", "pkg:npm", "pkg:npm/", "npm/x", "pkg:npm/" + "x" * 1000])
-def test_what_is_no_purl(text: str) -> None:
+def test_invalid_purls_are_none(text: str) -> None:
     assert Purl.parse(text) is None

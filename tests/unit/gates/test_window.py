@@ -42,7 +42,7 @@ def gate(gates: Any) -> WindowGate:
         ("2026-11-22 12:00:00", WAITING),
     ],
 )
-def test_it_is_open_from_the_first_minute_up_to_the_last(moment: str, verdict: str) -> None:
+def test_the_window_is_open_from_its_first_minute_to_its_last(moment: str, verdict: str) -> None:
     assert result_at(utc(moment), window()).verdict == verdict
 
 
@@ -55,7 +55,7 @@ def test_it_is_open_from_the_first_minute_up_to_the_last(moment: str, verdict: s
         ("2026-11-22 23:59", "2026-11-23T12:00:00Z"),
     ],
 )
-def test_until_is_the_next_opening(moment: str, opens: str) -> None:
+def test_a_closed_window_names_its_next_opening(moment: str, opens: str) -> None:
     result = result_at(utc(moment), window())
     assert result.until is not None
     assert format_time(result.until) == result.facts["opens"] == opens
@@ -94,7 +94,7 @@ def test_a_window_that_ends_when_it_starts_is_open_for_a_day() -> None:
     assert result_at(utc("2026-11-17 00:00"), gates).verdict == WAITING
 
 
-def test_the_clock_of_the_place_counts_in_summer_and_in_winter() -> None:
+def test_local_time_counts_in_summer_and_in_winter() -> None:
     gates = window(timezone="Europe/Berlin")
     assert result_at(utc("2026-01-15 08:00"), gates).verdict == PASSED  # 09:00 in winter
     assert result_at(utc("2026-01-15 07:59"), gates).verdict == WAITING
@@ -102,7 +102,7 @@ def test_the_clock_of_the_place_counts_in_summer_and_in_winter() -> None:
     assert result_at(utc("2026-07-15 15:00"), gates).verdict == WAITING
 
 
-def test_the_opening_after_the_clock_is_changed_is_the_new_clocks() -> None:
+def test_the_opening_after_a_clock_change_uses_the_new_offset() -> None:
     # Berlin's clock goes back on 2026-10-25: Monday's 09:00 is an hour later in UTC than Friday's
     result = result_at(utc("2026-10-24 12:00"), window(timezone="Europe/Berlin"))
     assert result.facts["opens"] == "2026-10-26T08:00:00Z"
@@ -110,7 +110,7 @@ def test_the_opening_after_the_clock_is_changed_is_the_new_clocks() -> None:
     assert result_at(utc("2026-10-22 16:00"), window(timezone="Europe/Berlin")).facts["opens"] == "2026-10-23T07:00:00Z"
 
 
-def test_an_opening_that_the_clock_skips_is_when_the_clock_is_put_forward() -> None:
+def test_an_opening_in_a_skipped_hour_is_at_the_clock_change() -> None:
     # New York skips from 02:00 to 03:00 on 2026-03-08, at 07:00 UTC
     gates = window("sun", "02:30-04:00", "America/New_York")
     result = result_at(utc("2026-03-08 05:00"), gates)
@@ -120,7 +120,7 @@ def test_an_opening_that_the_clock_skips_is_when_the_clock_is_put_forward() -> N
     assert result_at(utc("2026-03-08 08:00"), gates).verdict == WAITING
 
 
-def test_a_window_that_the_clock_skips_whole_does_not_open_that_day() -> None:
+def test_a_window_inside_a_skipped_hour_does_not_open_that_day() -> None:
     gates = window("sun", "02:00-03:00", "America/New_York")
     assert result_at(utc("2026-03-08 05:00"), gates).facts["opens"] == "2026-03-15T06:00:00Z"
 
@@ -134,16 +134,16 @@ def test_an_hour_that_comes_twice_is_open_twice() -> None:
     assert result_at(utc("2026-11-01 05:45"), gates).facts["opens"] == "2026-11-01T06:00:00Z"
 
 
-def test_it_tells_when_it_closes() -> None:
+def test_an_open_window_names_its_closing() -> None:
     assert result_at(utc("2026-11-16 15:30:12"), window()).facts["closes"] == "2026-11-16T20:00:00Z"
 
 
-def test_a_window_without_a_day_that_counts_never_opens_and_says_so() -> None:
+def test_a_window_without_any_day_never_opens_and_says_so() -> None:
     config = WindowGate(frozenset(), datetime.min.time(), datetime.max.time(), "UTC")
     assert config.next_opening(utc("2026-11-16 12:00"), ZoneInfo("UTC")) is None
 
 
-def test_days_go_over_the_weekend() -> None:
+def test_ranges_of_days_may_cross_the_weekend() -> None:
     assert gate(window("fri-mon,wed")).days == {4, 5, 6, 0, 2}
     assert gate(window("mon")).days == {0}
 
@@ -159,12 +159,12 @@ def no_system_data() -> Any:
     ZoneInfo.clear_cache()
 
 
-def test_the_layers_own_data_serve_where_the_machine_has_none(no_system_data: None) -> None:
+def test_the_layers_own_time_zones_are_used_if_the_machine_has_none(no_system_data: None) -> None:
     assert zone_of("America/Sao_Paulo") is not None
     assert result_at(utc("2026-11-16 12:00"), window()).verdict == PASSED
 
 
-def test_without_any_data_the_window_stays_closed_and_says_why(
+def test_without_time_zones_the_window_stays_closed_with_a_reason(
     no_system_data: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ["tzdata", *(name for name in sys.modules if name.startswith("tzdata."))]:
@@ -178,7 +178,7 @@ def test_without_any_data_the_window_stays_closed_and_says_why(
         assert result.held
 
 
-def test_a_zone_that_is_not_known_is_warned_of_and_stays_closed() -> None:
+def test_an_unknown_time_zone_causes_a_warning_and_stays_closed() -> None:
     policy = policy_of(window(timezone="America/Sao_Paolo"))
     assert policy.warnings == (
         "tallyman.yaml: repositories[0].promotions[0].gates.window.timezone: no such time zone is known on this "
@@ -188,5 +188,5 @@ def test_a_zone_that_is_not_known_is_warned_of_and_stays_closed() -> None:
 
 
 @pytest.mark.parametrize("name", ["Europe", "../etc/passwd", "/etc/localtime", "", "Nowhere/At_All"])
-def test_what_is_no_zone_is_none(name: str) -> None:
+def test_an_invalid_time_zone_is_refused(name: str) -> None:
     assert zone_of(name) is None

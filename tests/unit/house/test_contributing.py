@@ -36,7 +36,7 @@ def paths(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("path", sorted(set(paths(TEXT))))
-def test_every_path_is_there(path: str) -> None:
+def test_every_path_exists(path: str) -> None:
     assert (ROOT / path).exists()
 
 
@@ -50,7 +50,7 @@ def test_a_newcomers_path_is_six_small_files(title: str) -> None:
         assert all(len(file.read_text("utf-8").splitlines()) <= LONGEST for file in files)
 
 
-def test_the_tests_that_it_names_are_there() -> None:
+def test_the_named_tests_exist() -> None:
     for file, name in re.findall(r"pytest (\S+\.py)(?:::(\w+))?", TEXT):
         assert f"def {name}" in (ROOT / file).read_text("utf-8") if name else (ROOT / file).exists()
 
@@ -79,7 +79,7 @@ def test_a_command_that_is_added_by_the_recipe_is_listed_and_runs(monkeypatch: p
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "functions").iterdir() if path.is_dir()))
-def test_every_function_has_what_the_recipe_names(name: str) -> None:
+def test_every_function_has_the_recipes_files(name: str) -> None:
     assert f'handler = sqs_handler("{name}")' in (ROOT / f"functions/{name}/app.py").read_text() or name == "reconcile"
     resources = template("template.yaml")["Resources"].values()
     code = [r["Properties"].get("CodeUri") for r in resources if "Properties" in r]
@@ -115,7 +115,7 @@ def test_every_decision_is_in_the_list_and_every_page_in_the_index() -> None:
         assert page.name == "README.md" or f"({page.name})" in index, page.name
 
 
-def test_the_workflow_runs_what_every_change_has_to_pass() -> None:
+def test_the_workflow_runs_the_required_checks() -> None:
     workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text("utf-8"))
     assert {"run": ".ci/run"} in workflow["jobs"]["run"]["steps"]
     assert workflow["permissions"] == {"contents": "read"}

@@ -73,7 +73,7 @@ def test_every_template_parameter_is_documented_with_its_default(name: str) -> N
         assert documented[name] == default, name
 
 
-def test_pages_link_to_pages_that_are_there() -> None:
+def test_links_between_pages_work() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\((?!https?://|#)([^)#\s]+)", page.read_text("utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"

@@ -153,17 +153,17 @@ def parse(shown: Shown, whole: bool) -> None:
 
 
 @pytest.mark.parametrize("shown", sorted(set(in_blocks()), key=str), ids=str)
-def test_every_command_of_a_block_can_be_typed(shown: Shown) -> None:
+def test_every_command_of_a_block_is_valid(shown: Shown) -> None:
     parse(shown, whole="…" not in shown.line)
 
 
 @pytest.mark.parametrize("shown", sorted(set(in_text()), key=str), ids=str)
-def test_every_command_that_the_text_names_is_there(shown: Shown) -> None:
+def test_every_command_in_the_text_exists(shown: Shown) -> None:
     parse(shown, whole=False)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_block_says_what_it_holds(page: Any) -> None:
+def test_every_block_has_a_known_language(page: Any) -> None:
     """A block of another language would hide commands; a fence that does not close would hide the rest of the page."""
     assert {language for _, language, _ in FENCE.findall(text(page))} <= DATA | set(LANGUAGES)
     assert len(re.findall(r"(?m)^ *```", text(page))) == 2 * len(FENCE.findall(text(page)))
@@ -187,12 +187,12 @@ def test_every_block_says_what_it_holds(page: Any) -> None:
         "podman push localhost:5101/rocketseat/widget-server:v1",
     ],
 )
-def test_a_command_that_nobody_can_type_is_found(line: str) -> None:
+def test_an_invalid_command_is_found(line: str) -> None:
     with pytest.raises((AssertionError, FileNotFoundError, USAGE_ERROR)):
         parse(Shown("docs/new.md", line), whole=True)
 
 
-def test_what_is_found_nowhere_is_not_excused() -> None:
+def test_every_exception_is_still_needed() -> None:
     lines = [shown.line for shown in (*in_blocks(), *in_text())]
     assert [known for known in ELSEWHERE if not any(known in line for line in lines)] == []
     assert {"tallyman", "make", "aws"} <= set(PROGRAMS)
@@ -231,12 +231,12 @@ OUTPUTS = [each for page in PAGES for each in outputs(text(page))]
     ("line", "printed"),
     [each for each in OUTPUTS if of_another_state(*each) or any(each[0].startswith(known) for known in NOT_HERE)],
 )
-def test_what_is_run_nowhere_shows_what_its_code_prints(line: str, printed: str) -> None:
+def test_outputs_that_no_test_runs_match_their_code(line: str, printed: str) -> None:
     """tests/stack/test_docs_commands.py compares the other outputs with those of a real run."""
     assert nobody_prints(line.split()[1], printed) == []
 
 
-def test_what_nobody_prints_is_found() -> None:
+def test_an_output_that_no_code_prints_is_found() -> None:
     assert nobody_prints("build", "built by hand\nthe image is in the cloud\n") == ["the image is in the cloud"]
     for words, begin in OTHER:
         assert any(line.startswith(f"tallyman {words}") and printed.startswith(begin) for line, printed in OUTPUTS)

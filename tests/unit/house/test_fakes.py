@@ -17,7 +17,7 @@ def work(crash: CrashAfter, ledger: FakeLedger, hints: FakeHints) -> None:
     list(crash.wrap(ledger).of_repository(DEV))
 
 
-def test_every_call_can_be_the_last_before_or_after_its_work() -> None:
+def test_a_crash_is_possible_before_and_after_every_call() -> None:
     clean = CrashAfter()
     work(clean, FakeLedger(), FakeHints())
     assert clean.calls[:3] == ["append", "send", "of_repository"]
@@ -32,11 +32,11 @@ def test_every_call_can_be_the_last_before_or_after_its_work() -> None:
     assert done[clean.count : clean.count + 2] == [(1, 0), (1, 1)]
 
 
-def test_no_handler_of_errors_survives_a_crash() -> None:
+def test_no_error_handler_catches_a_crash() -> None:
     assert not issubclass(Crash, Exception)
 
 
-def test_a_blob_can_break_off_by_a_crash() -> None:
+def test_a_crash_can_interrupt_a_blob() -> None:
     registries = FakeRegistries(FakeClock(), chunk=1)
     registries.add(DEV)
     built = image()
@@ -48,7 +48,7 @@ def test_a_blob_can_break_off_by_a_crash() -> None:
     assert (len(got), stream.size) == (1, len(next(iter(built.blobs.values()))))
 
 
-def test_a_registry_fails_as_told_and_heals() -> None:
+def test_a_registry_fails_as_configured_and_recovers() -> None:
     registries = FakeRegistries(FakeClock())
     for repository in (DEV, PROD):
         registries.add(repository)
@@ -89,7 +89,7 @@ def test_removing_the_last_tag_removes_the_image() -> None:
     assert registries.manifest(DEV, digest) is None
 
 
-def test_what_does_not_survive_json_does_not_get_into_a_fake() -> None:
+def test_fakes_refuse_values_that_json_cannot_hold() -> None:
     state = FakeState()
     mutable: dict[str, Any] = {"n": [1]}
     state.put(StateChange("p", "s", 0, mutable))

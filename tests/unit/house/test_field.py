@@ -19,7 +19,7 @@ def test_the_page_has_its_rows() -> None:
 
 
 @pytest.mark.parametrize(("fault", "source", "tests"), ROWS, ids=[row[0][:60] for row in ROWS])
-def test_a_fault_has_its_source_and_tests_that_are_there(fault: str, source: str, tests: str) -> None:
+def test_every_fault_has_a_source_and_existing_tests(fault: str, source: str, tests: str) -> None:
     assert source.startswith(("trial", "report: "))
     named = re.findall(r"`(tests/\S+\.py)::(\w+)`", tests)
     assert len(named) == tests.count("`") // 2 > 0

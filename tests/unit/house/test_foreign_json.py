@@ -29,7 +29,7 @@ DEEP = "[" * 100_000
 HALF = "\ud800"
 
 
-def test_only_what_we_wrote_ourselves_is_read_by_the_standard_library() -> None:
+def test_only_our_own_json_is_parsed_by_the_standard_library() -> None:
     reads = re.compile(r"\bjson\.loads\(|^from json import", re.MULTILINE)
     found = {str(path.relative_to(CORE)) for path in CORE.rglob("*.py") if reads.search(path.read_text("utf-8"))}
     assert found == OURS
@@ -47,7 +47,7 @@ def test_only_what_we_wrote_ourselves_is_read_by_the_standard_library() -> None:
     ],
 )
 @pytest.mark.parametrize("text", [DEEP, '{"a":' * 100_000, "", "[]", "{", "5", '"x"'])
-def test_a_message_that_is_nested_too_deep_is_a_bad_message(read: Callable[[str], object], text: str) -> None:
+def test_a_too_deeply_nested_message_is_a_bad_message(read: Callable[[str], object], text: str) -> None:
     with pytest.raises(BadInput):
         read(text)
 
@@ -63,7 +63,7 @@ def test_a_message_that_is_nested_too_deep_is_a_bad_message(read: Callable[[str]
         (parse_hint, {"roll_out": {"environment": HALF, "repository": "a"}}),
     ],
 )
-def test_half_of_a_surrogate_pair_is_a_bad_message(read: Callable[[str], object], message: object) -> None:
+def test_a_lone_surrogate_is_a_bad_message(read: Callable[[str], object], message: object) -> None:
     """JSON can contain it, but no fact, notice or address can."""
     with pytest.raises(BadInput):
         read(json.dumps(message))

@@ -34,7 +34,7 @@ def test_every_requirement_has_one_version_and_hashes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*LOCKED, "requirements/dev.in", "requirements/layer.in", "requirements/sam.in"])
-def test_no_requirement_names_an_index_or_a_place(name: str) -> None:
+def test_no_requirement_names_an_index_or_a_path(name: str) -> None:
     text = (ROOT / name).read_text()
     assert not re.search(r"(?m)^\s*(-i|-f|--(extra-)?index-url|--find-links|--trusted-host)\b|://|@ file", text)
 
@@ -46,17 +46,17 @@ def version(name: str, package: str) -> str:
 
 
 @pytest.mark.parametrize("package", ["boto3", "botocore", "urllib3", "pyyaml", "aws-lambda-powertools", "tzdata"])
-def test_the_tests_run_with_the_versions_of_the_layer(package: str) -> None:
+def test_the_tests_use_the_layers_versions(package: str) -> None:
     layer, dev = (version(name, package) for name in ("layers/core/src/requirements.txt", "requirements/dev.txt"))
     assert layer == dev
 
 
-def test_the_targets_that_others_rely_on_are_there() -> None:
+def test_the_makefile_targets_that_others_use_exist() -> None:
     targets = set(re.findall(r"(?m)^([a-z][a-z-]*):", (ROOT / "Makefile").read_text()))
     assert {"demo", "test", "check", "build", "invoke", "deploy"} <= targets
 
 
-def test_one_recipe_makes_the_environment_for_every_target() -> None:
+def test_one_recipe_creates_the_environment_for_every_target() -> None:
     text = (ROOT / "Makefile").read_text()
     assert len(re.findall(r"(?m)^\$\(VENV\)/\.ready:", text)) == 1
     for target in ("demo", "test", "check"):
@@ -73,7 +73,7 @@ def test_nothing_refers_to_a_folder_outside_the_repository() -> None:
         assert not outside.search(text), path
 
 
-def test_a_module_that_another_one_names_is_there() -> None:
+def test_modules_named_in_docstrings_exist() -> None:
     """By its path from a folder of code, such as domain/policy/model.py."""
     sources = [path for path in tracked() if path.suffix == ".py" and path.parts[len(ROOT.parts)] != "tests"]
     there = [path.as_posix() for path in tracked() if path.suffix == ".py"]
@@ -86,7 +86,7 @@ def test_a_module_that_another_one_names_is_there() -> None:
     assert [each for each in sorted(named) if not any(path.endswith(f"/{each[1]}") for path in there)] == []
 
 
-def test_scripts_can_be_run() -> None:
+def test_scripts_are_executable() -> None:
     for path in [*(ROOT / "tests/tools").glob("*.sh"), ROOT / ".ci/run"]:
         assert path.stat().st_mode & 0o111, path
         done = subprocess.run(["bash", "-n", path], capture_output=True, text=True, check=False)

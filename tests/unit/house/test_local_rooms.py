@@ -59,7 +59,7 @@ def test_a_room_imports_only_from_rooms_before_it() -> None:
     assert wrong == []
 
 
-def test_no_module_imports_itself_in_a_circle() -> None:
+def test_the_local_cloud_has_no_import_cycles() -> None:
     graph = {name_of(path): set(imported) for path, imported in modules() if path.name != "__init__.py"}
     done: set[str] = set()
 
@@ -75,7 +75,7 @@ def test_no_module_imports_itself_in_a_circle() -> None:
 
 
 @pytest.mark.parametrize("word", ["_exit", "getattr", "hasattr"])
-def test_nothing_guesses_and_nothing_ends_without_its_clean_up(word: str) -> None:
+def test_getattr_and_os_exit_are_used_only_where_allowed(word: str) -> None:
     """`getattr` is used only where a handler is found by its name, as Lambda finds it."""
     found = {
         name_of(path)

@@ -45,7 +45,7 @@ def test_texts_are_in_plain_words() -> None:
     assert found == []
 
 
-def test_what_a_source_says_is_called_by_what_it_is() -> None:
+def test_no_name_is_told() -> None:
     """An observation, a verdict, an answer: not `told`."""
     found = [
         f"{path.relative_to(ROOT)}:{token.start[0]}: {token.string}"
@@ -56,7 +56,7 @@ def test_what_a_source_says_is_called_by_what_it_is() -> None:
     assert found == []
 
 
-def test_only_who_can_wait_for_nobody_leaves_by_os_exit() -> None:
+def test_os_exit_is_used_only_where_nothing_else_may_run() -> None:
     """Between fork and exec nothing else may run; a thread that hangs in a system call can't be interrupted."""
     found = [
         str(path.relative_to(ROOT))
@@ -67,7 +67,7 @@ def test_only_who_can_wait_for_nobody_leaves_by_os_exit() -> None:
     assert sorted(found) == ["cli/tallyman_cli/copy/interrupt.py", "cli/tallyman_cli/local/exec_command.py"]
 
 
-def test_text_is_a_number_only_where_int_can_read_it() -> None:
+def test_texts_are_tested_with_isdecimal_not_isdigit() -> None:
     """`"²".isdigit()` is true, and `int` refuses it. Bytes have no `isdecimal`."""
     found = [
         str(path.relative_to(ROOT))
@@ -79,7 +79,7 @@ def test_text_is_a_number_only_where_int_can_read_it() -> None:
 
 
 @pytest.mark.parametrize("room", ["layers", "cli", "local", "functions", "tests", "bench"])
-def test_exceptions_from_the_limits_of_arguments_and_complexity_say_why(room: str) -> None:
+def test_exceptions_from_argument_and_complexity_limits_have_reasons(room: str) -> None:
     found = [
         f"{path.relative_to(ROOT)}:{number}"
         for path in sorted((ROOT / room).rglob("*.py"))

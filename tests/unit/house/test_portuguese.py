@@ -25,7 +25,7 @@ def test_the_sections_correspond(english: str, portuguese: str) -> None:
 
 
 @pytest.mark.parametrize(("english", "portuguese"), PAIRS)
-def test_lists_and_tables_are_as_long_in_all(english: str, portuguese: str) -> None:
+def test_lists_and_tables_have_equal_lengths(english: str, portuguese: str) -> None:
     assert points(english) == points(portuguese)
 
 
@@ -40,7 +40,7 @@ def test_every_link_picture_and_command_is_in_both(english: str, portuguese: str
 
 
 @pytest.mark.parametrize(("english", "portuguese"), PAIRS)
-def test_the_same_is_typed_and_configured(english: str, portuguese: str) -> None:
+def test_code_blocks_are_equal(english: str, portuguese: str) -> None:
     typed = {page: {each.line for each in in_blocks() if each.page == page} for page in (english, portuguese)}
     assert typed[english] <= typed[portuguese]
     blocks = [
@@ -51,6 +51,6 @@ def test_the_same_is_typed_and_configured(english: str, portuguese: str) -> None
 
 
 @pytest.mark.parametrize(("english", "portuguese"), PAIRS)
-def test_each_leads_to_the_other(english: str, portuguese: str) -> None:
+def test_each_page_links_to_its_translation(english: str, portuguese: str) -> None:
     assert f"]({portuguese.rpartition('/')[2]})" in text(ROOT / english)
     assert f"]({english.rpartition('/')[2]})" in text(ROOT / portuguese)

@@ -67,17 +67,17 @@ def test_a_batch_is_handled_in_one_run(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (len(reacted), back) == (5, [])
 
 
-def test_what_comes_after_a_long_message_is_offered_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_messages_after_a_long_one_are_handed_back(monkeypatch: pytest.MonkeyPatch) -> None:
     reacted, back = handled(monkeypatch, 900, [1, 600, 1, 1])
     assert (len(reacted), len(back)) == (2, 2)
 
 
-def test_the_first_message_goes_however_short_the_run_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_message_is_always_processed(monkeypatch: pytest.MonkeyPatch) -> None:
     reacted, back = handled(monkeypatch, 5, [1])  # less than the margin
     assert (len(reacted), back) == (1, [])
 
 
-def test_the_bytes_that_promotions_copied_are_a_metric_of_each_that_copied(
+def test_each_promotions_copied_bytes_are_a_metric(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     outcomes = [Outcome(OutcomeKind.HANDLED, "promoted", copied) for copied in (7, 0, 5_000_000_000)]

@@ -14,7 +14,7 @@ MKDOCS = ROOT / ".venv-docs/bin/mkdocs"
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_made_pages_are_what_the_code_makes(name: str) -> None:
+def test_generated_pages_are_current(name: str) -> None:
     assert (ROOT / name).read_text("utf-8") == PAGES[name](), f"{name} is not current: make reference"
 
 

@@ -52,17 +52,17 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize("function", bootstrap.REACTIONS)
-def test_an_import_makes_the_clients_that_every_message_needs_and_no_other(function: str, made: list[str]) -> None:
+def test_an_import_creates_only_the_clients_that_every_message_needs(function: str, made: list[str]) -> None:
     bootstrap.reaction(function, SETTINGS)
     assert made == (["dynamodb"] if function == "record_command" else ["dynamodb", "ecr"])
 
 
-def test_the_import_of_reconcile_makes_two_clients(made: list[str]) -> None:
+def test_the_import_of_reconcile_creates_two_clients(made: list[str]) -> None:
     bootstrap.reconciler(SETTINGS)
     assert made == ["dynamodb", "ecr"]
 
 
-def test_a_client_is_made_at_its_first_operation_and_once(made: list[str]) -> None:
+def test_a_client_is_created_once_at_its_first_operation(made: list[str]) -> None:
     clients = Clients(DEV.registry, "tallyman", "test")
     later = clients.later("sns")
     assert made == []
@@ -70,7 +70,7 @@ def test_a_client_is_made_at_its_first_operation_and_once(made: list[str]) -> No
     assert made == ["sns"]
 
 
-def test_a_client_that_can_not_be_made_fails_the_operation_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_cannot_be_created_fails_each_operation(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(self: Clients, service: str, *_: object) -> Operations:
         raise NotAllowed(f"make a client of {service}")
 

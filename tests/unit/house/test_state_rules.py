@@ -54,7 +54,7 @@ def found(path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_nobody_but_state_knows_its_keys_and_data(path: Path) -> None:
+def test_only_state_uses_its_keys_and_data(path: Path) -> None:
     assert list(found(path)) == []
 
 
@@ -72,7 +72,7 @@ def raw_details(tree: ast.AST) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", DETAIL_FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_nobody_but_its_room_knows_the_detail_of_a_fact(path: Path) -> None:
+def test_only_details_uses_the_detail_of_a_fact(path: Path) -> None:
     assert list(raw_details(tree(path))) == []
 
 

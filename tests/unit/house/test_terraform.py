@@ -160,7 +160,7 @@ def test_versions_of_terraform_and_its_providers_are_bounded() -> None:
         assert re.search(r"~>|<", body["version"]), "a next major version may break it"
 
 
-def test_the_stack_gets_what_its_template_takes() -> None:
+def test_the_stack_gets_valid_parameters() -> None:
     ((name, stack),) = blocks(MODULE, "resource").items()
     taken, _ = TAKEN[name.partition(".")[0]]
     assert set(stack) <= taken
@@ -175,7 +175,7 @@ def test_the_stack_gets_what_its_template_takes() -> None:
     assert required == set(), "the module's variable `parameters` has to ask for them"
 
 
-def test_the_address_that_publish_prints_is_taken() -> None:
+def test_the_address_printed_by_publish_is_accepted() -> None:
     (check,) = blocks(MODULE, "variable")["template_url"]["validation"]
     (pattern,) = re.findall(r'regex\("(.*)", var', check["condition"])
     template = address("ours", "tallyman/1.0.0/template.yaml", "us-east-2")
@@ -184,7 +184,7 @@ def test_the_address_that_publish_prints_is_taken() -> None:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if "```hcl" in text(page)], ids=lambda page: page.name)
-def test_the_pages_use_the_module_as_it_is(page: Path) -> None:
+def test_the_pages_use_the_module_correctly(page: Path) -> None:
     for indent, language, body in FENCE.findall(text(page)):
         if language == "hcl":
             assert wrong_use(re.sub(rf"(?m)^{indent}", "", body)) == []
@@ -209,6 +209,6 @@ def test_a_wrong_use_is_found(inside: str, wrong: list[str]) -> None:
     assert wrong_use(f'module "tallyman" {{\nsource = "x"\n{inside}\n}}\n') == wrong
 
 
-def test_it_is_formatted() -> None:
+def test_the_module_is_formatted() -> None:
     if terraform := shutil.which("terraform") or shutil.which("tofu"):
         subprocess.run([terraform, "fmt", "-check", str(FOLDER)], check=True)

@@ -60,7 +60,7 @@ class Own:
 
 
 @pytest.mark.parametrize("handed", [{}, {"second": 3}, {"second": 3, "third": ["a"]}])
-def test_values_are_made_shown_and_taken_apart_as_by_the_standard_library(handed: dict[str, Any]) -> None:
+def test_values_behave_like_standard_dataclasses(handed: dict[str, Any]) -> None:
     ours, theirs = Ours("a", **handed), Theirs("a", **handed)
     assert repr(ours) == repr(theirs).replace("Theirs", "Ours")
     assert dataclasses.asdict(ours) == dataclasses.asdict(theirs)
@@ -77,7 +77,7 @@ def test_a_wrong_call_is_refused(args: tuple[Any, ...], named: dict[str, Any]) -
             kind(*args, **named)
 
 
-def test_equal_values_are_equal_and_count_as_one() -> None:
+def test_equal_values_are_equal_and_have_one_hash() -> None:
     assert Ours("a", third=["x"]) == Ours("a") != Ours("b")
     assert Counter([Ours("a"), Ours("a"), Ours("b")])[Ours("a")] == 2
     assert Checked(1) == Checked(1) != Checked(2)
@@ -104,11 +104,11 @@ def test_a_value_with_slots_has_no_dict_and_one_without_computes_once() -> None:
     assert one.__dict__["double"] == 8
 
 
-def test_defaults_made_anew_are_not_shared() -> None:
+def test_default_factories_are_not_shared() -> None:
     assert Ours("a").third is not Ours("a").third
 
 
-def test_a_value_that_checks_itself_is_checked_each_time() -> None:
+def test_a_values_post_init_runs_each_time() -> None:
     for _ in range(2):
         with pytest.raises(ValueError, match="negative"):
             Checked(-1)
@@ -116,7 +116,7 @@ def test_a_value_that_checks_itself_is_checked_each_time() -> None:
         dataclasses.replace(Checked(1), size=-1)
 
 
-def test_a_class_keeps_the_methods_that_it_writes_itself() -> None:
+def test_a_class_keeps_its_own_methods() -> None:
     assert (Own(1) == Own(2), hash(Own(1)), repr(Own(1))) == (True, 7, "own")
 
 
@@ -127,7 +127,7 @@ def test_values_are_copied_and_pickled() -> None:
         assert other.third == ["x"]
 
 
-def test_what_is_not_frozen_is_the_standard_librarys() -> None:
+def test_an_unfrozen_class_is_a_standard_dataclass() -> None:
     @dataclass
     class Plain:
         size: int

@@ -52,7 +52,7 @@ def comment(folder: Path, **variables: str) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-def test_a_comment_shows_what_a_policys_change_means(checkout: Path) -> None:
+def test_a_comment_shows_the_effect_of_a_policy_change(checkout: Path) -> None:
     assert "It means the same" in comment(checkout, POLICY="tallyman.yaml", BASE="HEAD")[1]
     (checkout / "tallyman.yaml").write_text(TWO)
     status, text = comment(checkout, POLICY="tallyman.yaml", BASE="HEAD")
@@ -62,7 +62,7 @@ def test_a_comment_shows_what_a_policys_change_means(checkout: Path) -> None:
     assert str(checkout) not in text
 
 
-def test_a_comment_says_what_is_wrong_and_the_step_fails(checkout: Path) -> None:
+def test_a_comment_shows_errors_and_the_step_fails(checkout: Path) -> None:
     (checkout / "tallyman.yaml").write_text(POLICY + "peeple: '```'\n")
     status, text = comment(checkout, POLICY="tallyman.yaml", BASE="HEAD")
     assert status == 1
@@ -70,13 +70,13 @@ def test_a_comment_says_what_is_wrong_and_the_step_fails(checkout: Path) -> None
     assert "did you mean 'people'" in text
 
 
-def test_a_new_policy_is_all_difference(checkout: Path) -> None:
+def test_a_new_policy_is_shown_completely(checkout: Path) -> None:
     (checkout / "other.yaml").write_text(TWO)
     status, text = comment(checkout, POLICY="other.yaml", BASE="HEAD")
     assert (status, "prod" in text) == (0, True)
 
 
-def test_no_text_ends_its_block(checkout: Path, tmp_path: Path) -> None:
+def test_text_cannot_close_its_code_block(checkout: Path, tmp_path: Path) -> None:
     """Text of a policy or an image is shown inside a fence that is longer than any of its own."""
     fake = tmp_path / "bin"
     fake.mkdir()
@@ -114,7 +114,7 @@ def test_the_step_for_gitlab_is_one_job_that_comments() -> None:
     subprocess.run(["bash", "-n"], input=script, text=True, check=True)
 
 
-def test_the_template_says_what_the_application_repository_asks_for() -> None:
+def test_the_template_has_the_application_repositorys_metadata() -> None:
     told: dict[str, Any] = hub()["Metadata"]["AWS::ServerlessRepo::Application"]
     assert told["SemanticVersion"] == tallyman.__version__
     assert re.fullmatch(r"[A-Za-z0-9-]{1,140}", told["Name"])
@@ -125,7 +125,7 @@ def test_the_template_says_what_the_application_repository_asks_for() -> None:
         assert (ROOT / told[key]).is_file()
 
 
-def test_a_packaged_template_is_put_under_its_version_with_a_link_that_launches_it(tmp_path: Path) -> None:
+def test_a_packaged_template_is_stored_under_its_version_with_a_launch_link(tmp_path: Path) -> None:
     packaged = tmp_path / "packaged.yaml"
     packaged.write_text("Resources: {}\n")
     with aws_mock.aws():
@@ -148,7 +148,7 @@ def test_a_launch_link_names_region_template_and_stack() -> None:
     )
 
 
-def test_the_image_of_the_command_takes_locked_packages_and_runs_as_nobody() -> None:
+def test_the_commands_image_installs_locked_packages_and_runs_as_nobody() -> None:
     lines = (ROOT / "Dockerfile").read_text()
     assert "--require-hashes -r /src/requirements/cli.txt" in lines
     assert re.search(r"(?m)^USER 10001:10001$", lines)
@@ -160,7 +160,7 @@ def test_the_image_of_the_command_takes_locked_packages_and_runs_as_nobody() -> 
 
 
 @pytest.mark.docker
-def test_the_image_of_the_command_is_built_and_says_its_version() -> None:
+def test_the_commands_image_can_be_built_and_prints_its_version() -> None:
     """`TEST_BASE` names an existing base with Python 3.11 or later; otherwise Docker's own is pulled."""
     if (
         shutil.which("docker") is None

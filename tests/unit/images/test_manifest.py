@@ -52,7 +52,7 @@ def parse(document: object, media_type: str | None = None) -> Manifest:
     return Manifest.parse(json.dumps(document).encode(), media_type)
 
 
-def test_the_digest_is_of_the_raw_bytes_whatever_their_form() -> None:
+def test_the_digest_is_of_the_raw_bytes_whatever_their_format() -> None:
     compact, wide = json.dumps(valid()).encode(), json.dumps(valid(), indent=7).encode()
     assert Manifest.parse(compact).digest != Manifest.parse(wide).digest
     assert Manifest.parse(wide).raw is wide
@@ -84,7 +84,7 @@ def test_an_index_shows_its_children_and_leaves_attestations_out_of_the_platform
     assert manifest.size is None
 
 
-def test_docker_formats_are_known() -> None:
+def test_docker_formats_are_supported() -> None:
     assert Manifest.parse(image("a", docker=True).raw, DOCKER_MANIFEST).media_type == DOCKER_MANIFEST
     assert Manifest.parse(multi_arch(docker=True).raw, DOCKER_LIST).is_index
 
@@ -98,7 +98,7 @@ def test_a_referrer_shows_its_subject_and_kind() -> None:
     assert as_descriptor(signature(built)).artifact_type == SIGNATURE
 
 
-def test_an_artifact_manifest_of_the_release_candidates_is_known() -> None:
+def test_artifact_manifests_of_the_release_candidates_are_supported() -> None:
     document = {"mediaType": OCI_ARTIFACT, "artifactType": "x/y", "blobs": [valid_descriptor()], "subject": None}
     manifest = parse(document)
     assert [b.digest for b in manifest.blobs] == [SOME]
@@ -113,7 +113,7 @@ def test_a_blob_listed_twice_is_one_blob() -> None:
     assert len(manifest.layers) == 2
 
 
-def test_foreign_layers_are_no_blobs_of_ours() -> None:
+def test_foreign_layers_are_not_required_blobs() -> None:
     far = foreign_layer()
     manifest = Manifest.parse(image(far, "own").raw)
     assert [b.digest for b in manifest.foreign] == [far.digest]
@@ -121,20 +121,20 @@ def test_foreign_layers_are_no_blobs_of_ours() -> None:
     assert manifest.layers[0].urls == far.urls
 
 
-def test_urls_alone_make_no_layer_foreign() -> None:
+def test_urls_alone_do_not_make_a_layer_foreign() -> None:
     manifest = parse(valid(layers=[valid_descriptor(urls=["https://example.invalid/x"])]))
     assert SOME in {b.digest for b in manifest.blobs}
     assert manifest.foreign == ()
 
 
-def test_a_foreign_layer_that_is_listed_as_an_ordinary_one_too_is_ours() -> None:
+def test_a_foreign_layer_also_listed_as_ordinary_is_required() -> None:
     far = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
     manifest = parse(valid(layers=[valid_descriptor(mediaType=far), valid_descriptor()]))
     assert manifest.foreign == ()
     assert [b.digest for b in manifest.blobs] == [SOME]
 
 
-def test_empty_platforms_are_none() -> None:
+def test_an_empty_platform_is_none() -> None:
     document = {"schemaVersion": 2, "manifests": [valid_descriptor(platform={"os": "", "architecture": ""})]}
     assert parse(document).children[0].platform is None
 
@@ -144,7 +144,7 @@ def test_a_platform_is_written_as_oci_writes_it() -> None:
     assert str(Platform("linux", "amd64")) == "linux/amd64"
 
 
-def test_without_any_media_type_the_form_counts() -> None:
+def test_without_a_media_type_the_structure_decides() -> None:
     bare = {k: v for k, v in valid().items() if k != "mediaType"}
     assert parse(bare).media_type == OCI_MANIFEST
     assert parse({"schemaVersion": 2, "manifests": []}).media_type == OCI_INDEX
@@ -217,7 +217,9 @@ def test_nested_indexes_and_attestations_round_trip() -> None:
         (valid(layers=[valid_descriptor(**{"\u017fize": 1})]), None, "expected 'size': keys are case-sensitive"),
     ],
 )
-def test_what_breaks_the_rules_is_refused_with_its_place(document: object, media_type: str | None, words: str) -> None:
+def test_an_invalid_manifest_is_refused_with_the_path_of_the_error(
+    document: object, media_type: str | None, words: str
+) -> None:
     with pytest.raises(BadManifest) as caught:
         parse(document, media_type)
     assert words in str(caught.value)
@@ -244,6 +246,6 @@ def test_bytes_that_are_no_manifest_are_refused(raw: bytes, words: str) -> None:
     assert len(str(caught.value)) < 400
 
 
-def test_a_manifest_of_exactly_four_mebibytes_is_taken() -> None:
+def test_a_manifest_of_exactly_four_mebibytes_is_accepted() -> None:
     raw = json.dumps(valid()).encode()
     assert Manifest.parse(raw + b" " * (MAX_MANIFEST_BYTES - len(raw))).layers

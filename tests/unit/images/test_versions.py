@@ -24,7 +24,7 @@ from tallyman.domain.images.versions import BadRange, VersionKind, VersionRange,
         ("1.0.0-20261121", VersionKind.SEMVER_COMMIT),
     ],
 )
-def test_a_version_has_a_kind_and_a_commit_is_looked_for_before_a_pre_release(tag: str, kind: VersionKind) -> None:
+def test_a_version_has_a_kind_and_a_commit_wins_over_a_pre_release(tag: str, kind: VersionKind) -> None:
     version = parse_version(tag)
     assert version is not None
     assert version.kind is kind
@@ -53,7 +53,7 @@ def test_a_version_has_a_kind_and_a_commit_is_looked_for_before_a_pre_release(ta
         "1.0.0-abc1234-dirty.",
     ],
 )
-def test_what_is_no_version_is_none(tag: str) -> None:
+def test_an_invalid_version_is_none(tag: str) -> None:
     assert parse_version(tag) is None
 
 

@@ -107,7 +107,7 @@ def test_a_worker_has_its_own_environment_folder_and_session_and_no_other_file(
         assert [len(each["open"]) for each in said] == [6, 6]
 
 
-def test_a_worker_that_ended_by_itself_keeps_its_exit_status(start: Callable[..., Any]) -> None:
+def test_a_worker_that_exited_keeps_its_exit_status(start: Callable[..., Any]) -> None:
     with start() as running:
         os.write(running.stdin, json.dumps({**INVOCATION, "event": {"exit": 7}}).encode() + b"\n")
         assert os.read(running.stdout, 1) == b""
@@ -115,7 +115,7 @@ def test_a_worker_that_ended_by_itself_keeps_its_exit_status(start: Callable[...
         running.fork.kill()  # a no-op: another process may have the pid by now
 
 
-def test_a_killed_worker_says_the_signal(start: Callable[..., Any]) -> None:
+def test_a_killed_worker_reports_the_signal(start: Callable[..., Any]) -> None:
     with start() as running:
         running.fork.kill()
         assert running.fork.reap() == -9

@@ -70,7 +70,7 @@ def test_each_algorithm_that_is_allowed_verifies_in_both_forms(kind: str, algori
     assert (found.at, found.until, found.job) == (None, LONG[1], None)
 
 
-def test_an_envelope_that_another_library_signs() -> None:
+def test_an_envelope_of_another_library_verifies() -> None:
     """joserfc makes the JWS."""
     pem = SIGNER.key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -101,7 +101,7 @@ def root(name: str) -> x509.Certificate:
     return x509.load_der_x509_certificate(base64.b64decode(VECTORS["roots"][name]))
 
 
-def test_signatures_that_notation_made() -> None:
+def test_signatures_of_notation_verify() -> None:
     stores, now = Stores((root("test"),), (root("test"),)), datetime(2026, 11, 30, tzinfo=UTC)
     subject = "CN=Notation Test Root,O=Notary,L=Seattle,ST=WA,C=US"
     found = verify_notation(*vector("jws"), stores, now)
@@ -144,7 +144,7 @@ def test_a_timestamp_of_another_signature_does_not_count() -> None:
 
 
 @both
-def test_a_signing_authority_proves_the_time_and_has_a_store_of_its_own(kind: str) -> None:
+def test_a_signing_authority_proves_the_time_and_has_its_own_store(kind: str) -> None:
     signing, late = made(headers=AUTHORITY), LONG[1] + timedelta(days=400)
     found = verified(signing, kind, now=late)
     assert (found.at, found.until) == (NOW, None)
@@ -155,14 +155,14 @@ def test_a_signing_authority_proves_the_time_and_has_a_store_of_its_own(kind: st
 
 
 @both
-def test_a_self_signed_certificate_that_is_trusted_itself(kind: str) -> None:
+def test_a_trusted_self_signed_certificate_verifies(kind: str) -> None:
     alone = signer(None)
     assert verified(made(by=alone, above=()), kind, trusting(alone)).root.startswith("sha256:")
     assert "does not lead to a trusted root" in refused(made(by=alone, above=()).envelope(kind), kind)
 
 
 @both
-def test_a_signature_of_aws_signer_says_what_has_to_be_asked(kind: str) -> None:
+def test_a_signature_of_aws_signer_names_the_required_revocation_check(kind: str) -> None:
     found = verified(made(headers={**AUTHORITY, **notary.BY_SIGNER}), kind)
     assert found.job is not None
     assert (found.job.profile, found.job.job) == (notary.VERSION, notary.JOB)
@@ -291,13 +291,13 @@ def test_a_forgery_is_refused(forgery: str, kind: str) -> None:
 
 
 @both
-def test_a_root_that_was_taken_out_vouches_for_nothing(kind: str) -> None:
+def test_a_removed_root_trusts_nothing(kind: str) -> None:
     raw = made().envelope(kind)
     assert "does not lead to a trusted root" in refused(raw, kind, trusting(Issuer()))
     assert "no trust store of" in refused(raw, kind, Stores())
 
 
-def test_what_was_changed_after_it_was_signed_does_not_count() -> None:
+def test_changes_after_signing_invalidate_the_signature() -> None:
     envelope, other = json.loads(made(digest=OTHER).jws()), json.loads(made().jws())
     assert "not the certificate's" in refused(json.dumps({**envelope, "payload": other["payload"]}).encode(), JWS)
     loosened = {"alg": "ES256", "crit": [notary.SCHEME], "cty": notary.PAYLOAD, notary.SCHEME: "notary.x509"}
@@ -312,7 +312,7 @@ def test_what_was_changed_after_it_was_signed_does_not_count() -> None:
     assert "not the certificate's" in refused(cbor2.dumps(cbor2.CBORTag(18, parts)), COSE)
 
 
-def test_a_chain_of_somebody_else_does_not_count() -> None:
+def test_an_unrelated_chain_does_not_count() -> None:
     envelope = json.loads(made(by=signer(None), above=()).jws())
     envelope["header"]["x5c"] = [b64(each) for each in made().chain]
     assert "not the certificate's" in refused(json.dumps(envelope).encode(), JWS)
@@ -336,7 +336,7 @@ def test_a_chain_of_somebody_else_does_not_count() -> None:
         (b"x" * (LARGEST + 1), "bytes, more than"),
     ],
 )
-def test_cose_that_is_malformed(raw: bytes, why: str) -> None:
+def test_malformed_cose_is_refused(raw: bytes, why: str) -> None:
     assert why in refused(raw, COSE)
 
 
@@ -353,11 +353,11 @@ def test_cose_that_is_malformed(raw: bytes, why: str) -> None:
         ({"header": {"x5c": ["AAAA"]}}, "can't be read"),
     ],
 )
-def test_jws_that_is_malformed(bent: dict[str, Any], why: str) -> None:
+def test_malformed_jws_is_refused(bent: dict[str, Any], why: str) -> None:
     assert why in refused(json.dumps({**json.loads(made().jws()), **bent}).encode(), JWS)
 
 
-def test_a_certificate_of_a_version_that_there_is_not_is_refused() -> None:
+def test_a_certificate_of_an_unknown_version_is_refused() -> None:
     version = bytes.fromhex("a003020102")
     der = SIGNER.der.replace(version, version[:-1] + b"\x61", 1)
     envelope = json.loads(made().jws())
@@ -369,7 +369,7 @@ def test_an_envelope_of_another_type_is_not_read() -> None:
     assert "has an unknown type (text/x)" in refused(made().jws(), "text/x")
 
 
-def test_stores_that_are_no_certificates_are_refused() -> None:
+def test_stores_without_certificates_are_refused() -> None:
     with pytest.raises(ValueError):
         Stores.parse(b"x")
     assert Stores.parse(ROOT.pem + BETWEEN.pem, b"", ROOT.pem).ca == (ROOT.certificate, BETWEEN.certificate)

@@ -54,7 +54,7 @@ def built(checked: CheckedSignature, subject: str, issuer: str = GITHUB, **asked
     return judged("built", case_of(replace(fact(Kind.ORIGIN, APP), detail=told.dump()), gates={"built": gate}))
 
 
-def test_an_artifact_attestation_of_github_opens_built_by_what_it_says() -> None:
+def test_a_github_artifact_attestation_opens_built() -> None:
     found = check(REUSABLE)
     assert found.reason is None
     workflow = "https://github.com/github/artifact-attestations-workflows/.github/workflows/attest.yml"
@@ -79,7 +79,7 @@ def test_an_artifact_attestation_of_github_opens_built_by_what_it_says() -> None
     )  # the workflow signs, not its caller
 
 
-def test_an_issuer_of_an_enterprise_is_another_issuer() -> None:
+def test_an_enterprise_issuer_is_another_issuer() -> None:
     found = check(CUSTOM)
     assert found.reason is None
     assert found.identity is not None
@@ -89,7 +89,7 @@ def test_an_issuer_of_an_enterprise_is_another_issuer() -> None:
     assert built(found, subject, branch=["main"]).verdict == FAILED
 
 
-def test_of_another_image_it_says_nothing() -> None:
+def test_an_attestation_of_another_image_does_not_count() -> None:
     assert check(REUSABLE, SUBJECTS[CUSTOM]).reason == "it is a signature of another digest"
     assert check("sigstore-js-2.1.0-bundle.json", SUBJECTS[CUSTOM]).reason == "it is a signature of another digest"
 

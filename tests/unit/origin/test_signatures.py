@@ -67,7 +67,7 @@ def test_each_kind_of_key_that_is_allowed_signs_in_both_forms(kind: str) -> None
         (lambda: ec.generate_private_key(ec.SECP521R1()), "the curve secp521r1 is not allowed"),
     ],
 )
-def test_keys_that_are_not_allowed(key: Callable[[], PrivateKey], why: str) -> None:
+def test_unsupported_keys_are_refused(key: Callable[[], PrivateKey], why: str) -> None:
     with pytest.raises(ValueError, match=why):
         from_pem(signing.pem(key()))
 
@@ -91,7 +91,7 @@ def test_a_payload_that_was_changed_after_it_was_signed_does_not_count() -> None
     assert "by none of the keys" in refused(signing.bundle(dsse), trusting(key))
 
 
-def test_a_key_that_the_policy_does_not_name_any_more_does_not_count() -> None:
+def test_a_key_removed_from_the_policy_no_longer_counts() -> None:
     key, payload = new_key(), signing.payload(IMAGE)
     for trust, why in ((trusting(new_key()), "by none of the keys"), (Trust(), "the policy names no keys")):
         with pytest.raises(NotValid, match=why):
@@ -99,7 +99,7 @@ def test_a_key_that_the_policy_does_not_name_any_more_does_not_count() -> None:
 
 
 @pytest.mark.parametrize("critical", [{"type": "atomic container signature"}, {"image": {}}, {"image": [IMAGE]}])
-def test_a_payload_that_is_no_signature_of_an_image(critical: dict[str, Any]) -> None:
+def test_a_payload_of_another_type_is_refused(critical: dict[str, Any]) -> None:
     key, payload = new_key(), signing.payload(IMAGE, **critical)
     with pytest.raises(NotValid):
         verify_simple_signing(IMAGE, payload, signing.simple(key, payload), trusting(key))
@@ -117,7 +117,7 @@ def test_a_payload_that_is_no_signature_of_an_image(critical: dict[str, Any]) ->
         (b"", "not JSON"),
     ],
 )
-def test_payloads_that_are_huge_nested_or_no_json(payload: bytes, why: str) -> None:
+def test_huge_nested_and_invalid_payloads_are_refused(payload: bytes, why: str) -> None:
     key = new_key()
     with pytest.raises(NotValid, match=why):
         verify_simple_signing(IMAGE, payload, signing.simple(key, payload), trusting(key))
@@ -142,7 +142,7 @@ def test_the_type_of_the_payload_is_signed_too() -> None:
     assert "by none of the keys" in refused(signing.bundle(dsse), trusting(key))
 
 
-def test_a_keyless_signature_names_who_and_when() -> None:
+def test_a_keyless_signature_has_identity_and_time() -> None:
     sigstore = Sigstore()
     for proof in (True, False):
         bundle = sigstore.bundle(IMAGE, proof=proof)
@@ -150,7 +150,7 @@ def test_a_keyless_signature_names_who_and_when() -> None:
         assert (found.identity, found.at) == (Identity(signing.ISSUER, signing.SUBJECT), NOW)
 
 
-def test_a_certificate_in_the_tag_scheme_with_the_logs_promise() -> None:
+def test_a_certificate_in_the_tag_scheme_verifies_with_the_logs_promise() -> None:
     sigstore, key, payload = Sigstore(), new_key(), signing.payload(IMAGE)
     leaf = sigstore.between.leaf(key)
     pem = leaf.public_bytes(serialization.Encoding.PEM)
@@ -203,19 +203,19 @@ def test_a_certificate_in_the_tag_scheme_with_the_logs_promise() -> None:
         ({"usages": [ExtendedKeyUsageOID.SERVER_AUTH]}, "not for signing code"),
     ],
 )
-def test_certificates_that_do_not_count(changed: dict[str, Any], why: str) -> None:
+def test_invalid_certificates_do_not_count(changed: dict[str, Any], why: str) -> None:
     sigstore = Sigstore()
     assert why in refused(sigstore.bundle(IMAGE, **changed), Trust({}, roots_of(sigstore)))
 
 
-def test_the_issuer_and_the_subject_are_the_certificates_and_not_what_somebody_wishes() -> None:
+def test_issuer_and_subject_come_from_the_certificate_only() -> None:
     sigstore = Sigstore()
     bundle = sigstore.bundle(IMAGE, issuer="https://evil.example.com")
     found = verify_bundle(IMAGE, signing.raw(bundle), Trust({}, roots_of(sigstore)))
     assert found.identity == Identity("https://evil.example.com", signing.SUBJECT)
 
 
-def test_a_chain_that_is_cut_or_leads_elsewhere_does_not_count() -> None:
+def test_an_incomplete_or_unrelated_chain_does_not_count() -> None:
     sigstore, other = Sigstore(), Sigstore()
     bundle = sigstore.bundle(IMAGE)
     cut = copy.deepcopy(sigstore.roots)
@@ -227,7 +227,7 @@ def test_a_chain_that_is_cut_or_leads_elsewhere_does_not_count() -> None:
         assert "does not lead to a trusted root" in refused(bundle, trust)
 
 
-def test_an_authority_that_is_none_or_was_not_valid_then_issues_nothing() -> None:
+def test_an_invalid_or_expired_authority_issues_nothing() -> None:
     for between in (
         {"ca": False},
         {"valid": (NOW - timedelta(days=9), NOW - timedelta(days=1))},
@@ -292,7 +292,7 @@ def bent(path: str, value: object) -> Callable[[dict[str, Any]], None]:
         (bent("canonicalizedBody", signing.b64(b"{}")), "proof of inclusion is wrong"),
     ],
 )
-def test_log_entries_that_were_bent(bend: Callable[[dict[str, Any]], None], why: str) -> None:
+def test_altered_log_entries_are_refused(bend: Callable[[dict[str, Any]], None], why: str) -> None:
     sigstore = Sigstore()
     bundle = sigstore.bundle(IMAGE)
     bend(bundle["verificationMaterial"]["tlogEntries"][0])

@@ -113,7 +113,7 @@ def test_where_a_log_is_trusted_a_timestamp_does_not_replace_it(tmp_path: Path) 
     assert bundle.verified(tsa.stamp(bundle.signature), entries=(unpromised,), **trusted).at is not None
 
 
-def test_timestamps_that_prove_nothing(tmp_path: Path) -> None:
+def test_invalid_timestamps_prove_nothing(tmp_path: Path) -> None:
     bundle, tsa = Bundle(), Tsa(tmp_path)
     good, trusted = tsa.stamp(bundle.signature), entry(tsa.own, tsa.root)
     over: dict[str, Any] = {"validFor": {"start": "2020-01-01T00:00:00Z", "end": "2021-01-01T00:00:00Z"}}
@@ -139,14 +139,14 @@ FORGED: dict[str, Callable[[Issuer], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("forged", FORGED)
-def test_an_authority_that_the_root_has_not_made_one_does_not_count(tmp_path: Path, forged: str) -> None:
+def test_an_untrusted_timestamp_authority_does_not_count(tmp_path: Path, forged: str) -> None:
     bundle, root = Bundle(), Issuer("stamps", valid=soon())
     evil = Tsa(tmp_path, **FORGED[forged](root))
     with pytest.raises(NotValid, match="is not valid"):
         bundle.verified(evil.stamp(bundle.signature), timestampAuthorities=[entry(root)])
 
 
-def test_a_certificate_that_had_expired_at_the_time_of_the_stamp_does_not_count(tmp_path: Path) -> None:
+def test_a_certificate_expired_at_the_timestamp_does_not_count(tmp_path: Path) -> None:
     bundle, tsa = Bundle(), Tsa(tmp_path)
     stamp, trusted = tsa.stamp(bundle.signature), [entry(tsa.root)]
     start, end = soon()

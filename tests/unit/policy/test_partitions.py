@@ -39,7 +39,7 @@ def test_a_host_with_another_partitions_suffix_is_no_registry(region: str) -> No
             EcrRegistry.parse(f"{ACCOUNT}.dkr.ecr.{region}.{suffix}")
 
 
-def test_they_are_the_ones_of_botocore() -> None:
+def test_partitions_are_those_of_botocore() -> None:
     session = botocore.session.get_session()
     assert {p.name for p in partitions()} == set(session.get_available_partitions())
     assert partitions()[0].name == "aws"
@@ -52,7 +52,7 @@ def test_they_are_the_ones_of_botocore() -> None:
             assert set(found) <= partition.regions
 
 
-def test_a_region_that_came_after_botocore_is_named_as_its_neighbours() -> None:
+def test_a_region_newer_than_botocore_gets_its_neighbours_partition() -> None:
     assert partition_of("us-north-9").name == "aws"
     assert partition_of("cn-south-9").name == "aws-cn"
     assert partition_of("xx-nowhere-1").name == "aws"
@@ -65,7 +65,7 @@ def policy(region: str) -> bytes:
 @pytest.mark.parametrize(
     ("region", "meant"), [("us-esat-2", "us-east-2"), ("eu-wset-1", "eu-west-1"), ("sa-east-11", "sa-east-1")]
 )
-def test_a_region_that_no_partition_has_is_an_error_of_the_policy_with_a_suggestion(region: str, meant: str) -> None:
+def test_an_unknown_region_is_a_policy_error_with_a_suggestion(region: str, meant: str) -> None:
     with pytest.raises(PolicyError) as error:
         loads(policy(region), "tallyman.yaml")
     assert "tallyman.yaml:3" in str(error.value)
@@ -73,5 +73,5 @@ def test_a_region_that_no_partition_has_is_an_error_of_the_policy_with_a_suggest
 
 
 @pytest.mark.parametrize("region", regions())
-def test_every_region_of_aws_may_stand_in_a_policy(region: str) -> None:
+def test_every_aws_region_is_valid_in_a_policy(region: str) -> None:
     assert loads(policy(region), "tallyman.yaml").environments

@@ -127,14 +127,14 @@ def test_every_key_is_read(whole: Policy) -> None:
 
 
 @pytest.mark.parametrize("key", [field.name for field in fields(People)])
-def test_every_entry_of_people_holds_for_its_commands(key: str) -> None:
+def test_every_entry_of_people_applies_to_its_commands(key: str) -> None:
     people = People(**{key: ("role/only",)})
     commands = [command for command in COMMANDS if entry_of(command) == key]
     assert commands
     assert {command: people.allowed(command) for command in commands} == dict.fromkeys(commands, ("role/only",))
 
 
-def test_a_command_without_an_entry_is_open_to_whomever_iam_lets_send_it(whole: Policy) -> None:
+def test_a_command_without_an_entry_is_open_to_everybody_allowed_by_iam(whole: Policy) -> None:
     assert whole.people.allowed("freeze") is None
     assert whole.people.allowed("allowed") is None
 
@@ -165,7 +165,7 @@ def test_an_unknown_environment_is_bad_input_that_names_the_nearest(demo: Policy
         demo.environment("xyz")
 
 
-def test_the_first_entry_that_matches_counts() -> None:
+def test_the_first_matching_entry_is_used() -> None:
     policy = loads(
         b"""
 repositories:
@@ -178,7 +178,7 @@ repositories:
     assert not policy.repository("rocketseat/widget-server").create.scan_on_push
 
 
-def test_a_star_in_match_goes_through_slashes(demo: Policy) -> None:
+def test_a_star_in_match_also_matches_slashes(demo: Policy) -> None:
     assert demo.repository("rocketseat/team/widget-server").match == "rocketseat/*"
 
 
@@ -191,7 +191,7 @@ def test_a_repository_that_no_entry_matches_follows_the_defaults(demo: Policy) -
     assert not rule.retention.enforce
 
 
-def test_a_repository_is_renamed_on_the_way_in_and_back(whole: Policy) -> None:
+def test_a_repository_name_is_mapped_to_a_target_and_back(whole: Policy) -> None:
     prod = whole.environment("prod")
     assert prod.repository_name("rocketseat/widget-server") == "prod/rocketseat/widget-server"
     assert prod.canonical_name("prod/rocketseat/widget-server") == "rocketseat/widget-server"
@@ -203,7 +203,7 @@ def test_a_repository_is_renamed_on_the_way_in_and_back(whole: Policy) -> None:
     ]
 
 
-def test_a_repository_of_a_registry_leads_to_its_environment(whole: Policy) -> None:
+def test_a_repository_of_a_registry_has_its_environment(whole: Policy) -> None:
     environment, name = whole.environment_of(Repository(PROD_2, "prod/rocketseat/widget-server"))
     assert (environment and environment.name, name) == ("prod", "rocketseat/widget-server")
     for registry in (PROD, EcrRegistry("333333333333", "us-east-2")):
@@ -212,7 +212,7 @@ def test_a_repository_of_a_registry_leads_to_its_environment(whole: Policy) -> N
         assert whole.promotions_out_of(alone) == ()
 
 
-def test_one_registry_can_hold_two_environments_and_the_more_specific_name_counts() -> None:
+def test_one_registry_can_have_two_environments_and_the_more_specific_name_wins() -> None:
     policy = load(ROOT / "examples/policies/one-account.yaml")
     for own, expected in (("rocketseat/app", "dev"), ("prod/rocketseat/app", "prod")):
         environment, name = policy.environment_of(Repository(DEV, own))
@@ -239,7 +239,7 @@ repositories:
     assert not policy.is_target("dev", "a/b")
 
 
-def test_a_promotion_without_tags_takes_those_that_the_repository_allows() -> None:
+def test_a_promotion_without_tags_uses_the_repositorys_allowed_tags() -> None:
     policy = loads(
         b"""
 environments: {dev: {registries: [111111111111/us-east-2]}, prod: {registries: [222222222222/us-east-2]}}
@@ -255,7 +255,7 @@ repositories:
     assert promotion.gates == {}
 
 
-def test_a_commit_is_no_semver_and_a_semver_no_commit() -> None:
+def test_commit_and_semver_tags_are_distinguished() -> None:
     assert not TagRule.parse(["semver"]).allows("v1.0.0-abc1234")
     assert not TagRule.parse(["semver-commit"]).allows("v1.0.0")
     both = TagRule.parse(["semver", "semver-commit", ">=1.0.0"])
@@ -267,14 +267,14 @@ def test_a_range_holds_for_no_tag_that_is_not_a_version() -> None:
     assert not TagRule.parse(["latest", ">=1.0.0"]).allows("latest")
 
 
-def test_ranges_alone_let_in_each_version_that_they_hold() -> None:
+def test_ranges_alone_allow_every_version_within_them() -> None:
     rule = TagRule.parse([">=1.0.0", "<2"])
     assert rule.allows("1.5.0")
     assert rule.allows("v1.5.0-abc1234")
     assert not rule.allows("2.0.0")
 
 
-def test_an_empty_list_of_tags_lets_nothing_in() -> None:
+def test_an_empty_list_of_tags_allows_nothing() -> None:
     assert not TagRule.parse([]).allows("v1.0.0")
 
 
@@ -313,7 +313,7 @@ def test_a_duration_is_a_whole_number_and_a_unit(text: str, duration: timedelta,
 
 
 @pytest.mark.parametrize("text", ["", "24", "h", "24 h", "1.5h", "-1h", "24H", "1y", "24h\n", "٢h", "9999999w"])
-def test_what_is_no_duration_is_refused(text: str) -> None:
+def test_an_invalid_duration_is_refused(text: str) -> None:
     with pytest.raises(BadInput, match="a duration such as 24h"):
         parse_duration(text)
 
@@ -401,16 +401,16 @@ def test_plain_data_is_read_without_a_file() -> None:
         ("{keep: [{newest: 2}], roll_back: 0s}", "roll_back 0s: keeps nothing to roll back to"),
     ],
 )
-def test_what_retention_would_do_is_said_in_words(retention: str, says: str) -> None:
+def test_a_retention_policy_is_described_in_words(retention: str, says: str) -> None:
     words = retention_policy(retention).repositories[0].retention.in_words
     assert any(says in line for line in words), words
 
 
-def test_a_retention_that_never_removes_anything_says_nothing() -> None:
+def test_a_retention_policy_without_removals_has_no_description() -> None:
     assert retention_policy("{grace: 1d}").repositories[0].retention.in_words == []
 
 
-def test_clusters_of_eks_are_read_unless_a_pattern_names_them() -> None:
+def test_eks_clusters_are_read_unless_a_pattern_ignores_them() -> None:
     here, there = EcrRegistry("222222222222", "us-east-2"), EcrRegistry("333333333333", "us-east-2")
     ignored = ["222222222222/us-east-2/sandbox-*", "333333333333/*"]
     rules = parsed({"usage": {"eks": {"ignore": ignored}}}).usage

@@ -42,7 +42,7 @@ def test_the_severities_shown_are_the_defaults() -> None:
     assert {kind: level for level, kinds in rows for kind in re.findall(r"`([^`]+)`", kinds)} == KINDS
 
 
-def test_the_check_shown_is_the_check_made() -> None:
+def test_the_shown_check_is_the_real_output() -> None:
     shown = re.search(r"\$ tallyman policy check (examples/\S+)\n(.*?)```", PAGE, re.DOTALL)
     assert shown is not None
     assert summary(loads((ROOT / shown[1]).read_bytes(), shown[1])) == shown[2].rstrip()

@@ -28,7 +28,7 @@ def promotion(text: str) -> str:
     return f"{ENVIRONMENTS}repositories:\n  - match: rocketseat/*\n    promotions:\n      - {text}\n"
 
 
-def test_all_problems_are_told_at_once_in_the_order_of_the_file() -> None:
+def test_all_problems_are_reported_at_once_in_the_order_of_the_file() -> None:
     found = problems(
         """\
 environments:
@@ -131,13 +131,13 @@ def test_a_problem_names_its_line_its_key_and_what_was_expected(text: str, line:
         ("{from: dev, to: prod, gates: {scan: {ignore: [{id: x, until: 2027-01-31T10:00:00Z}]}}}", "a date such as"),
     ],
 )
-def test_a_promotion_that_can_not_be_meant_is_refused(text: str, message: str) -> None:
+def test_an_impossible_promotion_is_refused(text: str, message: str) -> None:
     found = problems(promotion(text))
     assert any(message in problem and problem.startswith("tallyman.yaml:7: ") for problem in found), found
     assert len(found) == 1
 
 
-def test_a_gate_that_is_not_known_is_refused_because_unknown_means_closed() -> None:
+def test_an_unknown_gate_is_refused() -> None:
     found = problems(promotion("{from: dev, to: prod, gates: {aprovals: {count: 1}}}"))
     assert len(found) == 1
     assert "gates.aprovals: gate 'aprovals' is unknown to this version of Tallyman" in found[0]
@@ -184,7 +184,7 @@ def test_every_mistake_in_a_gate_is_named() -> None:
         ("{order: newest}", "order: expected true or false"),
     ],
 )
-def test_a_gate_that_can_not_be_meant_is_refused(gates: str, message: str) -> None:
+def test_an_impossible_gate_is_refused(gates: str, message: str) -> None:
     (found,) = problems(promotion(f"{{from: dev, to: prod, gates: {gates}}}"))
     assert message in found
 
@@ -195,12 +195,12 @@ def test_only_some_gates_may_be_overridden(name: str) -> None:
     assert "overridable[0]: expected a gate that may be overridden (signed, built, attested, scan, soak," in found
 
 
-def test_each_key_that_is_missing_is_named() -> None:
+def test_each_missing_key_is_named() -> None:
     found = problems(promotion("{tags: [semver]}"))
     assert [problem.split(": ")[2] for problem in found] == ["'from' is missing", "'to' is missing"]
 
 
-def test_two_promotions_that_lead_the_same_way_for_one_tag_contradict() -> None:
+def test_two_promotions_between_the_same_environments_for_one_tag_conflict() -> None:
     text = promotion(
         "{from: dev, to: prod, tags: [semver]}\n      - {from: dev, to: prod, tags: ['v1.*'], gates: {soak: 1h}}"
     )
@@ -219,12 +219,12 @@ def test_two_promotions_that_lead_the_same_way_for_one_tag_contradict() -> None:
         ("[a]", "[b]"),
     ],
 )
-def test_two_promotions_that_lead_the_same_way_for_different_tags_agree(first: str, second: str) -> None:
+def test_two_promotions_between_the_same_environments_for_different_tags_are_valid(first: str, second: str) -> None:
     text = promotion(f"{{from: dev, to: prod, tags: {first}}}\n      - {{from: dev, to: prod, tags: {second}}}")
     assert len(loads(text.encode()).repositories[0].promotions) == 2
 
 
-def test_promotions_do_not_go_round_in_a_circle() -> None:
+def test_promotions_form_no_cycle() -> None:
     text = promotion("{from: dev, to: prod, tags: [semver]}\n      - {from: prod, to: dev, tags: [latest]}")
     assert problems(text) == [
         "tallyman.yaml:6: repositories[0].promotions: the promotions form a circle: dev → prod → dev"
@@ -235,7 +235,7 @@ def test_promotions_do_not_go_round_in_a_circle() -> None:
     ("first", "second"),
     [("rocketseat/*", "rocketseat/*"), ("*", "rocketseat/*"), ("rocketseat/*", "rocketseat/a"), ("a?", "ab")],
 )
-def test_an_entry_that_an_earlier_one_hides_is_refused(first: str, second: str) -> None:
+def test_an_entry_hidden_by_an_earlier_one_is_refused(first: str, second: str) -> None:
     (found,) = problems(f'repositories:\n  - match: "{first}"\n  - match: "{second}"\n')
     assert found.startswith(f"tallyman.yaml:3: repositories[1].match: '{second}' never applies: repositories[0]")
 
@@ -248,7 +248,7 @@ def test_a_registry_is_named_once_in_an_environment() -> None:
 @pytest.mark.parametrize(
     ("first", "second"), [("{name}", "{name}"), ("a/{name}", "a/{name}"), ("a/{name}", "{name}/b")]
 )
-def test_two_environments_in_one_registry_need_names_that_tell_them_apart(first: str, second: str) -> None:
+def test_two_environments_in_one_registry_need_distinct_names(first: str, second: str) -> None:
     (found,) = problems(
         f'environments:\n  dev: {{registries: [111111111111/us-east-2], repository: "{first}"}}\n'
         f'  prod: {{registries: [111111111111/us-east-2], repository: "{second}"}}\n'
@@ -258,7 +258,7 @@ def test_two_environments_in_one_registry_need_names_that_tell_them_apart(first:
     )
 
 
-def test_environments_whose_variables_would_be_the_same_are_refused() -> None:
+def test_environments_with_equal_variable_names_are_refused() -> None:
     (found,) = problems(
         "environments:\n  us-1: {registries: [111111111111/us-east-2]}\n  US_1: {registries: [222222222222/us-east-2]}"
     )
@@ -284,19 +284,19 @@ def test_environments_whose_variables_would_be_the_same_are_refused() -> None:
         (b"x: " + b"9" * 5000 + b"\n", 1, "can't be read"),
     ],
 )
-def test_what_is_wrong_as_yaml_is_told_with_its_line(raw: bytes, line: int, message: str) -> None:
+def test_yaml_errors_are_reported_with_their_line(raw: bytes, line: int, message: str) -> None:
     found = problems(raw)
     assert any(problem.startswith(f"tallyman.yaml:{line}: ") and message in problem for problem in found), found
 
 
-def test_aliases_that_multiply_without_end_are_refused() -> None:
+def test_exponential_aliases_are_refused() -> None:
     layers = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     layers += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
     (found,) = problems("\n".join(layers))
     assert "more than 100000 parts" in found
 
 
-def test_nesting_without_end_is_refused() -> None:
+def test_endless_nesting_is_refused() -> None:
     (found,) = problems("x: " + "[" * 20_000)
     assert "not YAML" in found or "nested too deeply" in found
 
@@ -306,7 +306,7 @@ def test_a_file_that_is_too_large_is_refused() -> None:
     assert "expected at most 1048576 bytes" in found
 
 
-def test_a_file_that_is_not_there_says_so(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match=r"nowhere\.yaml: can't be read: No such file"):
         load(tmp_path / "nowhere.yaml")
 
@@ -323,7 +323,7 @@ def test_plain_data_without_positions_names_the_key() -> None:
         ("[semver, latest, '>=1']", "'latest' can never match: it is not a version"),
     ],
 )
-def test_what_is_allowed_but_hardly_meant_is_a_warning(tags: str, message: str) -> None:
+def test_suspicious_settings_are_a_warning(tags: str, message: str) -> None:
     text = promotion(f"{{from: dev, to: prod, tags: {tags}}}") + "    tags: {allow: [semver, latest]}\n"
     (warning,) = loads(text.encode()).warnings
     assert warning.startswith("tallyman.yaml:7: repositories[0].promotions[0].tags: ")

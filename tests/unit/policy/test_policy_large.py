@@ -35,7 +35,7 @@ def test_a_policy_of_thousands_of_environments_is_checked_in_seconds(environment
     assert len(policy.environments) == len(names)
 
 
-def test_a_circle_of_thousands_of_promotions_is_found() -> None:
+def test_a_cycle_of_thousands_of_promotions_is_found() -> None:
     names = [f"e{n}" for n in range(MANY)]
     environments = {name: {"registries": [registry(n)]} for n, name in enumerate(names)}
     circle = [{"from": a, "to": b} for a, b in zip(names, [*names[1:], names[0]], strict=True)]
@@ -53,7 +53,7 @@ def collide(first: str, second: str) -> bool:
     return not ((a.startswith(c) and b.endswith(d)) or (c.startswith(a) and d.endswith(b)))
 
 
-def test_environments_that_share_a_registry_collide_as_each_pair_of_them_does() -> None:
+def test_environments_in_a_shared_registry_collide_exactly_as_pairs() -> None:
     templates = [f"{head}{{name}}{tail}" for head, tail in product(("", "a/", "a/b/", "c/"), ("", "/x", "/y/x", "/z"))]
     for first, second in combinations([*templates, "a/{name}"], 2):
         environments = {"one": {"registries": [registry(0)], "repository": first}}

@@ -24,13 +24,13 @@ def as_json(value: Any) -> Any:
     return json.loads(json.dumps(value, default=date.isoformat))
 
 
-def test_the_schema_in_the_docs_is_the_one_that_the_code_makes() -> None:
+def test_the_schema_in_the_docs_is_current() -> None:
     assert (ROOT / "docs/tallyman.schema.json").read_text() == schema_text(), (
         "run: tallyman policy schema > docs/tallyman.schema.json"
     )
 
 
-def test_the_schema_is_a_schema() -> None:
+def test_the_schema_is_valid_json_schema() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
 
@@ -78,7 +78,7 @@ def run(*arguments: str, env: dict[str, str | None] | None = None) -> Any:
     return CliRunner().invoke(app, list(arguments), env={"TALLYMAN_POLICY": None, **(env or {})})
 
 
-def test_check_says_what_a_policy_means() -> None:
+def test_check_describes_a_policy() -> None:
     result = run("check", str(ROOT / "examples/policies/hub-and-spokes.yaml"))
     assert result.exit_code == 0, result.stderr
     assert "is valid (sha256:" in result.stdout
@@ -100,7 +100,7 @@ def test_check_prints_json() -> None:
     assert data["problems"] == []
 
 
-def test_check_tells_each_problem_on_stderr_and_exits_2(tmp_path: Path) -> None:
+def test_check_reports_each_problem_on_stderr_and_exits_2(tmp_path: Path) -> None:
     file = tmp_path / "tallyman.yaml"
     file.write_text("peeple: {}\nrepositories: 5\n")
     result = run("check", str(file))
@@ -123,13 +123,13 @@ def test_check_with_json_lists_the_problems_and_exits_2(tmp_path: Path) -> None:
     assert data.keys() == good.keys()
 
 
-def test_check_of_a_file_that_is_not_there_exits_2(tmp_path: Path) -> None:
+def test_check_of_a_missing_file_exits_2(tmp_path: Path) -> None:
     result = run("check", str(tmp_path / "nowhere.yaml"))
     assert result.exit_code == 2
     assert "can't be read" in result.stderr
 
 
-def test_check_takes_the_file_that_the_environment_names(tmp_path: Path) -> None:
+def test_check_uses_the_file_named_in_the_environment(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("people: {recall: [role/security]}\n")
     result = run("check", env={"TALLYMAN_POLICY": str(file)})
@@ -147,7 +147,7 @@ def test_check_finds_the_policy_of_the_working_directory(tmp_path: Path, monkeyp
     assert "layers/policy/tallyman.yaml is valid" in run("check").stdout
 
 
-def test_check_says_warnings_on_stderr(tmp_path: Path) -> None:
+def test_check_prints_warnings_on_stderr(tmp_path: Path) -> None:
     file = tmp_path / "tallyman.yaml"
     file.write_text(
         "environments: {a: {registries: [111111111111/us-east-2]}, b: {registries: [222222222222/us-east-2]}}\n"
@@ -171,9 +171,7 @@ def test_check_says_warnings_on_stderr(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_check_warns_of_signers_whom_no_file_vouches_for(
-    tmp_path: Path, signers: str, missing: str, enough: str
-) -> None:
+def test_check_warns_of_signers_without_trust_roots(tmp_path: Path, signers: str, missing: str, enough: str) -> None:
     path = tmp_path / "tallyman.yaml"
     path.write_text(
         "environments: {dev: {registries: [111111111111/us-east-2]}, prod: {registries: [222222222222/us-east-2]}}\n"
@@ -220,7 +218,7 @@ class Ecs:
         ({"deploymentConfiguration": {"strategy": "BLUE_GREEN"}}, "its deployment strategy is BLUE_GREEN"),
     ],
 )
-def test_check_says_which_services_a_release_can_not_move(
+def test_check_names_services_that_a_release_cannot_update(
     service: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "tallyman.yaml"
@@ -235,7 +233,7 @@ def test_check_says_which_services_a_release_can_not_move(
     assert json.loads(run("check", str(file), "--json", "--offline").stdout)["services"] == []
 
 
-def test_check_without_credentials_says_that_services_were_not_looked_at(tmp_path: Path) -> None:
+def test_check_without_credentials_notes_that_services_were_not_checked(tmp_path: Path) -> None:
     file = tmp_path / "tallyman.yaml"
     file.write_text(ROLLED)
     none = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_ENDPOINT_URL"))

@@ -22,12 +22,12 @@ repositories: {repositories}
     return policy_file.loads(text.encode(), "tallyman.yaml")
 
 
-def test_one_registry_has_nothing_to_replicate_to() -> None:
+def test_native_replication_needs_two_registries() -> None:
     (warning,) = loaded(str(HOME)).warnings
     assert "has no effect: the environment has only one registry" in str(warning)
 
 
-def test_a_word_that_is_none_is_refused() -> None:
+def test_an_unknown_value_of_replicate_is_refused() -> None:
     with pytest.raises(PolicyError, match="copy or native"):
         policy_file.loads(
             b"environments: {a: {registries: [222222222222/us-east-2], replicate: both}}", "tallyman.yaml"
@@ -51,7 +51,7 @@ def test_ecr_replicates_to_no_other_partition_and_not_to_more_than_25() -> None:
         ("{name}", ["*"], []),
     ],
 )
-def test_the_rule_takes_what_promotions_bring_and_as_little_else_as_prefixes_can(
+def test_the_rule_matches_promoted_repositories_as_narrowly_as_prefixes_can(
     name: str, matches: list[str], prefixes: list[str]
 ) -> None:
     rules = [f"{{match: '{match}', promotions: [{{from: dev, to: prod}}]}}" for match in reversed(matches)]
@@ -61,7 +61,7 @@ def test_the_rule_takes_what_promotions_bring_and_as_little_else_as_prefixes_can
     assert [text for _, text in rule.filters] == prefixes
 
 
-def test_a_filter_of_an_unknown_kind_carries_nothing_for_certain() -> None:
+def test_an_unknown_filter_type_guarantees_no_replication() -> None:
     rule = ReplicationRule((NEAR,), (("TAG_MATCH", "v"),))
     assert destinations([rule], "app") == frozenset()
     assert rule.might_take("app")

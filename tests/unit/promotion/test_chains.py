@@ -37,7 +37,7 @@ CHAINS = {"three": PLAIN, "renamed": RENAMED, "four": FOUR}
 
 @pytest.mark.parametrize("environments", CHAINS.values(), ids=CHAINS)
 @pytest.mark.parametrize("built", [image("a"), multi_arch("a", attested=True)], ids=["image", "index"])
-def test_an_image_goes_to_the_end_of_its_chain_by_itself(environments: Mapping[str, Any], built: Built) -> None:
+def test_an_image_is_promoted_to_the_end_of_its_chain(environments: Mapping[str, Any], built: Built) -> None:
     world = Chain(policy=chain(environments))
     digest = world.pushed(built, "v1.0.0")
     for name in list(environments)[1:]:
@@ -50,7 +50,7 @@ def test_an_image_goes_to_the_end_of_its_chain_by_itself(environments: Mapping[s
     assert not world.facts(Kind.STOWAWAY)
 
 
-def test_referrers_go_along_and_open_the_last_gate() -> None:
+def test_referrers_are_promoted_too_and_open_the_last_gate() -> None:
     world = Chain(policy=chain(PLAIN, signed=True, attested="sbom"))
     built = image("a")
     digest = world.pushed(built, "v1.0.0")
@@ -65,7 +65,7 @@ def test_referrers_go_along_and_open_the_last_gate() -> None:
         assert {signature(built).digest, sbom(built).digest} <= set(world.registries.held(place).manifests)
 
 
-def test_the_decision_says_what_the_content_rests_on() -> None:
+def test_the_decision_names_the_proof_of_content() -> None:
     world = Chain(policy=chain(PLAIN, soak="24h"))
     digest = world.pushed(image("a"), "v1.0.0")
     gate = next(g for g in world.decision(digest, "prod").gates if g.name == "verified")
@@ -76,7 +76,7 @@ def test_the_decision_says_what_the_content_rests_on() -> None:
     assert gate.facts["content"]["from"] == "dev"
 
 
-def test_what_came_to_staging_another_way_is_read() -> None:
+def test_content_that_reached_staging_without_a_promotion_is_read() -> None:
     world = Chain(policy=chain(PLAIN))
     staging = world.places("staging")[0]
     world.registries.push(staging, image("a"), "v1.0.0")
@@ -86,7 +86,7 @@ def test_what_came_to_staging_another_way_is_read() -> None:
     assert world.runs("prod") == image("a").digest
 
 
-def test_what_was_removed_from_staging_and_came_back_is_read() -> None:
+def test_content_that_was_removed_from_staging_and_returned_is_read() -> None:
     world = Chain(policy=chain(PLAIN, soak="24h"))
     built = image("a")
     digest = world.pushed(built, "v1.0.0")
@@ -106,7 +106,7 @@ def test_what_was_removed_from_staging_and_came_back_is_read() -> None:
     assert world.runs("prod") is None
 
 
-def test_a_half_done_promotion_is_no_proof_of_content(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unfinished_promotion_is_no_proof_of_content(monkeypatch: pytest.MonkeyPatch) -> None:
     world = Chain(policy=chain(FOUR))
     put, second = world.registries.put_manifest, world.places("staging")[1]
 

@@ -59,7 +59,7 @@ def test_our_own_pushes_without_a_tag_are_not_verified_one_by_one() -> None:
     assert all(f.tag == "v1.0.0" and f.detail["verdict"] == "passed" for f in in_prod)
 
 
-def test_the_price_of_a_promotion_does_not_grow_with_those_before_it() -> None:
+def test_the_cost_of_a_promotion_does_not_grow_with_earlier_ones() -> None:
     world = Chain(policy=chain(TWO))
     spent = []
     for n in range(6):

@@ -23,14 +23,14 @@ def promoted_after(stack: PromotionStack) -> timedelta:
 
 
 @pytest.mark.parametrize("soak", ["1s", "10m", "15m", "29m"])
-def test_a_soak_that_ends_before_the_next_sweep_is_looked_at_when_it_ends(soak: str) -> None:
+def test_a_soak_that_ends_before_the_next_sweep_is_evaluated_at_its_end(soak: str) -> None:
     stack = waits(soak)
     stack.work(until=timedelta(hours=1))
     length = {"1s": 1, "10m": 600, "15m": 900, "29m": 1740}[soak]
     assert timedelta(seconds=length) <= promoted_after(stack) <= timedelta(seconds=length + 5)
 
 
-def test_a_longer_one_is_hinted_by_the_last_sweep_before_its_end() -> None:
+def test_a_longer_soak_is_hinted_by_the_last_sweep_before_its_end() -> None:
     stack = waits("2h")
     assert stack.hints.to("promote") == []
     for _ in range(7):
@@ -42,7 +42,7 @@ def test_a_longer_one_is_hinted_by_the_last_sweep_before_its_end() -> None:
     assert timedelta(hours=2) <= promoted_after(stack) <= timedelta(hours=2, seconds=5)
 
 
-def test_one_hint_is_under_way_however_often_it_is_decided() -> None:
+def test_one_hint_is_pending_however_often_it_is_evaluated() -> None:
     stack = waits("10m")
     for _ in range(5):
         stack.evaluator.digest(image("a").digest)
@@ -51,7 +51,7 @@ def test_one_hint_is_under_way_however_often_it_is_decided() -> None:
     assert 590 <= row[2] <= 600
 
 
-def test_a_hint_that_comes_early_is_sent_again() -> None:
+def test_a_hint_that_arrives_early_is_sent_again() -> None:
     """A worker's clock may be behind."""
     stack = waits("10m")
     ((_, body, _),) = stack.hints.take("promote")
@@ -61,7 +61,7 @@ def test_a_hint_that_comes_early_is_sent_again() -> None:
     assert delay <= 30
 
 
-def test_a_window_is_looked_at_when_it_opens() -> None:
+def test_a_window_is_evaluated_when_it_opens() -> None:
     at = {"days": "mon-sun", "between": "02:00-03:00", "timezone": "UTC"}  # the fake clock stands at 01:54:34
     stack = waits("0s", window=at)
     stack.work(until=timedelta(hours=1))
@@ -70,7 +70,7 @@ def test_a_window_is_looked_at_when_it_opens() -> None:
     assert promoted.at.second <= 5
 
 
-def test_what_failed_sends_its_own_hint_and_no_second_one() -> None:
+def test_a_failed_promotion_sends_only_its_own_hint() -> None:
     stack = PromotionStack()
     stack.push(image("a"), "v1.0.0")
     stack.registries.fail(stack.registries.pushes[0][0].registry)  # the source does not answer

@@ -67,7 +67,7 @@ def again(flow: Flow) -> Spent:
     return flow.spent(begun)
 
 
-def test_one_more_push_of_a_shared_image_costs_the_same_whatever_lists_it() -> None:
+def test_the_cost_of_pushing_a_shared_image_is_independent_of_its_indexes() -> None:
     spent = [again(over(parents)) for parents in PARENTS]
     assert spent[0] == spent[1] == spent[2]
 
@@ -84,7 +84,7 @@ def scanned(flow: Flow, critical: int) -> Spent:
     return flow.spent(begun)
 
 
-def test_a_scan_that_finds_the_same_costs_the_same_whatever_lists_the_image() -> None:
+def test_the_cost_of_an_unchanged_scan_is_independent_of_the_indexes() -> None:
     costs = []
     for parents in PARENTS:
         flow = over(parents)
@@ -93,7 +93,7 @@ def test_a_scan_that_finds_the_same_costs_the_same_whatever_lists_the_image() ->
     assert costs[0] == costs[1] == costs[2]
 
 
-def test_a_scan_that_finds_something_new_is_worked_on_in_runs_of_a_bounded_cost() -> None:
+def test_a_changed_scan_is_processed_in_runs_of_bounded_cost() -> None:
     """It may change the decisions about each index above. A run handles PAGE of them and hands on the rest."""
     for parents in PARENTS:
         flow = over(parents)
@@ -110,7 +110,7 @@ def test_a_scan_that_finds_something_new_is_worked_on_in_runs_of_a_bounded_cost(
         assert sum("1 critical finding" in str(entry.value.gates) for entry in listed) == parents
 
 
-def test_indexes_that_an_earlier_version_noted_are_decided_about_too() -> None:
+def test_indexes_recorded_by_an_earlier_version_are_evaluated_too() -> None:
     flow = over(3 * PAGE)
     indexes = {f.detail["index"] for f in flow.ledger.indexes_of(SHARED.digest)}
     for number in range(3 * PAGE):
@@ -139,7 +139,7 @@ def test_indexes_released_over_one_image_leave_few_facts_with_it() -> None:
 
 
 @pytest.mark.parametrize("before", [10, 5000])
-def test_a_repository_of_any_size_costs_the_same_an_image(before: int) -> None:
+def test_the_cost_per_image_is_independent_of_the_repositorys_size(before: int) -> None:
     flow = Flow()
     flow.released(image("before"), "v0.1.0")
     at = flow.clock() - timedelta(days=30)
@@ -154,7 +154,7 @@ def test_a_repository_of_any_size_costs_the_same_an_image(before: int) -> None:
 
 
 @pytest.mark.parametrize("before", [1, 1000])
-def test_releases_and_promotions_before_it_cost_nothing(before: int) -> None:
+def test_earlier_releases_and_promotions_cost_nothing(before: int) -> None:
     flow = Flow()
     flow.released(image("before"), "v0.1.0")
     release = flow.facts(Kind.RELEASED)[-1]
@@ -181,6 +181,6 @@ def one_more_index(flow: Flow) -> Spent:
     return flow.spent(begun)
 
 
-def test_one_more_index_over_a_shared_image_asks_nothing_of_the_others() -> None:
+def test_a_new_index_over_a_shared_image_does_not_read_the_others() -> None:
     spent = [one_more_index(over(parents)) for parents in PARENTS]
     assert len({(s.invocations, s.calls["query"], s.writes, s.ecr) for s in spent}) == 1

@@ -45,14 +45,14 @@ def test_an_image_is_released_within_its_bounds(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FLOWS)
-def test_the_docs_say_what_is_counted(name: str) -> None:
+def test_the_docs_show_the_counted_costs(name: str) -> None:
     _, spent = released(FLOWS[name])
     row = next(line for line in DOCS.read_text().splitlines() if line.startswith(f"| {name}, now"))
     told = [int(cell) for cell in re.findall(r"\| *(\d+) *(?=\|)", row)]
     assert told == [spent.invocations, spent.reads, spent.writes, spent.index, spent.ecr]
 
 
-def test_the_docs_work_out_the_price_from_what_is_counted() -> None:
+def test_the_prices_in_the_docs_follow_from_the_counted_costs() -> None:
     """In dollars per million images: units and invocations times their price, and the sum of all rows."""
     spents = [released(FLOWS[name])[1] for name in FLOWS]
     counts = {

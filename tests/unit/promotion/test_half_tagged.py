@@ -62,7 +62,7 @@ HOW = ["untagged", "removed", "moved"]
 
 
 @pytest.mark.parametrize("how", HOW)
-def test_it_is_finished_whatever_the_source_does(how: str) -> None:
+def test_it_is_completed_whatever_happens_in_the_source(how: str) -> None:
     stack, digest, broken = half()
     gone(stack, digest, how)
     (pending,) = [p for p in stack.pending() if p["digest"] == digest]
@@ -77,7 +77,7 @@ def test_it_is_finished_whatever_the_source_does(how: str) -> None:
 
 
 @pytest.mark.parametrize("how", HOW)
-def test_reconcile_takes_it_up_when_its_hint_is_lost(how: str) -> None:
+def test_reconcile_resumes_it_if_its_hint_is_lost(how: str) -> None:
     stack, digest, broken = half()
     gone(stack, digest, how)
     stack.hints.take("promote")  # a dead letter
@@ -87,7 +87,7 @@ def test_reconcile_takes_it_up_when_its_hint_is_lost(how: str) -> None:
     assert stack.tags("v1.0.0") == [digest, digest]
 
 
-def test_a_recalled_image_is_not_finished_and_stays_pending_until_its_tags_are_removed() -> None:
+def test_a_recalled_image_is_not_completed_and_stays_pending_until_its_tags_are_removed() -> None:
     stack, digest, broken = half()
     command(stack, "recall", digest)
     gone(stack, digest, "removed")
@@ -103,7 +103,7 @@ def test_a_recalled_image_is_not_finished_and_stays_pending_until_its_tags_are_r
     assert stack.pending() == []
 
 
-def test_a_tag_that_another_image_has_taken_over_is_left_to_it() -> None:
+def test_a_tag_taken_over_by_another_image_is_not_changed() -> None:
     """Tags such as `latest` may move: the source's newer image ends the older promotion."""
     stack, digest, broken = half()
     for place in PLACES:
@@ -117,7 +117,7 @@ def test_a_tag_that_another_image_has_taken_over_is_left_to_it() -> None:
     assert stack.released() is None
 
 
-def test_a_freeze_holds_the_release_but_not_the_tags_that_were_begun() -> None:
+def test_a_freeze_blocks_the_release_but_not_the_remaining_tags() -> None:
     stack, digest, broken = half()
     command(stack, "freeze", digest, environment="prod")
     broken.healed = True

@@ -36,7 +36,7 @@ def test_a_hint_to_promote_is_read_as_it_was_written(hint: PromotionHint) -> Non
     assert parse_promotion_hint(json.dumps(hint.as_json())) == hint
 
 
-def test_what_a_hint_to_promote_does_not_say_is_its_first_try_in_its_first_run() -> None:
+def test_the_defaults_of_a_hint_to_promote_are_the_first_try_and_run() -> None:
     least = {key: HINT.as_json()[key] for key in ("digest", "repository", "from", "to")}
     assert Promote.parse(least) == Promote(HINT.digest, DEV.name, "dev", "prod")
 
@@ -44,18 +44,18 @@ def test_what_a_hint_to_promote_does_not_say_is_its_first_try_in_its_first_run()
 @pytest.mark.parametrize(
     "wrong", [{"from": None}, {"to": 1}, {"repository": "A b"}, {"digest": "latest"}, {"round": "1"}]
 )
-def test_a_hint_to_promote_that_can_not_be_one_is_a_bad_message(wrong: dict[str, object]) -> None:
+def test_an_invalid_hint_to_promote_is_a_bad_message(wrong: dict[str, object]) -> None:
     with pytest.raises(BadMessage):
         Promote.parse(HINT.as_json() | wrong)
 
 
-def test_a_hint_of_retention_is_of_one_repository_or_of_all() -> None:
+def test_a_retention_hint_is_for_one_repository_or_all() -> None:
     asked = {"repository": str(DEV), "request": "r1", "policy": digest_of("p"), "round": 4}
     assert RetentionHint.parse(json.dumps(asked)) == RetentionHint(DEV, "r1", digest_of("p"), 4)
     assert RetentionHint.parse('{"all": true}').repository is None
 
 
 @pytest.mark.parametrize("wrong", [[], {"digest": "latest"}, {"digest": digest_of("a"), "after": 1}])
-def test_a_hint_about_indexes_that_can_not_be_one_is_a_bad_message(wrong: object) -> None:
+def test_an_invalid_hint_about_indexes_is_a_bad_message(wrong: object) -> None:
     with pytest.raises(BadMessage):
         parse_promotion_hint(json.dumps({"above": wrong}))

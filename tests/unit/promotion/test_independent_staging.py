@@ -47,13 +47,13 @@ def test_until_it_answers_the_gate_target_waits_and_names_it() -> None:
     assert stack.released() == digest
 
 
-def test_content_that_did_not_fit_goes_on_at_once_though_another_registry_is_silent() -> None:
+def test_unfinished_content_continues_at_once_although_another_registry_is_silent() -> None:
     failures = {PLACES[0]: OutOfTime("the rest goes on"), PLACES[1]: Unreachable("no answer")}
     assert isinstance(worst(failures), OutOfTime)  # a continuation, without a growing pause
     assert "no answer" in str(worst(failures))
 
 
-def test_a_registry_that_refuses_is_told_and_the_others_have_the_content_when_it_does_no_more() -> None:
+def test_a_refusing_registry_is_reported_and_later_the_others_already_have_the_content() -> None:
     stack = PromotionStack()
     stack.registries.fail(PLACES[1].registry, NotAllowed("not authorized"), methods={"settings"})
     digest = stack.push(image("a"), "v1.0.0")

@@ -45,7 +45,7 @@ def test_the_first_registry_is_copied_to_and_ecr_fills_the_other() -> None:
     assert stack.notices.published == []
 
 
-def test_an_index_with_its_referrer_comes_whole() -> None:
+def test_an_index_with_its_referrer_is_replicated_completely() -> None:
     stack, _ = native()
     index = multi_arch("b")
     digest = stack.push(index, "v1.1.0")
@@ -74,7 +74,7 @@ def test_no_tag_is_set_before_the_content_has_arrived_and_an_arrival_wakes_the_p
     assert stack.released() == digest
 
 
-def test_it_is_looked_at_again_with_growing_pauses_where_no_event_comes() -> None:
+def test_without_events_it_is_checked_with_growing_pauses() -> None:
     stack, digest = native()
     stack.replication.slow = True
     stack.work(until=timedelta(minutes=20))
@@ -94,7 +94,7 @@ def test_a_tag_that_replication_drops_is_set() -> None:
     assert stack.released() == digest
 
 
-def test_a_replication_that_fails_is_copied_and_people_are_told_why() -> None:
+def test_a_failed_replication_is_replaced_by_a_copy_with_a_notice() -> None:
     stack, digest = native()
     stack.replication.fails[REPLICA.registry] = "AccessDenied"
     stack.work()
@@ -106,7 +106,7 @@ def test_a_replication_that_fails_is_copied_and_people_are_told_why() -> None:
     assert attributes["kind"] == "not_replicated"
 
 
-def test_what_does_not_arrive_in_time_is_copied() -> None:
+def test_an_image_that_does_not_arrive_in_time_is_copied() -> None:
     stack, digest = native()
     stack.replication.slow = True
     stack.work(until=LONGEST + timedelta(minutes=20))
@@ -115,7 +115,7 @@ def test_what_does_not_arrive_in_time_is_copied() -> None:
     assert "did not come within 30m" in text
 
 
-def test_what_was_in_the_first_registry_before_the_rule_is_copied_after_the_same_time() -> None:
+def test_an_image_older_than_the_rule_is_copied_after_the_same_time() -> None:
     stack, digest = native()
     stack.replication.configure(FIRST.registry)
     stack.registries.push(FIRST, image("a"))
@@ -138,7 +138,7 @@ def test_without_a_rule_nothing_is_pushed_and_the_reason_says_so() -> None:
     assert stack.released() == digest
 
 
-def test_blobs_that_are_missing_in_a_replica_keep_every_tag_away() -> None:
+def test_missing_blobs_in_a_replica_prevent_all_tags() -> None:
     stack, digest = native()
     built = image("a")
 
@@ -152,7 +152,7 @@ def test_blobs_that_are_missing_in_a_replica_keep_every_tag_away() -> None:
     assert "although it was replicated and copied" in reason(stack, digest)
 
 
-def test_a_replica_that_does_not_answer_delays_all() -> None:
+def test_a_replica_that_does_not_answer_delays_all_tags() -> None:
     stack, digest = native()
     stack.registries.fail(REPLICA.registry, methods={"manifests"})
     stack.work(until=timedelta(minutes=1))

@@ -38,7 +38,7 @@ def told(stack: PromotionStack) -> list[str]:
 
 
 @pytest.mark.parametrize("gates", [{}, {"order": False}], ids=["by-default", "order-false"])
-def test_an_older_version_is_brought_and_tagged_and_not_released(gates: dict[str, object]) -> None:
+def test_an_older_version_is_copied_and_tagged_but_not_released(gates: dict[str, object]) -> None:
     stack = PromotionStack(policy=policy(verified=True, **gates))
     newer = stack.push(image("a"), "v1.1.0")
     stack.work()
@@ -64,7 +64,7 @@ def test_an_older_version_is_brought_and_tagged_and_not_released(gates: dict[str
         ("v1.1.0-abc1234", "v1.0.0-def5678", False),
     ],
 )
-def test_versions_decide(first: str, then: str, moves: bool) -> None:
+def test_the_order_of_versions_decides(first: str, then: str, moves: bool) -> None:
     stack = PromotionStack()
     before = stack.push(image("a"), first)
     stack.work()
@@ -73,7 +73,7 @@ def test_versions_decide(first: str, then: str, moves: bool) -> None:
     assert bool(told(stack)) is not moves
 
 
-def test_of_equal_versions_the_one_that_was_pushed_first_is_the_older() -> None:
+def test_of_equal_versions_the_first_pushed_is_older() -> None:
     stack = PromotionStack(policy=policy(verified=True, approvals={"count": 1, "from": ["role/release-managers"]}))
     early = stack.push(image("a"), "v1.0.0-abc1234")
     stack.clock.advance(minutes=1)
@@ -101,7 +101,7 @@ def test_of_equal_versions_the_one_that_was_pushed_first_is_the_older() -> None:
     ],
 )
 @pytest.mark.parametrize("seconds", [60, 0], ids=["a-minute-apart", "within-a-second"])
-def test_where_versions_do_not_decide_what_was_pushed_first_is_older(first: str, then: str, seconds: int) -> None:
+def test_without_comparable_versions_the_first_pushed_is_older(first: str, then: str, seconds: int) -> None:
     """Dates, build numbers, commits, moving tags: an image whose gates open later does not move a release back."""
     stack = PromotionStack(policy=any_tag(verified=True, soak="24h"))
     older = stack.push(image("a"), first)
@@ -117,7 +117,7 @@ def test_where_versions_do_not_decide_what_was_pushed_first_is_older(first: str,
     assert told(stack) == [f"rocketseat/widget-server:{first} is in prod, but not released"]
 
 
-def test_a_tag_that_goes_back_to_an_older_image_takes_no_release_along() -> None:
+def test_a_tag_moved_back_to_an_older_image_does_not_move_the_release() -> None:
     stack = PromotionStack(policy=any_tag(verified=True))
     older = stack.push(image("a"), "latest")
     stack.work()
@@ -133,7 +133,7 @@ def test_a_tag_that_goes_back_to_an_older_image_takes_no_release_along() -> None
     assert told(stack) == ["rocketseat/widget-server:latest is in prod, but not released"]
 
 
-def test_going_back_to_what_was_brought_is_a_roll_back() -> None:
+def test_releasing_a_copied_older_version_is_a_roll_back() -> None:
     stack = PromotionStack()
     newer = stack.push(image("a"), "v1.1.0")
     stack.work()
@@ -146,7 +146,7 @@ def test_going_back_to_what_was_brought_is_a_roll_back() -> None:
     assert [d["digest"] for _, d in stack.announcements.emitted] == [newer, older]
 
 
-def test_the_soak_of_an_older_version_that_ends_later_moves_nothing() -> None:
+def test_the_later_end_of_an_older_versions_soak_does_not_move_the_release() -> None:
     """v1.1.0 went first by an override of its soak; when v1.0.0's soak ends, the release stays."""
     soaking = policy(verified=True, soak="24h")
     stack = PromotionStack(policy=soaking)
@@ -164,7 +164,7 @@ def test_the_soak_of_an_older_version_that_ends_later_moves_nothing() -> None:
     assert stack.released() == newer
 
 
-def test_promoting_the_same_again_releases_nothing_again() -> None:
+def test_promoting_the_same_image_again_does_not_release_it_again() -> None:
     stack, digest = one()
     stack.work()
     stack.push(image("a"), "v1.0.0")  # the same push once more

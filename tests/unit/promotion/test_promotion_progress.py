@@ -60,7 +60,7 @@ def test_the_other_region_is_staged_all_the_same() -> None:
     assert digest in stack.registries.held(PROD).manifests
 
 
-def test_a_registry_that_did_not_answer_is_not_asked_to_take_content_in_that_try() -> None:
+def test_a_registry_that_did_not_answer_gets_no_content_in_that_try() -> None:
     stack, _ = one()
     stack.registries.fail(PROD_SA.registry)
     stack.work(until=timedelta(seconds=1))
@@ -69,7 +69,7 @@ def test_a_registry_that_did_not_answer_is_not_asked_to_take_content_in_that_try
 
 
 @pytest.mark.parametrize(("limit", "tries"), [("10s", 4), ("0s", 1)])
-def test_a_promotion_that_keeps_failing_is_parked_at_the_policys_limit_and_told(limit: str, tries: int) -> None:
+def test_a_repeatedly_failing_promotion_is_parked_at_the_policys_limit_with_a_notice(limit: str, tries: int) -> None:
     stack = PromotionStack(policy=with_limit(limit))
     stack.push(image("a"), "v1.0.0")
     stack.registries.fail(PROD_SA.registry, Throttled("Rate exceeded"))
@@ -84,7 +84,7 @@ def test_a_promotion_that_keeps_failing_is_parked_at_the_policys_limit_and_told(
     assert len(stack.facts(Kind.DELAYED)) == tries - 1
 
 
-def test_without_a_limit_of_its_own_it_is_24_hours() -> None:
+def test_the_default_limit_is_24_hours() -> None:
     stack, _ = one()
     stack.registries.fail(PROD_SA.registry)
     began = stack.clock()
@@ -93,7 +93,7 @@ def test_without_a_limit_of_its_own_it_is_24_hours() -> None:
     assert timedelta(hours=24) <= parked.at - began < timedelta(hours=24, minutes=16)
 
 
-def test_what_will_never_succeed_is_parked_at_once() -> None:
+def test_a_permanently_failing_promotion_is_parked_at_once() -> None:
     stack, _ = one()
     stack.registries.fail(
         PROD.registry, NotAllowed("not authorized to perform: ecr:PutImage"), methods={"put_manifest"}
@@ -104,7 +104,7 @@ def test_what_will_never_succeed_is_parked_at_once() -> None:
     assert stack.tags("v1.0.0") == [None, None]
 
 
-def test_what_was_given_up_begins_anew_when_the_image_is_pushed_again() -> None:
+def test_an_abandoned_promotion_restarts_when_the_image_is_pushed_again() -> None:
     stack, digest = one()
     stack.registries.untag(DEV, "v1.0.0")
     stack.work()
@@ -160,7 +160,7 @@ def test_after_the_first_tag_it_rolls_forward() -> None:
     assert stack.released()
 
 
-def test_after_the_first_tag_a_gate_that_only_waits_holds_it_no_more() -> None:
+def test_after_the_first_tag_a_waiting_gate_no_longer_blocks() -> None:
     stack = half_tagged()
     stack.policy = policy(verified=True, soak="48h")
     stack.__dict__["healed"] = True
@@ -168,7 +168,7 @@ def test_after_the_first_tag_a_gate_that_only_waits_holds_it_no_more() -> None:
     assert None not in stack.tags("v1.0.0")
 
 
-def test_after_the_first_tag_a_gate_that_fails_still_holds_it() -> None:
+def test_after_the_first_tag_a_failed_gate_still_blocks() -> None:
     stack = half_tagged()
     (item,) = listed(stack.state, pending_items.partition("prod"))
     digest = item.data["digest"]
@@ -181,7 +181,7 @@ def test_after_the_first_tag_a_gate_that_fails_still_holds_it() -> None:
     assert stack.tags("v1.0.0") == [digest, None]
 
 
-def test_the_release_moves_only_when_all_is_there() -> None:
+def test_the_release_moves_only_when_everything_is_there() -> None:
     stack = half_tagged()
     assert stack.announcements.emitted == []
     assert stored(stack.state, release_items.partition("prod"), PROD.name) is None
@@ -207,7 +207,7 @@ def with_limit(limit: str) -> Policy:
     return parsed(data)
 
 
-def test_a_signature_that_a_target_does_not_take_stops_no_image_and_is_told() -> None:
+def test_a_signature_that_a_target_refuses_is_reported_and_does_not_stop_the_image() -> None:
     stack, digest = one()
     signed = signature(image("a"))
     stack.registries.push(DEV, signed, None)
@@ -221,7 +221,7 @@ def test_a_signature_that_a_target_does_not_take_stops_no_image_and_is_told() ->
     assert any("without some of its referrers" in notice[0] for notice in stack.notices.published)
 
 
-def test_an_outcome_has_the_bytes_that_this_run_uploaded_also_where_a_registry_failed() -> None:
+def test_an_outcome_has_the_runs_uploaded_bytes_even_if_a_registry_failed() -> None:
     stack = PromotionStack()
     built = multi_arch("a")
     stack.push(built, "v1.0.0")
@@ -241,7 +241,7 @@ def test_an_outcome_has_the_bytes_that_this_run_uploaded_also_where_a_registry_f
     assert stack.worker().handle(json.dumps({"create": str(PROD)}), lambda: 900.0).copied == 0
 
 
-def test_what_another_worker_promoted_meanwhile_is_not_released_again() -> None:
+def test_an_image_promoted_by_another_worker_meanwhile_is_not_released_again() -> None:
     stack, digest = one()
     (hint, *_) = stack.hints.to("promote")
     late = stack.worker()

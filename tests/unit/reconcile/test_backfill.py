@@ -39,7 +39,7 @@ def filled(images: int, tagged: bool) -> Flow:
     return flow
 
 
-def test_a_first_sweep_takes_three_calls_an_image_and_a_page_of_decisions() -> None:
+def test_a_first_sweep_makes_three_calls_per_image_and_a_page_of_decisions() -> None:
     plain = swept(filled(200, tagged=False), "1")
     assert calls(plain) <= 3 * 200
     few, many = swept(filled(2 * PAGE, tagged=True), "1"), swept(filled(6 * PAGE, tagged=True), "1")
@@ -53,7 +53,7 @@ def position(world: RecordingStack) -> str | None:
     return found.backlog
 
 
-def test_what_a_first_sweep_found_is_verified_and_decided_about_a_page_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_found_by_a_first_sweep_are_verified_and_evaluated_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweeping, "PAGE", 10)
     world = RecordingStack()
     digests = {world.registries.push(DEV, image(str(n)), f"v1.{n}.0") for n in range(25)}
@@ -67,7 +67,7 @@ def test_what_a_first_sweep_found_is_verified_and_decided_about_a_page_a_run(mon
     assert len(world.hints.to("verify")) == 25
 
 
-def test_what_an_event_reported_before_the_first_sweep_is_left_to_its_reaction() -> None:
+def test_images_reported_by_events_before_the_first_sweep_are_left_to_their_reaction() -> None:
     world = RecordingStack()
     app = world.registries.push(DEV, image("a"), "v1.0.0")
     world.told(push_event(DEV, app, "v1.0.0", at=world.clock()))
@@ -75,7 +75,7 @@ def test_what_an_event_reported_before_the_first_sweep_is_left_to_its_reaction()
     assert world.hints.to("verify") == []
 
 
-def test_a_push_whose_event_was_lost_is_followed_although_an_earlier_one_was_reported() -> None:
+def test_a_push_with_a_lost_event_is_processed_although_an_earlier_one_was_reported() -> None:
     world = RecordingStack()
     app = world.registries.push(DEV, image("a"), "v1.0.0")
     world.told(push_event(DEV, app, "v1.0.0", at=world.clock()))
@@ -87,7 +87,7 @@ def test_a_push_whose_event_was_lost_is_followed_although_an_earlier_one_was_rep
 
 
 @pytest.mark.parametrize("after", [1, 7, 26, 40, 61, 75, 90])
-def test_a_first_sweep_that_is_killed_goes_on_where_it_was(after: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_first_sweep_resumes(after: int, monkeypatch: pytest.MonkeyPatch) -> None:
     world = RecordingStack()
     digests = {world.registries.push(DEV, image(str(n)), f"v1.{n}.0") for n in range(30)}
     real, left = world.ledger.append, [after]
@@ -109,7 +109,7 @@ def test_a_first_sweep_that_is_killed_goes_on_where_it_was(after: int, monkeypat
     assert {hint["verify"]["digest"] for hint in world.hints.to("verify")} == digests
 
 
-def test_the_position_of_a_first_sweep_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_size_of_a_first_sweeps_position_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
     flow = filled(600, tagged=True)
     real = flow.state.put
@@ -125,7 +125,7 @@ def test_the_position_of_a_first_sweep_has_a_bound(monkeypatch: pytest.MonkeyPat
     assert max(sizes) < 4096
 
 
-def test_an_image_that_no_event_reported_costs_the_same_in_a_repository_of_any_size() -> None:
+def test_the_cost_of_an_unreported_image_is_independent_of_the_repositorys_size() -> None:
     spent = []
     for images in (10, 1000):
         flow = filled(images, tagged=False)
@@ -138,7 +138,7 @@ def test_an_image_that_no_event_reported_costs_the_same_in_a_repository_of_any_s
     assert spent[1].read_bytes - spent[0].read_bytes <= 990 * 400  # its image list
 
 
-def test_the_item_of_a_tag_that_is_gone_has_an_end_and_that_of_one_that_is_back_has_none() -> None:
+def test_the_item_of_a_removed_tag_expires_and_that_of_a_restored_one_does_not() -> None:
     world = RecordingStack()
 
     def entry() -> Any:
@@ -159,7 +159,7 @@ def test_the_item_of_a_tag_that_is_gone_has_an_end_and_that_of_one_that_is_back_
     assert entry().expires is None
 
 
-def test_items_of_gone_tags_that_an_earlier_version_left_get_an_end() -> None:
+def test_items_of_removed_tags_from_an_earlier_version_get_an_expiry() -> None:
     world = RecordingStack()
     world.registries.push(DEV, image("a"), "v1.0.0")
     gone = TAGS.read(world.state, tags.key(DEV, "v0.1.0"))

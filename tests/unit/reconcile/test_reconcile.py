@@ -33,7 +33,7 @@ def countdown(looks: int) -> Callable[[], float]:
     return lambda: next(times)
 
 
-def test_a_push_that_no_event_told_is_in_the_history_with_the_registrys_time() -> None:
+def test_a_push_without_an_event_is_in_the_history_with_the_registrys_time() -> None:
     world = RecordingStack()
     digest = world.registries.push(DEV, image("a"), "v1.0.0")
     pushed = world.clock()
@@ -64,7 +64,7 @@ def test_a_second_sweep_writes_no_fact() -> None:
 
 
 @pytest.mark.parametrize("late", [0, 3, 7200])
-def test_an_event_that_comes_after_the_sweep_makes_no_second_row(late: int) -> None:
+def test_an_event_that_arrives_after_the_sweep_adds_no_second_row(late: int) -> None:
     world = RecordingStack()
     digest = world.registries.push(DEV, image("a"), "v1.0.0")
     pushed = world.clock()
@@ -78,7 +78,7 @@ def test_an_event_that_comes_after_the_sweep_makes_no_second_row(late: int) -> N
     assert (row.at, row.via) == (pushed, Via.EVENT)
 
 
-def test_a_tag_that_moved_unseen_moves_at_the_sweep_and_when_its_event_comes_at_the_events_time() -> None:
+def test_a_tag_move_has_the_sweeps_time_until_its_event_arrives() -> None:
     world = RecordingStack()
     first, second = image("a"), image("b")
     world.registries.push(DEV, second, "v0.1.0")  # known under another tag, long before
@@ -99,7 +99,7 @@ def test_a_tag_that_moved_unseen_moves_at_the_sweep_and_when_its_event_comes_at_
     assert [(r.kind, r.at) for r in world.rows(tag="latest")][1:] == [("pushed", moved), ("tag_moved", moved)]
 
 
-def test_an_older_image_that_took_over_a_tag_is_placed_after_what_the_tag_pointed_to() -> None:
+def test_an_older_image_that_took_over_a_tag_comes_after_the_tags_previous_image() -> None:
     world = RecordingStack()
     old = world.registries.push(DEV, image("old"), "latest")  # never reported
     world.clock.advance(hours=1)
@@ -111,7 +111,7 @@ def test_an_older_image_that_took_over_a_tag_is_placed_after_what_the_tag_pointe
     assert [r.digest for r in world.rows(tag="latest") if r.kind == "pushed"] == [new, old]
 
 
-def test_an_event_that_says_what_the_registry_no_longer_says_is_put_right_by_the_next_sweep() -> None:
+def test_the_next_sweep_corrects_an_outdated_event() -> None:
     world = RecordingStack()
     first = world.registries.push(DEV, image("a"), "latest")
     pushed = world.clock()
@@ -158,7 +158,7 @@ def test_an_image_that_is_pushed_again_after_its_removal_is_found_again() -> Non
     assert [r.kind for r in world.rows()] == ["pushed", "deleted", "pushed", "deleted"]
 
 
-def test_a_repository_that_is_gone_leaves_all_of_it_removed() -> None:
+def test_all_images_of_a_deleted_repository_are_removed() -> None:
     world = RecordingStack()
     digest = world.registries.push(DEV, image("a"), "v1.0.0")
     world.reconcile()
@@ -170,7 +170,7 @@ def test_a_repository_that_is_gone_leaves_all_of_it_removed() -> None:
     assert world.reconcile()["found"] == {}
 
 
-def test_archived_images_are_found_and_so_is_their_restoring() -> None:
+def test_archived_and_restored_images_are_found() -> None:
     world = RecordingStack()
     digest = world.registries.push(DEV, image("a"), "v1.0.0")
     world.registries.held(DEV).archived.add(digest)
@@ -183,7 +183,7 @@ def test_archived_images_are_found_and_so_is_their_restoring() -> None:
     assert [r.kind for r in world.rows() if r.tag is None] == ["archived", "restored"]
 
 
-def test_what_is_found_is_counted_as_missed_per_environment_once_events_have_told_of_the_repository() -> None:
+def test_found_changes_count_as_missed_per_environment_once_the_repository_has_had_events() -> None:
     world = RecordingStack()
     first = world.registries.push(DEV, image("a"), "v1.0.0")
     world.told(push_event(DEV, first, "v1.0.0", at=world.clock()))
@@ -199,7 +199,7 @@ def test_what_is_found_is_counted_as_missed_per_environment_once_events_have_tol
     assert world.reconcile()["missed"]["dev"] == 1
 
 
-def test_the_years_before_the_first_sweep_are_not_missed_events() -> None:
+def test_changes_before_the_first_sweep_are_not_missed_events() -> None:
     world = RecordingStack()
     for n in range(3):
         world.registries.push(DEV, image(str(n)), f"v1.{n}.0")
@@ -209,7 +209,7 @@ def test_the_years_before_the_first_sweep_are_not_missed_events() -> None:
     assert len(world.rows()) == 3
 
 
-def test_a_backfill_that_does_not_fit_one_run_goes_on_where_it_stopped() -> None:
+def test_a_backfill_longer_than_one_run_is_resumed() -> None:
     world = RecordingStack()
     for n in range(60):
         world.registries.push(DEV, image(str(n)), f"v1.{n}.0")
@@ -225,14 +225,14 @@ def test_a_backfill_that_does_not_fit_one_run_goes_on_where_it_stopped() -> None
     assert world.facts(Kind.MISSED) == []
 
 
-def test_no_image_is_asked_for_by_itself_when_a_listing_has_shown_it() -> None:
+def test_listed_images_are_not_described_one_by_one() -> None:
     world = RecordingStack()
     world.registries.push(DEV, multi_arch("a"), "v1.0.0")
     world.reconcile()
     assert not [m for m, _, _ in world.registries.requests if m == "describe"]
 
 
-def test_one_registry_that_does_not_answer_keeps_no_other_waiting() -> None:
+def test_one_registry_that_does_not_answer_does_not_stop_the_others() -> None:
     world = RecordingStack()
     world.registries.fail(DEV.registry)
     world.registries.push(PROD, image("a"), "v1.0.0")
@@ -243,7 +243,7 @@ def test_one_registry_that_does_not_answer_keeps_no_other_waiting() -> None:
     assert not outcome["more"]
 
 
-def test_a_registry_that_stops_answering_half_way_has_its_reason_and_is_done_next_time() -> None:
+def test_a_registry_that_stops_answering_is_reported_and_swept_next_time() -> None:
     world = RecordingStack()
     world.registries.push(DEV, image("a"), "v1.0.0")
     world.registries.fail(DEV.registry, methods={"manifests"}, times=1)
@@ -253,7 +253,7 @@ def test_a_registry_that_stops_answering_half_way_has_its_reason_and_is_done_nex
     assert len(world.rows()) == 1
 
 
-def test_two_speeds_by_the_clock() -> None:
+def test_scheduled_runs_have_two_speeds() -> None:
     world = RecordingStack()
     quiet = [Repository(DEV.registry, f"rocketseat/quiet-{n:03d}") for n in range(150)]
     for repository in quiet:
@@ -278,7 +278,7 @@ def test_two_speeds_by_the_clock() -> None:
     assert all(seen.count(r) == 1 for r in quiet)
 
 
-def test_a_persons_run_sweeps_what_was_asked_for_and_nothing_else() -> None:
+def test_a_persons_run_sweeps_only_the_requested_repositories() -> None:
     world = RecordingStack()
     other = Repository(DEV.registry, "rocketseat/other")
     world.registries.add(other)
@@ -309,12 +309,12 @@ def test_an_empty_list_of_repositories_does_nothing() -> None:
         ({"registry": "nowhere"}, "account/region"),
     ],
 )
-def test_what_reconcile_can_not_be_asked_for_is_said(payload: dict[str, object], words: str) -> None:
+def test_invalid_requests_to_reconcile_are_reported(payload: dict[str, object], words: str) -> None:
     with pytest.raises((BadInput, BadName), match=words):
         RecordingStack().reconcile(payload)
 
 
-def test_a_soak_ends_by_time() -> None:
+def test_a_sweep_evaluates_an_ended_soak() -> None:
     world = RecordingStack(policy(soak="24h"))
     digest = world.registries.push(DEV, image("a"), "v1.0.0")
     world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
@@ -326,7 +326,7 @@ def test_a_soak_ends_by_time() -> None:
     assert [h["digest"] for h in world.hints.to("promote")] == [digest]
 
 
-def test_a_lost_scan_is_read_and_one_that_never_ran_is_started_once_a_day() -> None:
+def test_a_lost_scan_is_read_and_a_missing_one_is_started_once_a_day() -> None:
     world = RecordingStack(policy(scan={"max": {"critical": 0}}))
     app = multi_arch("a")
     children = sorted(d for d in app.manifests if d != app.digest)
@@ -355,7 +355,7 @@ def test_a_scan_that_failed_is_started_again_after_a_day() -> None:
     assert world.hints.to("promote") == []
 
 
-def test_what_the_lost_event_would_have_verified_is_verified() -> None:
+def test_an_image_with_a_lost_event_is_verified() -> None:
     world = RecordingStack(policy(verified=True))
     digest = world.registries.push(DEV, image("a"), "v1.0.0")
     world.registries.push(PROD, image("b"), "v9.0.0")
@@ -365,7 +365,7 @@ def test_what_the_lost_event_would_have_verified_is_verified() -> None:
     ]
 
 
-def test_a_verification_that_nobody_carried_out_is_asked_for_again_after_an_hour() -> None:
+def test_a_verification_that_was_not_carried_out_is_requested_again_after_an_hour() -> None:
     world = RecordingStack(policy(verified=True))
     digest = world.registries.push(DEV, image("a"), "v1.0.0")
     world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
@@ -382,7 +382,7 @@ def test_a_verification_that_nobody_carried_out_is_asked_for_again_after_an_hour
     assert len(world.hints.to("promote")) == 1
 
 
-def test_a_verification_that_was_lost_is_asked_for_at_once_by_a_person() -> None:
+def test_a_persons_run_requests_a_lost_verification_at_once() -> None:
     world = RecordingStack(policy(verified=True))
     digest = world.registries.push(DEV, image("a"), "v1.0.0")
     world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
@@ -390,7 +390,7 @@ def test_a_verification_that_was_lost_is_asked_for_at_once_by_a_person() -> None
     assert [h["verify"]["digest"] for h in world.hints.to("verify")] == [digest]
 
 
-def test_one_image_that_can_not_be_judged_keeps_no_other_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_cannot_be_evaluated_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     world = RecordingStack(policy(scan={"max": {"critical": 0}}))
     digests = [world.registries.push(DEV, image(str(n)), f"v1.{n}.0") for n in range(3)]
     world.told(*(push_event(DEV, d, f"v1.{n}.0", at=world.clock()) for n, d in enumerate(digests)))
@@ -410,7 +410,7 @@ def test_one_image_that_can_not_be_judged_keeps_no_other_waiting(monkeypatch: py
     assert digests[0] in outcome["problems"][0]
 
 
-def test_stowaways_of_the_first_sweep_are_told_of_in_one_notice_and_later_ones_each() -> None:
+def test_stowaways_of_the_first_sweep_are_in_one_notice_and_later_ones_in_one_each() -> None:
     world = RecordingStack()
     for n in range(12):
         world.registries.push(PROD, image(str(n)), f"v1.{n}.0")
@@ -426,7 +426,7 @@ def test_stowaways_of_the_first_sweep_are_told_of_in_one_notice_and_later_ones_e
     assert [s for s, _, _ in world.notices.published[1:]] == ["stowaway in prod: rocketseat/widget-server"]
 
 
-def test_a_gathered_notice_is_sent_even_if_the_first_sweep_took_several_runs() -> None:
+def test_the_combined_notice_is_sent_even_if_the_first_sweep_took_several_runs() -> None:
     world = RecordingStack()
     for n in range(30):
         world.registries.push(PROD, image(str(n)), f"v1.{n}.0")
@@ -435,7 +435,7 @@ def test_a_gathered_notice_is_sent_even_if_the_first_sweep_took_several_runs() -
     assert "30 images" in text
 
 
-def test_storage_is_the_sum_of_image_sizes_without_counting_an_indexs_images_twice() -> None:
+def test_storage_is_the_sum_of_image_sizes_counting_an_indexs_images_once() -> None:
     world = RecordingStack()
     app = multi_arch("a")
     world.registries.push(DEV, app, "v1.0.0")
@@ -445,7 +445,7 @@ def test_storage_is_the_sum_of_image_sizes_without_counting_an_indexs_images_twi
     assert report["images"] == {"dev": len(children) + 1, "prod": 0}
 
 
-def test_a_referrer_that_was_found_is_known_to_its_subject() -> None:
+def test_a_found_referrer_is_recorded_for_its_subject() -> None:
     world = RecordingStack()
     app = image("a")
     world.registries.push(DEV, app, "v1.0.0")
@@ -454,7 +454,7 @@ def test_a_referrer_that_was_found_is_known_to_its_subject() -> None:
     assert [f.digest for f in world.facts(Kind.REFERRED)] == [app.digest]
 
 
-def test_a_sweep_never_believes_its_listing_over_an_event_that_came_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_event_that_arrived_during_a_sweep_wins_over_its_listing(monkeypatch: pytest.MonkeyPatch) -> None:
     world = RecordingStack()
     first, second = image("a"), image("b")
     world.registries.push(DEV, first, "latest")
@@ -490,7 +490,7 @@ def test_a_delete_event_after_the_sweep_found_the_removal_is_the_same_removal() 
     assert (row.at, row.via) == (removed, Via.EVENT)
 
 
-def test_the_position_says_when_a_repository_was_swept() -> None:
+def test_the_position_has_the_time_of_a_repositorys_sweep() -> None:
     world = RecordingStack()
     world.reconcile()
     before = stored(world.state, sweeps.PARTITION, str(DEV))

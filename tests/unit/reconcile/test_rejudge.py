@@ -74,7 +74,7 @@ def promoted(**gates: object) -> tuple[ReconcileStack, Digest]:
     return world, digest
 
 
-def test_a_release_that_was_not_announced_is() -> None:
+def test_an_unannounced_release_is_announced() -> None:
     world, digest = promoted()
     world.announcements.emitted.clear()
     item = stored(world.state, release_items.partition("prod"), DEV.name)
@@ -85,7 +85,7 @@ def test_a_release_that_was_not_announced_is() -> None:
     assert [d["digest"] for _, d in world.announcements.emitted] == [digest]
 
 
-def test_a_release_that_nobody_rolls_out_is_taken_up_by_the_clock() -> None:
+def test_an_unstarted_roll_out_is_resumed_by_a_scheduled_run() -> None:
     services = [{"ecs": "shop/app", "repository": DEV.name}]
     world = ReconcileStack(
         policy=parsed(
@@ -108,7 +108,7 @@ def test_a_release_that_nobody_rolls_out_is_taken_up_by_the_clock() -> None:
     assert hint["roll_out"]["repository"] == DEV.name
 
 
-def test_a_promotion_that_stands_half_done_is_told_once_and_counted_as_long_as_it_does() -> None:
+def test_a_half_done_promotion_is_notified_once_and_counted_while_it_lasts() -> None:
     world = ReconcileStack()
     digest = world.push(image("a"), "v1.0.0")
     put = world.registries.put_manifest
@@ -126,7 +126,7 @@ def test_a_promotion_that_stands_half_done_is_told_once_and_counted_as_long_as_i
     assert "Rate exceeded" in text
 
 
-def test_what_was_given_up_is_counted() -> None:
+def test_abandoned_promotions_are_counted() -> None:
     world = ReconcileStack()
     world.push(image("a"), "v1.0.0")
     world.registries.fail(PROD.registry, Throttled("Rate exceeded"))
@@ -135,7 +135,7 @@ def test_what_was_given_up_is_counted() -> None:
     assert world.sweep().parked["prod"] == 1
 
 
-def test_every_pending_promotion_is_counted_for_its_environment_whatever_the_run_reads() -> None:
+def test_every_pending_promotion_is_counted_for_its_environment_in_every_run() -> None:
     world = ReconcileStack()
     world.push(image("a"), "v1.0.0")
     world.registries.fail(PROD.registry, Throttled("Rate exceeded"))
@@ -152,7 +152,7 @@ def test_every_pending_promotion_is_counted_for_its_environment_whatever_the_run
     assert world.sweep().waiting["prod"] == 0
 
 
-def test_a_recall_of_what_is_in_is_told_once_with_what_runs_it() -> None:
+def test_a_recall_of_a_promoted_image_is_notified_once_with_its_users() -> None:
     world, digest = promoted()
     command(world, "recall", digest)
     world.uses = (Use("ecs task", "prod/widget", PROD.at(digest), PROD.registry, PROD, None, digest),)
@@ -186,7 +186,7 @@ def runs(digest: Digest) -> tuple[Use, ...]:
     return (Use("ecs task", "prod/widget", PROD.at(digest), PROD.registry, PROD, None, digest),)
 
 
-def test_what_was_overtaken_by_a_newer_release_and_runs_nowhere_is_listed_and_raises_no_notice() -> None:
+def test_a_superseded_noncompliant_image_that_runs_nowhere_is_listed_without_a_notice() -> None:
     world, digest = overtaken()
     for _ in range(5):
         assert world.sweep().would_not_pass["prod"] == 0
@@ -196,7 +196,7 @@ def test_what_was_overtaken_by_a_newer_release_and_runs_nowhere_is_listed_and_ra
     assert item.revision == 1  # an equal result is not written again
 
 
-def test_what_was_overtaken_but_runs_is_told_once_and_counted_as_long_as_it_runs() -> None:
+def test_a_superseded_noncompliant_image_that_runs_is_notified_once_and_counted_while_it_runs() -> None:
     world, digest = overtaken()
     world.uses = runs(digest)
     world.sweep()
@@ -211,7 +211,7 @@ def test_what_was_overtaken_but_runs_is_told_once_and_counted_as_long_as_it_runs
     assert len(world.told("would_not_pass")) == 1
 
 
-def test_what_runs_is_asked_at_most_once_an_hour() -> None:
+def test_usage_is_read_at_most_once_an_hour() -> None:
     world, _ = overtaken()
     asked: list[EcrRegistry] = []
 
@@ -225,7 +225,7 @@ def test_what_runs_is_asked_at_most_once_an_hour() -> None:
     assert len(asked) == 2 * len(world.policy.registries())
 
 
-def test_what_would_not_pass_for_a_reason_in_other_words_is_told_no_second_time(
+def test_a_reworded_reason_of_a_noncompliant_image_causes_no_second_notice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world, digest = promoted(scan={"max": {"critical": 0}})
@@ -248,7 +248,7 @@ def test_what_would_not_pass_for_a_reason_in_other_words_is_told_no_second_time(
     assert len(world.told("would_not_pass")) == 2
 
 
-def test_what_was_overtaken_is_told_when_it_is_released_again() -> None:
+def test_a_superseded_noncompliant_image_is_notified_when_released_again() -> None:
     world, digest = overtaken()
     command(world, "roll-back", digest, repository=DEV.name, environment="prod")
     world.work()
@@ -258,7 +258,7 @@ def test_what_was_overtaken_is_told_when_it_is_released_again() -> None:
     assert "prod releases this image." in text
 
 
-def test_a_recall_of_what_is_not_released_and_runs_nowhere_is_no_news_of_what_runs() -> None:
+def test_a_recall_of_an_unused_image_causes_no_notice_about_usage() -> None:
     world, digest = overtaken()
     command(world, "recall", digest)
     world.sweep()
@@ -280,7 +280,7 @@ def test_a_released_image_is_scanned_again_once_a_day() -> None:
     assert len(started) == 1
 
 
-def test_one_release_that_can_not_be_looked_at_keeps_no_other() -> None:
+def test_an_unreadable_release_does_not_stop_the_others() -> None:
     world, _ = promoted()
     announce = world.announcements.emit
 
@@ -323,7 +323,7 @@ def only_tallyman() -> ReconcileStack:
     return world
 
 
-def test_a_repository_that_is_open_is_counted_and_told_once_per_change() -> None:
+def test_an_open_repository_is_counted_and_notified_once_per_change() -> None:
     world = only_tallyman()
     assert world.sweep().unguarded.total() == 0
     world.problems_found = {PROD: Problem(Flaw.NO_POLICY, "the repository has no policy")}
@@ -370,7 +370,7 @@ def test_an_open_repository_that_was_announced_in_unknown_words_is_announced_whe
     assert len(world.told("unguarded")) == 1
 
 
-def test_a_promotion_creates_a_repository_that_only_it_fills() -> None:
+def test_a_promotion_creates_a_repository_that_only_promotions_can_push_to() -> None:
     world = only_tallyman()
     for place in PLACES:
         del world.registries._held[place]
@@ -383,7 +383,7 @@ def test_a_promotion_creates_a_repository_that_only_it_fills() -> None:
 ALLOWED = ["arn:aws:iam::222222222222:role/tallyman-spoke-push"]
 
 
-def test_the_policy_that_is_written_is_the_one_that_is_looked_for() -> None:
+def test_the_written_repository_policy_passes_our_own_check() -> None:
     document = repository_policy(PROD, ["333333333333"], ALLOWED)
     assert document is not None
     assert [s["Sid"] for s in document["Statement"]] == ["Pull", "LambdaPulls", "OnlyTallymanPushes"]
@@ -392,7 +392,7 @@ def test_the_policy_that_is_written_is_the_one_that_is_looked_for() -> None:
     assert repository_policy(PROD, (), ()) is None
 
 
-def test_where_releases_move_functions_lambda_may_pull_for_those_of_the_repositorys_account() -> None:
+def test_if_releases_update_functions_lambda_may_pull_for_the_repositorys_account() -> None:
     document = repository_policy(PROD, ["333333333333"], (), functions=True)
     assert document is not None
     (statement,) = [s for s in document["Statement"] if s["Sid"] == "LambdaPulls"]
@@ -401,7 +401,7 @@ def test_where_releases_move_functions_lambda_may_pull_for_those_of_the_reposito
     assert statement["Condition"] == {"ArnLike": {"aws:SourceArn": arns}}
 
 
-def test_a_promotion_creates_what_a_function_runs_so_that_lambda_may_pull() -> None:
+def test_a_promotion_creates_a_functions_repository_so_that_lambda_may_pull() -> None:
     world = ReconcileStack(
         policy=parsed(
             {
@@ -425,7 +425,7 @@ def test_a_promotion_creates_what_a_function_runs_so_that_lambda_may_pull() -> N
     assert [world.registries.held(p).functions for p in PLACES] == [True, True]
 
 
-def test_what_means_the_same_is_no_change_and_what_does_not_is() -> None:
+def test_only_a_policy_with_another_meaning_is_a_change() -> None:
     same = only_push(ALLOWED) | {
         "Principal": {"AWS": "*"},
         "Condition": {"ArnNotLike": {"aws:PrincipalArn": ALLOWED[0]}},

@@ -56,7 +56,7 @@ def test_a_found_push_has_its_actor_and_its_time() -> None:
     assert outcome["trail"] == {str(DEV.registry): "read"}
 
 
-def test_an_event_that_comes_later_keeps_the_actor_and_makes_no_second_row() -> None:
+def test_a_later_event_keeps_the_actor_and_adds_no_second_row() -> None:
     world = RecordingStack()
     digest = put(world, "a", "v1.0.0")
     pushed = world.clock()
@@ -67,7 +67,7 @@ def test_an_event_that_comes_later_keeps_the_actor_and_makes_no_second_row() -> 
     assert (row.actor, row.at, row.via) == (CI, pushed - timedelta(seconds=1), Via.EVENT)
 
 
-def test_a_push_that_its_event_told_gets_its_actor_from_the_next_run() -> None:
+def test_a_push_reported_by_its_event_gets_its_actor_from_the_next_run() -> None:
     world = RecordingStack()
     digest = put(world, "a", "v1.0.0")
     world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
@@ -93,7 +93,7 @@ def test_a_tag_that_moved_twice_between_two_sweeps_has_the_state_in_between() ->
     assert world.points_to("latest") == digests[-1]
 
 
-def test_a_call_that_cloudtrail_shows_late_names_the_actor_afterwards() -> None:
+def test_a_call_that_cloudtrail_shows_late_adds_the_actor() -> None:
     world = RecordingStack()
     digest = world.registries.push(DEV, image("a"), "v1.0.0")
     late = call(world, "PutImage", digest, "v1.0.0")
@@ -108,7 +108,7 @@ def test_a_call_that_cloudtrail_shows_late_names_the_actor_afterwards() -> None:
     assert row.actor == CI
 
 
-def test_who_removed_an_image_is_known_for_each_of_its_tags() -> None:
+def test_the_actor_of_a_removal_is_recorded_for_each_tag() -> None:
     world = RecordingStack()
     app = image("a")
     for tag in ("v1.0.0", "latest"):
@@ -125,7 +125,7 @@ def test_who_removed_an_image_is_known_for_each_of_its_tags() -> None:
     assert sorted((str(r.tag), str(r.actor)) for r in removed) == [("latest", CI), ("v1.0.0", CI)]
 
 
-def test_what_a_lifecycle_policy_removed_is_no_change_of_settings() -> None:
+def test_a_removal_by_a_lifecycle_policy_is_no_settings_change() -> None:
     world = RecordingStack()
     app = image("a")
     world.registries.push(DEV, app, "v1.0.0")
@@ -139,7 +139,7 @@ def test_what_a_lifecycle_policy_removed_is_no_change_of_settings() -> None:
     assert [r.actor for r in world.rows(tag="v1.0.0") if r.kind == "untagged"] == [CI]
 
 
-def test_a_change_of_settings_is_written_down_once_however_often_it_is_read() -> None:
+def test_a_settings_change_is_recorded_once_however_often_it_is_read() -> None:
     world = RecordingStack()
     put(world, "a", "v1.0.0")
     call(world, "PutImageTagMutability", None, None, imageTagMutability="MUTABLE")
@@ -151,7 +151,7 @@ def test_a_change_of_settings_is_written_down_once_however_often_it_is_read() ->
 
 
 @pytest.mark.parametrize("error", [NotAllowed("no cloudtrail:LookupEvents"), Unreachable("cloudtrail is down")])
-def test_a_trail_that_can_not_be_read_is_noted_and_the_sweep_goes_on(
+def test_an_unreadable_trail_is_reported_and_the_sweep_continues(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = RecordingStack()
@@ -169,7 +169,7 @@ def test_a_trail_that_can_not_be_read_is_noted_and_the_sweep_goes_on(
     assert len(world.rows()) == 1
 
 
-def test_the_trail_is_read_on_from_where_it_was_left_with_an_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_the_trail_resumes_with_an_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
     world = RecordingStack()
     asked: list[tuple[datetime, datetime]] = []
     real = world.trail.page
@@ -195,7 +195,7 @@ def test_the_trail_is_read_on_from_where_it_was_left_with_an_overlap(monkeypatch
     assert [a[1] for a in asked[:-1]] == [a[0] for a in asked[1:]]
 
 
-def test_runs_by_the_clock_go_back_ninety_days_and_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scheduled_runs_read_at_most_ninety_days_back(monkeypatch: pytest.MonkeyPatch) -> None:
     world = RecordingStack()
     asked: list[tuple[datetime, datetime]] = []
 
@@ -217,7 +217,7 @@ def test_runs_by_the_clock_go_back_ninety_days_and_no_further(monkeypatch: pytes
     assert item is not None
 
 
-def test_a_person_does_not_wait_for_the_past_of_ninety_days(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_persons_run_does_not_read_ninety_days_back(monkeypatch: pytest.MonkeyPatch) -> None:
     world = RecordingStack()
     put(world, "a", "v1.0.0")
     asked: list[datetime] = []
@@ -235,7 +235,7 @@ def test_a_person_does_not_wait_for_the_past_of_ninety_days(monkeypatch: pytest.
     assert not outcome["more"]
 
 
-def test_a_call_that_can_not_be_written_down_keeps_no_other_from_it() -> None:
+def test_a_call_that_cannot_be_recorded_does_not_stop_the_others() -> None:
     world = RecordingStack()
     first = put(world, "a", "v1.0.0")
     world.trail.recorded.clear()
@@ -260,7 +260,7 @@ def busy(world: RecordingStack, calls: int, minutes: float) -> None:
 
 
 @pytest.mark.parametrize("pages_a_run", [1, 2, 7])
-def test_any_budget_gets_through_a_busy_trail_and_no_sweep_waits(
+def test_any_page_budget_catches_up_with_a_busy_trail_without_delaying_sweeps(
     pages_a_run: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run can read only some pages, far fewer than an hour has; the reader is some hours behind."""
@@ -300,7 +300,7 @@ def test_any_budget_gets_through_a_busy_trail_and_no_sweep_waits(
     assert len(read) == 60
 
 
-def test_a_page_that_was_read_is_not_asked_for_again_after_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_that_was_read_is_not_requested_again_after_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
     world = RecordingStack()
     world.trail.page_size = 5
     busy(world, 40, 50)

@@ -21,7 +21,7 @@ def countdown(looks: int) -> Callable[[], float]:
     return lambda: next(times)
 
 
-def test_a_list_that_does_not_fit_goes_on_behind_what_was_done_and_begins_anew_at_its_end() -> None:
+def test_a_list_longer_than_its_share_is_resumed_and_restarts_at_its_end() -> None:
     turns, done = Turns(FakeState(), FakeClock()), list[int]()
     items = [((f"{n:03d}",), n) for n in range(10)]
     runs = 0
@@ -35,7 +35,7 @@ def test_a_list_that_does_not_fit_goes_on_behind_what_was_done_and_begins_anew_a
     assert runs > 4
 
 
-def test_what_fails_for_lack_of_time_is_first_in_the_next_run() -> None:
+def test_an_item_that_ran_out_of_time_is_first_in_the_next_run() -> None:
     turns, done = Turns(FakeState(), FakeClock()), list[int]()
 
     def step(number: int) -> None:
@@ -51,7 +51,7 @@ def test_what_fails_for_lack_of_time_is_first_in_the_next_run() -> None:
     assert done == [0, 1, 2, 3, 3, 4]
 
 
-def test_a_share_is_of_what_is_left_when_it_begins() -> None:
+def test_a_share_is_a_part_of_the_remaining_time() -> None:
     left = [100.0]
     part = share(lambda: left[0], 0.25)
     assert part() == 25
@@ -87,7 +87,7 @@ class Burning:
         return self.left
 
 
-def test_releases_without_end_keep_neither_what_waits_nor_sweeps_from_being_done() -> None:
+def test_too_many_releases_do_not_stop_pending_work_and_sweeps() -> None:
     world = RecordingStack(policy(soak="1h"))
     waits = world.registries.push(DEV, image("a"), "v1.0.0")
     world.told(push_event(DEV, waits, "v1.0.0", at=world.clock()))
@@ -103,7 +103,7 @@ def test_releases_without_end_keep_neither_what_waits_nor_sweeps_from_being_done
     assert stowaway in {fact.digest for fact in world.ledger.facts}
 
 
-def test_a_repository_that_never_fits_keeps_no_other_from_being_swept() -> None:
+def test_a_repository_that_never_fits_does_not_stop_sweeps_of_others() -> None:
     world = RecordingStack(policy(soak="1h"))
     for number in range(300):
         world.registries.push(DEV, image(str(number)))

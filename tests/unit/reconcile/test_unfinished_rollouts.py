@@ -25,7 +25,7 @@ def finished(world: RolloutStack) -> bool:
     return bool(world.data["status"] == "done")
 
 
-def test_one_whose_event_was_lost_is_begun_when_the_event_is_overdue(world: RolloutStack) -> None:
+def test_a_roll_out_with_a_lost_event_starts_when_the_event_is_overdue(world: RolloutStack) -> None:
     assert not world.reconcile()
     world.now += OVERDUE
     assert world.reconcile()
@@ -33,7 +33,7 @@ def test_one_whose_event_was_lost_is_begun_when_the_event_is_overdue(world: Roll
     assert len(world.fleet.moves) == 2
 
 
-def test_one_whose_continuation_was_lost_goes_on_where_it_stood(world: RolloutStack) -> None:
+def test_a_roll_out_with_a_lost_continuation_is_resumed(world: RolloutStack) -> None:
     world.fleet.says[TWO, "shop/app"] = Moving(None, "in progress")
     world.run()
     world.hints.take()  # its queue was emptied
@@ -44,7 +44,7 @@ def test_one_whose_continuation_was_lost_goes_on_where_it_stood(world: RolloutSt
     assert len(world.fleet.moves) == 2
 
 
-def test_one_that_waits_for_its_next_look_is_left_alone(world: RolloutStack) -> None:
+def test_a_roll_out_that_waits_for_its_next_check_is_not_disturbed(world: RolloutStack) -> None:
     world.fleet.says[ONE, "shop/app"] = Moving(None, "in progress")
     world.run()
     world.now += OVERDUE
@@ -53,7 +53,7 @@ def test_one_that_waits_for_its_next_look_is_left_alone(world: RolloutStack) -> 
     assert world.reconcile()
 
 
-def test_a_pause_between_regions_is_no_sign_of_death() -> None:
+def test_a_pause_between_regions_is_not_taken_for_a_lost_message() -> None:
     world = RolloutStack(pause="24h")
     world.run()
     for _ in range(24 * 4):
@@ -64,7 +64,7 @@ def test_a_pause_between_regions_is_no_sign_of_death() -> None:
     assert world.data["status"] == "done"
 
 
-def test_one_that_a_worker_holds_is_left_alone_even_where_a_person_asks(world: RolloutStack) -> None:
+def test_a_roll_out_with_a_working_worker_is_not_disturbed_even_by_a_person(world: RolloutStack) -> None:
     world.now += OVERDUE
     until = format_time(world.now + SECOND)
     world.state.put(StateChange(*leases.key("prod", leases.of_rollout(NAME)), 0, {"owner": "somebody", "until": until}))
@@ -74,14 +74,14 @@ def test_one_that_a_worker_holds_is_left_alone_even_where_a_person_asks(world: R
     assert world.reconcile()
 
 
-def test_a_person_need_not_wait_until_it_is_overdue(world: RolloutStack) -> None:
+def test_a_persons_run_resumes_it_before_it_is_overdue(world: RolloutStack) -> None:
     assert world.reconcile(at_once=True)
     world.hints.take()
     assert world.reconcile(at_once=True)
     assert finished(world)
 
 
-def test_one_whose_message_keeps_dying_is_taken_up_once_an_hour(world: RolloutStack) -> None:
+def test_a_roll_out_whose_message_is_lost_repeatedly_is_resumed_once_an_hour(world: RolloutStack) -> None:
     world.now += OVERDUE
     assert world.reconcile()
     world.hints.take()
@@ -91,7 +91,7 @@ def test_one_whose_message_keeps_dying_is_taken_up_once_an_hour(world: RolloutSt
     assert world.reconcile()
 
 
-def test_one_that_failed_for_good_waits_for_a_person(world: RolloutStack) -> None:
+def test_a_permanently_failed_roll_out_waits_for_a_person(world: RolloutStack) -> None:
     world.fleet.says[ONE, "shop/app"] = Moving(False, "it crashes")
     world.run()
     world.now += timedelta(days=1)
@@ -101,13 +101,13 @@ def test_one_that_failed_for_good_waits_for_a_person(world: RolloutStack) -> Non
     assert world.reconcile(at_once=True)
 
 
-def test_one_that_is_done_is_done(world: RolloutStack) -> None:
+def test_a_completed_roll_out_is_not_resumed(world: RolloutStack) -> None:
     world.run()
     world.now += timedelta(days=1)
     assert not world.reconcile(at_once=True)
 
 
-def test_a_release_that_is_superseded_is_not_rolled_out_any_more(world: RolloutStack) -> None:
+def test_a_superseded_release_is_no_longer_rolled_out(world: RolloutStack) -> None:
     world.fleet.says[ONE, "shop/app"] = Moving(None, "in progress")
     world.run()
     world.hints.take()
@@ -121,13 +121,13 @@ def test_a_release_that_is_superseded_is_not_rolled_out_any_more(world: RolloutS
     assert world.data["release"] == "two"
 
 
-def test_where_the_policy_moves_nothing_nothing_is_taken_up(world: RolloutStack) -> None:
+def test_without_targets_in_the_policy_nothing_is_resumed(world: RolloutStack) -> None:
     world.now += OVERDUE
     world.policy = policy("0s", [{"ecs": "shop/app", "repository": "rocketseat/other"}])
     assert not world.reconcile(at_once=True)
 
 
-def test_what_an_older_version_wrote_down_is_taken_up(world: RolloutStack) -> None:
+def test_a_roll_out_recorded_by_an_older_version_is_resumed(world: RolloutStack) -> None:
     data = {"release": "one", "digest": "sha256:" + "0" * 64, "status": "running", "step": 0, "moving": None}
     world.state.put(StateChange("RO#prod", NAME, 0, {**data, "moved": [], "not_before": None, "reason": None}))
     assert world.reconcile()

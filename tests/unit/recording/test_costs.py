@@ -63,7 +63,7 @@ def test_a_removal_costs_the_same_however_many_tags_the_repository_ever_had(monk
     assert costs[0] == costs[1] == costs[2]
 
 
-def test_one_more_push_of_an_index_writes_nothing_anew_about_its_images(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pushing_an_index_again_writes_nothing_about_its_images(monkeypatch: pytest.MonkeyPatch) -> None:
     costs = []
     for children in (1, 100):
         world = RecordingStack(policy(soak="1h"))

@@ -21,7 +21,7 @@ def largest(ledger: FakeLedger) -> int:
     return max(len(json.dumps(item)) for item in ledger.items.values())
 
 
-def test_a_push_of_an_index_of_4000_images_is_recorded_whole() -> None:
+def test_a_push_of_an_index_of_4000_images_is_recorded_completely() -> None:
     world = RecordingStack(policy(verified=True))
     children = [
         {
@@ -45,7 +45,7 @@ def test_a_push_of_an_index_of_4000_images_is_recorded_whole() -> None:
     assert [fact for fact in read if fact.kind is Kind.DECIDED]
 
 
-def test_what_is_short_lies_in_the_fact_and_costs_no_object() -> None:
+def test_short_details_are_in_the_fact_without_an_archived_object() -> None:
     ledger, archive = FakeLedger(), FakeArchive()
     fact = pushed(image("a").digest, at=NOON)
     assert LongDetails(ledger, archive).append(fact) is Appended.WRITTEN
@@ -53,7 +53,7 @@ def test_what_is_short_lies_in_the_fact_and_costs_no_object() -> None:
     assert not archive.objects
 
 
-def test_every_part_comes_back_and_what_others_go_by_stays_in_the_fact() -> None:
+def test_every_part_is_restored_and_indexed_fields_stay_in_the_fact() -> None:
     ledger, archive = FakeLedger(), FakeArchive()
     detail = {"name": "team/app", "tags": ["t" * 100] * 1000, "gates": [{"reason": "r" * LIMIT}], "to": "prod"}
     fact = replace(pushed(image("a").digest, at=NOON), kind=Kind.DECIDED, detail=detail)

@@ -58,7 +58,7 @@ class Post:
         return list(self.ledger.of_environment("*"))
 
 
-def test_a_letter_is_sent_to_its_queue_again_and_written_down_with_who() -> None:
+def test_a_letter_is_sent_to_its_queue_again_and_recorded_with_the_person() -> None:
     post = Post(PUSH)
     post.send(because="the role is back")
     assert (post.letters.boxes, post.letters.sent) == ([], [PUSH])
@@ -68,7 +68,7 @@ def test_a_letter_is_sent_to_its_queue_again_and_written_down_with_who() -> None
     assert post.archive.get("letters", fact.detail["body"]) == PUSH.body.encode()
 
 
-def test_a_letter_that_is_discarded_is_kept_in_the_archive_and_not_sent() -> None:
+def test_a_discarded_letter_is_archived_and_not_sent() -> None:
     post = Post(PUSH, UNKNOWN)
     post.send(command="discard", because="made by hand")
     post.send(command="discard", because="made by hand", request="r2", queue="undelivered", letters="m2")
@@ -79,7 +79,7 @@ def test_a_letter_that_is_discarded_is_kept_in_the_archive_and_not_sent() -> Non
 @pytest.mark.parametrize(
     ("letter", "why"), [(COMMAND, "person's command"), (UNKNOWN, "nothing says which queue"), (None, "not there")]
 )
-def test_what_can_not_be_replayed_stays_with_its_reason(letter: Letter | None, why: str) -> None:
+def test_a_letter_that_cannot_be_replayed_stays_with_its_reason(letter: Letter | None, why: str) -> None:
     post = Post(*([letter] if letter else []))
     post.send(queue=letter.queue if letter else "push", letters=letter.id if letter else "m9")
     assert post.letters.boxes == ([letter] if letter else [])
@@ -89,7 +89,7 @@ def test_what_can_not_be_replayed_stays_with_its_reason(letter: Letter | None, w
     assert why in fact.detail["refused"]
 
 
-def test_only_those_may_whom_the_policy_lets() -> None:
+def test_only_people_allowed_by_the_policy_may_move_letters() -> None:
     post = Post(PUSH, people=People(letters=("role/somebody-else",)))
     with pytest.raises(NotAllowed, match=r"may not replay: the policy \(people.letters\) allows role/somebody-else"):
         post.send()
@@ -115,7 +115,7 @@ def test_a_crash_at_any_call_loses_no_letter_and_writes_one_fact(command: str) -
             assert fact.kind is Kind.LETTER
 
 
-def test_commands_about_letters_say_what_is_expected() -> None:
+def test_invalid_commands_about_letters_report_what_is_expected() -> None:
     for message in (
         {"letters": " "},
         {"queue": ""},
@@ -126,7 +126,7 @@ def test_commands_about_letters_say_what_is_expected() -> None:
             Post(PUSH).send(None, **message)
 
 
-def test_a_letter_knows_its_queue_by_its_own_word_or_by_whose_it_is() -> None:
+def test_a_letters_queue_is_its_own_attribute_or_that_of_its_dead_letter_queue() -> None:
     arn = "arn:aws:sqs:us-east-2:111111111111:tallyman-roll-out"
     assert source_of("undelivered", "tallyman", arn=arn) == "roll-out"
     assert source_of("undelivered", "tallyman") is None
@@ -137,6 +137,6 @@ def test_a_letter_knows_its_queue_by_its_own_word_or_by_whose_it_is() -> None:
 
 
 @pytest.mark.parametrize("entry", [field.name for field in fields(People)])
-def test_each_entry_of_people_is_asked_for(entry: str) -> None:
+def test_each_entry_of_people_is_checked(entry: str) -> None:
     """An unchecked entry would let everybody in."""
     assert People(**{entry: ("role/one",)}).allowed(entry) == ("role/one",)

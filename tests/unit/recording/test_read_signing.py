@@ -40,13 +40,13 @@ def test_every_change_is_written_once() -> None:
     assert told(ledger) == [["in_progress"], ["complete"], []]
 
 
-def test_a_registry_that_does_not_say_changes_nothing() -> None:
+def test_a_registry_without_an_answer_changes_nothing() -> None:
     service, ledger = reading({"signed": True}, FakeSigning(silent=True))
     assert not service.refresh(APP)
     assert told(ledger) == []
 
 
-def test_nothing_is_asked_where_no_promotion_needs_a_signature_or_the_image_is_not() -> None:
+def test_nothing_is_read_if_no_promotion_needs_a_signature_or_the_image_is_missing() -> None:
     view = FakeSigning({(DEV, APP): [SigningStatus(PROFILE, "complete")], (PROD, APP): []})
     assert not reading({"verified": True}, view)[0].refresh(APP)
     service, _ = reading({"signed": True}, view)
@@ -83,14 +83,14 @@ def test_the_answer_is_read_with_its_reasons(ecr: Any) -> None:
 
 
 @pytest.mark.parametrize("code", ["AccessDeniedException", "UnknownOperationException", "ValidationException"])
-def test_a_registry_that_refuses_the_question_says_nothing(ecr: Any, code: str) -> None:
+def test_a_refusing_registry_gives_no_status(ecr: Any, code: str) -> None:
     with Stubber(ecr) as stub:
         stub.add_client_error("describe_image_signing_status", code, "no", 400)
         assert EcrSigning(One(ecr)).signing(DEV, APP) is None  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("code", "kind"), [("ImageNotFoundException", NotFound), ("ThrottlingException", Throttled)])
-def test_what_is_gone_and_what_may_pass_are_errors(ecr: Any, code: str, kind: type[Exception]) -> None:
+def test_missing_images_and_transient_failures_are_errors(ecr: Any, code: str, kind: type[Exception]) -> None:
     with Stubber(ecr) as stub:
         stub.add_client_error("describe_image_signing_status", code, "no", 400)
         with pytest.raises(kind):

@@ -103,7 +103,7 @@ def test_a_crash_at_any_call_changes_nothing_in_the_end(command: str) -> None:
 
 
 @pytest.mark.parametrize("command", ["approve", "deny", "override", "check", "recall", "freeze", "promote"])
-def test_a_command_told_twice_is_written_once(command: str) -> None:
+def test_a_command_delivered_twice_is_recorded_once(command: str) -> None:
     world = CommandStack()
     world.handle(message(command))
     written = world.summary
@@ -111,7 +111,7 @@ def test_a_command_told_twice_is_written_once(command: str) -> None:
     assert world.summary == written
 
 
-def test_a_freeze_and_a_thaw_hint_what_waits_there_and_nothing_else() -> None:
+def test_a_freeze_and_a_thaw_hint_only_the_images_pending_there() -> None:
     world = CommandStack()
     for command, place, number in (
         ("freeze", None, 1),
@@ -145,18 +145,18 @@ def test_a_freeze_and_a_thaw_hint_what_waits_there_and_nothing_else() -> None:
         (message("freeze", environment=["prod"]), "the message is not a command freeze"),
     ],
 )
-def test_what_is_no_command_is_a_bad_message_that_says_why(body: str, reason: str) -> None:
+def test_an_invalid_command_is_a_bad_message_with_the_reason(body: str, reason: str) -> None:
     with pytest.raises(BadMessage) as raised:
         parse_command(body)
     assert reason in str(raised.value)
 
 
 @pytest.mark.parametrize("command", ["recall", "replay", "discard"])
-def test_a_command_that_concerns_no_environment_reads_none(command: str) -> None:
+def test_a_command_without_an_environment_reads_none(command: str) -> None:
     assert parse_command(message(command, environment={"name": "prod"})).target is None
 
 
-def test_an_environment_that_is_not_there_is_a_bad_message() -> None:
+def test_an_unknown_environment_is_a_bad_message() -> None:
     with pytest.raises(BadMessage, match=r"unknown environment 'staging'; the policy defines dev, prod"):
         CommandStack().handle(message("freeze", environment="staging"))
 
@@ -167,7 +167,7 @@ def test_every_command_that_needs_a_reason_is_refused_without_one(command: str) 
         parse_command(message(command, because=""))
 
 
-def test_what_is_refused_is_written_down_as_a_request_and_as_nothing_else() -> None:
+def test_a_refused_command_is_recorded_only_as_a_request() -> None:
     world = CommandStack()
     world.people.ids.clear()
     with pytest.raises(Exception, match="may not approve"):
@@ -185,14 +185,14 @@ def test_what_is_refused_is_written_down_as_a_request_and_as_nothing_else() -> N
         ({"digest": digest_of("never pushed")}, "is not known: was it pushed to dev?"),
     ],
 )
-def test_a_check_that_nobody_asks_for_is_refused(more: dict[str, str], reason: str) -> None:
+def test_a_check_that_no_gate_requires_is_refused(more: dict[str, str], reason: str) -> None:
     world = CommandStack()
     with pytest.raises(NotAllowed, match=reason):
         world.handle(message("check", **more))
     assert not [f for f in world.ledger.facts if f.kind is Kind.CHECKED]
 
 
-def test_who_does_not_hold_the_role_of_the_check_can_not_post_it() -> None:
+def test_a_person_without_the_checks_role_cannot_post_it() -> None:
     world = CommandStack()
     world.people.ids["role/release-managers"] = "AROAANOTHER"
     with pytest.raises(NotAllowed, match=r"may not post the check e2e: the policy \(check.from\) allows role/release"):
@@ -200,7 +200,7 @@ def test_who_does_not_hold_the_role_of_the_check_can_not_post_it() -> None:
     assert not [f for f in world.ledger.facts if f.kind is Kind.CHECKED]
 
 
-def test_a_check_is_written_down_with_who_and_when() -> None:
+def test_a_check_is_recorded_with_person_and_time() -> None:
     world = CommandStack()
     assert world.handle(message("check", result="failed")) == "check recorded"
     (fact,) = [f for f in world.ledger.facts if f.kind is Kind.CHECKED]

@@ -34,7 +34,7 @@ from tallyman.services.recording.registry_state import active
 from tallyman.state import pending as pending_items
 
 
-def test_a_push_is_a_fact_with_what_the_registry_says_of_the_image() -> None:
+def test_a_push_is_a_fact_with_the_registrys_data_about_the_image() -> None:
     world = RecordingStack()
     app = multi_arch("a", attested=True)
     world.registries.push(DEV, app, "v1.0.0")
@@ -59,7 +59,7 @@ def test_a_doubled_event_writes_nothing() -> None:
     assert (world.ledger.facts, world.state.items) == (facts, state)
 
 
-def test_pushes_of_a_tag_told_in_the_wrong_order_leave_it_where_the_registry_says() -> None:
+def test_after_pushes_reported_in_the_wrong_order_a_tag_points_where_the_registry_says() -> None:
     world = RecordingStack()
     first = world.registries.push(DEV, image("a"), "latest")
     then = world.clock()
@@ -74,7 +74,7 @@ def test_pushes_of_a_tag_told_in_the_wrong_order_leave_it_where_the_registry_say
     ]
 
 
-def test_two_pushes_within_one_second_are_ordered_by_asking_the_registry() -> None:
+def test_two_pushes_within_one_second_are_ordered_by_the_registrys_answer() -> None:
     world = RecordingStack()
     digests = [world.registries.push(DEV, image(c), "latest") for c in "ab"]
     for order in (digests, digests[::-1]):
@@ -82,7 +82,7 @@ def test_two_pushes_within_one_second_are_ordered_by_asking_the_registry() -> No
         assert [r.digest for r in world.rows() if r.kind == "pushed"] == digests
 
 
-def test_an_event_of_an_image_that_is_gone_is_history_all_the_same() -> None:
+def test_an_event_of_a_removed_image_is_still_recorded() -> None:
     world = RecordingStack()
     digest = world.registries.push(DEV, image("a"), "v1.0.0")
     world.registries.delete(DEV, digest)
@@ -91,14 +91,14 @@ def test_an_event_of_an_image_that_is_gone_is_history_all_the_same() -> None:
     assert world.points_to("v1.0.0") is None
 
 
-def test_an_event_of_a_repository_that_is_gone_is_history_too() -> None:
+def test_an_event_of_a_deleted_repository_is_still_recorded() -> None:
     world = RecordingStack()
     gone = Repository(DEV.registry, "rocketseat/gone")
     world.told(push_event(gone, image("a").digest, "v1.0.0"), delete_event(gone, image("a").digest, "v1.0.0"))
     assert {r.kind for r in world.rows(gone)} == {"pushed", "untagged"}
 
 
-def test_a_deleted_image_takes_its_tags_along() -> None:
+def test_a_deleted_image_removes_its_tags() -> None:
     world = RecordingStack()
     app = image("a")
     for tag in ("v1.0.0", "latest"):
@@ -111,7 +111,7 @@ def test_a_deleted_image_takes_its_tags_along() -> None:
     assert [r.kind for r in world.rows() if r.tag is None] == ["deleted"]
 
 
-def test_a_tag_that_is_removed_leaves_the_image_and_its_other_tags() -> None:
+def test_removing_a_tag_keeps_the_image_and_its_other_tags() -> None:
     world = RecordingStack()
     app = image("a")
     for tag in ("v1.0.0", "latest"):
@@ -124,7 +124,7 @@ def test_a_tag_that_is_removed_leaves_the_image_and_its_other_tags() -> None:
     assert world.facts(Kind.DELETED) == []
 
 
-def test_an_image_whose_tag_goes_is_no_longer_pending_and_is_again_when_the_tag_comes_back() -> None:
+def test_an_image_is_pending_only_while_its_tag_exists() -> None:
     world = RecordingStack(policy(soak="24h"))
     app = image("a")
     world.registries.push(DEV, app)
@@ -140,7 +140,7 @@ def test_an_image_whose_tag_goes_is_no_longer_pending_and_is_again_when_the_tag_
         world.clock.advance(minutes=1)
 
 
-def test_archiving_restoring_replication_and_referrers_are_told() -> None:
+def test_archiving_restoring_replication_and_referrers_are_recorded() -> None:
     world = RecordingStack()
     app = image("a")
     sig = signature(app)
@@ -158,13 +158,13 @@ def test_archiving_restoring_replication_and_referrers_are_told() -> None:
     assert (referred.digest, referred.detail["referrer"]) == (app.digest, sig.digest)
 
 
-def test_what_failed_in_the_registry_is_no_history() -> None:
+def test_failed_actions_of_the_registry_are_not_recorded() -> None:
     world = RecordingStack()
     world.told(push_event(DEV, image("a").digest, "v1.0.0", result="FAILURE"))
     assert world.ledger.facts == []
 
 
-def test_a_foreign_push_to_prod_is_a_stowaway_told_once_and_our_own_is_none() -> None:
+def test_a_foreign_push_to_prod_is_a_stowaway_notified_once_and_our_own_is_not() -> None:
     world = RecordingStack()
     own, foreign = image("own"), image("foreign")
     intent = {"registries": [str(PROD.registry)], "repository": PROD.name, "to": "prod"}
@@ -179,7 +179,7 @@ def test_a_foreign_push_to_prod_is_a_stowaway_told_once_and_our_own_is_none() ->
     assert foreign.digest in text
 
 
-def test_a_child_of_an_index_decides_nothing_by_itself() -> None:
+def test_a_child_of_an_index_causes_no_decision_of_its_own() -> None:
     world = RecordingStack()
     child = image("child")
     app = index(child, attestation(child))
@@ -215,13 +215,13 @@ def test_a_call_names_who_removed_which_image_even_if_it_named_tags_only() -> No
     assert (gone.digest, gone.actor) == (digest, "arn:aws:sts::111111111111:assumed-role/ci/42")
 
 
-def test_a_call_that_failed_is_no_history() -> None:
+def test_failed_calls_are_not_recorded() -> None:
     world = RecordingStack()
     world.told(cloudtrail("DeleteRepository", {}, errorCode="AccessDenied"))
     assert world.ledger.facts == []
 
 
-def test_a_change_of_settings_is_told_of_its_environment() -> None:
+def test_a_settings_change_is_notified_with_its_environment() -> None:
     world = RecordingStack()
     call = cloudtrail("PutImageTagMutability", {"imageTagMutability": "MUTABLE"})
     world.told(call, call)
@@ -229,7 +229,7 @@ def test_a_change_of_settings_is_told_of_its_environment() -> None:
     assert (changed.environment, changed.detail["parameters"]["imageTagMutability"]) == ("dev", "MUTABLE")
 
 
-def test_a_registry_that_does_not_answer_is_worth_another_try() -> None:
+def test_a_registry_that_does_not_answer_is_a_transient_error() -> None:
     world = RecordingStack()
     digest = world.registries.push(DEV, image("a"), "v1.0.0")
     world.registries.fail(DEV.registry, times=1)
@@ -254,14 +254,14 @@ def test_a_registry_that_does_not_answer_is_worth_another_try() -> None:
         (json.dumps(scan_event(DEV, Digest.of(b""))), "not for record_push"),
     ],
 )
-def test_a_message_that_is_no_event_says_what_is_wrong(body: str, words: str) -> None:
+def test_an_invalid_event_is_a_bad_message_with_the_reason(body: str, words: str) -> None:
     world = RecordingStack()
     with pytest.raises(BadMessage, match=words):
         world.at_work().record.handle(body)
     assert (world.ledger.facts, world.state.items) == ([], {})
 
 
-def test_the_commit_that_an_image_was_built_from_is_written_down_with_its_push() -> None:
+def test_the_commit_of_an_image_is_recorded_with_its_push() -> None:
     from support.images import builders as b
     from tallyman.domain.images.provenance import built
 
@@ -278,7 +278,7 @@ def test_the_commit_that_an_image_was_built_from_is_written_down_with_its_push()
     assert built(b.manifest_of(document)) == {}
 
 
-def test_which_build_made_an_image_is_written_down_with_the_statement_that_says_so() -> None:
+def test_the_build_of_an_image_is_recorded_with_its_statement() -> None:
     world = RecordingStack()
     app = image("a")
     told = {
@@ -307,7 +307,7 @@ def test_which_build_made_an_image_is_written_down_with_the_statement_that_says_
         ('{"spdxVersion": "SPDX-2.3", "packages": []}' + " " * 256 * 1024, None),  # too large to be read
     ],
 )
-def test_of_an_sbom_it_is_written_down_how_many_packages_it_names(document: str, packages: int | None) -> None:
+def test_the_number_of_packages_of_an_sbom_is_recorded(document: str, packages: int | None) -> None:
     world = RecordingStack()
     app = image("a")
     told = sbom(app, document)

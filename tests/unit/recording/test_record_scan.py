@@ -43,7 +43,7 @@ def world_with(built: object, tag: str = "v1.0.0") -> RecordingStack:
     return world
 
 
-def test_a_scan_is_written_with_its_counts_and_findings_however_often_it_is_told() -> None:
+def test_a_scan_is_recorded_once_with_its_counts_and_findings() -> None:
     app = image("a")
     world = world_with(app)
     world.registries.set_scan(DEV, app.digest, report(world, 2))
@@ -55,7 +55,7 @@ def test_a_scan_is_written_with_its_counts_and_findings_however_often_it_is_told
     assert world.archive.get("findings", Digest(scan.detail["archived"]))
 
 
-def test_a_clean_scan_lets_the_image_go_and_a_critical_finding_refuses_it() -> None:
+def test_a_clean_scan_opens_the_gate_and_a_critical_finding_fails_it() -> None:
     app = image("a")
     world = world_with(app)
     world.registries.set_scan(DEV, app.digest, report(world))
@@ -91,7 +91,7 @@ def test_the_scan_of_an_image_beneath_two_indexes_decides_both() -> None:
     assert {h["digest"] for h in world.hints.to("promote")} == {first.digest, second.digest}
 
 
-def test_inspectors_events_are_taken_by_the_repositorys_arn_whoever_got_them() -> None:
+def test_inspectors_events_are_assigned_by_the_repositorys_arn() -> None:
     app = image("a")
     world = world_with(app)
     world.registries.set_scan(DEV, app.digest, report(world))
@@ -101,7 +101,7 @@ def test_inspectors_events_are_taken_by_the_repositorys_arn_whoever_got_them() -
 
 
 @pytest.mark.parametrize("status", ["none", "in_progress"])
-def test_a_scan_that_has_not_ended_is_no_fact(status: str) -> None:
+def test_an_unfinished_scan_is_no_fact(status: str) -> None:
     app = image("a")
     world = world_with(app)
     world.registries.set_scan(DEV, app.digest, ScanReport(status))
@@ -109,7 +109,7 @@ def test_a_scan_that_has_not_ended_is_no_fact(status: str) -> None:
     assert world.facts(Kind.SCANNED) == []
 
 
-def test_a_scan_that_failed_is_a_fact_and_opens_nothing() -> None:
+def test_a_failed_scan_is_a_fact_and_opens_nothing() -> None:
     app = image("a")
     world = world_with(app)
     world.registries.set_scan(DEV, app.digest, ScanReport("failed", reason="no such distribution"))
@@ -119,7 +119,7 @@ def test_a_scan_that_failed_is_a_fact_and_opens_nothing() -> None:
     assert world.hints.to("promote") == []
 
 
-def test_without_a_time_of_its_own_only_a_change_is_news() -> None:
+def test_a_scan_without_its_own_time_is_recorded_only_if_changed() -> None:
     app = image("a")
     world = world_with(app)
     staff = world.at_work()
@@ -129,12 +129,12 @@ def test_without_a_time_of_its_own_only_a_change_is_news() -> None:
         assert (told is not News.NONE) is news
 
 
-def test_an_image_that_is_gone_is_no_error() -> None:
+def test_a_removed_image_is_no_error() -> None:
     world = RecordingStack()
     assert react(world, scan_event(DEV, image("a").digest)) == ["gone: the image was removed since"]
 
 
-def test_more_findings_than_an_item_holds_are_named_in_part_and_archived_whole() -> None:
+def test_more_findings_than_an_item_holds_are_archived_completely() -> None:
     app = image("a")
     world = world_with(app)
     world.registries.set_scan(DEV, app.digest, report(world, 1000))
@@ -152,7 +152,7 @@ def test_the_event_of_a_push_is_not_for_record_scan() -> None:
         react(RecordingStack(), push_event(DEV, image("a").digest))
 
 
-def test_a_fact_of_a_scan_is_bounded_however_long_the_names_of_its_findings_are() -> None:
+def test_the_size_of_a_scans_fact_is_bounded() -> None:
     app = image("a")
     world = world_with(app)
     findings = tuple(Finding("CVE-" + "9" * 1000 + str(n), "low", "p" * 500) for n in range(300))
@@ -164,7 +164,7 @@ def test_a_fact_of_a_scan_is_bounded_however_long_the_names_of_its_findings_are(
 
 
 @pytest.mark.parametrize("number", [3, 500])
-def test_an_ignored_finding_does_not_count_however_often_it_occurs_and_however_long_the_list_is(number: int) -> None:
+def test_an_ignored_finding_never_counts_however_long_the_list_is(number: int) -> None:
     app = image("a")
     ignored = {"id": "CVE-2026-1", "until": "2027-01-31"}
     world = RecordingStack(policy(scan={"max": {"critical": 0, "low": 1000}, "ignore": [ignored]}))
@@ -186,7 +186,7 @@ def test_an_ignored_finding_does_not_count_however_often_it_occurs_and_however_l
     assert world.hints.to("promote") == []
 
 
-def test_a_scan_without_what_would_prove_it_is_no_fact_and_opens_nothing() -> None:
+def test_an_incomplete_scan_answer_is_no_fact_and_opens_nothing() -> None:
     app = image("a")
     world = world_with(app)
     world.registries.set_scan(DEV, app.digest, ScanReport("unknown", reason="COMPLETE, but the answer lacks its time"))
@@ -208,7 +208,7 @@ def scanned(world: RecordingStack, digest: Digest, *findings: Finding) -> None:
     react(world, scan_event(DEV, digest, at=world.clock()))
 
 
-def test_where_a_vulnerability_or_a_package_is_follows_the_newest_scan_of_each_image() -> None:
+def test_the_index_of_findings_and_packages_follows_the_newest_scans() -> None:
     first, second = image("a"), image("b")
     world = world_with(first)
     world.registries.push(DEV, second, "v1.1.0")
@@ -227,7 +227,7 @@ def test_where_a_vulnerability_or_a_package_is_follows_the_newest_scan_of_each_i
     assert found_in(world, "CVE-2026-2") == {}
 
 
-def test_a_scan_that_failed_takes_nothing_out_of_the_index() -> None:
+def test_a_failed_scan_removes_nothing_from_the_index() -> None:
     app = image("a")
     world = world_with(app)
     scanned(world, app.digest, Finding("CVE-2026-1", "high", "openssl"))
@@ -239,7 +239,7 @@ def test_a_scan_that_failed_takes_nothing_out_of_the_index() -> None:
     assert found_in(world, "CVE-2026-1") == {}
 
 
-def test_scans_that_are_older_than_the_index_come_into_it_with_the_next_scan_of_their_repository() -> None:
+def test_scans_older_than_the_index_are_added_with_the_next_scan_of_their_repository() -> None:
     first, second = image("a"), image("b")
     world = world_with(first)
     world.registries.push(DEV, second, "v1.1.0")
@@ -252,7 +252,7 @@ def test_scans_that_are_older_than_the_index_come_into_it_with_the_next_scan_of_
     assert not_indexed(world.state, [DEV]) == []
 
 
-def test_a_scan_that_says_the_same_again_writes_nothing_into_the_index() -> None:
+def test_an_unchanged_scan_writes_nothing_into_the_index() -> None:
     app = image("a")
     world = world_with(app)
     scanned(world, app.digest, Finding("CVE-2026-1", "high", "openssl"))
@@ -261,7 +261,7 @@ def test_a_scan_that_says_the_same_again_writes_nothing_into_the_index() -> None
     assert {key: item for key, item in world.state.items.items() if key[0].startswith("FI#")} == before
 
 
-def test_the_epss_of_findings_is_asked_for_where_a_gate_asks_for_it() -> None:
+def test_the_epss_of_findings_is_read_if_a_gate_needs_it() -> None:
     app = image("a")
     likely, unlikely = Finding("CVE-2026-1", "critical", "openssl"), Finding("CVE-2026-2", "critical", "zlib")
     for epss, asked in ((0.5, True), (None, False)):
@@ -281,7 +281,7 @@ def test_the_epss_of_findings_is_asked_for_where_a_gate_asks_for_it() -> None:
     assert [hint["digest"] for hint in world.hints.to("promote")] == [app.digest]
 
 
-def test_of_two_scans_that_are_recorded_at_once_one_decides_about_the_indexes_above(
+def test_of_two_concurrently_recorded_scans_one_evaluates_the_indexes_above(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An unchanged scan is compared with what was written before it ended, and with what was written meanwhile."""
@@ -307,7 +307,7 @@ def test_of_two_scans_that_are_recorded_at_once_one_decides_about_the_indexes_ab
     assert scans.record(DEV, shared.digest, report(world), Via.EVENT) is News.NEW
 
 
-def test_where_a_gate_asks_for_the_age_of_a_scan_each_scan_is_new() -> None:
+def test_if_a_gate_limits_the_age_of_scans_each_scan_is_recorded() -> None:
     app = image("a")
     world = RecordingStack(policy(scan={"max": {"critical": 0}, "max_age": "7d"}))
     scans = world.at_work().scans

@@ -66,7 +66,7 @@ def remove(world: RecordingStack, referrer: Built) -> dict[str, Any]:
         ({"attested": "sbom"}, "attested", sbom(APP), "no sbom yet"),
     ],
 )
-def test_the_event_of_its_removal_closes_the_gate_at_once(
+def test_a_removal_event_closes_the_gate_at_once(
     gates: dict[str, Any], name: str, referrer: Built, reason: str
 ) -> None:
     world = told_with(gates, referrer)
@@ -75,7 +75,7 @@ def test_the_event_of_its_removal_closes_the_gate_at_once(
     assert verdicts(world)[name] == ("waiting", reason)
 
 
-def test_a_removal_that_no_event_told_is_found_by_the_sweep_and_closes_the_gate() -> None:
+def test_a_removal_without_an_event_is_found_by_the_sweep_and_closes_the_gate() -> None:
     referrer = signature(APP)
     world = told_with({"signed": True}, referrer)
     world.reconcile()
@@ -86,7 +86,7 @@ def test_a_removal_that_no_event_told_is_found_by_the_sweep_and_closes_the_gate(
     assert verdicts(world)["signed"] == ("waiting", "its signature was removed")
 
 
-def test_one_that_is_pushed_again_counts_again_however_late_the_removal_is_told() -> None:
+def test_a_referrer_pushed_again_counts_however_late_the_removals_event_arrives() -> None:
     referrer = signature(APP)
     world = told_with({"signed": True}, referrer)
     removed = remove(world, referrer)
@@ -101,7 +101,7 @@ def test_one_that_is_pushed_again_counts_again_however_late_the_removal_is_told(
     assert verdicts(world)["signed"][0] == "passed"
 
 
-def test_a_removal_and_a_push_again_that_are_told_one_after_the_other_open_the_gate_again() -> None:
+def test_a_removal_followed_by_another_push_opens_the_gate_again() -> None:
     referrer = signature(APP)
     world = told_with({"signed": True}, referrer)
     world.told(remove(world, referrer))
@@ -122,7 +122,7 @@ def test_one_of_two_signatures_is_enough() -> None:
     assert verdicts(world)["signed"][0] == "waiting"
 
 
-def test_a_signature_of_one_platform_image_that_goes_closes_the_index() -> None:
+def test_removing_one_platform_images_signature_closes_the_gate_of_the_index() -> None:
     images = [image("app", architecture=name) for name in ("amd64", "arm64")]
     both, signatures = index(*images), [signature(each) for each in images]
     world = told_with({"signed": True}, signatures[0], both)
@@ -133,7 +133,7 @@ def test_a_signature_of_one_platform_image_that_goes_closes_the_index() -> None:
     assert verdicts(world, both.digest)["signed"][0] == "waiting"
 
 
-def test_without_such_a_gate_nobody_reads_the_facts_of_referrers() -> None:
+def test_without_such_a_gate_facts_of_referrers_are_not_read() -> None:
     referrer = signature(APP)
     world = told_with({"verified": True}, referrer)
     world.told(remove(world, referrer))
@@ -165,7 +165,7 @@ def removed_at(seconds: float, seen: float, place: Any = DEV, **more: Any) -> Fa
         ([pushed_at(0, 1), removed_at(5, 6, gone=False, absent=True)], True),  # with its last tag
     ],
 )
-def test_the_last_that_was_told_says_whether_it_is_gone(facts: list[Fact], gone: bool) -> None:
+def test_the_latest_event_decides_whether_a_referrer_exists(facts: list[Fact], gone: bool) -> None:
     assert is_gone(facts, str(DEV)) is gone
     assert is_gone(reversed(facts), str(DEV)) is gone
 
@@ -186,7 +186,7 @@ def signed_by_ecr() -> tuple[PromotionStack, Digest]:
     return stack, APP.digest
 
 
-def test_what_managed_signing_says_at_the_moment_of_promotion_counts() -> None:
+def test_the_status_of_managed_signing_at_promotion_counts() -> None:
     stack, digest = signed_by_ecr()
     stack.signing.statuses.clear()
     stack.work()
@@ -200,7 +200,7 @@ def test_what_managed_signing_says_at_the_moment_of_promotion_counts() -> None:
     assert stack.tags("v1.0.0") == [digest, digest]
 
 
-def test_a_registry_that_does_not_say_any_more_closes_the_gate() -> None:
+def test_a_registry_that_no_longer_reports_a_status_closes_the_gate() -> None:
     stack, _ = signed_by_ecr()
     stack.signing.silent = True
     stack.work()
@@ -223,7 +223,7 @@ def test_a_registry_that_does_not_answer_delays_the_promotion(monkeypatch: pytes
     assert stack.tags("v1.0.0") == [digest, digest]
 
 
-def test_what_is_taken_back_while_content_is_staged_keeps_the_tags_from_being_set() -> None:
+def test_a_signing_status_revoked_during_staging_prevents_the_tags() -> None:
     stack, _ = signed_by_ecr()
     staged: list[Digest] = []
     upload = stack.registries.upload

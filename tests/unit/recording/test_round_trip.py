@@ -62,7 +62,7 @@ def item(world: RecordingStack, registry: EcrRegistry) -> dict[str, Any]:
     return dict(found.data)
 
 
-def test_one_is_sent_from_each_registry_and_awaited_before_it_is_sent() -> None:
+def test_a_test_event_per_registry_is_registered_before_it_is_sent() -> None:
     world, buses = RecordingStack(), FakeBuses({PROD.registry})
     answer = asked(world, buses, {"repositories": [], "round_trip": True})
     assert [(t["registry"], t["nonce"]) for t in answer["trips"]] == [(str(r), NONCE) for r in PLACES]
@@ -72,7 +72,7 @@ def test_one_is_sent_from_each_registry_and_awaited_before_it_is_sent() -> None:
     assert answer["ways"] is None
 
 
-def test_the_clock_sends_none_and_who_does_not_ask_gets_none() -> None:
+def test_only_requested_runs_send_test_events() -> None:
     world, buses = RecordingStack(), FakeBuses()
     by_the_clock = asked(world, buses, {"source": "aws.events", "round_trip": True, "ways": True})
     assert (by_the_clock["trips"], by_the_clock["ways"], buses.sent) == (None, None, [])
@@ -81,13 +81,13 @@ def test_the_clock_sends_none_and_who_does_not_ask_gets_none() -> None:
         asked(world, buses, {"repositories": [], "round_trip": "yes"})
 
 
-def test_the_way_out_of_each_registry_is_told_as_the_stacks_own_role_sees_it() -> None:
+def test_the_forwarding_state_of_each_registry_is_read_by_the_stacks_own_role() -> None:
     ways = asked(RecordingStack(), FakeBuses({DEV.registry}), {"repositories": [], "ways": True})["ways"]
     assert "no" in ways[0]["error"]
     assert [(w["enabled"], w["undelivered"], w["error"]) for w in ways[1:]] == [(True, 3, None), (False, 3, None)]
 
 
-def test_what_arrives_is_noted_once_and_is_no_fact() -> None:
+def test_an_arrival_is_recorded_once_and_is_no_fact() -> None:
     world = RecordingStack()
     asked(world, FakeBuses(), {"repositories": [], "round_trip": True})
     world.clock.advance(seconds=2)
@@ -116,7 +116,7 @@ def test_what_arrives_is_noted_once_and_is_no_fact() -> None:
     ],
     ids=["a nonce of nobody", "another account", "too long", "no text", "null", "another source", "none"],
 )
-def test_a_forged_one_changes_nothing_and_is_no_dead_letter(forged: dict[str, Any]) -> None:
+def test_a_forged_test_event_changes_nothing_and_is_no_dead_letter(forged: dict[str, Any]) -> None:
     world = RecordingStack()
     asked(world, FakeBuses(), {"repositories": [], "round_trip": True})
     before = dict(world.state.items)
@@ -125,19 +125,19 @@ def test_a_forged_one_changes_nothing_and_is_no_dead_letter(forged: dict[str, An
     assert world.ledger.facts == []
 
 
-def test_one_that_comes_after_its_time_is_ignored() -> None:
+def test_a_late_test_event_is_ignored() -> None:
     world = RecordingStack()
     asked(world, FakeBuses(), {"repositories": [], "round_trip": True})
     world.clock.advance(hours=2)
     assert world.at_work().record.handle(json.dumps(event())).startswith("ignored")
 
 
-def test_the_registry_is_whose_bus_it_was_put_on() -> None:
+def test_the_registry_of_a_test_event_is_that_of_its_bus() -> None:
     assert parse_event(json.dumps(event())) == RoundTrip(event()["id"], PROD.registry, NONCE)
 
 
 @pytest.mark.parametrize("nonce", ["", "short", "x" * 65, "a#b/c:d.e f", 7, None])
-def test_what_could_be_no_key_of_ours_is_no_nonce(nonce: Any) -> None:
+def test_an_invalid_nonce_is_refused(nonce: Any) -> None:
     found = parse_event(json.dumps(event(nonce=nonce)))
     assert isinstance(found, RoundTrip)
     assert found.nonce is None

@@ -33,7 +33,7 @@ def fact(kind: Kind, digest: Digest, millis: int, seen: int, current: Digest | N
     )
 
 
-def test_a_push_in_the_second_in_which_a_sweep_noted_the_removal_comes_after_it() -> None:
+def test_a_push_in_the_second_of_a_swept_removal_comes_after_it() -> None:
     told = fact(Kind.PUSHED, A, -5000, -4900, A)
     removed = fact(Kind.UNTAGGED, A, 700, 800, None, Via.RECONCILED)
     again = fact(Kind.PUSHED, A, 0, 1500, A)  # really at .9; its event says .0
@@ -41,7 +41,7 @@ def test_a_push_in_the_second_in_which_a_sweep_noted_the_removal_comes_after_it(
         assert digest_at(facts, DEV, "v1.0.0", NOON + SECOND) == A
 
 
-def test_a_push_before_a_find_of_the_same_second_stays_before_it() -> None:
+def test_a_push_before_a_swept_removal_in_the_same_second_stays_before_it() -> None:
     first = fact(Kind.PUSHED, A, 0, 100, A)
     moved = fact(Kind.PUSHED, B, 1, 900, B, Via.RECONCILED)
     for facts in permutations([first, moved]):
@@ -49,7 +49,7 @@ def test_a_push_before_a_find_of_the_same_second_stays_before_it() -> None:
 
 
 @pytest.mark.parametrize("millis", [0, 1, 700, 999])
-def test_a_referrer_pushed_again_in_the_second_of_its_removal_is_there(millis: int) -> None:
+def test_a_referrer_pushed_again_in_the_second_of_its_removal_exists(millis: int) -> None:
     told = fact(Kind.PUSHED, A, -5000, -4900, A)
     removed = fact(Kind.DELETED, A, millis, 800, None, Via.RECONCILED)
     assert is_gone([told, removed], str(DEV))

@@ -51,7 +51,7 @@ def held(world: RecordingStack, raw: bytes, media_type: str, tag: str, place: Re
 
 
 @pytest.mark.parametrize("shape", REFUSED)
-def test_an_event_of_it_is_recorded_and_decided_about(shape: str) -> None:
+def test_an_event_of_an_unreadable_image_is_recorded_and_evaluated(shape: str) -> None:
     world = RecordingStack(policy(verified=True))
     digest = held(world, *REFUSED[shape], "v1.0.0")
     world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
@@ -67,7 +67,7 @@ def test_an_event_of_it_is_recorded_and_decided_about(shape: str) -> None:
 
 
 @pytest.mark.parametrize("shape", REFUSED)
-def test_a_sweep_records_it_and_every_other_image(shape: str) -> None:
+def test_a_sweep_records_an_unreadable_image_and_every_other(shape: str) -> None:
     world = RecordingStack(policy(verified=True))
     first = world.registries.push(DEV, image("a"), "v1.0.0")
     bad = held(world, *REFUSED[shape], "v1.1.0")
@@ -81,7 +81,7 @@ def test_a_sweep_records_it_and_every_other_image(shape: str) -> None:
     assert len(world.ledger.facts) == before  # and is known from then on
 
 
-def test_a_stowaway_does_not_hide_behind_a_manifest_that_cant_be_read() -> None:
+def test_an_unreadable_manifest_does_not_hide_a_stowaway() -> None:
     world = RecordingStack(policy(verified=True))
     world.reconcile()
     digest = held(world, *REFUSED["duplicate keys"], "v1.0.0", PROD)
@@ -90,7 +90,7 @@ def test_a_stowaway_does_not_hide_behind_a_manifest_that_cant_be_read() -> None:
     assert {f.digest for f in world.facts(Kind.STOWAWAY)} == {digest}
 
 
-def test_an_index_that_lists_the_same_child_3000_times_is_read_and_its_child_asked_once() -> None:
+def test_an_index_that_lists_one_child_3000_times_is_read_and_its_child_read_once() -> None:
     world = RecordingStack(policy(verified=True))
     child = world.registries.push(DEV, image("child"))
     raw = index(*[{**CHILD, "platform": {"os": "linux", "architecture": "amd64"}}] * 3000)
@@ -101,7 +101,7 @@ def test_an_index_that_lists_the_same_child_3000_times_is_read_and_its_child_ask
     assert len(world.facts(Kind.CHILD_OF)) == 1
 
 
-def test_an_image_that_cant_be_written_down_ends_no_sweep_and_is_told_the_second_time(
+def test_an_image_that_cannot_be_recorded_does_not_stop_the_sweep_and_is_notified_the_second_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = RecordingStack(policy(verified=True))
@@ -125,7 +125,7 @@ def test_an_image_that_cant_be_written_down_ends_no_sweep_and_is_told_the_second
     assert {f.digest for f in world.facts(Kind.PUSHED)} == {good}
 
 
-def test_a_sweep_that_fails_twice_is_told_once_and_again_only_after_it_went_well() -> None:
+def test_a_repeatedly_failing_sweep_is_notified_once_until_it_succeeds() -> None:
     world = RecordingStack(policy(verified=True))
     for _ in range(2):
         world.registries.fail(DEV.registry, methods={"images"})

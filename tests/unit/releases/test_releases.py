@@ -40,7 +40,7 @@ def roll_back(stack: PromotionStack, digest: Digest, request: str = "r1") -> Non
     stack.work()
 
 
-def test_a_release_goes_back_and_tags_do_not() -> None:
+def test_a_roll_back_moves_the_release_and_not_the_tags() -> None:
     stack, first, second = two()
     tags = [dict(stack.registries.held(p).tags) for p in PLACES]
     roll_back(stack, first)
@@ -53,7 +53,7 @@ def test_a_release_goes_back_and_tags_do_not() -> None:
     assert (told["tags"], told["by"], told["because"]) == (["v1.0.0"], "AROAEXAMPLE:ana", "it is broken")
 
 
-def test_the_history_tells_what_ran_when() -> None:
+def test_the_history_shows_each_release_with_its_time() -> None:
     stack, first, second = two()
     between = stack.clock()
     stack.clock.advance(hours=1)
@@ -70,7 +70,7 @@ def test_a_promotion_after_a_roll_back_moves_the_release_again() -> None:
     assert stack.released() == third
 
 
-def test_judging_the_newer_one_again_does_not_undo_a_roll_back() -> None:
+def test_evaluating_the_newer_one_again_does_not_undo_a_roll_back() -> None:
     stack, first, second = two()
     roll_back(stack, first)
     stack.evaluator.digest(second)
@@ -80,7 +80,7 @@ def test_judging_the_newer_one_again_does_not_undo_a_roll_back() -> None:
 
 
 @pytest.mark.parametrize(("why", "said"), [("gone", "no longer in 222222222222/us-east-2"), ("recalled", "recalled")])
-def test_what_is_gone_or_recalled_is_not_released_again(why: str, said: str) -> None:
+def test_a_removed_or_recalled_image_is_not_released_again(why: str, said: str) -> None:
     stack, first, second = two()
     if why == "gone":
         stack.registries.delete(PROD, first)
@@ -94,7 +94,7 @@ def test_what_is_gone_or_recalled_is_not_released_again(why: str, said: str) -> 
     assert said in refused[0]
 
 
-def test_what_never_was_in_the_environment_is_not_rolled_back_to() -> None:
+def test_a_roll_back_to_an_image_never_in_the_environment_is_refused() -> None:
     stack, _, second = two()
     other = stack.registries.push(DEV, image("z"))
     roll_back(stack, other)
@@ -102,7 +102,7 @@ def test_what_never_was_in_the_environment_is_not_rolled_back_to() -> None:
     assert "never promoted" in str(stack.refused[0])
 
 
-def test_a_hint_that_nobody_asked_for_rolls_nothing_back() -> None:
+def test_a_hint_without_a_request_rolls_nothing_back() -> None:
     stack, first, second = two()
     stack.hints.send("promote", {"roll_back": {"digest": first, "request": "forged"}})
     stack.work()
@@ -110,7 +110,7 @@ def test_a_hint_that_nobody_asked_for_rolls_nothing_back() -> None:
     assert "no request forged" in str(stack.refused[0])
 
 
-def test_who_may_not_promote_may_not_roll_back() -> None:
+def test_a_roll_back_needs_the_permission_to_promote() -> None:
     stack, first, second = two()
     raw = {
         "environments": {"dev": {"registries": [str(DEV.registry)]}, "prod": {"registries": [str(PROD.registry)]}},
@@ -124,7 +124,7 @@ def test_who_may_not_promote_may_not_roll_back() -> None:
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_roll_back_that_dies_at_any_call_is_finished_by_the_next(when: str) -> None:
+def test_a_roll_back_that_dies_at_any_call_is_completed_by_the_next(when: str) -> None:
     n, died = 0, True
     while died:
         n += 1
@@ -144,7 +144,7 @@ def test_a_roll_back_that_dies_at_any_call_is_finished_by_the_next(when: str) ->
     assert n > 10
 
 
-def test_the_event_is_as_its_schema_says() -> None:
+def test_the_event_matches_its_schema() -> None:
     stack, first, _ = two()
     roll_back(stack, first)
     assert [name for name, _ in stack.announcements.emitted] == ["Image Released"] * 3
@@ -156,7 +156,7 @@ def test_the_event_is_as_its_schema_says() -> None:
     assert promoted["decision"]["id"] in decided
 
 
-def test_the_event_in_the_docs_is_as_the_schema_says() -> None:
+def test_the_event_in_the_docs_matches_the_schema() -> None:
     page = (Path(__file__).parents[3] / "docs/events.md").read_text()
     example = json.loads(page.split("```json\n")[1].split("```")[0])
     jsonschema.validate(example["detail"], SCHEMA, jsonschema.Draft202012Validator)
@@ -196,7 +196,7 @@ def told(stack: PromotionStack) -> list[str]:
     return [s for s, _, a in stack.notices.published if a["kind"] == "would_not_pass"]
 
 
-def test_a_released_image_with_a_new_finding_is_listed_and_told_once() -> None:
+def test_a_released_image_with_a_new_finding_is_listed_and_notified_once() -> None:
     stack, digest = with_scan()
     for _ in range(3):
         scan(stack, digest, critical=1)
@@ -209,7 +209,7 @@ def test_a_released_image_with_a_new_finding_is_listed_and_told_once() -> None:
     assert stack.tags("v1.0.0") == [digest, digest]
 
 
-def test_a_policy_that_asks_for_more_lists_what_is_in_and_a_sweep_tells_it_once() -> None:
+def test_a_stricter_policy_lists_released_images_and_a_sweep_notifies_once() -> None:
     stack, digest = with_scan()
     stack.policy = policy(verified=True, scan={"max": {"critical": 0}}, attested="sbom")
     for _ in range(3):
@@ -218,7 +218,7 @@ def test_a_policy_that_asks_for_more_lists_what_is_in_and_a_sweep_tells_it_once(
     assert len(told(stack)) == 1
 
 
-def test_a_window_that_is_closed_now_is_no_fault_of_what_is_in() -> None:
+def test_a_closed_window_does_not_make_a_release_noncompliant() -> None:
     stack, digest = with_scan()
     closed = {"days": "mon", "between": "09:00-09:01", "timezone": "UTC"}
     stack.policy = policy(verified=True, window=closed, soak="4w", approvals={"count": 1, "from": ["role/a"]})
@@ -241,7 +241,7 @@ class Running:
         return iter([use for use in self.uses if use.where == registry])
 
 
-def test_a_recall_names_the_releases_and_what_runs_them_and_what_was_good_before() -> None:
+def test_a_recall_names_releases_users_and_the_last_good_image() -> None:
     stack = PromotionStack()
     good = stack.push(image("a"), "v1.0.0")
     stack.work()

@@ -32,7 +32,7 @@ def test_a_doubled_hint_moves_nothing_twice(world: RolloutStack) -> None:
     assert len(world.fleet.moves) == 2
 
 
-def test_the_next_region_waits_until_the_one_before_is_steady(world: RolloutStack) -> None:
+def test_the_next_region_waits_until_the_previous_one_is_steady(world: RolloutStack) -> None:
     world.fleet.says[ONE, "shop/app"] = Moving(None, "in progress")
     assert world.run().startswith("waiting for ecs shop/app")
     assert [registry for registry, _ in world.fleet.moves] == [ONE]
@@ -49,7 +49,7 @@ def test_the_pause_is_between_registries_and_not_after_the_last() -> None:
     assert world.run() == "rolled out"
 
 
-def test_when_one_fails_everything_goes_back_and_people_are_told(world: RolloutStack) -> None:
+def test_a_failure_rolls_back_every_region_with_a_notice(world: RolloutStack) -> None:
     world.fleet.says[TWO, "shop/app"] = Moving(False, "tasks failed to start")
     assert world.run().startswith("failed")
     assert world.fleet.runs == {(ONE, "shop/app"): "old", (TWO, "shop/app"): "old"}
@@ -59,9 +59,7 @@ def test_when_one_fails_everything_goes_back_and_people_are_told(world: RolloutS
     assert world.run() == "failed already"
 
 
-def test_a_failure_that_could_not_be_told_is_told_by_the_next_try(
-    world: RolloutStack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unsent_failure_notice_is_sent_by_the_next_try(world: RolloutStack, monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*_: object) -> None:
         raise Unreachable("SNS does not answer")
 
@@ -75,7 +73,7 @@ def test_a_failure_that_could_not_be_told_is_told_by_the_next_try(
     assert world.data["status"] == "failed"
 
 
-def test_a_release_that_came_meanwhile_begins_anew(world: RolloutStack) -> None:
+def test_a_newer_release_restarts_the_roll_out(world: RolloutStack) -> None:
     world.fleet.says[ONE, "shop/app"] = Moving(False, "no")
     world.run()
     world.fleet.says.clear()
@@ -83,7 +81,7 @@ def test_a_release_that_came_meanwhile_begins_anew(world: RolloutStack) -> None:
     assert world.run() == "rolled out"
 
 
-def test_what_never_settles_fails_after_an_hour(world: RolloutStack) -> None:
+def test_a_service_that_never_settles_fails_after_an_hour(world: RolloutStack) -> None:
     world.fleet.says[ONE, "shop/app"] = Moving(None, "3 of 4 tasks run")
     world.run()
     world.now += LIMIT + timedelta(seconds=1)
@@ -91,7 +89,7 @@ def test_what_never_settles_fails_after_an_hour(world: RolloutStack) -> None:
     assert "3 of 4 tasks run" in world.data["reason"]
 
 
-def test_a_service_that_is_not_there_is_a_failed_roll_out_and_a_passing_error_is_tried_again(
+def test_a_missing_service_fails_the_roll_out_and_a_transient_error_is_retried(
     world: RolloutStack,
 ) -> None:
     world.fleet.broken = Unreachable("not now")
@@ -102,7 +100,7 @@ def test_a_service_that_is_not_there_is_a_failed_roll_out_and_a_passing_error_is
 
 
 @pytest.mark.parametrize("body", ["", "[]", '{"roll_out": {"environment": 1}}', '{"detail-type": "Image Action"}'])
-def test_what_is_no_release_is_a_bad_message(world: RolloutStack, body: str) -> None:
+def test_an_invalid_release_is_a_bad_message(world: RolloutStack, body: str) -> None:
     with pytest.raises(BadMessage):
         world.run(body)
 
@@ -112,7 +110,7 @@ def test_without_services_or_release_there_is_nothing_to_do(world: RolloutStack)
     assert world.run(other) == "nothing to roll out"
 
 
-def test_the_hints_that_it_sends_itself_take_it_to_its_end() -> None:
+def test_its_own_hints_complete_a_roll_out() -> None:
     world = RolloutStack(pause="40m")
     world.run()
     world.work()
@@ -120,7 +118,7 @@ def test_the_hints_that_it_sends_itself_take_it_to_its_end() -> None:
     assert world.now >= parse_time("2026-11-16T02:40:00Z")
 
 
-def test_of_two_chains_of_hints_one_goes_on(world: RolloutStack) -> None:
+def test_of_two_chains_of_hints_one_continues(world: RolloutStack) -> None:
     world.fleet.says[ONE, "shop/app"] = Moving(None, "in progress")
     for _ in range(3):  # a doubled event, and one that reconcile sent
         world.run()
@@ -133,7 +131,7 @@ def test_of_two_chains_of_hints_one_goes_on(world: RolloutStack) -> None:
     assert len(world.hints.take("roll_out")) == 1
 
 
-def test_while_a_worker_is_at_it_another_looks_later_and_moves_nothing(world: RolloutStack) -> None:
+def test_a_second_worker_waits_for_the_first_and_moves_nothing(world: RolloutStack) -> None:
     until = format_time(world.now + timedelta(seconds=4))
     data = {"owner": "somebody", "until": until}
     world.state.put(StateChange(*leases.key("prod", leases.of_rollout(NAME)), 0, data))
@@ -144,7 +142,7 @@ def test_while_a_worker_is_at_it_another_looks_later_and_moves_nothing(world: Ro
     assert world.run(json.dumps(body)) == "rolled out"
 
 
-def test_a_policy_that_changes_meanwhile_moves_nothing_twice_and_still_puts_back_what_it_can() -> None:
+def test_a_policy_change_during_a_roll_out_moves_nothing_twice_and_still_rolls_back() -> None:
     both = [{"ecs": "shop/app", "repository": NAME}, {"ecs": "shop/jobs", "repository": NAME}]
     world = RolloutStack(services=both)
     world.fleet.says[ONE, "shop/jobs"] = Moving(None, "in progress")
@@ -157,14 +155,14 @@ def test_a_policy_that_changes_meanwhile_moves_nothing_twice_and_still_puts_back
     assert f"ecs shop/app in {ONE} could not be moved back: the policy no longer names it" in world.data["reason"]
 
 
-def test_what_may_not_be_moved_fails_at_once_and_is_told_once(world: RolloutStack) -> None:
+def test_missing_permission_fails_the_roll_out_at_once_with_one_notice(world: RolloutStack) -> None:
     world.fleet.broken = NotAllowed("not authorized to perform: ecs:UpdateService")
     assert world.run().startswith("failed")
     assert len(world.notices.published) == 1
     assert world.data["status"] == "failed"
 
 
-def test_the_hour_counts_from_the_move_and_not_from_when_its_worker_died_before_it(world: RolloutStack) -> None:
+def test_the_hour_counts_from_the_update_not_from_an_earlier_crash(world: RolloutStack) -> None:
     world.fleet.broken = Unreachable("not now")
     with pytest.raises(Unreachable):
         world.run()
@@ -181,7 +179,7 @@ def states(world: RolloutStack) -> list[str]:
     return [target["state"] for target in world.shown()["targets"]]
 
 
-def test_what_is_shown_follows_each_target(world: RolloutStack) -> None:
+def test_the_display_follows_each_target(world: RolloutStack) -> None:
     assert (world.shown()["status"], states(world)) == ("not_begun", ["not_begun", "not_begun"])
     world.fleet.says[TWO, "shop/app"] = Moving(None, "1 of 2 tasks run")
     world.run()
@@ -200,7 +198,7 @@ def test_what_is_shown_follows_each_target(world: RolloutStack) -> None:
     assert (world.shown()["status"], states(world)) == ("not_begun", ["not_begun", "not_begun"])
 
 
-def test_what_could_not_be_put_back_is_shown_as_stuck(world: RolloutStack) -> None:
+def test_a_target_that_could_not_be_rolled_back_is_shown_as_stuck(world: RolloutStack) -> None:
     world.fleet.immovable = {ONE}
     world.fleet.says[TWO, "shop/app"] = Moving(False, "tasks failed to start")
     world.run()
@@ -208,6 +206,6 @@ def test_what_could_not_be_put_back_is_shown_as_stuck(world: RolloutStack) -> No
     assert "ecs:UpdateService" in world.shown()["targets"][0]["said"]
 
 
-def test_where_nothing_moves_nothing_is_shown(world: RolloutStack) -> None:
+def test_without_targets_nothing_is_shown(world: RolloutStack) -> None:
     world.policy = policy("0s", [{"ecs": "shop/app", "repository": "rocketseat/other"}])
     assert world.shown() is None

@@ -54,7 +54,7 @@ def test_without_enforcement_a_run_writes_nothing() -> None:
     assert (len(world.there()), world.ledger.items, world.state.items, world.archive.objects) == (3, {}, {}, {})
 
 
-def test_what_no_rule_names_is_removed_with_a_proof() -> None:
+def test_an_image_that_no_rule_keeps_is_removed_with_a_proof() -> None:
     world = Retaining()
     old, *kept = world.versions(3)
     assert world.run() == "1 removed, 1 marked, 0 failed"
@@ -68,7 +68,7 @@ def test_what_no_rule_names_is_removed_with_a_proof() -> None:
     assert world.archive.get("manifests", old) is not None
 
 
-def test_what_goes_on_in_another_run_goes_by_the_policy_whose_plan_was_shown() -> None:
+def test_a_continued_run_uses_the_policy_of_the_shown_plan() -> None:
     world = Retaining()
     world.versions(3)
     asked = {"repository": str(DEV), "request": "r1", "policy": str(world.policy.digest)}
@@ -78,7 +78,7 @@ def test_what_goes_on_in_another_run_goes_by_the_policy_whose_plan_was_shown() -
     assert going_on == asked | {"round": 1}
 
 
-def test_work_that_fits_no_run_ends_after_a_number_of_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_work_longer_than_all_runs_stops_after_a_number_of_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tallyman.services.retention.apply_retention.MAX_ROUNDS", 3)
     world = Retaining()
     world.versions(3)
@@ -95,12 +95,12 @@ def test_work_that_fits_no_run_ends_after_a_number_of_runs(monkeypatch: pytest.M
     assert "stopped after 3 runs" in outcome
 
 
-def test_a_round_that_is_no_number_is_a_bad_message() -> None:
+def test_an_invalid_round_number_is_a_bad_message() -> None:
     with pytest.raises(BadMessage, match="round"):
         Retaining().run(round="many")
 
 
-def test_between_mark_and_removal_lies_the_grace_period() -> None:
+def test_an_image_is_removed_only_after_its_grace_period() -> None:
     world = Retaining(ENFORCED.replace("grace: 0s", "grace: 2d"))
     old, *_ = world.versions(3)
     world.clock.advance(days=9)
@@ -144,7 +144,7 @@ def test_a_task_that_starts_between_plan_and_removal_keeps_its_image() -> None:
     assert [fact.digest for fact in world.facts(Kind.UNMARKED)] == [old]
 
 
-def test_a_promotion_that_works_at_the_digest_keeps_it() -> None:
+def test_a_promotion_in_progress_keeps_its_image() -> None:
     world = Retaining()
     old, *_ = world.versions(3)
     with Leases(world.state, world.clock).hold("prod", f"{DEV.name}@{old}", "promotion"):
@@ -152,7 +152,7 @@ def test_a_promotion_that_works_at_the_digest_keeps_it() -> None:
     assert old in world.there()
 
 
-def test_what_waits_for_a_promotion_stays_and_what_failed_a_gate_does_not() -> None:
+def test_an_image_pending_promotion_stays_and_one_that_failed_a_gate_does_not() -> None:
     world = Retaining()
     old, older, *_ = world.versions(4)
     for digest, verdict in ((old, "waiting"), (older, "failed")):
@@ -164,7 +164,7 @@ def test_what_waits_for_a_promotion_stays_and_what_failed_a_gate_does_not() -> N
     assert older not in world.there()
 
 
-def test_an_index_goes_before_its_children_and_its_signature_with_it() -> None:
+def test_an_index_is_removed_before_its_children_and_with_its_signature() -> None:
     world = Retaining()
     built = multi_arch("old", attested=True)
     world.push("v1.0.0", built)
@@ -177,7 +177,7 @@ def test_an_index_goes_before_its_children_and_its_signature_with_it() -> None:
     assert world.remover.calls[0][0] == built.digest
 
 
-def test_failures_are_read_and_explained_and_the_rest_goes() -> None:
+def test_failures_are_explained_and_the_rest_is_removed() -> None:
     world = Retaining()
     first, second, *_ = world.versions(4)
     world.remover.fails[first] = "in use by an index (ImageReferencedByManifestList)"
@@ -189,7 +189,7 @@ def test_failures_are_read_and_explained_and_the_rest_goes() -> None:
     assert "an index that was pushed since the plan lists it" in mark.data["failed"]
 
 
-def test_beyond_at_most_nothing_is_done_and_people_are_told_once() -> None:
+def test_beyond_at_most_nothing_is_removed_with_one_notice() -> None:
     world = Retaining(ENFORCED.replace("at_most: 100%", "at_most: 20%"))
     world.versions(4)
     assert world.run().startswith("refused: 2 of 4 images would go (50 %)")
@@ -201,7 +201,7 @@ def test_beyond_at_most_nothing_is_done_and_people_are_told_once() -> None:
     assert len(world.notices.published) == 1
 
 
-def test_a_source_of_usage_throttled_for_ever_stops_every_run_and_says_which() -> None:
+def test_a_permanently_throttled_usage_source_stops_every_run_and_is_named() -> None:
     world = Retaining()
     world.versions(3)
     world.usage.error = "too many requests"
@@ -272,7 +272,7 @@ def test_an_update_repeats_no_refusal_of_a_start_or_of_too_many_images() -> None
         assert (run.acted, run.causes, run.first_cause) == (False, None, cause)
 
 
-def test_archiving_moves_and_removes_nothing() -> None:
+def test_the_archive_action_moves_images_and_removes_nothing() -> None:
     world = Retaining(ENFORCED.replace("enforce", "action: archive, enforce"))
     old, *_ = world.versions(3)
     assert world.run() == "1 archived, 1 marked, 0 failed"
@@ -280,7 +280,7 @@ def test_archiving_moves_and_removes_nothing() -> None:
     assert len(world.there()) == 3
 
 
-def test_what_delete_replication_would_remove_elsewhere_stays() -> None:
+def test_an_image_whose_removal_would_be_replicated_to_a_user_stays() -> None:
     world = Retaining()
     old, *_ = world.versions(3)
     world.replication.reached = [PROD.registry]
@@ -293,13 +293,13 @@ def test_what_delete_replication_would_remove_elsewhere_stays() -> None:
     assert old in world.there()
 
 
-def test_the_schedule_asks_for_every_repository_that_enforces() -> None:
+def test_the_schedule_hints_every_enforcing_repository() -> None:
     world = Retaining()
     assert world.worker().handle('{"all": true}').text == "3 repositories to look at"
     assert {body["repository"] for _, body, _ in world.hints.take()} >= {str(DEV), str(PROD)}
 
 
-def test_pushes_are_gathered_into_one_hint_a_quarter_of_an_hour() -> None:
+def test_pushes_are_combined_into_one_hint_per_quarter_of_an_hour() -> None:
     world = Retaining()
     asked = [hint_after_push(world.policy, world.state, world.hints, DEV, world.clock()) for _ in range(3)]
     assert asked == [True, False, False]
@@ -308,7 +308,7 @@ def test_pushes_are_gathered_into_one_hint_a_quarter_of_an_hour() -> None:
     assert [delay for _, _, delay in world.hints.take()] == [900, 900]
 
 
-def test_a_hint_that_could_not_be_sent_is_sent_when_the_push_is_tried_again() -> None:
+def test_an_unsent_hint_is_sent_when_the_push_is_retried() -> None:
     world = Retaining()
 
     class Failing(FakeHints):
@@ -321,7 +321,7 @@ def test_a_hint_that_could_not_be_sent_is_sent_when_the_push_is_tried_again() ->
     assert [body for _, body, _ in world.hints.take()] == [{"repository": str(DEV)}]
 
 
-def test_a_plan_that_was_shown_by_another_policy_is_not_carried_out() -> None:
+def test_a_plan_of_another_policy_is_not_carried_out() -> None:
     world = Retaining()
     world.versions(3)
     assert "another policy" in world.run(policy="sha256:" + "0" * 64, request="r")
@@ -329,12 +329,12 @@ def test_a_plan_that_was_shown_by_another_policy_is_not_carried_out() -> None:
 
 
 @pytest.mark.parametrize("body", ["", "[]", "{}", '{"repository": "nowhere"}', '{"repository": 5}'])
-def test_what_is_no_hint_is_a_bad_message(body: str) -> None:
+def test_an_invalid_hint_is_a_bad_message(body: str) -> None:
     with pytest.raises(BadMessage):
         Retaining().worker().handle(body)
 
 
-def test_a_repository_that_is_gone_is_nothing_to_do() -> None:
+def test_a_deleted_repository_needs_no_work() -> None:
     world = Retaining()
     hint = {"repository": "111111111111/us-east-2/rocketseat/nothing-here"}
     assert "no such repository" in world.worker().handle(json.dumps(hint)).text

@@ -61,7 +61,7 @@ def test_only_one_untagged_image_is_kept() -> None:
     assert expired(images, count(1, 1, status="untagged")) == {"a", "b"}
 
 
-def test_what_a_rule_has_seen_no_later_rule_expires() -> None:
+def test_an_image_matched_by_a_rule_is_not_expired_by_later_rules() -> None:
     assert expired(SHARED, count(1, 1, "prod"), count(2, 1, "beta")) == {"A"}
 
 
@@ -69,7 +69,7 @@ def test_the_other_order_of_the_same_rules_expires_two() -> None:
     assert expired(SHARED, count(1, 1, "beta"), count(2, 1, "prod")) == {"A", "B"}
 
 
-def test_several_prefixes_in_one_rule_have_all_to_match_by_age_and_by_count() -> None:
+def test_all_prefixes_of_a_rule_must_match_by_age_and_by_count() -> None:
     assert expired(PAIRS, age(1, 5, "alpha", "beta")) == {"C"}
     assert expired(PAIRS, count(1, 1, "alpha", "beta")) == {"C"}
 
@@ -78,7 +78,7 @@ def test_a_rule_for_all_images_keeps_the_newest() -> None:
     assert expired(MIXED, count(1, 1, status="any")) == {"A", "B", "C"}
 
 
-def test_a_rule_for_all_images_leaves_to_an_earlier_rule_what_that_has_seen() -> None:
+def test_a_rule_for_all_images_skips_images_matched_by_an_earlier_rule() -> None:
     assert expired(MIXED, count(1, 1, "alpha"), count(2, 1, status="any")) == {"A", "B", "C"}
     assert expired(MIXED, count(1, 2, "alpha"), count(2, 1, status="any")) == {"B", "C"}
 
@@ -89,14 +89,14 @@ def test_patterns_have_wildcards_anywhere() -> None:
     assert expired(images, only) == {"a"}
 
 
-def test_an_image_that_an_index_lists_stays_until_the_index_goes() -> None:
+def test_a_child_stays_until_its_index_is_removed() -> None:
     child = image("child", days=30, listed_by=("index",))
     assert expired([child, image("index", "v1", days=30)], age(1, 14, status="untagged")) == set()
     both = [child, image("index", "v1", days=30)]
     assert expired(both, age(1, 14, status="untagged"), age(2, 14, "v")) == {"child", "index"}
 
 
-def test_archiving_goes_by_the_last_pull_and_never_pulled_by_the_push() -> None:
+def test_archiving_uses_the_last_pull_or_else_the_push() -> None:
     images = [
         image("pulled", "v1", days=90, pulled_at=NOW - timedelta(days=1)),
         image("idle", "v2", days=90, pulled_at=NOW - timedelta(days=60)),
@@ -108,7 +108,7 @@ def test_archiving_goes_by_the_last_pull_and_never_pulled_by_the_push() -> None:
     assert {(m.digest, m.action) for m in marked} == {("idle", "transition"), ("never", "transition")}
 
 
-def test_a_rule_sees_its_own_storage_class_only() -> None:
+def test_a_rule_matches_only_its_own_storage_class() -> None:
     stored = image("stored", days=400, archived=True, transitioned_at=NOW - timedelta(days=100))
     fresh = image("fresh", days=400, archived=True, transitioned_at=NOW - timedelta(days=10))
     rules = [
@@ -139,7 +139,7 @@ def test_a_restored_image_counts_from_its_restoration() -> None:
         ([count(n, 1, f"a{n}") for n in range(1, 52)], "at most 50"),
     ],
 )
-def test_what_ecr_refuses_is_refused_with_the_reason(rules: list[Any], why: str) -> None:
+def test_documents_that_ecr_refuses_are_refused_with_the_reason(rules: list[Any], why: str) -> None:
     with pytest.raises(BadLifecyclePolicy, match=why):
         parse_lifecycle_policy({"rules": rules})
 
@@ -148,6 +148,6 @@ def test_a_number_of_days_beyond_all_dates_expires_nothing() -> None:
     assert expired([image("old", "v1", days=4000)], age(1, 10**15, status="any")) == set()
 
 
-def test_a_document_that_is_nested_too_deep_is_refused() -> None:
+def test_a_too_deeply_nested_document_is_refused() -> None:
     with pytest.raises(BadLifecyclePolicy, match="nested too deep"):
         parse_lifecycle_policy("[" * 30_000)

@@ -20,7 +20,7 @@ def gone(past: Past) -> dict[Digest, object]:
     return {g.digest: g for g in replay(POLICY, DEV, DEV.name, past, NOW - timedelta(days=100), NOW).gone}
 
 
-def test_an_old_version_would_have_gone_when_its_grace_was_over() -> None:
+def test_an_old_version_would_have_been_removed_after_its_grace_period() -> None:
     found = replay(
         POLICY, DEV, DEV.name, Past([push("a", "v1.0.0", 90), push("b", "v1.1.0", 60)]), NOW - timedelta(days=100), NOW
     )
@@ -30,7 +30,7 @@ def test_an_old_version_would_have_gone_when_its_grace_was_over() -> None:
     assert one.needed == ()
 
 
-def test_what_was_released_pulled_tagged_or_runs_later_is_told() -> None:
+def test_images_needed_after_their_removal_are_reported() -> None:
     facts = [push("a", "v1.0.0", 90), push("b", "v1.1.0", 60), push("a", "v0.9.0", 5)]
     later = NOW - timedelta(days=10)
     past = Past(
@@ -43,7 +43,7 @@ def test_what_was_released_pulled_tagged_or_runs_later_is_told() -> None:
     assert [word.split()[0] for word in one.needed] == ["released", "pulled", "in", "tagged"]
 
 
-def test_children_go_with_their_index_and_deleted_images_are_no_matter() -> None:
+def test_children_are_removed_with_their_index_and_deleted_images_are_ignored() -> None:
     past = Past(
         [
             push("a", "v1.0.0", 90),
@@ -55,7 +55,7 @@ def test_children_go_with_their_index_and_deleted_images_are_no_matter() -> None
     assert set(gone(past)) == {digest_of("a"), digest_of("c")}
 
 
-def test_nothing_goes_on_days_on_which_a_run_would_be_refused() -> None:
+def test_nothing_is_removed_on_days_on_which_a_run_would_be_refused() -> None:
     policy = retention_policy("{keep: [{newest: 1, of: semver}], grace: 7d, at_most: 20%}")
     past = Past([push("a", "v1.0.0", 90), push("b", "v1.1.0", 60)])
     found = replay(policy, DEV, DEV.name, past, NOW - timedelta(days=100), NOW)

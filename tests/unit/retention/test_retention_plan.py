@@ -39,23 +39,23 @@ def test_a_shared_child_stays_while_either_index_stays_and_keeps_no_other_index(
     assert goes(keep("{tag: v1}"), *images) == {"b", "own"}
 
 
-def test_one_digest_under_two_tags_stays_for_the_one_that_is_kept() -> None:
+def test_a_digest_with_two_tags_stays_if_one_tag_is_kept() -> None:
     assert goes(keep('{tag: "stable-*"}'), Img("a", ("v1", "stable-1")), Img("b", ("v2",))) == {"b"}
 
 
-def test_a_referrer_goes_with_its_subject_and_stays_with_it() -> None:
+def test_a_referrer_is_removed_or_kept_with_its_subject() -> None:
     signed = [Img("a", ("v1",)), Img("sig-a", subject="a"), Img("b", ("v2",)), Img("sig-b", subject="b")]
     assert goes(keep("{tag: v1}"), *signed) == {"b", "sig-b"}
 
 
-def test_a_signature_under_its_old_tag_goes_with_its_subject() -> None:
+def test_a_signature_under_a_cosign_tag_is_removed_with_its_subject() -> None:
     tag = "sha256-" + digest_of("a")[7:] + ".sig"
     images = [Img("a", ("v1",)), Img("sig", (tag,))]
     assert goes(keep("{tag: v1}"), *images) == set()
     assert goes(keep("{tag: v9}"), *images) == {"a", "sig"}
 
 
-def test_an_image_tagged_again_long_after_its_push_is_young() -> None:
+def test_the_age_of_an_image_counts_from_its_last_tag() -> None:
     """containers-roadmap #2746: imagePushedAt does not move when a tag is added."""
     known = RetentionInputs(moved={digest_of("a"): NOW - timedelta(days=1)})
     images = [Img("a", ("v1",), age=400), Img("b", ("v2",), age=400)]
@@ -64,14 +64,14 @@ def test_an_image_tagged_again_long_after_its_push_is_young() -> None:
     assert goes(keep("{newer_than: 30d}"), *images, known=known) == {"a", "b"}
 
 
-def test_a_task_pinned_to_a_tag_that_has_moved_keeps_what_it_started_with_and_what_is_next() -> None:
+def test_a_task_by_a_moved_tag_keeps_its_started_image_and_the_tags_current_one() -> None:
     task = use(tag="latest", days=10)
     known = RetentionInputs(started={("latest", task.since or NOW): digest_of("old")})
     images = [Img("old"), Img("new", ("latest",)), Img("other")]
     assert goes(ALL, *images, usage=[reading(task)], known=known) == {"other"}
 
 
-def test_a_task_whose_tag_nobody_recorded_then_makes_the_plan_refuse() -> None:
+def test_a_task_whose_tag_has_no_record_makes_the_plan_refuse() -> None:
     case = Case(retention_policy(ALL), [Img("a"), Img("b", ("latest",))], [reading(use(tag="latest", days=10))])
     plan = case.plan()
     assert plan.removed == []
@@ -87,13 +87,13 @@ def test_a_digest_that_runs_from_another_registry_stays_too() -> None:
     assert goes(ALL, Img("a"), Img("b"), usage=[reading(task)]) == {"b"}
 
 
-def test_an_address_that_is_no_ecrs_counts_by_its_repository_name() -> None:
+def test_an_image_address_outside_ecr_counts_by_its_repository_name() -> None:
     local = Use("ecs service", "s", f"localhost:5101/{DEV.name}:v1", DEV.registry)
     elsewhere = Use("ecs service", "s", "docker.io/library/nginx:v2", DEV.registry)
     assert goes(ALL, Img("a", ("v1",)), Img("b", ("v2",)), usage=[reading(local, elsewhere)]) == {"b"}
 
 
-def test_a_source_that_cannot_reach_the_registry_may_be_unreadable() -> None:
+def test_an_irrelevant_source_may_be_unreadable() -> None:
     far = reading(error="throttled", where=EcrRegistry("222222222222", "sa-east-1"), regional=True)
     assert goes(ALL, Img("a"), usage=[far]) == {"a"}
     assert goes(ALL, Img("a"), usage=[reading(error="throttled", regional=True)]) == set()
@@ -116,11 +116,11 @@ def ended(days: float) -> RetentionInputs:
         (RetentionInputs(frozen=("dev is frozen",)), True),
     ],
 )  # fmt: skip
-def test_what_is_released_waits_is_elsewhere_or_frozen_stays(known: RetentionInputs, stays: bool) -> None:
+def test_released_pending_promoted_and_frozen_images_stay(known: RetentionInputs, stays: bool) -> None:
     assert goes(ALL, Img("a", ("v1",)), known=known) == (set() if stays else {"a"})
 
 
-def test_the_reason_of_what_runs_again_after_a_roll_back_is_that_it_runs() -> None:
+def test_after_a_roll_back_the_reason_to_keep_is_the_current_release() -> None:
     """One reason for each environment: that it runs the image, or else when it last did."""
     first = Release("prod", NOW - timedelta(days=9), NOW - timedelta(days=8))
     again = Release("prod", NOW - timedelta(days=2))
@@ -139,28 +139,28 @@ def test_the_policys_own_list_of_usage_and_recent_pulls_protect() -> None:
     assert goes(listed, *images) == {"d"}
 
 
-def test_versions_order_as_versions_never_by_push_alone() -> None:
+def test_versions_are_ordered_as_versions_not_by_push() -> None:
     images = [Img("new", ("v1.0.1",), age=8), Img("major", ("v2.0.0",), age=90), Img("pre", ("v2.0.0-rc.1",), age=9)]
     assert goes(keep("{newest: 1, of: semver}"), *images) == {"new", "pre"}
 
 
-def test_equal_versions_with_commits_order_by_push() -> None:
+def test_equal_versions_with_commits_are_ordered_by_push() -> None:
     images = [Img("first", ("v1.0.0-abc1234",), age=9), Img("second", ("v1.0.0-0000001",), age=8)]
     assert goes(keep("{newest: 1, of: semver-commit}"), *images) == {"first"}
 
 
-def test_the_newest_of_each_minor_and_major_version() -> None:
+def test_the_newest_of_each_minor_and_major_version_stays() -> None:
     images = [Img(t, (t,)) for t in ("v1.0.0", "v1.0.1", "v1.1.0", "v2.0.0")]
     assert goes(keep("{newest: 1, of: semver, per: minor}"), *images) == {"v1.0.0"}
     assert goes(keep("{newest: 1, of: semver, per: major}"), *images) == {"v1.0.0", "v1.0.1"}
 
 
-def test_at_least_so_many_stay_whatever_the_rules_say() -> None:
+def test_at_least_the_minimum_stays_whatever_the_rules() -> None:
     images = [Img(t, (t,)) for t in ("v1.0.0", "v1.0.1", "v1.1.0")]
     assert goes("{keep: [{tag: v9}], at_least: 2, grace: 0s, at_most: 100%}", *images) == {"v1.0.0"}
 
 
-def test_more_than_at_most_is_refused_and_says_so() -> None:
+def test_a_plan_beyond_at_most_is_refused_with_a_reason() -> None:
     images = [Img(f"v1.{n}.0", (f"v1.{n}.0",)) for n in range(10)]
     few = Case(retention_policy("{keep: [{newest: 5, of: semver}], grace: 0s, at_most: 40%}"), images).plan()
     assert few.refused == ["5 of 10 images would go (50 %): more than at_most, 40% in one run"]
@@ -168,7 +168,7 @@ def test_more_than_at_most_is_refused_and_says_so() -> None:
     assert "at_most_images, 4" in Case(retention_policy(number), images).plan().refused[0]
 
 
-def test_an_unreadable_index_protects_what_it_could_list() -> None:
+def test_an_unreadable_index_protects_its_possible_children() -> None:
     images = [Img("dark", lists=("a",), unread=True), Img("a"), Img("b", ("v1",))]
     plan = plan_retention(retention_policy(ALL), inventory(images), (), RetentionInputs(), NOW)
     assert plan.removed == []
@@ -195,7 +195,7 @@ def test_bad_input_is_refused_with_the_reason(text: str, why: str) -> None:
 @pytest.mark.parametrize(
     "text", ["(a|aa)+", "(a*)*", "a?" * 30 + "a" * 30, r"(a)\1", "(?=a)", ".*.*.*.*", "a{999}", "["]
 )
-def test_an_expression_that_could_take_for_ever_is_refused(text: str) -> None:
+def test_a_regular_expression_with_exponential_time_is_refused(text: str) -> None:
     with pytest.raises(BadExpression):
         Expression(text)
 

@@ -37,7 +37,7 @@ def removes(world: Retaining, digests: list[Digest]) -> None:
 
 
 @pytest.mark.parametrize("rule", ["keep: [{newest: 2, of: semver}]", "keep: [{tag: nothing}], at_least: 2"])
-def test_who_removes_the_newest_meanwhile_leaves_the_next_newest_in_their_place(rule: str) -> None:
+def test_if_the_newest_are_removed_meanwhile_the_next_newest_stay(rule: str) -> None:
     world = Retaining(f"{{{rule}, grace: 0s, at_most: 100%, enforce: true}}")
     first, second, *newest = world.versions(4)
     before_the_second_look(world, lambda: removes(world, newest))
@@ -87,7 +87,7 @@ def test_a_tag_that_is_set_meanwhile_keeps_the_image() -> None:
     assert old in world.there()
 
 
-def test_what_is_pushed_meanwhile_counts_for_at_most_with_what_is_there_then() -> None:
+def test_images_pushed_meanwhile_count_for_at_most() -> None:
     world = Retaining(ENFORCED.replace("at_most: 100%", "at_most: 50%"))
     _, old, *rest = world.versions(4)
     before_the_second_look(world, lambda: removes(world, rest))
@@ -113,7 +113,7 @@ def test_a_release_counts_before_it_is_announced() -> None:
     assert image.reason.startswith("released: prod runs it since")
 
 
-def test_an_image_that_is_promoted_between_two_reads_is_seen_in_one_of_them() -> None:
+def test_an_image_promoted_between_two_reads_is_found_by_one_of_them() -> None:
     world = Retaining()
     old, *_ = world.versions(3)
     waits = Pending(old, DEV.name, "dev", "prod", ("v1",), "waiting", None, None, world.clock(), None, None, True)
@@ -180,7 +180,7 @@ def test_the_releases_of_all_time_are_read_once_or_not_at_all(old: bool, monkeyp
     assert run(500, 10) - run(500, 1) <= 10 * 14  # those of the last hour, for a release recorded late
 
 
-def test_a_release_that_ended_within_the_time_for_roll_backs_is_kept_whatever_came_after() -> None:
+def test_a_release_within_the_roll_back_period_is_kept_whatever_followed() -> None:
     world = Retaining()
     first, second, *_ = world.versions(4)
     start = world.clock() - timedelta(days=300)
@@ -196,7 +196,7 @@ def test_a_release_that_ended_within_the_time_for_roll_backs_is_kept_whatever_ca
     assert first not in world.there()
 
 
-def test_a_look_again_reads_no_manifest_that_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_second_look_reads_no_known_manifest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tallyman.services.retention.apply_retention.BATCH", 1)
     world = Retaining()
     world.versions(8)

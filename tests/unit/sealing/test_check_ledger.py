@@ -65,7 +65,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Sealed:
     return made
 
 
-def test_a_whole_ledger_is_whole(world: Sealed) -> None:
+def test_an_intact_ledger_passes(world: Sealed) -> None:
     result = world.run("audit", "ledger")
     assert result.exit_code == 0, result.output
     head = Digest.of(world.archive.seals.objects[3])
@@ -77,7 +77,7 @@ def test_a_whole_ledger_is_whole(world: Sealed) -> None:
     assert (answer["findings"], answer["waiting"], answer["unproven"], answer["more"]) == ([], 0, 0, 0)
 
 
-def test_an_entry_that_was_altered_is_named(world: Sealed) -> None:
+def test_an_altered_entry_is_named(world: Sealed) -> None:
     pk, sk = world.key()
     world.ledger.items[pk, sk] = {**world.ledger.items[pk, sk], "actor": "arn:aws:iam::111111111111:role/mallory"}
     (found,) = world.found()
@@ -86,13 +86,13 @@ def test_an_entry_that_was_altered_is_named(world: Sealed) -> None:
     assert found["since"] == json.loads(world.archive.seals.objects[2])["until"]
 
 
-def test_an_attribute_that_nobody_reads_counts_too(world: Sealed) -> None:
+def test_an_altered_unused_attribute_is_found(world: Sealed) -> None:
     key = world.key()
     world.ledger.items[key] = {**world.ledger.items[key], "unknown": "x"}
     assert world.kinds() == ["entry_altered"]
 
 
-def test_an_entry_that_was_removed_is_named(world: Sealed) -> None:
+def test_a_removed_entry_is_named(world: Sealed) -> None:
     pk, sk = world.key()
     del world.ledger.items[pk, sk]
     (found,) = world.found()
@@ -106,7 +106,7 @@ def insert(world: Sealed, ago: timedelta, **changed: Any) -> Fact:
     return new
 
 
-def test_an_entry_that_was_put_in_between_is_named(world: Sealed) -> None:
+def test_an_inserted_entry_is_named(world: Sealed) -> None:
     new = insert(world, timedelta(hours=3))
     world.seal()
     (found,) = world.found()
@@ -123,7 +123,7 @@ def test_an_entry_that_was_put_in_between_is_named(world: Sealed) -> None:
         {"seen": "soon"},
     ],
 )
-def test_an_entry_that_hides_from_the_index_of_arrival_is_named(world: Sealed, changed: dict[str, Any]) -> None:
+def test_an_entry_missing_from_the_arrival_index_is_named(world: Sealed, changed: dict[str, Any]) -> None:
     insert(world, timedelta(0), **changed)
     assert world.kinds() == ["entry_hidden"]
 
@@ -133,12 +133,12 @@ def test_an_entry_from_the_future_is_named(world: Sealed) -> None:
     assert world.kinds() == ["entry_hidden"]
 
 
-def test_an_entry_that_is_no_fact_is_named(world: Sealed) -> None:
+def test_an_invalid_entry_is_named(world: Sealed) -> None:
     world.ledger.items["D#x", "y"] = {"pk": "D#x", "sk": "y"}
     assert world.kinds() == ["entry_hidden"]
 
 
-def test_what_is_not_sealed_yet_is_no_fault_for_a_day(world: Sealed) -> None:
+def test_unsealed_entries_are_accepted_for_a_day(world: Sealed) -> None:
     world.push(image("d"), "v1.1.0")
     answer = world.json("audit", "ledger")
     assert answer["waiting"] == answer["entries"] - answer["sealed"] > 0
@@ -148,7 +148,7 @@ def test_what_is_not_sealed_yet_is_no_fault_for_a_day(world: Sealed) -> None:
     assert world.kinds() == []
 
 
-def test_a_ledger_that_nobody_ever_sealed_is_told(world: Sealed) -> None:
+def test_a_never_sealed_ledger_is_reported(world: Sealed) -> None:
     world.archive.seals.objects.clear()
     del world.state.items[KEY]
     world.clock.advance(days=1)
@@ -156,7 +156,7 @@ def test_a_ledger_that_nobody_ever_sealed_is_told(world: Sealed) -> None:
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_a_segment_that_was_altered_is_named(world: Sealed, number: int) -> None:
+def test_an_altered_segment_is_named(world: Sealed, number: int) -> None:
     """Its entry is removed too, so that both agree: the chain does not."""
     segment = Segment.parse(world.archive.seals.objects[number])
     gone = segment.entries[0]
@@ -166,7 +166,7 @@ def test_a_segment_that_was_altered_is_named(world: Sealed, number: int) -> None
     assert (found["kind"], found["where"]) == ("segment_altered", f"seals/{number + 1:010d}")
 
 
-def test_the_last_segment_altered_is_named_by_the_head(world: Sealed) -> None:
+def test_an_altered_last_segment_is_found_by_the_head(world: Sealed) -> None:
     segment = Segment.parse(world.archive.seals.objects[3])
     world.archive.seals.objects[3] = replace(segment, until=segment.until + timedelta(seconds=1)).dump()
     (found,) = world.found()
@@ -174,7 +174,7 @@ def test_the_last_segment_altered_is_named_by_the_head(world: Sealed) -> None:
 
 
 @pytest.mark.parametrize("raw", [b"", b"{}", b"[" * 100_000, b"\xff"])
-def test_a_segment_that_cant_be_read_is_named_and_its_entries_are_not_accused(world: Sealed, raw: bytes) -> None:
+def test_an_unreadable_segment_is_named_and_its_entries_are_not(world: Sealed, raw: bytes) -> None:
     world.archive.seals.objects[2] = raw
     assert set(world.kinds()) == {"segment_altered"}
     answer = json.loads(world.run("audit", "ledger", "--json").stdout)
@@ -182,27 +182,27 @@ def test_a_segment_that_cant_be_read_is_named_and_its_entries_are_not_accused(wo
     assert answer["unproven"] + answer["sealed"] == answer["entries"]
 
 
-def test_a_segment_that_was_written_again_is_named_though_the_chain_holds(world: Sealed) -> None:
+def test_a_rewritten_segment_is_named_although_the_chain_is_consistent(world: Sealed) -> None:
     """Rewriting all segments from one on, and the head, leaves their earlier versions."""
     world.archive.seals.rewritten.add(2)
     (found,) = world.found()
     assert (found["kind"], found["where"]) == ("segment_altered", "seals/0000000002")
 
 
-def test_a_segment_of_another_number_in_its_place_is_named(world: Sealed) -> None:
+def test_a_segment_with_another_number_is_named(world: Sealed) -> None:
     world.archive.seals.objects[2] = world.archive.seals.objects[1]
     assert "segment_altered" in world.kinds()
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_a_segment_that_was_removed_is_named(world: Sealed, number: int) -> None:
+def test_a_removed_segment_is_named(world: Sealed, number: int) -> None:
     del world.archive.seals.objects[number]
     found = world.found()
     assert ("segment_missing", f"seals/{number:010d}") in {(each["kind"], each["where"]) for each in found}
     assert {each["kind"] for each in found} <= {"segment_missing"}
 
 
-def test_numbers_without_end_make_no_work_without_end(world: Sealed) -> None:
+def test_huge_segment_numbers_cause_bounded_work(world: Sealed) -> None:
     """Write access to the state or the bucket is enough to name any number."""
     entry = SEALS.read(world.state, KEY)
     world.state.put(entry.write(replace(entry.value, number=10**12)))
@@ -215,7 +215,7 @@ def test_numbers_without_end_make_no_work_without_end(world: Sealed) -> None:
     assert world.kinds()[:2] == ["segment_missing", "segment_altered"]
 
 
-def test_a_tail_that_was_cut_with_its_head_is_found_by_the_head_that_was_written_down(world: Sealed) -> None:
+def test_a_truncated_ledger_and_head_are_found_by_a_recorded_head(world: Sealed) -> None:
     """Segment, entries and the state's head, all of them: only a recorded head detects it."""
     head = Digest.of(world.archive.seals.objects[3])
     for each in Segment.parse(world.archive.seals.objects.pop(3)).entries:
@@ -229,7 +229,7 @@ def test_a_tail_that_was_cut_with_its_head_is_found_by_the_head_that_was_written
     assert world.run("audit", "ledger", "--head", "sha256:1").exit_code == 2
 
 
-def test_a_cut_tail_whose_entries_are_there_is_found_without(world: Sealed) -> None:
+def test_a_truncated_chain_with_remaining_entries_is_found_without_a_recorded_head(world: Sealed) -> None:
     del world.archive.seals.objects[2], world.archive.seals.objects[3]
     last = world.archive.seals.objects[1]
     entry = SEALS.read(world.state, KEY)
@@ -237,7 +237,7 @@ def test_a_cut_tail_whose_entries_are_there_is_found_without(world: Sealed) -> N
     assert set(world.kinds()) == {"entry_inserted"}
 
 
-def test_a_chain_that_was_written_anew_is_found_by_the_head_that_was_written_down(world: Sealed) -> None:
+def test_a_rewritten_chain_is_found_by_a_recorded_head(world: Sealed) -> None:
     head = Digest.of(world.archive.seals.objects[3])
     pk, sk = world.key()
     world.ledger.items[pk, sk] = {**world.ledger.items[pk, sk], "actor": "mallory"}
@@ -248,13 +248,13 @@ def test_a_chain_that_was_written_anew_is_found_by_the_head_that_was_written_dow
     assert world.kinds("--head", head) == ["chain_cut"]
 
 
-def test_a_head_that_was_set_back_is_found(world: Sealed) -> None:
+def test_a_reset_head_is_found(world: Sealed) -> None:
     entry = SEALS.read(world.state, KEY)
     world.state.put(entry.write(replace(entry.value, number=1, digest=Digest.of(world.archive.seals.objects[1]))))
     assert world.kinds() == ["chain_cut"]
 
 
-def test_many_flaws_are_told_in_part_and_counted(world: Sealed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_flaws_are_listed_in_part_and_counted(world: Sealed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tallyman.services.sealing.check_ledger.MOST", 2)
     count = len(world.ledger.items)
     world.ledger.items.clear()
@@ -262,7 +262,7 @@ def test_many_flaws_are_told_in_part_and_counted(world: Sealed, monkeypatch: pyt
     assert (len(answer["findings"]), answer["more"]) == (2, count - 2)
 
 
-def test_what_was_written_while_it_is_read_is_no_fault(world: Sealed) -> None:
+def test_entries_written_during_the_check_are_accepted(world: Sealed) -> None:
     """A run seals between the reading of the head, of the segments and of the entries."""
     versions = world.archive.seals.versions
 
@@ -279,7 +279,7 @@ def test_what_was_written_while_it_is_read_is_no_fault(world: Sealed) -> None:
     assert world.kinds() == []
 
 
-def test_the_whole_ledger_as_json_lines(world: Sealed, tmp_path: Path) -> None:
+def test_the_ledger_is_exported_as_json_lines(world: Sealed, tmp_path: Path) -> None:
     world.push(image("d"), "v1.1.0")
     file = tmp_path / "ledger.jsonl"
     assert world.run("audit", "ledger", "--export", str(file)).exit_code == 0
@@ -293,7 +293,7 @@ def test_the_whole_ledger_as_json_lines(world: Sealed, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_the_whole_ledger_as_csv_with_nothing_that_a_spreadsheet_runs(world: Sealed, tmp_path: Path) -> None:
+def test_the_ledger_is_exported_as_csv_without_spreadsheet_formulas(world: Sealed, tmp_path: Path) -> None:
     insert(world, timedelta(0), actor='=HYPERLINK("https://evil.example")\x1b[2J')
     file = tmp_path / "ledger.csv"
     assert world.run("audit", "ledger", "--export", str(file)).exit_code == 0
@@ -303,7 +303,7 @@ def test_the_whole_ledger_as_csv_with_nothing_that_a_spreadsheet_runs(world: Sea
     assert hostile["actor"] == '\'=HYPERLINK("https://evil.example")\\x1b[2J'
 
 
-def test_a_file_that_cant_be_written_is_an_error_and_leaves_the_old_one(world: Sealed, tmp_path: Path) -> None:
+def test_an_unwritable_file_is_an_error_and_keeps_the_old_one(world: Sealed, tmp_path: Path) -> None:
     assert world.run("audit", "ledger", "--export", str(tmp_path / "ledger.xml")).exit_code == 2
     assert world.run("audit", "ledger", "--export", str(tmp_path / "no" / "ledger.csv")).exit_code == 2
     old = tmp_path / "ledger.csv"
@@ -313,5 +313,5 @@ def test_a_file_that_cant_be_written_is_an_error_and_leaves_the_old_one(world: S
     assert [old.read_text(), len(list(tmp_path.iterdir()))] == ["old", 1]
 
 
-def test_late_is_longer_than_any_function_works() -> None:
+def test_the_limit_for_late_entries_exceeds_every_functions_timeout() -> None:
     assert timedelta(minutes=15) < LATE

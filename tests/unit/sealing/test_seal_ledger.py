@@ -76,7 +76,7 @@ def test_entries_are_sealed_by_arrival_and_each_segment_names_the_one_before() -
     assert vault.whole()
 
 
-def test_a_run_that_finds_nothing_writes_no_segment_and_goes_on_from_there() -> None:
+def test_a_run_without_entries_writes_no_segment_and_advances() -> None:
     vault = Vault()
     vault.seal()
     for _ in range(3):
@@ -89,7 +89,7 @@ def test_a_run_that_finds_nothing_writes_no_segment_and_goes_on_from_there() -> 
 
 
 @pytest.mark.parametrize("late", [timedelta(minutes=1), LATE - timedelta(seconds=1)])
-def test_an_entry_that_is_written_late_comes_into_the_next_segment(late: timedelta) -> None:
+def test_a_late_entry_is_in_the_next_segment(late: timedelta) -> None:
     vault = Vault()
     vault.push("a")
     vault.seal()
@@ -104,7 +104,7 @@ def test_an_entry_that_is_written_late_comes_into_the_next_segment(late: timedel
     assert vault.whole()
 
 
-def test_what_is_older_than_an_entry_can_be_is_never_sealed() -> None:
+def test_entries_older_than_possible_are_never_sealed() -> None:
     vault = Vault()
     vault.seal()
     vault.push("b", late=LATE + timedelta(seconds=1))
@@ -138,7 +138,7 @@ def test_many_entries_of_one_moment_are_sealed_over_several_runs(monkeypatch: py
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_crash_at_any_call_is_made_good_by_the_next_run(when: str) -> None:
+def test_a_run_that_crashed_at_any_call_is_completed_by_the_next(when: str) -> None:
     counting = CrashAfter()
     calm = Vault()
     calm.push("a")
@@ -183,7 +183,7 @@ class _Paused:
 
 
 @pytest.mark.parametrize("n", range(1, 9))
-def test_of_two_runs_at_once_none_seals_an_entry_twice_or_forgets_one(n: int) -> None:
+def test_two_concurrent_runs_seal_each_entry_once(n: int) -> None:
     vault = Vault()
     vault.push("a")
     vault.seal()
@@ -203,7 +203,7 @@ def test_of_two_runs_at_once_none_seals_an_entry_twice_or_forgets_one(n: int) ->
     assert vault.whole()
 
 
-def test_a_head_that_was_lost_is_found_again_from_the_segments() -> None:
+def test_a_lost_head_is_restored_from_the_segments() -> None:
     vault = Vault()
     for name in "abc":
         vault.push(name)
@@ -219,7 +219,7 @@ def test_a_head_that_was_lost_is_found_again_from_the_segments() -> None:
 
 
 @pytest.mark.parametrize("damage", ["removed", "altered", "no segment", "another number", "no chain"])
-def test_a_chain_that_is_not_as_it_was_left_is_told_and_goes_on_no_more(damage: str) -> None:
+def test_a_changed_chain_is_reported_and_not_continued(damage: str) -> None:
     vault = Vault()
     vault.seal()
     last = vault.segments()[0]
@@ -277,11 +277,11 @@ def counted(entries: int) -> tuple[int, int]:
     return len([call for call in counting.calls if not call.endswith(": next")]), counting.calls.count("arrived: next")
 
 
-def test_a_run_costs_the_same_whatever_the_ledger_holds() -> None:
+def test_the_cost_of_a_run_is_independent_of_the_ledgers_size() -> None:
     assert counted(10) == counted(3000) == (6, 2)  # head, next, last segment; entries, segment, head
 
 
-def test_the_hash_is_over_every_attribute_that_is_stored() -> None:
+def test_the_hash_covers_every_stored_attribute() -> None:
     item = {"pk": {"S": "a"}, "size": {"N": "1"}}
     known = entry_hash(item)
     assert known == "808732465b3c33650181bb82f3a3d790fa29c92352de50712e8e9b5de82c6b22"  # printf the JSON to sha256sum
@@ -296,7 +296,7 @@ def test_the_hash_is_over_every_attribute_that_is_stored() -> None:
     assert entry_hash(dict(reversed(item.items()))) == known
 
 
-def test_a_segment_is_read_as_it_was_written_and_nothing_else_is_one() -> None:
+def test_a_segment_is_read_as_it_was_written_and_other_bytes_are_refused() -> None:
     vault = Vault()
     vault.push("ä\n")
     vault.seal()

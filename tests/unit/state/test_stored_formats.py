@@ -143,7 +143,7 @@ def test_every_kind_of_fact_has_a_class_for_its_details() -> None:
     assert set(DETAILS) == set(Kind)
 
 
-def test_every_kind_of_item_was_frozen() -> None:
+def test_every_kind_of_item_has_a_stored_example() -> None:
     frozen = {id(kind_of(plain["pk"])) for group in STORED if group.startswith("state ") for plain in STORED[group]}
     assert [kind.pk for kind in KINDS if id(kind) not in frozen] == []
 

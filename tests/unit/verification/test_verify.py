@@ -17,12 +17,12 @@ def test_a_failure_outweighs_a_doubt_and_a_doubt_a_pass() -> None:
     assert check("a", [], [], "yes").as_json() == {"name": "a", "verdict": "passed", "reason": "yes"}
 
 
-def test_many_reasons_are_counted_and_equal_ones_told_once() -> None:
+def test_many_reasons_are_counted_and_equal_ones_listed_once() -> None:
     reasons = [f"layer {i}" for i in range(8)]
     assert check("a", [*reasons, *reasons], [], "").reason == "; ".join(reasons[:5]) + "; and 3 more"
 
 
-def test_a_configuration_tells_platform_and_labels() -> None:
+def test_a_configuration_has_platform_and_labels() -> None:
     raw = {"os": "linux", "architecture": "arm", "variant": "v7", "config": {"Labels": {"a": "b"}}, "created": "x"}
     config = ImageConfig.parse(json.dumps(raw).encode())
     assert config.platform == Platform("linux", "arm", "v7")
@@ -46,13 +46,13 @@ def test_a_configuration_without_platform_or_labels_has_none() -> None:
         (b'{"os": "linux", "os": "windows"}', "configuration: an object has the key 'os' twice"),
     ],
 )
-def test_a_wrong_configuration_is_refused_with_its_place(raw: bytes, words: str) -> None:
+def test_an_invalid_configuration_is_refused_with_the_path_of_the_error(raw: bytes, words: str) -> None:
     with pytest.raises(BadManifest) as caught:
         ImageConfig.parse(raw)
     assert words in str(caught.value)
 
 
-def test_variants_differ_only_where_both_name_one() -> None:
+def test_variants_differ_only_if_both_are_named() -> None:
     assert same_platform(ARM64, Platform("linux", "arm64", "v8"))
     assert not same_platform(Platform("linux", "arm", "v6"), Platform("linux", "arm", "v7"))
     assert not same_platform(ARM64, AMD64)

@@ -92,7 +92,7 @@ def test_a_sound_image_passes_every_check(registries: FakeRegistries, look: Look
     assert seen.root.raw == built.raw
 
 
-def test_presence_reads_configurations_and_no_layer(registries: FakeRegistries, look: Look) -> None:
+def test_the_level_presence_reads_configurations_and_no_layers(registries: FakeRegistries, look: Look) -> None:
     built = multi_arch()
     registries.push(DEV, built)
     seen = look(built, level="presence")
@@ -123,7 +123,7 @@ def test_a_blob_that_several_images_share_is_hashed_once(registries: FakeRegistr
     assert sorted(opened) == sorted(built.blobs)
 
 
-def test_availability_of_all_blobs_is_asked_in_one_call(registries: FakeRegistries, look: Look) -> None:
+def test_availability_of_all_blobs_is_read_in_one_call(registries: FakeRegistries, look: Look) -> None:
     built = multi_arch(attested=True)
     registries.push(DEV, built)
     look(built)
@@ -174,7 +174,7 @@ class Lying(Manifest):
         return digest_of("loop")
 
 
-def test_an_index_that_lists_itself_is_survived(registries: FakeRegistries, look: Look) -> None:
+def test_an_index_that_lists_itself_fails_without_a_loop(registries: FakeRegistries, look: Look) -> None:
     document = {
         "schemaVersion": 2,
         "manifests": [{"mediaType": OCI_MANIFEST, "digest": digest_of("loop"), "size": 1}],
@@ -244,7 +244,7 @@ def test_a_damaged_layer_fails_with_sizes_and_digests(registries: FakeRegistries
     assert look(built, level="presence").verification.verdict == "passed"
 
 
-def test_a_layer_that_is_cut_short_fails(registries: FakeRegistries, look: Look) -> None:
+def test_a_truncated_layer_fails(registries: FakeRegistries, look: Look) -> None:
     part = layer("precious")
     built = image(part)
     registries.push(DEV, built)
@@ -286,13 +286,13 @@ def test_a_damaged_configuration_fails_at_presence(registries: FakeRegistries, l
     assert seen.platforms == ()  # bytes that are not what was pushed prove nothing
 
 
-def test_a_configuration_that_is_no_json_fails(registries: FakeRegistries, look: Look) -> None:
+def test_an_invalid_configuration_fails(registries: FakeRegistries, look: Look) -> None:
     built = wrong_image(config=b"not json")
     registries.push(DEV, built)
     assert checks(look(built))["platforms_agree"].verdict == "failed"
 
 
-def test_a_configuration_stated_beyond_the_limit_is_not_read(registries: FakeRegistries, look: Look) -> None:
+def test_a_configuration_declared_over_the_limit_is_not_read(registries: FakeRegistries, look: Look) -> None:
     built = wrong_image(size=9 * 1024 * 1024)
     registries.push(DEV, built)
     check = checks(look(built))["config_present"]
@@ -314,7 +314,7 @@ def wrong_image(config: bytes = b"{}", size: int | None = None) -> Built:
     return Built(root, {root.digest: root}, {Digest.of(config): config, part.digest: part.raw})
 
 
-def test_a_blob_of_another_size_than_stated_fails(registries: FakeRegistries, look: Look) -> None:
+def test_a_blob_of_another_size_than_declared_fails(registries: FakeRegistries, look: Look) -> None:
     built = wrong_image(b"{}", size=3)
     registries.push(DEV, built)
     check = checks(look(built, level="presence"))["config_present"]
@@ -322,7 +322,7 @@ def test_a_blob_of_another_size_than_stated_fails(registries: FakeRegistries, lo
     assert "2 bytes; 3 are stated" in check.reason
 
 
-def test_a_platform_that_the_configuration_denies_fails(registries: FakeRegistries, look: Look) -> None:
+def test_a_platform_that_contradicts_the_configuration_fails(registries: FakeRegistries, look: Look) -> None:
     built = index(replace(image("a", architecture="arm64"), platform=Platform("linux", "amd64")))
     registries.push(DEV, built)
     check = checks(look(built))["platforms_agree"]
@@ -348,16 +348,14 @@ def test_a_variant_that_only_one_side_names_agrees(registries: FakeRegistries, l
     assert checks(look(built, platforms=["linux/arm/v6"]))["platforms_wanted"].verdict == "failed"
 
 
-def test_a_wanted_platform_that_is_missing_fails_and_says_what_there_is(registries: FakeRegistries, look: Look) -> None:
+def test_a_missing_required_platform_fails_and_existing_ones_are_named(registries: FakeRegistries, look: Look) -> None:
     built = image("a")
     registries.push(DEV, built)
     check = checks(look(built, platforms=["linux/amd64", "linux/arm64"]))["platforms_wanted"]
     assert check == Check("platforms_wanted", "failed", "linux/arm64 is missing; there is linux/amd64")
 
 
-def test_a_wanted_platform_whose_child_does_not_answer_is_no_missing_platform(
-    registries: FakeRegistries, look: Look
-) -> None:
+def test_an_unreachable_child_is_not_a_missing_platform(registries: FakeRegistries, look: Look) -> None:
     built = multi_arch()
     registries.push(DEV, built)
     registries.fail(DEV.registry, Unreachable("gone for now"), methods={"open_blob"})
@@ -380,7 +378,7 @@ def test_a_child_of_another_size_or_media_type_than_its_index_says_fails(
     assert seen["media_types"].verdict == "failed"
 
 
-def test_a_manifest_that_breaks_the_rules_fails_where_it_does(registries: FakeRegistries, look: Look) -> None:
+def test_an_invalid_manifest_fails_with_the_path_of_the_error(registries: FakeRegistries, look: Look) -> None:
     bad = Manifest(b'{"schemaVersion":2,"layers":{}}', OCI_MANIFEST)
     registries.held(DEV).manifests[bad.digest] = bad
     check = checks(look(bad.digest))["media_types"]
@@ -401,7 +399,7 @@ def test_a_manifest_over_four_mebibytes_fails(registries: FakeRegistries, look: 
     assert "4194305 bytes" in check.reason
 
 
-def test_foreign_layers_need_not_be_there(registries: FakeRegistries, look: Look) -> None:
+def test_foreign_layers_may_be_missing(registries: FakeRegistries, look: Look) -> None:
     built = image(foreign_layer(), "own")
     registries.push(DEV, built)
     seen = look(built)
@@ -409,7 +407,7 @@ def test_foreign_layers_need_not_be_there(registries: FakeRegistries, look: Look
     assert "1 foreign layer" in checks(seen)["layers_present"].reason
 
 
-def test_foreign_layers_that_are_there_are_hashed(registries: FakeRegistries, look: Look) -> None:
+def test_existing_foreign_layers_are_hashed(registries: FakeRegistries, look: Look) -> None:
     far = foreign_layer()
     built = image(far, "own")
     registries.push(DEV, built)
@@ -451,7 +449,7 @@ def test_a_registry_without_referrers_lists_none(registries: FakeRegistries, loo
 
 @pytest.mark.parametrize("method", ["manifest", "missing_blobs", "open_blob", "referrers"])
 @pytest.mark.parametrize("error", [Unreachable("no answer"), Throttled("slow down", 3)])
-def test_what_passes_makes_the_verdict_unknown(
+def test_transient_errors_make_the_verdict_unknown(
     registries: FakeRegistries, look: Look, method: str, error: Exception
 ) -> None:
     built = multi_arch()
@@ -469,7 +467,7 @@ def test_a_known_failure_outweighs_what_is_unknown() -> None:
     assert Verification(()).verdict == "unknown"
 
 
-def test_a_connection_that_breaks_goes_on_where_it_broke(registries: FakeRegistries, look: Look) -> None:
+def test_a_broken_connection_resumes(registries: FakeRegistries, look: Look) -> None:
     part = big_layer(150_000)
     built = image(part)
     registries.push(DEV, built)
@@ -479,7 +477,7 @@ def test_a_connection_that_breaks_goes_on_where_it_broke(registries: FakeRegistr
     assert [d for m, _, d in registries.requests if m == "open_blob"].count(part.digest) == 3
 
 
-def test_a_connection_that_always_breaks_is_unknown_after_three_attempts(
+def test_a_connection_that_always_breaks_makes_the_verdict_unknown_after_three_attempts(
     registries: FakeRegistries, look: Look
 ) -> None:
     part = big_layer(150_000)
@@ -491,7 +489,7 @@ def test_a_connection_that_always_breaks_is_unknown_after_three_attempts(
     assert [d for m, _, d in registries.requests if m == "open_blob"].count(part.digest) == 3
 
 
-def test_what_does_not_fit_the_run_is_unknown(registries: FakeRegistries, look: Look) -> None:
+def test_blobs_beyond_the_deadline_are_unknown(registries: FakeRegistries, look: Look) -> None:
     built = image(big_layer(1_000_000))
     registries.push(DEV, built)
     left = iter(range(20, -1_000, -1))
@@ -500,18 +498,18 @@ def test_what_does_not_fit_the_run_is_unknown(registries: FakeRegistries, look: 
     assert "no time left" in checks(seen)["layer_content"].reason
 
 
-def test_an_image_that_is_not_there_is_not_found(look: Look) -> None:
+def test_a_missing_image_is_not_found(look: Look) -> None:
     with pytest.raises(NotFound, match="is not there"):
         look(digest_of("nothing"))
 
 
-def test_a_repository_that_is_not_there_is_not_found(registries: FakeRegistries) -> None:
+def test_a_missing_repository_is_not_found(registries: FakeRegistries) -> None:
     with pytest.raises(NotFound, match="does not exist"):
         verify(registries, PROD, digest_of("x"), level="content", deadline=lambda: FOREVER)
 
 
 @pytest.mark.parametrize("method", ["manifest", "missing_blobs", "open_blob", "referrers"])
-def test_a_refusal_is_no_verdict(registries: FakeRegistries, look: Look, method: str) -> None:
+def test_a_refusal_gives_no_verdict(registries: FakeRegistries, look: Look, method: str) -> None:
     built = image("a")
     registries.push(DEV, built)
     registries.fail(DEV.registry, NotAllowed("not authorized to perform ecr:…"), methods={method})

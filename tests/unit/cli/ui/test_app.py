@@ -135,7 +135,7 @@ def test_a_page_as_of_a_moment_shows_what_was_known_then(full: FakeStack, desk: 
     assert browser.get(f"/repository/dev/{NAME}?at=yesterday").status_code == 400
 
 
-def test_why_is_asked_of_a_pasted_policy_and_says_what_is_wrong_with_it(full: FakeStack, desk: Desk) -> None:
+def test_why_accepts_a_pasted_policy_and_reports_its_errors(full: FakeStack, desk: Desk) -> None:
     browser, digest = Browser(desk), full.registries.held(DEV).tags["v1.1.0"]
     path = f"/why/dev/{NAME}/{digest}/prod"
     lenient = full.policy.raw.decode().replace("critical: 0", "critical: 9")
@@ -147,7 +147,7 @@ def test_why_is_asked_of_a_pasted_policy_and_says_what_is_wrong_with_it(full: Fa
     assert browser.post(path, {"policy": lenient}).status_code == 403  # without the form's token
 
 
-def test_only_who_has_the_token_sees_anything(full: FakeStack, desk: Desk) -> None:
+def test_without_the_token_nothing_is_shown(full: FakeStack, desk: Desk) -> None:
     stranger = Browser(desk, stranger=True)
     for address in [*addresses(full), "/static/desk.css", "/pulse", "/do/freeze?place=prod"]:
         response = stranger.get(address)
@@ -195,7 +195,7 @@ def test_every_answer_forbids_inline_code_and_other_hosts(full: FakeStack, desk:
             assert not target.startswith("//")
 
 
-def test_hostile_text_is_shown_and_does_nothing(everywhere: FakeStack, desk: Desk) -> None:
+def test_hostile_text_is_shown_escaped(everywhere: FakeStack, desk: Desk) -> None:
     labels = {"org.opencontainers.image.authors": EVIL, EVIL: EVIL}
     app = index(
         image("app", labels=labels, annotations={"org.opencontainers.image.revision": EVIL}),
@@ -227,7 +227,7 @@ def test_hostile_text_is_shown_and_does_nothing(everywhere: FakeStack, desk: Des
     assert "&lt;script&gt;alert(1)" in browser.text(f"/image/dev/{NAME}/{app.digest}")
 
 
-def test_a_page_that_only_reads_has_no_button_and_says_what_to_type(full: FakeStack, desk: Desk) -> None:
+def test_a_read_only_page_has_no_button_and_shows_the_command(full: FakeStack, desk: Desk) -> None:
     browser, digest = Browser(desk), full.registries.held(DEV).tags["v1.1.0"]
     for address in addresses(full):
         assert 'href="/do/' not in browser.text(address)
@@ -239,7 +239,7 @@ def test_a_page_that_only_reads_has_no_button_and_says_what_to_type(full: FakeSt
     assert not full.hints.to("commands")
 
 
-def test_each_button_asks_once_more_and_runs_the_command_of_its_name(full: FakeStack) -> None:
+def test_each_button_asks_for_confirmation_and_runs_its_command(full: FakeStack) -> None:
     ran: list[list[str]] = []
 
     def run(line: Sequence[str]) -> Outcome:
@@ -269,7 +269,7 @@ def test_each_button_asks_once_more_and_runs_the_command_of_its_name(full: FakeS
     assert "recalled" in browser.text(f"/image/dev/{NAME}/{digest}")
 
 
-def test_a_number_stands_with_its_noun_in_singular_or_plural() -> None:
+def test_numbers_have_their_noun_in_singular_or_plural() -> None:
     assert [output.counted(n, "dead letter") for n in (0, 1, 2)] == [
         "0 dead letters",
         "1 dead letter",
@@ -278,7 +278,7 @@ def test_a_number_stands_with_its_noun_in_singular_or_plural() -> None:
     assert output.counted(2, "registry", "registries") == "2 registries"
 
 
-def test_the_gates_page_offers_an_approval_only_where_one_is_asked_for_and_names_the_freeze(full: FakeStack) -> None:
+def test_the_gates_page_offers_an_approval_only_if_required_and_names_the_freeze(full: FakeStack) -> None:
     browser = Browser(Desk(full.stack, run=lambda line: Outcome(0, "", "")))
     page = f"/why/dev/{NAME}/{full.registries.held(DEV).tags['v1.1.0']}/prod"
     assert 'href="/do/promote' in browser.text(page)
@@ -292,7 +292,7 @@ def test_the_gates_page_offers_an_approval_only_where_one_is_asked_for_and_names
 
 
 @pytest.mark.parametrize("command", ACTIONS)
-def test_each_button_is_a_command_that_takes_the_stack_and_the_policy_of_the_page(
+def test_each_buttons_command_accepts_the_stack_and_policy_of_the_page(
     full: FakeStack, tmp_path: Path, command: str
 ) -> None:
     """`letters` has no option `--policy`."""
@@ -354,7 +354,7 @@ def test_health_says_how_long_a_push_takes_and_cost_goes_back_by_months(full: Fa
         assert browser.get(f"/health/cost?months={wrong}").status_code == 400
 
 
-def test_findings_of_an_audit_are_shown_as_the_command_tells_them(full: FakeStack, desk: Desk) -> None:
+def test_audit_findings_are_shown_as_by_the_command(full: FakeStack, desk: Desk) -> None:
     full.run("recall", f"dev/{NAME}:v1.0.0", "--because", EVIL)
     told = json.loads(full.run("audit", "--json").stdout)["findings"]
     shown = json.loads(Browser(desk).get("/health/audit.json").text)
@@ -375,7 +375,7 @@ def test_findings_of_an_audit_are_shown_as_the_command_tells_them(full: FakeStac
         ("destroy", {"place": "prod"}),
     ],
 )
-def test_what_is_no_command_is_not_run(full: FakeStack, command: str, given: dict[str, str]) -> None:
+def test_unknown_commands_are_not_run(full: FakeStack, command: str, given: dict[str, str]) -> None:
     def run(line: Sequence[str]) -> Outcome:
         raise AssertionError(line)
 
@@ -385,7 +385,7 @@ def test_what_is_no_command_is_not_run(full: FakeStack, command: str, given: dic
     assert done.status_code == 400
 
 
-def test_what_is_not_there_says_so(full: FakeStack, desk: Desk) -> None:
+def test_missing_pages_and_images_are_reported(full: FakeStack, desk: Desk) -> None:
     browser, nothing = Browser(desk), "sha256:" + "0" * 64
     for address, status in (
         ("/nothing", 404),
@@ -405,7 +405,7 @@ def test_what_is_not_there_says_so(full: FakeStack, desk: Desk) -> None:
     assert by_tag.headers["Location"].endswith(full.registries.held(DEV).tags["latest"])
 
 
-def test_open_pages_are_told_once_something_was_written_down(full: FakeStack) -> None:
+def test_open_pages_are_notified_of_new_facts(full: FakeStack) -> None:
     seconds = [0.0]
     desk = Desk(full.stack)
     application = Application(desk, None)
@@ -421,7 +421,7 @@ def test_open_pages_are_told_once_something_was_written_down(full: FakeStack) ->
     assert browser.get("/pulse?number=1").status_code == 204
 
 
-def test_htmx_is_the_file_of_its_release_and_comes_with_its_licence() -> None:
+def test_htmx_is_the_released_file_with_its_licence() -> None:
     assert hashlib.sha256((render.STATIC / "htmx.min.js").read_bytes()).hexdigest() == HTMX
     assert (render.STATIC / "htmx.LICENSE.txt").read_text().startswith("Zero-Clause BSD")
 

@@ -11,7 +11,7 @@ from support.images.builders import DEV, multi_arch
 NAME = "rocketseat/widget-server"
 
 
-def test_every_page_is_a_file_and_every_link_leads_to_one(everywhere: FakeStack, tmp_path: Path) -> None:
+def test_every_page_is_a_file_and_every_link_works(everywhere: FakeStack, tmp_path: Path) -> None:
     first, second = multi_arch("one"), multi_arch("two")
     everywhere.push(first, "v1.0.0")
     everywhere.scan(first)
@@ -39,7 +39,7 @@ def test_every_page_is_a_file_and_every_link_leads_to_one(everywhere: FakeStack,
     assert again.exit_code == 0
 
 
-def test_a_folder_with_other_things_is_left_alone(everywhere: FakeStack, tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_not_changed(everywhere: FakeStack, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     result = everywhere.run("ui", "--export", str(tmp_path))
     assert result.exit_code == 2
@@ -47,6 +47,6 @@ def test_a_folder_with_other_things_is_left_alone(everywhere: FakeStack, tmp_pat
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_options_that_make_no_sense_together_are_refused(everywhere: FakeStack, tmp_path: Path) -> None:
+def test_contradicting_options_are_refused(everywhere: FakeStack, tmp_path: Path) -> None:
     assert everywhere.run("ui", "--export", str(tmp_path / "x"), "--allow-changes").exit_code == 2
     assert everywhere.run("ui", "--json").exit_code == 2

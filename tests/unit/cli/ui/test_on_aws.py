@@ -80,7 +80,9 @@ def handler(everywhere: FakeStack) -> Handler:
     return lambda_handler(Desk(everywhere.stack, shared=True))
 
 
-def test_both_ways_in_show_every_view_with_its_headers(handler: Handler, everywhere: FakeStack) -> None:
+def test_function_url_and_load_balancer_show_every_view_with_its_headers(
+    handler: Handler, everywhere: FakeStack
+) -> None:
     digest = everywhere.registries.held(DEV).tags["v1.1.0"]
     for path in (
         "/",
@@ -113,7 +115,7 @@ def test_arguments_and_json_twins_arrive(handler: Handler) -> None:
     assert headers(handler(url("/static/desk.css"), None))["content-type"].startswith("text/css")
 
 
-def test_a_pasted_policy_is_judged_and_nothing_can_be_changed(handler: Handler, everywhere: FakeStack) -> None:
+def test_a_pasted_policy_is_evaluated_and_nothing_can_be_changed(handler: Handler, everywhere: FakeStack) -> None:
     digest = everywhere.registries.held(DEV).tags["v1.1.0"]
     lenient = everywhere.policy.raw.decode().replace("critical: 0", "critical: 9")
     path = f"/why/dev/{NAME}/{digest}/prod"
@@ -135,7 +137,7 @@ def test_a_pasted_policy_is_judged_and_nothing_can_be_changed(handler: Handler, 
         balancer("/", identity=None),
     ],
 )
-def test_whom_nobody_let_in_sees_nothing(handler: Handler, event: dict[str, Any]) -> None:
+def test_an_unauthenticated_caller_sees_nothing(handler: Handler, event: dict[str, Any]) -> None:
     answer = handler(event, None)
     assert answer["statusCode"] == 403
     assert "rocketseat" not in answer["body"]
@@ -155,7 +157,7 @@ def test_the_function_takes_only_the_packages_that_it_carries() -> None:
         assert f"\n{name}==" in f"\n{carried}", name
 
 
-def test_its_role_only_reads_and_no_more_than_people_may() -> None:
+def test_its_role_only_reads_and_has_no_more_permissions_than_people() -> None:
     (policy,) = of_type(page(), "AWS::IAM::Role")["PageRole"]["Policies"]
     statements = [s for each in policy["PolicyDocument"]["Statement"] for s in ([each] if "Action" in each else [])]
     actions = {a for s in statements for a in listed(s["Action"])}
@@ -168,7 +170,7 @@ def test_its_role_only_reads_and_no_more_than_people_may() -> None:
     assert text(spokes["Resource"]).endswith("-spoke-people")
 
 
-def test_its_role_reads_the_tables_and_the_archive_by_the_names_that_the_hub_gives_them() -> None:
+def test_its_role_reads_the_tables_and_the_archive_by_their_names_in_the_hub() -> None:
     (policy,) = of_type(page(), "AWS::IAM::Role")["PageRole"]["Policies"]
     named = json.dumps(policy).replace("HubStack", "AWS::StackName")
     for kind, key in (("AWS::DynamoDB::Table", "TableName"), ("AWS::S3::Bucket", "BucketName")):

@@ -79,7 +79,7 @@ def test_a_repository_of_5000_images_reads_no_more_than_one_of_400(world: FakeSt
 
 
 @pytest.mark.parametrize("within", [timedelta(minutes=1), timedelta(0)], ids=["apart", "in one second"])
-def test_pages_go_on_where_the_one_before_ended(world: FakeStack, within: timedelta) -> None:
+def test_each_page_continues_after_the_previous_one(world: FakeStack, within: timedelta) -> None:
     images(world, 60, within)
     again = replace(pushed(digest_of("3"), "again"), at=world.clock(), seen=world.clock(), id="f" * 32)
     world.ledger.append(
@@ -96,7 +96,7 @@ def test_pages_go_on_where_the_one_before_ended(world: FakeStack, within: timede
     assert shown == ["v1.3.0", *(f"v1.{number}.0" for number in reversed(range(60)) if number != 3)]
 
 
-def test_a_board_of_500_repositories_reads_no_more_calls_than_one_of_50(world: FakeStack) -> None:
+def test_a_board_of_500_repositories_makes_no_more_calls_than_one_of_50(world: FakeStack) -> None:
     read = {}
     for count in (50, 500):
         world.ledger.items.clear()

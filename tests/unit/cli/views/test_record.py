@@ -36,7 +36,7 @@ def test_an_image_with_a_recalled_platform_is_recalled_on_every_page_and_list(ev
     assert image_view.image(everywhere.stack, one, app.digest, Prices.load(None))["recalled"]
 
 
-def test_a_platform_without_a_scan_hides_no_failed_one(everywhere: FakeStack) -> None:
+def test_a_platform_without_a_scan_does_not_hide_a_failed_one(everywhere: FakeStack) -> None:
     app = multi_arch()
     everywhere.push(app, "v1.0.0")
     first = app.root.platform_children[0].digest

@@ -23,7 +23,7 @@ def named(world: FakeStack, text: str) -> addresses.Named:
     return addresses.anywhere(world.policy, text)
 
 
-def test_the_board_shows_what_runs_what_waits_and_what_decides(everywhere: FakeStack) -> None:
+def test_the_board_shows_releases_pending_images_and_their_deciding_gates(everywhere: FakeStack) -> None:
     first, second = multi_arch("one"), multi_arch("two")
     everywhere.push(first, "v1.0.0")
     everywhere.scan(first)
@@ -66,7 +66,7 @@ def test_a_freeze_and_a_recall_show_on_the_board(everywhere: FakeStack) -> None:
     assert card["noncompliant"]
 
 
-def test_a_repository_shows_its_images_newest_first_with_what_is_known(everywhere: FakeStack) -> None:
+def test_a_repository_shows_its_images_newest_first_with_their_data(everywhere: FakeStack) -> None:
     first, second = multi_arch("one"), multi_arch("two")
     everywhere.push(first, "v1.0.0")
     everywhere.push(first, "latest")
@@ -133,7 +133,7 @@ def test_an_image_shows_its_graph_layers_findings_places_and_costs(everywhere: F
     assert found["costs"][0]["registry"] == str(DEV.registry)
 
 
-def test_an_image_that_is_gone_is_shown_as_it_was_recorded(world: FakeStack) -> None:
+def test_a_removed_image_is_shown_as_recorded(world: FakeStack) -> None:
     app = multi_arch()
     world.push(app, "v1.0.0")
     held = world.registries.held(DEV)
@@ -184,7 +184,7 @@ def test_an_sbom_that_is_nested_too_deep_is_one_that_cant_be_read(world: FakeSta
         ("v1.0*", "its tag v1.0.0-abc1234"),
     ],
 )
-def test_find_knows_findings_packages_commits_and_tags(everywhere: FakeStack, query: str, because: str) -> None:
+def test_find_searches_findings_packages_commits_and_tags(everywhere: FakeStack, query: str, because: str) -> None:
     app = multi_arch()
     everywhere.push(app, "v1.0.0-abc1234")
     everywhere.push(multi_arch("other"), "v2.0.0")
@@ -201,7 +201,7 @@ def test_find_knows_findings_packages_commits_and_tags(everywhere: FakeStack, qu
     assert because in released["because"]
 
 
-def test_find_takes_digests_and_people(everywhere: FakeStack) -> None:
+def test_find_accepts_digests_and_people(everywhere: FakeStack) -> None:
     app = multi_arch()
     everywhere.push(app, "v1.0.0")
     everywhere.scan(app)
@@ -225,7 +225,7 @@ def test_a_finding_that_a_newer_scan_no_longer_has_is_not_found(world: FakeStack
     assert find.find(world.stack, "CVE-2026-1")["images"] == []
 
 
-def test_why_tells_what_another_policy_would_say(world: FakeStack) -> None:
+def test_why_shows_the_decision_of_another_policy(world: FakeStack) -> None:
     app = multi_arch()
     world.push(app, "v1.0.0")
     world.scan(app, {"critical": 1})
@@ -236,7 +236,7 @@ def test_why_tells_what_another_policy_would_say(world: FakeStack) -> None:
     assert next(g for g in told["gates"] if g["name"] == "scan")["verdict"] == "passed"
 
 
-def test_what_no_sweep_has_counted_is_unknown_and_not_nothing(everywhere: FakeStack) -> None:
+def test_before_the_first_sweep_counts_are_unknown_not_zero(everywhere: FakeStack) -> None:
     everywhere.push(multi_arch(), "v1.0.0")  # known by its event, before any sweep
     dev, prod = listing.environments(everywhere.stack)
     assert dev["repositories"] == 1
@@ -245,7 +245,7 @@ def test_what_no_sweep_has_counted_is_unknown_and_not_nothing(everywhere: FakeSt
     assert [e["images"] for e in listing.environments(everywhere.stack)] == [3, None if prod["repositories"] else 0]
 
 
-def test_cost_and_lists_go_by_the_last_sweep(everywhere: FakeStack) -> None:
+def test_cost_and_lists_use_the_last_sweep(everywhere: FakeStack) -> None:
     everywhere.push(multi_arch(), "v1.0.0")
     data = {"swept": "2026-11-16T00:00:00Z", "images": 3, "bytes": 5_000_000_000}
     everywhere.state.put(StateChange(*sweeps.key(DEV), 0, data))
