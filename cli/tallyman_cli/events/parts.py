@@ -111,22 +111,16 @@ def made_up(name: str) -> Digest:
     return Digest.of(name.encode())
 
 
-@dataclass(frozen=True, slots=True)
-class Payloads:
-    """Events about a subject; subclasses add what happened."""
-
-    about: Subject
-
-    def event(self, name: str, kind: str, time: str, detail: Json, resources: Sequence[str] = ()) -> Json:
-        """An EventBridge event; the same name is the same event."""
-        return {
-            "version": "0",
-            "id": uid(f"event {name}"),
-            "detail-type": kind,
-            "source": {"Inspector2 Scan": "aws.inspector2", TRIP: TRIP_SOURCE, CHECK: "acme.ci"}.get(kind, "aws.ecr"),
-            "account": self.about.registry.account,
-            "time": time,
-            "region": self.about.registry.region,
-            "resources": list(resources),
-            "detail": detail,
-        }
+def event(about: Subject, name: str, kind: str, time: str, detail: Json, resources: Sequence[str] = ()) -> Json:
+    """An EventBridge event; the same name is the same event."""
+    return {
+        "version": "0",
+        "id": uid(f"event {name}"),
+        "detail-type": kind,
+        "source": {"Inspector2 Scan": "aws.inspector2", TRIP: TRIP_SOURCE, CHECK: "acme.ci"}.get(kind, "aws.ecr"),
+        "account": about.registry.account,
+        "time": time,
+        "region": about.registry.region,
+        "resources": list(resources),
+        "detail": detail,
+    }
