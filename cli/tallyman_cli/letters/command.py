@@ -163,15 +163,11 @@ def _ask(
 
     def answers() -> dict[str, str | None] | None:
         refusals: dict[str, str | None] = {}
-        for answer in _of_request(opened, request):
+        facts = (f for f in opened.ledger.of_environment("*") if f.kind in (Kind.LETTER, Kind.REQUESTED))
+        for answer in (answer for answer in LetterAnswer.of(facts) if answer.request == request):
             if answer.letter is None:
                 return dict.fromkeys(ids, f"refused: {answer.refused}")  # the sender has no right to
             refusals[answer.letter] = answer.refused
         return refusals if refusals.keys() >= set(ids) else None
 
     return wait_for(opened, answers, timeout) or dict.fromkeys(ids, asking.LOST.format(timeout=timeout))
-
-
-def _of_request(opened: context.Stack, request: str) -> list[LetterAnswer]:
-    facts = (f for f in opened.ledger.of_environment("*") if f.kind in (Kind.LETTER, Kind.REQUESTED))
-    return [answer for answer in LetterAnswer.of(facts) if answer.request == request]

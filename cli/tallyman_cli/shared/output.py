@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
 from tallyman.domain.text import LINES, visible
 from tallyman.domain.text import counted as counted
@@ -114,7 +114,6 @@ def is_broken(error: BaseException) -> bool:
 
 def data(value: Any) -> None:
     """Prints a result as JSON on stdout."""
-    pause()
     put(as_json(value))
 
 
@@ -131,15 +130,12 @@ def _escaped(found: re.Match[str]) -> str:
 
 def put(text: str) -> None:
     """Prints a line on stdout without rich; control characters in it are shown, not sent."""
-    sys.stdout.write(visible(text, LINES) + "\n")
-    sys.stdout.flush()
+    _send(sys.stdout, visible(text, LINES) + "\n")
 
 
 def json_line(value: Any) -> None:
     """Prints one of many results as a line of JSON on stdout."""
-    pause()
-    sys.stdout.write(as_json(value, None) + "\n")
-    sys.stdout.flush()
+    put(as_json(value, None))
 
 
 def line(text: "Cell" = "") -> None:
@@ -155,9 +151,7 @@ def say(text: str) -> None:
 
 def trouble(text: str) -> None:
     """Prints an error or a warning on stderr, also with --quiet."""
-    pause()
-    sys.stderr.write(visible(text, LINES) + "\n")
-    sys.stderr.flush()
+    _send(sys.stderr, visible(text, LINES) + "\n")
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence["Cell"]]) -> None:
@@ -264,14 +258,18 @@ def _write(what: Any, width: int = 0) -> None:
             screen.print(what, soft_wrap=isinstance(what, str))
         text = _unpadded(captured.get()) if wide else captured.get()
         if not (chosen.paged and text.count("\n") >= height and page(text)):
-            sys.stdout.write(text)
-            sys.stdout.flush()
+            _send(sys.stdout, text)
         return
     buffer = io.StringIO()
     plain = Console(file=buffer, width=WIDE, color_system=None, force_terminal=False, highlight=False, markup=False)
     plain.print(what, no_wrap=True, crop=False, overflow="ignore")
-    sys.stdout.write(_unpadded(buffer.getvalue()))
-    sys.stdout.flush()
+    _send(sys.stdout, _unpadded(buffer.getvalue()))
+
+
+def _send(stream: TextIO, text: str) -> None:
+    pause()
+    stream.write(text)
+    stream.flush()
 
 
 def columns() -> int:

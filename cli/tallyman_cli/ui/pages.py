@@ -11,6 +11,7 @@ from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import BadInput, TallymanError
 from tallyman_cli.shared import addresses, naming
 from tallyman_cli.shared.addresses import Named
+from tallyman_cli.shared.context import Stack
 from tallyman_cli.ui import charts
 from tallyman_cli.ui.desk import Desk
 from tallyman_cli.ui.links import Links
@@ -100,16 +101,12 @@ def why(  # noqa: PLR0913 - the parts of the page's address, by name
     desk: Desk, to: Links, given: Arguments, environment: str, name: str, digest: str, target: str, policy: str = ""
 ) -> Page:
     """The gates of a promotion: now, at a moment, or by another policy (`policy`: its text)."""
-    stack, wrong = desk.stack, None
-    if policy:
-        try:
-            stack = why_view.with_policy(stack, policy)
-        except TallymanError as error:
-            wrong = str(error)
+    other, wrong = _pasted(desk, policy)
+    stack = other or desk.stack
     at = moment(given)
     text = f"{environment}/{name}@{Digest.parse(digest)}"
     data = why_view.why(stack, text, target, at)
-    data["judged_by"] = "pasted" if policy and not wrong else "in_force"
+    data["judged_by"] = "pasted" if other else "in_force"
     tag = data["tags"][0] if data["tags"] else None
     line = f"{environment}/{name}:{tag}" if tag else text
     context = {
@@ -157,13 +154,8 @@ def retention_plan(desk: Desk, to: Links, given: Arguments, environment: str, na
     """The plan of one repository, with that of another policy (`policy`: its text), and a replay of the past since a
     day."""
     named = _place(desk, environment, name)
-    other, wrong = None, None
-    if policy:
-        try:
-            other = why_view.policy_of(desk.stack, policy)
-        except TallymanError as error:
-            wrong = str(error)
-    data = retention_view.plan(desk.stack, named.place, desk.prices, other)
+    other, wrong = _pasted(desk, policy)
+    data = retention_view.plan(desk.stack, named.place, desk.prices, other.given if other else None)
     context: dict[str, Any] = {
         "address": environment,
         "name": name,
@@ -178,10 +170,17 @@ def retention_plan(desk: Desk, to: Links, given: Arguments, environment: str, na
         since = parse_time(given["since"])
         if since >= desk.now():
             raise BadInput(f"{format_time(since)} is not past: a replay begins before now")
-        stack = why_view.with_policy(desk.stack, policy) if policy and not wrong else desk.stack
-        data["replay"] = retention_view.replay(stack, named.place, since, desk.now())
+        data["replay"] = retention_view.replay(other or desk.stack, named.place, since, desk.now())
         context["chart"] = charts.replay(data["replay"]["points"], data["replay"]["removed"])
     return Page("plan.html", f"Retention of {environment}/{name}", data, context)
+
+
+def _pasted(desk: Desk, text: str) -> tuple[Stack | None, str | None]:
+    """The stack with the policy that a form gave as text, and what is wrong with the text; both None without one."""
+    try:
+        return why_view.with_policy(desk.stack, text) if text else None, None
+    except TallymanError as error:
+        return None, str(error)
 
 
 def moment(given: Arguments) -> datetime | None:

@@ -49,18 +49,16 @@ def health(stack: Stack, name: str, prices: Prices) -> dict[str, Any]:
 def letters(stack: Stack, name: str) -> dict[str, Any]:
     """How many messages are in the stack's queues: `{queues: [{queue, letters}], waiting: [{queue, messages}], error}`.
     `queues`: those of dead letters and undelivered events; `waiting`: those of messages for the functions."""
-    if stack.clients is None:
-        return {"queues": [], "waiting": [], "error": None}
-    found, waiting = [], []
+    found, waiting, error = [], [], None
     try:
-        for queue, count in messages(stack.clients().get("sqs"), name, QUEUES):
+        for queue, count in messages(stack.clients().get("sqs"), name, QUEUES) if stack.clients else ():
             if is_of(name, queue, LETTERS):
                 found.append({"queue": queue, "letters": count})
             else:
                 waiting.append({"queue": queue, "messages": count})
-    except TallymanError as error:
-        return {"queues": found, "waiting": waiting, "error": str(error)}
-    return {"queues": found, "waiting": waiting, "error": None}
+    except TallymanError as failure:
+        error = str(failure)
+    return {"queues": found, "waiting": waiting, "error": error}
 
 
 def _policy(stack: Stack) -> dict[str, Any]:

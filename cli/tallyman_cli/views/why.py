@@ -4,7 +4,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from tallyman.domain.policy import Policy
 from tallyman.domain.times import text_or_none
 from tallyman.errors import BadInput
 from tallyman_cli.promotion import candidates
@@ -35,9 +34,5 @@ def with_policy(stack: Stack, text: str) -> Stack:
     the text is empty."""
     if not text.strip():
         raise BadInput("the policy is empty: paste the whole of tallyman.yaml")
-    return replace(stack, given=policy_of(stack, text))
-
-
-def policy_of(stack: Stack, text: str) -> Policy:
-    """Parses a policy that a person gave as text. Raises PolicyError."""
-    return stack.read_policy(text.replace("\r\n", "\n").encode(), PASTED).for_hub(stack.hub)
+    policy = stack.read_policy(text.replace("\r\n", "\n").encode(), PASTED)
+    return replace(stack, given=policy.for_hub(stack.hub))
