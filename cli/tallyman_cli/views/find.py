@@ -209,7 +209,7 @@ def _rows(
     """A row for each repository that holds the image; a single row if none holds it any more."""
     facts = once.of_digest(digest)
     pushes = [f for f in facts if f.kind in PUSHES and f.repository]
-    held: dict[tuple[str | None, str], list[Repository]] = {}
+    held: dict[tuple[str | None, str | None], list[Repository]] = {}
     tags: dict[Repository, list[str]] = {}
     for place in dict.fromkeys(f.repository for f in pushes if f.repository):
         mine = sorted({f.tag for f in pushes if f.tag and f.repository == place})
@@ -227,17 +227,7 @@ def _rows(
     base = {"digest": digest, "because": because, "pushed_at": pushed.isoformat() if pushed else ""}
     if not held:
         name = places.canonical(stack.policy, pushes[0].repository)[1] if pushes and pushes[0].repository else None
-        return [
-            {
-                **base,
-                "repository": name,
-                "environment": None,
-                "registries": [],
-                "tags": [],
-                "released": False,
-                "running": [],
-            }
-        ]
+        held[None, name] = []
     members = {digest, *(child.digest for child in children_of(pushes))}
     return [
         {
@@ -246,10 +236,10 @@ def _rows(
             "environment": environment,
             "registries": [str(place.registry) for place in there],
             "tags": versions_first(sorted({tag for place in there for tag in tags[place]})),
-            "released": environment is not None and is_released(stack.state, environment, name, digest),
+            "released": bool(environment and name and is_released(stack.state, environment, name, digest)),
             "running": [
                 {"kind": use.kind, "name": use.name, "where": str(use.where)}
-                for use in usage.running(readings, members, {place: tags[place] for place in there}, there)
+                for use in usage.running(readings, members, {place: tags[place] for place in there}, there or None)
             ],
         }
         for (environment, name), there in held.items()

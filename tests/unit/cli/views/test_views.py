@@ -5,9 +5,11 @@ import json
 import pytest
 
 from support.fakes.cli_stack import FakeStack
-from support.images.builders import DEV, image, index, layer, multi_arch, sbom, signature
+from support.images.builders import DEV, delete_event, image, index, layer, multi_arch, sbom, signature
 from tallyman.domain.history.facts import Via
 from tallyman.domain.images.details import Finding, ScanReport
+from tallyman.domain.retention import Reading
+from tallyman.domain.usage import Use
 from tallyman.state import sweeps
 from tallyman.state.items import StateChange
 from tallyman_cli.retention.money import Prices
@@ -261,3 +263,17 @@ def test_cost_and_lists_use_the_last_sweep(everywhere: FakeStack) -> None:
     assert [r["repository"] for r in listing.repositories(everywhere.stack, "dev")] == [NAME]
     assert listing.images(everywhere.stack, DEV)[0]["tags"] == ["v1.0.0"]
     assert health.health(everywhere.stack, "tallyman", Prices.load())["sweeps"]["repositories"] == 1
+
+
+def test_an_image_that_no_registry_holds_any_more_is_found_with_what_runs_it(world: FakeStack) -> None:
+    built = image("one")
+    world.push(built, "v1.0.0")
+    world.registries.delete(DEV, built.digest)
+    world.clock.advance(minutes=1)
+    world.service("record_push").handle(json.dumps(delete_event(DEV, built.digest, at=world.clock())))
+    address = f"{DEV.registry.host}/{DEV.name}@{built.digest}"
+    use = Use("ecs task", "web", address, DEV.registry, DEV, digest=built.digest)
+    readings = [Reading("ecs", DEV.registry, world.clock(), (use,))]
+    (row,) = find.find(world.stack, built.digest, readings)["images"]
+    assert (row["repository"], row["environment"], row["registries"]) == (NAME, None, [])
+    assert row["running"] == [{"kind": "ecs task", "name": "web", "where": str(DEV.registry)}]
