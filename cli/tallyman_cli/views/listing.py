@@ -1,5 +1,6 @@
 """Lists environments, the repositories of one, and the images of a repository."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -55,9 +56,7 @@ def repositories(stack: Stack, environment: str) -> list[dict[str, Any]]:
     names = places.by_name(stack.policy, swept)
     released = RELEASES.list(stack.state, release_items.partition(environment))
     releases = {entry.sk: entry.value for entry in released}
-    waiting: dict[str, int] = {}
-    for entry in PENDING.list(stack.state, pending_items.partition(environment)):
-        waiting[entry.value.name] = waiting.get(entry.value.name, 0) + 1
+    waiting = Counter(e.value.name for e in PENDING.list(stack.state, pending_items.partition(environment)))
     found = []
     for name in sorted({n for n, there in names.items() if environment in there} | set(releases)):
         there = names.get(name, {}).get(environment, [])
@@ -70,7 +69,7 @@ def repositories(stack: Stack, environment: str) -> list[dict[str, Any]]:
                 "images": data.images,
                 "bytes": data.bytes,
                 "release": release_row(release),
-                "waiting": waiting.get(name, 0),
+                "waiting": waiting[name],
                 "swept": text_or_none(data.swept),
             }
         )

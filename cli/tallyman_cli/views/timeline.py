@@ -20,7 +20,8 @@ def timeline(facts: Iterable[Fact], until: datetime, most: int = LANES) -> dict[
     lanes: dict[str, list[dict[str, Any]]] = {}
     for row in reversed(rows):  # oldest first
         _apply(lanes, row)
-    ordered = sorted(lanes, key=lambda tag: (len(lanes[tag]) < 2, _descending(lanes[tag][-1]["from"]), tag))
+    ordered = sorted(lanes)
+    ordered.sort(key=lambda tag: (len(lanes[tag]) > 1, lanes[tag][-1]["from"]), reverse=True)
     shown = ordered[:most]
     begins = min((lanes[tag][0]["from"] for tag in shown), default=format_time(until))
     return {
@@ -67,7 +68,3 @@ def _apply(lanes: dict[str, list[dict[str, Any]]], row: Row) -> None:
 def _end(bars: Sequence[dict[str, Any]], row: Row) -> None:
     if bars and bars[-1]["to"] is None:
         bars[-1]["to"] = format_time(row.at)
-
-
-def _descending(time: str) -> tuple[int, ...]:
-    return tuple(-ord(c) for c in time)
