@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from tallyman.domain.images.manifest import Manifest
-from tallyman.domain.names import Digest, EcrRegistry, Repository, parse_repository_name
+from tallyman.domain.names import Digest, Repository, parse_repository_name
 from tallyman.errors import BadInput
 from tallyman_cli.build import building
 from tallyman_cli.build.builder import dockerfile_of, find
@@ -200,11 +200,10 @@ def _answer(
 ) -> dict[str, Any]:
     """The form of `build --json`. `images`: the address that clients pull, inside a local cloud of that."""
     tags = list(wanted.suggestion.tags) if state in ("pushed", "there") else []
-    registry: EcrRegistry | None = place.registry if place else None
     return {
         "state": state,
         "repository": wanted.name,
-        "registry": str(registry) if registry else None,
+        "registry": str(place.registry) if place else None,
         "commit": wanted.checkout.commit,
         "version": wanted.suggestion.version,
         "tags": tags,

@@ -50,12 +50,12 @@ class Site:
         return listing(self.stack.registries)
 
 
-def clients(session: Any = None) -> Callable[[str, str], Any]:
+def clients() -> Callable[[str, str], Any]:
     """Makes clients with the caller's own credentials. Each gives up after half a minute at most."""
-    found = session or new_session()
+    session = new_session()
     config = Config(connect_timeout=3, read_timeout=8, retries={"mode": "standard", "total_max_attempts": 3})
 
     def client(service: str, region: str) -> Any:
-        return found.create_client(service, region_name=region, config=config)
+        return session.create_client(service, region_name=region, config=config)
 
     return client

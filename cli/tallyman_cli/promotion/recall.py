@@ -6,16 +6,16 @@ import typer
 
 from tallyman.domain.names import Digest
 from tallyman.errors import BadInput, TallymanError
-from tallyman_cli.promotion import release
+from tallyman_cli.promotion.roll_back import RollBack
 from tallyman_cli.shared import addresses, asking, context, naming, options, output
 
-RollBack = Annotated[bool, typer.Option("--roll-back", help="Roll releases of this image back to the last good one.")]
+_RollBack = Annotated[bool, typer.Option("--roll-back", help="Roll releases of this image back to the last good one.")]
 
 
 def recall(  # noqa: PLR0913 - each argument is an option of the command
     image: options.Image,
     because: asking.Because,
-    roll_back: RollBack = False,
+    roll_back: _RollBack = False,
     no_wait: asking.NoWait = False,
     timeout: options.Timeout = 60,
     as_json: options.AsJson = False,
@@ -58,17 +58,17 @@ def _roll_back(
     done = []
     for each in releases:
         environment, name = each["environment"], each["repository"]
+        back = RollBack(opened, environment, name)
         digest: Digest | None = None
         tags: list[str] = []
         try:
-            digest = release.target_of(opened, environment, name)
-            tags = release.tags_of(opened, environment, name, digest)
-            asked = release.ask(opened, environment, name, digest, f"recalled: {because}", timeout=timeout)
-            trouble = asked.trouble
+            digest = back.target()
+            tags = back.tags(digest)
+            trouble = back.ask(digest, f"recalled: {because}", timeout=timeout).trouble
         except TallymanError as error:
             trouble = str(error)
-        back = {"environment": environment, "repository": name, "digest": digest, "tags": tags, "refused": trouble}
-        done.append(back)
+        of = {"environment": environment, "repository": name, "digest": digest, "tags": tags}
+        done.append({**of, "refused": trouble})
     return done
 
 

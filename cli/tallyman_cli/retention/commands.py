@@ -148,12 +148,10 @@ def proof(image: options.Image, as_json: options.AsJson = False, stack: options.
     """
     from tallyman_cli.retention.proof import proofs
 
-    opened = context.connect(stack)
-    found = proofs(opened, image)
+    document = proofs(context.connect(stack), image)[0]
     if as_json:
-        output.data(found[0])
+        output.data(document)
         return
-    document = found[0]
     output.line(f"{document['repository']}@{document['digest']}: {document['action']}d")
     output.line(f"{document['reason']} (policy {output.digest(document['policy'])}, proof {document['proof']})")
     output.line()

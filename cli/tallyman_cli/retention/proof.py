@@ -58,9 +58,9 @@ def bring_back(stack: context.Stack, text: str) -> dict[str, Any]:
 def _copy(stack: context.Stack, origin: Repository, place: Repository, digest: Digest, tags: list[str]) -> None:
     from tallyman_cli.copy.copy import run
 
-    for reference in [f":{tag}" for tag in tags] or [f"@{digest}"]:
-        target = f"{place.registry.host}/{place.name}{reference if reference[0] == ':' else ''}"
-        source = f"{origin.registry.host}/{origin.name}@{digest}"
+    source = f"{origin.registry.host}/{origin.name}@{digest}"
+    for tag in [f":{tag}" for tag in tags] or [""]:
+        target = f"{place.registry.host}/{place.name}{tag}"
         with redirect_stdout(sys.stderr):  # the report of the copy is progress here, not part of the JSON
             status = run([source, target, "--keep-tags"], clients=stack.clients)
         if status != 0:

@@ -25,7 +25,8 @@ from tallyman.adapters.files import policy_file
 from tallyman.domain.history.details.releases import Released
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.images.details import SigningStatus
-from tallyman_cli.promotion import recall, release
+from tallyman_cli.promotion import recall
+from tallyman_cli.promotion.roll_back import RollBack
 
 V1 = "dev/rocketseat/widget-server:v1.0.0"
 TO = ("--to", "prod")
@@ -331,7 +332,7 @@ def test_a_roll_back_names_the_tags_of_what_runs_again_beside_its_digest(everywh
         told = Released(tag, "prod", DEV.name, digest, [tag], {}, None, "sha256:0", at.isoformat())
         detail = told.dump()
         everywhere.ledger.append(replace(fact(Kind.RELEASED, digest, at=at, environment="prod"), detail=detail))
-    tags = release.tags_of(cast("Any", everywhere.stack), "prod", DEV.name, old)
+    tags = RollBack(cast("Any", everywhere.stack), "prod", DEV.name).tags(old)
     assert tags == ["v1.0.0"]
     assert recall.named({"tags": tags, "digest": old}) == f"v1.0.0 ({old})"
     assert recall.named({"tags": [], "digest": old}) == old
