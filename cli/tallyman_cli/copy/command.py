@@ -44,5 +44,6 @@ def _parameter(action: argparse.Action) -> Parameter:
 
 _ACTIONS = parser()._actions
 _OPTIONS = [action for action in _ACTIONS if action.option_strings]
-vars(copy)["__signature__"] = Signature([_parameter(action) for action in _ACTIONS])
-copy.__annotations__ = {action.dest: _parameter(action).annotation for action in _ACTIONS}
+_PARAMETERS = [_parameter(action) for action in _ACTIONS]
+vars(copy)["__signature__"] = Signature(_PARAMETERS)
+copy.__annotations__ = {each.name: each.annotation for each in _PARAMETERS}

@@ -54,7 +54,7 @@ def _say(  # noqa: PLR0913 - the commands' options, handed on
     opened = context.connect(stack, policy)
     where = candidates.candidate(opened, image, to)
     body = {**candidates.as_command(where), "command": command, "because": because}
-    asked = asking.ask(opened, body, asking.of_digest(opened, where.digest), timeout=timeout, wait=not no_wait)
+    asked = asking.ask(opened, body, timeout=timeout, wait=not no_wait)
     decision = candidates.evaluate(opened, where)
     if output.is_json():
         output.data({**candidates.as_json(where, decision), "command": command, **asked.as_json})

@@ -41,7 +41,7 @@ def post(  # noqa: PLR0913 - each argument is an option of the command
     digest, result = naming.digest_of(opened, named), RESULTS[not passed]
     of = {"digest": digest, "repository": repository, "environment": environment}
     body = {"command": "check", **of, "check": name, "result": result, "because": because}
-    asked = asking.ask(opened, body, asking.of_digest(opened, digest), timeout=timeout, wait=not no_wait)
+    asked = asking.ask(opened, body, timeout=timeout, wait=not no_wait)
     if output.is_json():
         output.data({"image": image, **of, "check": name, "result": result, "because": because, **asked.as_json})
     elif asked.done:

@@ -76,7 +76,7 @@ def _say(  # noqa: PLR0913 - the commands' options, handed on
             yield from opened.ledger.of_environment(environment)  # a refusal is recorded there
 
     body = {"command": command, **where, "because": because}
-    asked = asking.ask(opened, body, facts, timeout=timeout, wait=not no_wait)
+    asked = asking.ask(opened, body, timeout=timeout, wait=not no_wait, facts=facts)
     if output.is_json():
         frozen = command == "freeze" if asked.done else None
         output.data({**where, "frozen": frozen, "because": because, **asked.as_json})

@@ -58,7 +58,7 @@ def promote(  # noqa: PLR0913 - each argument is an option of the command
         return
     for gate in gates:
         command = {**candidates.as_command(where), "command": "override", "gate": gate, "because": because}
-        asked = asking.ask(opened, command, asking.of_digest(opened, where.digest), timeout=timeout)
+        asked = asking.ask(opened, command, timeout=timeout)
         if asked.trouble:
             _answer(opened, where, candidates.evaluate(opened, where), asked.request)
         asking.finish(asked)

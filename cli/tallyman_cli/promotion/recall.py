@@ -34,7 +34,7 @@ def recall(  # noqa: PLR0913 - each argument is an option of the command
         digest = naming.digest_of(opened, named)
         raise BadInput(f"a recall takes a digest and can't be undone: {image} is {image.rpartition(':')[0]}@{digest}")
     body = {"command": "recall", "digest": named.digest, "because": because}
-    asked = asking.ask(opened, body, asking.of_digest(opened, named.digest), timeout=timeout, wait=not no_wait)
+    asked = asking.ask(opened, body, timeout=timeout, wait=not no_wait)
     found: dict[str, Any] = {"releases": [], "uses": [], "unread": {}}
     if asked.done:
         found = opened.reconcile({"repositories": [], "recalled": named.digest}).get("recalled") or found

@@ -66,7 +66,7 @@ class RollBack:
         """Sends the command, and waits until the release is set or refused, `timeout` seconds at most."""
         of = {"digest": digest, "repository": self.name, "environment": self.environment}
         body = {"command": "roll-back", **of, "because": because}
-        asked = asking.ask(self.stack, body, asking.of_digest(self.stack, digest), timeout=timeout, wait=wait)
+        asked = asking.ask(self.stack, body, timeout=timeout, wait=wait)
         if not asked.done:
             return asked
 

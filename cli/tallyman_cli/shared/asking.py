@@ -9,7 +9,6 @@ import typer
 
 from tallyman.domain.history.details.commands import Said
 from tallyman.domain.history.facts import Fact
-from tallyman.domain.names import Digest
 from tallyman_cli.shared import output
 from tallyman_cli.shared.context import Stack
 from tallyman_cli.shared.waiting import wait_for
@@ -58,27 +57,23 @@ class Asked:
 def ask(
     stack: Stack,
     command: Mapping[str, Any],
-    facts: Callable[[], Iterable[Fact]],
     *,
     timeout: float,
     wait: bool = True,
+    facts: Callable[[], Iterable[Fact]] | None = None,
 ) -> Asked:
-    """Sends the command, and waits until one of `facts` (read again and again) records it, `timeout` seconds at
-    most."""
+    """Sends the command, and waits until a fact records it, `timeout` seconds at most. `facts`: reads the facts that
+    may record it, again and again; by default those of the command's `digest`."""
     request = str(uuid4())
     stack.hints.send("commands", {**command, "request": request})
     if not wait:
         output.say(f"asked (request {request})")
         return Asked(request, None, None)
-    found = wait_for(stack, lambda: _answer(facts(), request), timeout)
+    read = facts or (lambda: stack.ledger.of_digest(command["digest"]))
+    found = wait_for(stack, lambda: _answer(read(), request), timeout)
     if found is None:
         return Asked(request, None, LOST.format(timeout=timeout))
     return Asked.of(request, found)
-
-
-def of_digest(stack: Stack, digest: Digest) -> Callable[[], Iterable[Fact]]:
-    """Reads the facts in which a command about an image is recorded."""
-    return lambda: stack.ledger.of_digest(digest)
 
 
 def finish(asked: Asked) -> None:
