@@ -126,16 +126,13 @@ def _view(
     steps = steps_of(environment, repository)
     if not steps and rollout is None:
         return None
-    begun = {entry.key: _target(entry, rollout) for entry in rollout.entries} if rollout else {}
-    planned = [begun.pop(step.key, _not_begun(step)) for step in steps]
-    return {
-        "status": rollout.status if rollout else NOT_BEGUN,
-        "reason": rollout.reason if rollout else None,
-        "said": rollout.said if rollout else None,
-        "at": text_or_none(rollout.at) if rollout else None,
-        "next_at": text_or_none(rollout.next_at) if rollout and rollout.status == RUNNING else None,
-        "targets": [*planned, *begun.values()],
-    }
+    view, begun = _roll_out(NOT_BEGUN), {}
+    if rollout is not None:
+        view.update(status=rollout.status, reason=rollout.reason, said=rollout.said, at=text_or_none(rollout.at))
+        view["next_at"] = text_or_none(rollout.next_at) if rollout.status == RUNNING else None
+        begun = {entry.key: _begun(entry, rollout) for entry in rollout.entries}
+    planned = [begun.pop(step.key, _target(step.key, NOT_BEGUN)) for step in steps]
+    return {**view, "targets": [*planned, *begun.values()]}
 
 
 def recorded_roll_outs(
@@ -148,15 +145,7 @@ def recorded_roll_outs(
     facts = [f for f in ledger.of_environment(environment, repository) if f.kind is Kind.ROLLED_OUT]
     for fact in reversed([f for f in facts if until is None or f.at <= until]):
         detail = RolledOut.parse(fact)
-        fresh: dict[str, Any] = {
-            "status": RUNNING,
-            "reason": None,
-            "said": None,
-            "at": None,
-            "next_at": None,
-            "targets": [],
-        }
-        found = outcomes.setdefault(detail.release, fresh)
+        found = outcomes.setdefault(detail.release, _roll_out(RUNNING))
         found["at"] = format_time(fact.at)
         if detail.outcome == FAILED:
             found.update(status=FAILED, reason=detail.reason)
@@ -165,39 +154,41 @@ def recorded_roll_outs(
         elif detail.outcome == DONE:
             found["status"] = DONE
             continue
-        found["targets"].append({
-            "registry": detail.registry,
-            "service": detail.service,
-            "part": detail.part,
-            "state": FAILED if detail.outcome == FAILED else DONE,
-            "before": detail.before,
-            "image": detail.image,
-            "since": format_time(fact.at),
-            "said": detail.reason,
-        })  # fmt: skip
+        key, state = (detail.registry, detail.service, detail.part), FAILED if detail.outcome == FAILED else DONE
+        found["targets"].append(_target(key, state, detail.before, detail.image, fact.at, detail.reason))
     return outcomes
 
 
-def _not_begun(step: Step) -> dict[str, Any]:
-    registry, service, part = step.key
-    fresh = {"state": NOT_BEGUN, "before": None, "image": None, "since": None, "said": None}
-    return {"registry": registry, "service": service, "part": part, **fresh}
+def _roll_out(status: str) -> dict[str, Any]:
+    return {"status": status, "reason": None, "said": None, "at": None, "next_at": None, "targets": []}
 
 
-def _target(entry: MovedService, rollout: RolloutState) -> dict[str, Any]:
+def _begun(entry: MovedService, rollout: RolloutState) -> dict[str, Any]:
     said, state = entry.said, DONE if entry.back is None else ROLLED_BACK
     if entry is rollout.moving:
         state = rollout.status  # running, or failed: this is the one that did
     if entry.back not in (None, "done"):
         state, said = STUCK, entry.back
+    return _target(entry.key, state, entry.before, entry.image, entry.since, said)
+
+
+def _target(
+    key: tuple[str | None, str | None, str | None],
+    state: str,
+    before: Any = None,
+    image: str | None = None,
+    since: datetime | None = None,
+    said: str | None = None,
+) -> dict[str, Any]:
+    registry, service, part = key
     return {
-        "registry": entry.registry,
-        "service": entry.service,
-        "part": entry.part,
+        "registry": registry,
+        "service": service,
+        "part": part,
         "state": state,
-        "before": entry.before,
-        "image": entry.image,
-        "since": format_time(entry.since),
+        "before": before,
+        "image": image,
+        "since": text_or_none(since),
         "said": said,
     }
 
