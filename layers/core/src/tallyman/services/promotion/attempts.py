@@ -10,18 +10,17 @@ from tallyman.domain.history.details.promotions import Delayed, Parked, TaggingB
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.policy import Policy, format_duration
 from tallyman.domain.times import format_time, whole_millis
-from tallyman.errors import RevisionConflict
 from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Hints
 from tallyman.ports.records import Ledger, State
 from tallyman.services.deciding.evaluator import Evaluator, pending_key
+from tallyman.services.shared.conflicts import until_written
 from tallyman.state.items import StateChange
 from tallyman.state.pending import PENDING, Pending
 from tallyman.values import value
 
 FIRST_PAUSE, LONGEST_PAUSE = 2, 900
 """Seconds between tries: doubled each time; SQS holds a message back for at most 900."""
-_TRIES = 8
 
 
 @value
@@ -123,14 +122,12 @@ class Attempts:
 
     def _write(self, fact: Fact, decision: Decision, change: Callable[[Pending], Pending]) -> None:
         """Writes the fact and the changed pending item in one transaction."""
-        for _ in range(_TRIES):
+
+        def write() -> None:
             entry = PENDING.read(self.state, pending_key(decision))
-            try:
-                self.ledger.append(fact, entry.write(change(entry.found)) if entry.found else None)
-                return
-            except RevisionConflict:
-                continue  # another reaction decided meanwhile
-        raise RevisionConflict(f"others keep deciding about {decision.digest}: try again")
+            self.ledger.append(fact, entry.write(change(entry.found)) if entry.found else None)
+
+        until_written(write, f"others keep deciding about {decision.digest}: try again")
 
     def _append(self, kind: Kind, decision: Decision, detail: Delayed | Parked, change: StateChange | None) -> None:
         now = whole_millis(self.clock())

@@ -32,6 +32,7 @@ from tallyman.services.reconcile.waiting import Waiting
 from tallyman.services.recording.record_image import Observation, RecordImage
 from tallyman.services.recording.registry_state import hold, lost_change, mark_active
 from tallyman.services.recording.stowaways import report_gathered, report_stowaway
+from tallyman.services.shared.conflicts import until_written
 from tallyman.state import images, sweeps, tags
 from tallyman.state.images import IMAGES
 from tallyman.state.items import StateChange
@@ -53,7 +54,6 @@ PAGE = 100
 """The most images of a first sweep that one run has verified and evaluated; it records all of them."""
 _MOST_GONE = 500
 """The most items of removed tags to which one sweep adds an expiry."""
-_TRIES = 8
 _LONGEST = 500
 """The most characters of a problem that the position keeps."""
 
@@ -366,19 +366,14 @@ class Sweep:
 
     def _save(self, repository: Repository, sweep: SweepState, missed: int = 0, now: datetime | None = None) -> None:
         """Writes the position, and with it the number of missed events. Of two sweeps at once the later write wins."""
-        for _ in range(_TRIES):
+
+        def write() -> None:
             change = SWEEPS.read(self.state, sweeps.key(repository)).write(sweep)
-            try:
-                if (
-                    not missed
-                    or now is None
-                    or self.ledger.append(self._missed(change, missed, now), change) is Appended.KNOWN
-                ):
-                    self.state.put(change)
-                return
-            except RevisionConflict:
-                continue
-        raise RevisionConflict(f"other sweeps keep working at {repository}: try again")
+            fact = self._missed(change, missed, now) if missed and now else None
+            if fact is None or self.ledger.append(fact, change) is Appended.KNOWN:
+                self.state.put(change)
+
+        until_written(write, f"other sweeps keep working at {repository}: try again")
 
     def _missed(self, change: StateChange, missed: int, now: datetime) -> Fact:
         repository = Repository.parse(change.sk)

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from tallyman.domain.events.commands import Command, parse_command
-from tallyman.domain.events.hints import RollBack
+from tallyman.domain.events.hints import Promote, RollBack
 from tallyman.domain.gates import approvals, check
 from tallyman.domain.gates.scan import asks_for_approvals
 from tallyman.domain.history.details.commands import Said
@@ -14,7 +14,7 @@ from tallyman.domain.people import who
 from tallyman.domain.policy import Policy, Promotion
 from tallyman.domain.policy.people import entry_of
 from tallyman.domain.times import whole_millis
-from tallyman.errors import BadMessage, NotAllowed, RevisionConflict
+from tallyman.errors import BadMessage, NotAllowed
 from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Hints, Notices, People
 from tallyman.ports.reactions import Outcome, OutcomeKind
@@ -22,6 +22,7 @@ from tallyman.ports.records import Ledger, State
 from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.services.deciding.freezes import freeze_change
 from tallyman.services.recording.move_letters import MoveLetters
+from tallyman.services.shared.conflicts import until_written
 from tallyman.state import pending
 from tallyman.state.pending import PENDING
 from tallyman.state.stops import RECALLS, stop_change
@@ -40,7 +41,6 @@ _KINDS = {
     "replay": Kind.LETTER,
     "discard": Kind.LETTER,
 }
-_TRIES = 8
 
 
 @value
@@ -197,18 +197,16 @@ class RecordCommand:
     def _write(self, fact: Fact) -> None:
         """Writes the fact, and in the same transaction the state that it changes: a freeze, or the recall that stops a
         release that is being written now."""
-        for _ in range(_TRIES):
+
+        def write() -> None:
             change = None
             if fact.kind in (Kind.FROZEN, Kind.THAWED):
                 change = freeze_change(self.state, fact)
             elif fact.kind is Kind.RECALLED:
                 change = stop_change(self.state, RECALLS, fact)
-            try:
-                self.ledger.append(fact, change)
-                return
-            except RevisionConflict:
-                continue  # another command changed the same item: read it again
-        raise RevisionConflict(f"others keep freezing, thawing and recalling in {fact.environment or 'all'}: try again")
+            self.ledger.append(fact, change)
+
+        until_written(write, f"others keep freezing, thawing and recalling in {fact.environment or 'all'}: try again")
 
     def _hint_waiting(self, command: Command) -> None:
         """Hints `promote_image` of every image that waits there, so that a freeze or thaw takes effect."""
@@ -216,8 +214,8 @@ class RecordCommand:
         for entry in PENDING.list(self.state, pending.partition(command.target)):
             waits = entry.value
             if command.repository in (None, waits.name):
-                hint = {"digest": waits.digest, "repository": waits.name, "from": waits.source, "to": waits.target}
-                self.hints.send("promote", {**hint, "correlation": command.request})
+                hint = Promote(waits.digest, waits.name, waits.source, waits.target, command.request)
+                self.hints.send("promote", hint.as_json())
 
     def _notify(self, command: Command, fact: Fact) -> None:
         """Sends the notice of an override or a recall, at least once."""

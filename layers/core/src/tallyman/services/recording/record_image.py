@@ -6,6 +6,7 @@ Events, CloudTrail's calls and sweeps all use it: every source of the same chang
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from tallyman.domain.history.details.changes import NOT_ASKED, Change
@@ -28,6 +29,7 @@ from tallyman.services.deciding.read_signing import ReadSigning
 from tallyman.services.recording.registry_state import held_change, hold, lost_change, tag_change
 from tallyman.services.recording.relations import Relations
 from tallyman.services.recording.stowaways import report_stowaway
+from tallyman.services.shared.conflicts import until_written
 from tallyman.services.verification.hints import hint_origin
 from tallyman.state import images, tags
 from tallyman.state.images import IMAGES, HeldImage
@@ -35,7 +37,6 @@ from tallyman.state.items import Entry
 from tallyman.state.tags import TAGS, Tag
 from tallyman.values import value
 
-_TRIES = 8
 _WHOLE_SECONDS = timedelta(seconds=1)
 """The precision of an event's time: that of the push, cut to whole seconds."""
 _LONGEST_REASON = 500
@@ -100,73 +101,72 @@ class RecordImage:
         RevisionConflict where the tag keeps changing.
         """
         self._hint_origin(seen, before=True)
-        listed, pointing, known = seen.detail, seen.pointing, seen.held
-        for _ in range(_TRIES):
-            held = known or IMAGES.read(self.state, images.key(seen.repository, seen.digest))
-            entry = pointing
-            if entry is None and seen.tag:
-                entry = TAGS.read(self.state, tags.key(seen.repository, seen.tag))
-            known = pointing = None  # the listed items: after a conflict they are read again
-            if listed is not None and entry and entry.revision != seen.revision:
-                listed = None  # an event was recorded since the sweep listed it
-            details = [listed] if listed else self._look(seen.repository, seen.digest, seen.tag)
-            listed = None
-            detail = next((d for d in details if d.digest == seen.digest), None)
-            manifest, flaw = self._read(seen, detail)
-            current = _current(details, seen.tag)
-            if manifest is not None and not self._is_related(seen, manifest):
-                self.relations.write(seen.repository, seen.digest, manifest, seen.via)
-            fact = self._fact(seen, detail, manifest, current)
-            if flaw is not None:
-                self.ledger.append(_unreadable(fact, flaw))
-            reported = seen.digest if seen.kind in PUSHES else current
-            if detail and current == seen.digest and detail.pushed_at > seen.at + _WHOLE_SECONDS:
-                reported = None  # it was removed since and pushed again: a later push counts
-            # what was reported, not what is there: so that a sweep sees where a fact is missing
-            archived = seen.kind is Kind.ARCHIVED if seen.kind in _STORAGE else None
-            changes = [
-                change
-                for change in (
-                    tag_change(entry, current, reported, seen.at, self.clock()) if entry else None,
-                    held_change(held, detail is not None, archived, self.clock()),
-                )
-                if change is not None
-            ]
-            try:
-                if self.ledger.append(fact, *changes) is Appended.KNOWN:
-                    for change in changes:
-                        self.state.put(change)  # it was written when the tag pointed elsewhere
-            except RevisionConflict:
-                continue  # another reaction moved the tag meanwhile: ask the registry again
-            self.relations.judge_subject(seen.digest, manifest)
-            self._hint_origin(seen, before=False)
-            return report_stowaway(self.policy, self.ledger, self.notices, fact, notify, seen.facts)
-        raise RevisionConflict(f"{seen.repository}:{seen.tag} keeps changing: try again")
+        try:
+            fact, manifest = self._push(seen)
+        except RevisionConflict:  # another reaction moved the tag since it was listed: all is read again
+            again = partial(self._push, replace(seen, detail=None, pointing=None, held=None))
+            fact, manifest = until_written(again, f"{seen.repository}:{seen.tag} keeps changing: try again")
+        self.relations.judge_subject(seen.digest, manifest)
+        self._hint_origin(seen, before=False)
+        return report_stowaway(self.policy, self.ledger, self.notices, fact, notify, seen.facts)
+
+    def _push(self, seen: Observation) -> tuple[Fact, Manifest | None]:
+        """Reads the state, asks the registry, and writes what that says; returns the fact and the manifest if it can be
+        read. Raises RevisionConflict where the state has changed meanwhile."""
+        held = seen.held or IMAGES.read(self.state, images.key(seen.repository, seen.digest))
+        entry = seen.pointing
+        if entry is None and seen.tag:
+            entry = TAGS.read(self.state, tags.key(seen.repository, seen.tag))
+        listed = seen.detail
+        if entry and entry.revision != seen.revision:
+            listed = None  # an event was recorded since the sweep listed it
+        details = [listed] if listed else self._look(seen.repository, seen.digest, seen.tag)
+        detail = next((d for d in details if d.digest == seen.digest), None)
+        manifest, flaw = self._read(seen, detail)
+        current = _current(details, seen.tag)
+        if manifest is not None and not self._is_related(seen, manifest):
+            self.relations.write(seen.repository, seen.digest, manifest, seen.via)
+        fact = self._fact(seen, detail, manifest, current)
+        if flaw is not None:
+            self.ledger.append(_unreadable(fact, flaw))
+        reported = seen.digest if seen.kind in PUSHES else current
+        if detail and current == seen.digest and detail.pushed_at > seen.at + _WHOLE_SECONDS:
+            reported = None  # it was removed since and pushed again: a later push counts
+        # what was reported, not what is there: so that a sweep sees where a fact is missing
+        archived = seen.kind is Kind.ARCHIVED if seen.kind in _STORAGE else None
+        possible = (
+            tag_change(entry, current, reported, seen.at, self.clock()) if entry else None,
+            held_change(held, detail is not None, archived, self.clock()),
+        )
+        changes = [change for change in possible if change is not None]
+        if self.ledger.append(fact, *changes) is Appended.KNOWN:
+            for change in changes:
+                self.state.put(change)  # it was written when the tag pointed elsewhere
+        return fact, manifest
 
     def removed(self, seen: Observation) -> None:
         """Records that a tag (UNTAGGED), or an image with all its tags (DELETED), was removed. The registry is asked
         what remains; a deleted image has no tags any more. Raises RevisionConflict where the image keeps changing.
         """
+        keeps_changing = f"{seen.repository}@{seen.digest} keeps changing: try again"
+        if until_written(partial(self._remove, seen), keeps_changing) is None:
+            self.relations.judge_subject_of_removed(seen.digest)
+
+    def _remove(self, seen: Observation) -> ImageDetail | None:
+        """Records the removal and what remains; returns the image if it is still there. Raises RevisionConflict."""
         repository, digest, tag = seen.repository, seen.digest, seen.tag
-        for _ in range(_TRIES):
-            try:
-                there = self._vanished(seen)
-                if tag is None or there is None:
-                    for name in self._tags_of(repository, digest):
-                        entry = TAGS.read(self.state, tags.key(repository, name))
-                        if entry.found and digest in (entry.found.digest, entry.found.reported):
-                            current = _current(self._look(repository, digest, name), name)
-                            deleted = seen.at if tag is None else None
-                            if lost := lost_change(entry, current, digest, deleted, self.clock()):
-                                self.state.put(lost)
-                if there is None:  # if it is there again, the fact of that push says so
-                    hold(self.state, repository, digest, False, None, self.clock())
-            except RevisionConflict:
-                continue
-            if there is None:
-                self.relations.judge_subject_of_removed(digest)
-            return
-        raise RevisionConflict(f"{repository}@{digest} keeps changing: try again")
+        there = self._vanished(seen)
+        if tag is None or there is None:
+            for name in self._tags_of(repository, digest):
+                entry = TAGS.read(self.state, tags.key(repository, name))
+                if entry.found and digest in (entry.found.digest, entry.found.reported):
+                    current = _current(self._look(repository, digest, name), name)
+                    deleted = seen.at if tag is None else None
+                    if lost := lost_change(entry, current, digest, deleted, self.clock()):
+                        self.state.put(lost)
+        if there is None:  # if it is there again, the fact of that push says so
+            hold(self.state, repository, digest, False, None, self.clock())
+        return there
 
     def _hint_origin(self, seen: Observation, *, before: bool) -> None:
         """Hints verify_origin of a push. For a sweep before the fact is written: after a crash in between it would not

@@ -14,19 +14,18 @@ from tallyman.domain.images.provenance import labels
 from tallyman.domain.names import Digest, Repository, parse_tag
 from tallyman.domain.policy import Layers, Policy, RepositoryRule
 from tallyman.domain.times import whole_millis
-from tallyman.errors import BadInput, BadMessage, NotFound, RevisionConflict, Unreachable
+from tallyman.errors import BadInput, BadMessage, NotFound, Unreachable
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.records import Ledger, State
 from tallyman.ports.registries import ImageSource
 from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.services.promotion.intents import changes_no_decision, is_intended
+from tallyman.services.shared.conflicts import until_written
 from tallyman.services.verification.verify_image import Level, VerifiedImage, verify
 from tallyman.state import tags
 from tallyman.state.stops import failed_verification, stop_change
 from tallyman.state.tags import TAGS
 from tallyman.values import value
-
-_TRIES = 8
 
 
 @value
@@ -197,15 +196,13 @@ class VerifyDigest:
                 labels=labels(found.labels),
             ).dump(),
         )
-        for _ in range(_TRIES):
+
+        def write() -> None:
             failed = verdict == "failed"
             change = stop_change(self.state, failed_verification(wanted.digest), fact) if failed else None
-            try:
-                self.ledger.append(fact, change)
-                return
-            except RevisionConflict:
-                continue  # another verification of it failed in the same moment
-        raise RevisionConflict(f"verifications of {wanted.digest} keep failing at once: try again")
+            self.ledger.append(fact, change)
+
+        until_written(write, f"verifications of {wanted.digest} keep failing at once: try again")
 
 
 def _is_known(facts: Sequence[Fact], wanted: _Wanted, level: str, checks: Sequence[Mapping[str, Any]]) -> bool:
