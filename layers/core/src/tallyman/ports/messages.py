@@ -8,13 +8,16 @@ from tallyman.domain.events.letters import Letter
 from tallyman.domain.names import EcrRegistry
 from tallyman.values import value
 
+LONGEST_DELAY = 900
+"""The most seconds for which SQS holds a message back."""
+
 
 class Hints(Protocol):
     """The queues for hints between the functions."""
 
     def send(self, queue: str, body: Mapping[str, Any], delay: int = 0) -> None:
         """Send a hint. `queue`: verify, origin, promote, retention, commands or roll_out; `delay`: seconds, at most
-        900."""
+        LONGEST_DELAY."""
 
 
 class LetterReader(Protocol):

@@ -8,6 +8,7 @@ from tallyman.adapters.dynamodb.codec import to_json
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.permissions import permissions
 from tallyman.errors import BadInput
+from tallyman.ports.messages import LONGEST_DELAY
 
 MAX_BODY = 256 * 1024
 """Bytes of a message. SQS takes 1 MiB where the queue is set to it; hints are far smaller."""
@@ -30,8 +31,8 @@ class SqsHints:
             raise BadInput(
                 f"this function sends no hints to the queue '{queue}': TALLYMAN_{queue.upper()}_QUEUE is not set"
             )
-        if not 0 <= delay <= 900:
-            raise BadInput(f"a hint's delay is 0 to 900 seconds, not {delay}")
+        if not 0 <= delay <= LONGEST_DELAY:
+            raise BadInput(f"a hint's delay is 0 to {LONGEST_DELAY} seconds, not {delay}")
         text = to_json(body, f"a hint for the queue '{queue}'")
         if len(text) > MAX_BODY:
             raise BadInput(f"a hint for the queue '{queue}' is {len(text)} bytes; at most {MAX_BODY} fit")

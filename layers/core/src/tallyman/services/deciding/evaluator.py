@@ -22,7 +22,7 @@ from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
 from tallyman.errors import RevisionConflict
 from tallyman.ports.clocks import Clock
-from tallyman.ports.messages import Hints, Notices
+from tallyman.ports.messages import LONGEST_DELAY, Hints, Notices
 from tallyman.ports.records import Appended, Ledger, Objects, State
 from tallyman.services.deciding.image_facts import Once, indexes_of, is_plain, load_image_facts
 from tallyman.services.deciding.noncompliant import NoncompliantImages
@@ -36,8 +36,8 @@ _TICK = timedelta(milliseconds=1)
 _PASSING = frozenset({"at", "seen", "until", "next_at", "attempt", "conflicts"})
 """Keys of a gate's facts that may differ although the gate found the same: times (the same result of a later scan is no
 news), and the sentences about conflicts, which follow from `registries`."""
-LONGEST_DELAY = timedelta(minutes=15)
-"""The longest delay of an SQS message; the scheduled sweeps come as often."""
+LONGEST_WAKE = timedelta(seconds=LONGEST_DELAY)
+"""The longest delay of a hint; the scheduled sweeps come as often."""
 
 
 OF_THE_IMAGE_ALONE = frozenset({*PUSHES, Kind.VERIFIED})
@@ -130,11 +130,11 @@ class Evaluator:
 
     def wake(self, decision: Decision) -> None:
         """Sends `promote_image` a delayed hint for the moment at which time alone may open a gate, if that is less than
-        twice LONGEST_DELAY away. The sweeps, which come more often, evaluate later ones."""
+        twice LONGEST_WAKE away. The sweeps, which come more often, evaluate later ones."""
         now, opens = self.clock(), decision.opens_at
-        if opens is None or opens <= now or opens - now > 2 * LONGEST_DELAY:
+        if opens is None or opens <= now or opens - now > 2 * LONGEST_WAKE:
             return
-        due = min(opens, now + LONGEST_DELAY)
+        due = min(opens, now + LONGEST_WAKE)
         hint = replace(promote_hint(decision), due=True)
         self.hints.send("promote", hint.as_json(), delay=max(1, ceil((due - now).total_seconds())))
         entry = PENDING.read(self.state, pending_key(decision))

@@ -11,7 +11,7 @@ from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.policy import Policy, format_duration
 from tallyman.domain.times import format_time, whole_millis
 from tallyman.ports.clocks import Clock
-from tallyman.ports.messages import Hints
+from tallyman.ports.messages import LONGEST_DELAY, Hints
 from tallyman.ports.records import Ledger, State
 from tallyman.services.deciding.evaluator import Evaluator, pending_key
 from tallyman.services.shared.conflicts import until_written
@@ -19,8 +19,8 @@ from tallyman.state.items import StateChange
 from tallyman.state.pending import PENDING, Pending
 from tallyman.values import value
 
-FIRST_PAUSE, LONGEST_PAUSE = 2, 900
-"""Seconds between tries: doubled each time; SQS holds a message back for at most 900."""
+FIRST_PAUSE = 2
+"""Seconds between the first two tries; doubled each time, up to LONGEST_DELAY."""
 
 
 @value
@@ -93,7 +93,7 @@ class Attempts:
             self.park(decision, f"given up after {format_duration(limit)}: {reason}")
             return "parked"
         attempt = entry.found.attempt + 1
-        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(attempt - 1, 10))
+        pause = min(LONGEST_DELAY, FIRST_PAUSE * 2 ** min(attempt - 1, 10))
         again = now + timedelta(seconds=pause)
         self.hints.send("promote", replace(hint, attempt=attempt, waits=0, due=False).as_json(), delay=pause)
         detail = Delayed(decision.target, decision.repository, reason, attempt, format_time(again), expected)

@@ -10,6 +10,7 @@ from math import ceil
 from tallyman.domain.events.hints import DecideAbove, FinishCreation, Promote, RollBack, parse_promotion_hint
 from tallyman.errors import LeaseHeld, OutOfTime, RevisionConflict, TallymanError, UnderWay
 from tallyman.ports.clocks import Deadline
+from tallyman.ports.messages import LONGEST_DELAY
 from tallyman.ports.reactions import Outcome, OutcomeKind
 from tallyman.services.promotion.run import Ended, PromotionRun, Promotions
 from tallyman.services.releases.roll_back import RollBacks
@@ -83,6 +84,6 @@ class PromoteImage:
     def _wait(self, hint: Promote, seconds: float, why: str) -> str:
         """Sends the hint again with a delay: the present message may stay hidden for longer than the other worker
         works."""
-        delay = min(900, ceil(seconds))
+        delay = min(LONGEST_DELAY, ceil(seconds))
         self.promotions.hints.send("promote", replace(hint, waits=hint.waits + 1).as_json(), delay=delay)
         return f"looked at again in {delay} s: {why}"

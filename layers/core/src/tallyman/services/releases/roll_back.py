@@ -11,7 +11,7 @@ from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
 from tallyman.errors import BadInput, BadMessage, LeaseHeld, NotFound, Refused, TransientError
 from tallyman.ports.clocks import Clock
-from tallyman.ports.messages import Hints
+from tallyman.ports.messages import LONGEST_DELAY, Hints
 from tallyman.ports.records import Ledger, State
 from tallyman.ports.registries import ImageSource
 from tallyman.services.releases.pointer import Releases, is_recalled
@@ -61,7 +61,7 @@ class RollBacks:
             if hint.attempt >= MOST_TRIES:
                 self._refuse(asked, f"given up after {hint.attempt} tries: {error}")
                 raise Refused(str(error)) from error
-            delay = 4 if isinstance(error, LeaseHeld) else min(900, 2 ** (hint.attempt + 1))
+            delay = 4 if isinstance(error, LeaseHeld) else min(LONGEST_DELAY, 2 ** (hint.attempt + 1))
             self.hints.send("promote", replace(hint, attempt=hint.attempt + 1).as_json(), delay=delay)
             return f"roll-back tried again in {delay} s: {error}"
         except (Refused, BadInput) as error:

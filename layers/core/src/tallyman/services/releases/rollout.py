@@ -20,7 +20,7 @@ from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time, text_or_none
 from tallyman.errors import BadInput, LeaseHeld, NotFound, TallymanError
 from tallyman.ports.clocks import Clock
-from tallyman.ports.messages import Hints, Notices
+from tallyman.ports.messages import LONGEST_DELAY, Hints, Notices
 from tallyman.ports.records import Ledger, State
 from tallyman.ports.registries import ImageSource
 from tallyman.ports.running import Moving, RollOuts
@@ -46,7 +46,6 @@ LOOK = 5
 LONGEST_LOOK = 60
 LIMIT = timedelta(hours=1)
 """How long one service may take to become steady."""
-LONGEST_DELAY = 900
 
 
 @value

@@ -6,12 +6,9 @@ from datetime import datetime, timedelta
 from tallyman.domain.names import Repository
 from tallyman.domain.policy import Policy
 from tallyman.errors import RevisionConflict
-from tallyman.ports.messages import Hints
+from tallyman.ports.messages import LONGEST_DELAY, Hints
 from tallyman.ports.records import State
 from tallyman.state.retention import ASKED, Asked, asked_key
-
-DELAY = 900
-"""Seconds after a push, SQS's longest delay."""
 
 
 def is_enforced(policy: Policy, repository: Repository) -> bool:
@@ -29,9 +26,9 @@ def hint_after_push(policy: Policy, state: State, hints: Hints, repository: Repo
     entry = ASKED.read(state, asked_key(repository))
     if entry.found is not None and entry.found.until > now:
         return False
-    until = now + timedelta(seconds=DELAY)
+    until = now + timedelta(seconds=LONGEST_DELAY)
     # sent before it is recorded: a failure in between requests two runs, never none
-    hints.send("retention", {"repository": str(repository)}, delay=DELAY)
+    hints.send("retention", {"repository": str(repository)}, delay=LONGEST_DELAY)
     with suppress(RevisionConflict):  # another push has just requested one
         state.put(entry.write(Asked(until), until + timedelta(days=1)))
     return True
