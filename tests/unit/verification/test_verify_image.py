@@ -86,7 +86,7 @@ def test_a_sound_image_passes_every_check(registries: FakeRegistries, look: Look
         }
     ]
     assert seen.size == built.root.size == sum(map(len, built.blobs.values()))
-    assert seen.hashed_bytes == seen.size
+    assert f"{seen.size} bytes in all" in checks(seen)["layer_content"].reason
     assert seen.labels == {"a": "b"}
     assert seen.root is not None
     assert seen.root.raw == built.raw
@@ -110,9 +110,11 @@ def test_an_index_is_verified_with_all_its_images_and_attestations(registries: F
     assert seen.verification.verdict == "passed"
     assert [str(p.platform) for p in seen.platforms] == ["linux/amd64", "linux/arm64"]
     assert seen.size == sum(p.size or 0 for p in seen.platforms)
-    assert len(seen.children) == 4
-    assert set(seen.manifests) == set(built.manifests)
-    assert seen.hashed_bytes == sum(map(len, built.blobs.values()))
+    read = {argument for method, _, argument in registries.requests if method in ("manifest", "manifests")}
+    assert read == set(built.manifests)
+    assert len(read) == 5
+    size = sum(map(len, built.blobs.values()))
+    assert checks(seen)["layer_content"].reason.endswith(f", {size} bytes in all")
 
 
 def test_a_blob_that_several_images_share_is_hashed_once(registries: FakeRegistries, look: Look) -> None:
@@ -207,7 +209,8 @@ def test_a_child_of_other_bytes_fails(registries: FakeRegistries, look: Look) ->
     assert seen.verification.verdict == "failed"
     assert child.digest in checks(seen)["manifest_digest"].reason
     assert seen.size is None
-    assert list(seen.manifests) == [built.digest]
+    assert seen.root is not None
+    assert seen.root.digest == built.digest
 
 
 def test_a_missing_child_fails_and_is_named(registries: FakeRegistries, look: Look) -> None:
@@ -422,11 +425,8 @@ def test_referrers_of_an_index_and_of_its_children_are_listed(registries: FakeRe
     registries.push(DEV, signature(built))
     registries.push(DEV, sbom(child))
     seen = look(built)
-    assert {(r.subject, r.descriptor.digest) for r in seen.referrers} == {
-        (built.digest, signature(built).digest),
-        (child.digest, sbom(child).digest),
-    }
-    assert "2 referrers" in checks(seen)["referrers"].reason
+    kinds = sorted(str(each.root.artifact_type) for each in (signature(built), sbom(child)))
+    assert checks(seen)["referrers"].reason == f"2 referrers: {', '.join(kinds)}"
 
 
 def test_a_referrer_can_be_verified_itself(registries: FakeRegistries, look: Look) -> None:

@@ -60,11 +60,6 @@ class ImageGraph:
         """The digests of all manifests, in the order in which to push them."""
         return tuple(m.digest for m in self.manifests)
 
-    @property
-    def size(self) -> int:
-        """The sum of the sizes of all distinct blobs, in bytes."""
-        return sum(blob.size for blob in self.blobs.values())
-
     def order(self, digest: Digest) -> tuple[int, Digest]:
         """The sort key of a blob in the order of sending: the largest first."""
         return -self.blobs[digest].size, digest

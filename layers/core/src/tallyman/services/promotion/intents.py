@@ -21,15 +21,10 @@ def is_intended(facts: Sequence[Fact], repository: Repository) -> bool:
     )
 
 
-def is_last(policy: Policy, repository: Repository) -> bool:
-    """Whether no promotion leads out of the repository's environment."""
-    return not policy.promotions_out_of(repository)
-
-
 def changes_no_decision(policy: Policy, facts: Sequence[Fact], repository: Repository) -> bool:
     """Whether a push of the digest of these facts to this repository changes no decision: it is our own push, to
     environments that no promotion leads out of."""
-    return is_last(policy, repository) and is_intended(facts, repository)
+    return not policy.promotions_out_of(repository) and is_intended(facts, repository)
 
 
 def intend(

@@ -208,7 +208,7 @@ class PromotionRun:
         using, decision = self.using, self.decision
         facts = using.ledger.of_digest(decision.digest)
         at = min(f.at for f in facts if f.kind in PUSHES)  # the same key in each try
-        intend(using.ledger, decision, [m.digest for m in self.tree.manifests], self.places, at, using.clock)
+        intend(using.ledger, decision, self.tree.digests, self.places, at, using.clock)
 
     def stage(self) -> None:
         """Copies the content to every registry that answered, independently and without any tag. Where ECR replicates,

@@ -14,7 +14,7 @@ from tallyman.errors import BadMessage
 from tallyman.ports.clocks import Clock
 from tallyman.ports.records import State
 from tallyman.services.deciding.evaluator import Evaluator
-from tallyman.services.promotion.intents import is_intended, is_last
+from tallyman.services.promotion.intents import is_intended
 from tallyman.services.recording.record_call import RecordCall
 from tallyman.services.recording.record_check import RecordCheck
 from tallyman.services.recording.record_image import Observation, RecordImage
@@ -68,7 +68,10 @@ class RecordPush:
         reported_by = Change(event=event.id, replicated_from=str(event.source) if event.source else None)
         removed = event.action == "delete"
         kind = (Kind.UNTAGGED if event.tag else Kind.DELETED) if removed else _KINDS[event.action]
-        facts = None if removed or not self._may_be_ours(event) else self.images.ledger.of_digest(event.digest)
+        # our own push changes no decision where no promotion leads on; most pushes there are ours, so that the facts
+        # are read once, for everything that needs them
+        may_be_ours = event.action == "push" and not self.policy.promotions_out_of(event.repository)
+        facts = self.images.ledger.of_digest(event.digest) if may_be_ours else None
         where = event.repository, event.digest, event.tag, event.at
         seen = Observation(kind, *where, Via.EVENT, event.at, reported_by=reported_by, facts=facts)
         if removed:
@@ -84,8 +87,3 @@ class RecordPush:
         if event.action in ("push", "replicate"):
             hint_after_push(self.policy, self.state, self.evaluator.hints, event.repository, self.clock())
         return f"{event.action} recorded"
-
-    def _may_be_ours(self, event: ImageAction) -> bool:
-        """Whether it may be our own push to an environment that no promotion leads out of, which changes no decision.
-        Most pushes of a promotion are; the image's facts are then read once, for everything that needs them."""
-        return event.action == "push" and is_last(self.policy, event.repository)

@@ -17,17 +17,8 @@ from tallyman.errors import BadManifest, NotFound, TallymanError, TransientError
 from tallyman.ports.clocks import Deadline
 from tallyman.ports.registries import ImageSource
 from tallyman.services.copying.blobs import Read, enough_time, read_blob
-from tallyman.values import value
 
 _Answer = TypeVar("_Answer")
-
-
-@value
-class Referrer:
-    """A referrer: `descriptor` is of a signature, SBOM or attestation of `subject`."""
-
-    subject: Digest
-    descriptor: Descriptor
 
 
 class Inspection:
@@ -45,7 +36,6 @@ class Inspection:
         self.deadline, self.pool = deadline, pool
         self.notes = Notes()
         self.image = Composition(root, self.notes)
-        self.referrers: list[Referrer] = []
         self.absent: set[Digest] = set()
         self.hashed = 0
 
@@ -157,8 +147,8 @@ class Inspection:
         self.notes.of("layer_content").passed = f"{counted(len(wanted), 'blob')} hashed, {self.hashed} bytes in all"
 
     def list_referrers(self) -> None:
-        """Lists the referrers of every manifest except attestations in an index."""
-        note = self.notes.of("referrers")
+        """Lists the referrers (signatures, SBOMs, attestations) of every manifest except attestations in an index."""
+        note, listed = self.notes.of("referrers"), list[Descriptor]()
         hidden = {d for d, found in self.image.listed.items() if all(x.is_attestation for x in found)}
         subjects = [d for d in self.image.manifests if d not in hidden]
         for subject, answer in self.each(subjects, lambda d: self.source.referrers(self.repository, d)):
@@ -169,9 +159,9 @@ class Inspection:
                     raise answer
                 # The registry has no referrers API, or the image was removed just now: there are none to list.
             else:
-                self.referrers += [Referrer(subject, found) for found in answer]
-        kinds = sorted({r.descriptor.artifact_type or r.descriptor.media_type for r in self.referrers})
-        note.passed = f"{counted(len(self.referrers), 'referrer')}{': ' if kinds else ''}{', '.join(kinds)}"
+                listed += answer
+        kinds = sorted({each.artifact_type or each.media_type for each in listed})
+        note.passed = f"{counted(len(listed), 'referrer')}{': ' if kinds else ''}{', '.join(kinds)}"
 
     def read(self, digest: Digest, keep: int = 0) -> Read:
         """Reads a blob of the image (see `read_blob`)."""

@@ -8,7 +8,6 @@ indexes + 1 requests for referrers. `content` also reads S bytes: each blob once
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import field
 from typing import Literal
 
 from tallyman.domain.images.manifest import Manifest
@@ -16,36 +15,26 @@ from tallyman.domain.images.verification import PlatformImage, Verification
 from tallyman.domain.names import Digest, Repository
 from tallyman.ports.clocks import Deadline
 from tallyman.ports.registries import ImageSource
-from tallyman.services.verification.inspect_image import Inspection, Referrer
+from tallyman.services.verification.inspect_image import Inspection
 from tallyman.values import value
 
 Level = Literal["presence", "content"]
 
 
-@value(slots=False)
+@value
 class VerifiedImage:
     """The verdict, and the properties of the image that the verification read.
 
-    `manifests`: those whose bytes match their digest, the root first. `platforms`: in the order of the index, without
-    attestations. `size`: compressed bytes over all platforms, None if not all could be read. `children`: all manifests
-    beneath the index, nested ones and attestations too. `labels`: the configuration's (of an index: those that all its
-    platforms share). `hashed_bytes`: the bytes of content that were read.
+    `root`: the manifest of the image or index itself; None if it could not be read, or is damaged. `platforms`: in the
+    order of the index, without attestations. `size`: compressed bytes over all platforms, None if not all could be
+    read. `labels`: the configuration's (of an index: those that all its platforms share).
     """
 
-    digest: Digest
     verification: Verification
-    manifests: Mapping[Digest, Manifest] = field(repr=False)
+    root: Manifest | None
     platforms: tuple[PlatformImage, ...]
     size: int | None
-    children: tuple[Digest, ...]
-    referrers: tuple[Referrer, ...]
     labels: Mapping[str, str]
-    hashed_bytes: int
-
-    @property
-    def root(self) -> Manifest | None:
-        """The manifest of the image or index itself; None if it could not be read, or is damaged."""
-        return self.manifests.get(self.digest)
 
 
 def verify(  # noqa: PLR0913 - which image, and how far and how long to look: all named
@@ -77,19 +66,15 @@ def verify(  # noqa: PLR0913 - which image, and how far and how long to look: al
     image.compare_platforms(images, platforms)
     sizes = [each.size for each in {each.digest: each for each in images}.values()]
     return VerifiedImage(
-        digest=digest,
         verification=image.verification(),
-        manifests=image.manifests,
+        root=image.manifests.get(digest),
         platforms=tuple(
             PlatformImage(i.platform.os, i.platform.architecture, i.platform.variant, i.digest, i.size)
             for i in images
             if i.platform
         ),
         size=sum(s for s in sizes if s is not None) if None not in sizes else None,
-        children=tuple(image.listed),
-        referrers=tuple(work.referrers),
         labels=_common([image.configs[i.digest].labels for i in images if i.digest in image.configs]),
-        hashed_bytes=work.hashed,
     )
 
 
