@@ -47,9 +47,12 @@ TRAIL_SHARE = 0.5
 
 @dataclass(slots=True)
 class _Run:
-    """The state of one run."""
+    """The state of one run. `takes`: whether it reads a repository; `is_asked`: a person asks for it, not the schedule;
+    `token`: the id of the request to which it belongs, which is its own `request` unless it continues another run."""
 
-    scope: Scope
+    takes: Callable[[Repository], bool]
+    is_asked: bool
+    token: str
     request: str
     left: Deadline
     registries: dict[EcrRegistry, dict[str, Any]]
@@ -113,9 +116,10 @@ class Reconcile:
             self.policy.environment(scope.environment)
         places = [r for r in self.policy.registries() if scope.registry in (None, r)]
         answers = {r: {"registry": str(r), "repositories": 0, "images": 0, "missed": 0, "error": None} for r in places}
-        run = _Run(scope, request, left, answers)
+        token, is_asked = scope.token or request, scope.token is not None
+        run = _Run(partial(scope.takes, self.policy), is_asked, token, request, left, answers)
         trips: dict[str, Any] = {"trips": None, "ways": None}
-        if scope.token is not None and event.keys() & {"round_trip", "ways"}:
+        if run.is_asked and event.keys() & {"round_trip", "ways"}:
             trips = self.parts.round_trips.answer(event, places, request)
         if scope.patterns != ():
             self._do(run)
@@ -134,7 +138,7 @@ class Reconcile:
             "sealed": run.sealed,
             "problems": run.problems,
             "more": run.more,
-            "token": scope.token or request,
+            "token": run.token,
         }
 
     def _recalled(self, event: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -153,19 +157,16 @@ class Reconcile:
                 run.more = True
 
     def _look_after(self, run: _Run, left: Deadline) -> None:
-        if run.scope.token not in (None, run.request):  # a run that only goes on
+        if run.token != run.request:  # a run that only goes on
             return
-        takes, asked = partial(run.scope.takes, self.policy), run.scope.token is not None
         released = self.parts.released
-        run.watched, todo = released.watched(takes, run.counts, run.problems, asked)
+        run.watched, todo = released.watched(run.takes, run.counts, run.problems, run.is_asked)
         released.carry_out(todo, run.problems, left)
 
     def _take_up(self, run: _Run, left: Deadline) -> None:
         waiting = self.parts.waiting
-        waiting.creations(partial(run.scope.takes, self.policy))
-        waiting.all(
-            lambda waits: self._is_wanted(run, waits), run.counts, run.problems, left, run.scope.token is not None
-        )
+        waiting.creations(run.takes)
+        waiting.all(lambda waits: self._is_wanted(run, waits), run.counts, run.problems, left, run.is_asked)
 
     def _look(self, run: _Run, left: Deadline) -> None:
         """Sweeps the repositories. Each may use half of the time that is left; one that needs more is continued after
@@ -191,8 +192,7 @@ class Reconcile:
         if run.watched is None:
             return
         try:
-            takes = partial(run.scope.takes, self.policy)
-            self.parts.released.push_protection.all(takes, run.watched.unguarded, run.problems, left)
+            self.parts.released.push_protection.all(run.takes, run.watched.unguarded, run.problems, left)
         finally:
             if open_to_pushes := run.watched.unguarded.total():
                 run.counts["unguarded"] = open_to_pushes
@@ -208,7 +208,7 @@ class Reconcile:
             if registry in lively and registry not in run.trail:
                 self._read_trail(run, registry, self.parts.read_trail.forward, left)
         for registry in order:
-            if run.scope.token is None and run.trail.get(registry, "read") == "read":
+            if not run.is_asked and run.trail.get(registry, "read") == "read":
                 self._read_trail(run, registry, self.parts.read_trail.backward, left)
 
     def _seal(self, run: _Run, left: Deadline) -> None:
@@ -225,7 +225,7 @@ class Reconcile:
 
     def _is_wanted(self, run: _Run, waits: Pending) -> bool:
         """Whether the run's scope has a repository from which or to which the pending image is promoted."""
-        return any(run.scope.takes(self.policy, repository) for repository in self._places(waits))
+        return any(map(run.takes, self._places(waits)))
 
     def _places(self, waits: Pending) -> Iterator[Repository]:
         for name in (waits.source, waits.target):
@@ -246,17 +246,17 @@ class Reconcile:
             except TallymanError as error:
                 answer["error"] = str(error)
                 continue
-            found |= {r for r in known | run.listed if r.registry == registry and run.scope.takes(self.policy, r)}
+            found |= {r for r in known | run.listed if r.registry == registry and run.takes(r)}
 
         def longest_ago(repository: Repository) -> tuple[datetime, Repository]:
             position = positions.get(repository)
             return (position.tried if position else None) or datetime.min.replace(tzinfo=UTC), repository
 
-        if run.scope.token is not None:
+        if run.is_asked:
 
             def is_due(repository: Repository) -> bool:
                 position = positions.get(repository)
-                return position is None or position.run != run.scope.token or position.backlog is not None
+                return position is None or position.run != run.token or position.backlog is not None
 
             return sorted(filter(is_due, found), key=longest_ago)
         lively = marked
@@ -280,16 +280,16 @@ class Reconcile:
             forward = self.parts.read_trail.forward
             return registry not in run.trail and self._read_trail(run, registry, forward, left)
 
-        token, sweep = run.scope.token or run.request, self.parts.sweep
+        sweep = self.parts.sweep
         try:
-            swept = sweep.repository(repository, token, left, read_trail, run.counts)
+            swept = sweep.repository(repository, run.token, left, read_trail, run.counts)
         except OutOfTime:
             raise
         except TallymanError as error:
             answer["error"] = answer["error"] or f"{repository.name}: {error}"
             if isinstance(error, Unreachable | Throttled):
                 run.silent.add(repository.registry)  # a registry that does not answer is left for the next run
-            run.swept[repository] = sweep.failed(repository, token, str(error))
+            run.swept[repository] = sweep.failed(repository, run.token, str(error))
             return
         run.problems += swept.problems
         images = swept.state.images or 0
