@@ -88,11 +88,11 @@ def signer_of(named: str, clients: "Callable[[], AwsClients] | None") -> Signer:
     if ":kms:" not in named or clients is None:
         raise BadInput(f"{named}: expected the ARN of a key of KMS, or a file with a private key")
     from tallyman.adapters.aws.clients import Clients
-    from tallyman.bootstrap.people import kms_key
+    from tallyman.adapters.aws.kms import KmsKey
 
     opened = clients()
     assert isinstance(opened, Clients)  # of a stack on AWS
-    return kms_key(opened, named)
+    return KmsKey(opened, named)
 
 
 def bundle(signer: Signer, statement: Mapping[str, object]) -> dict[str, object]:

@@ -4,18 +4,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from tallyman.adapters.aws.clients import Clients
-from tallyman.adapters.aws.kms import KmsKey
 from tallyman.bootstrap.adapters import Adapters
 from tallyman.domain.names import EcrRegistry
 from tallyman.settings import Settings
 
 if TYPE_CHECKING:
     from tallyman.services.sealing.check_ledger import CheckLedger
-
-
-def kms_key(clients: Clients, arn: str) -> KmsKey:
-    """A KMS key with which people sign, used with their own permissions."""
-    return KmsKey(clients, arn)
 
 
 def open_stack(outputs: Mapping[str, str], stack: str, hub: EcrRegistry, clients: Clients | None = None) -> Adapters:
