@@ -182,10 +182,10 @@ class Released:
         key = f"watch {environment}/{release.sk}@{digest}"
         due = self.pauses.is_over(key, SCAN_AGAIN)
         for decision in self.evaluator.image(digest):
-            if decision.verdict == PROMOTED and decision.target == environment:
-                self.waiting.verify_again(decision)
-            scanned = any(gate.name == "scan" for gate in decision.gates)
-            if due and scanned and decision.verdict == PROMOTED and decision.target == environment:
+            if decision.verdict != PROMOTED or decision.target != environment:
+                continue
+            self.waiting.verify_again(decision)
+            if due and any(gate.name == "scan" for gate in decision.gates):
                 before = counts["scanned"]
                 fresh = self.waiting.read_scans(decision, counts)
                 self.pauses.begin(key, SCAN_AGAIN)
