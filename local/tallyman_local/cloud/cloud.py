@@ -236,10 +236,10 @@ class Cloud:
             "TALLYMAN_STACK": self.stack,
         }
 
-    def credentials(self, role: str, *, session: str = "local", region: str = HUB.region) -> dict[str, str]:
+    def credentials(self, role: str, *, session: str = "local") -> dict[str, str]:
         """The keys of a role (an ARN) as `AWS_…` variables; the role is created where it does not exist."""
         moto_calls.ensure_role(role)
-        return moto_calls.assume_role(role, session, region)
+        return moto_calls.assume_role(role, session, HUB.region)
 
     def endpoint_of(self, registry: EcrRegistry) -> str:
         """`http://localhost:PORT` of a registry; its port opens at the first call."""
@@ -285,7 +285,7 @@ class Cloud:
         """Run a function and wait. Raises KeyError: no such function."""
         return self.pollers.invoke(self._functions.runner(function), event)
 
-    def fire_schedules(self, minute: int = 0) -> int:
+    def fire_schedules(self, minute: int) -> int:
         """Fire the schedules that are due in this minute since the epoch (0: all rates). Returns the number of
         invocations."""
         return self._schedules.fire(minute)

@@ -18,6 +18,7 @@ from tallyman.domain.names import Digest
 
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+_ARCHITECTURES = ("amd64", "arm64")
 _CREATED = "2026-11-16T01:54:34Z"
 
 _PROGRAM = """#!/bin/sh
@@ -57,14 +58,13 @@ def _gzip(raw: bytes) -> bytes:
 
 def widget_server(
     version: str,
-    architectures: tuple[str, ...] = ("amd64", "arm64"),
     note: str = "",
     compress: Callable[[bytes], bytes] = _gzip,
 ) -> Sample:
-    """The program of this version for Linux on each architecture; another `note` makes other content."""
+    """The program of this version for two architectures of Linux; another `note` makes other content."""
     blobs: dict[Digest, bytes] = {}
     manifests = []
-    for architecture in architectures:
+    for architecture in _ARCHITECTURES:
         program = _PROGRAM.format(version=version, architecture=architecture) + (f"# {note}\n" if note else "")
         base = _tar(
             {"etc/os-release": 'NAME="widget base"\nID=widget\n', "etc/passwd": "widget:x:1000:1000::/:/bin/sh\n"}
@@ -98,7 +98,7 @@ def widget_server(
         manifests.append(Manifest(_json(document), OCI_MANIFEST))
     children = [
         {**_descriptor(m.raw, OCI_MANIFEST), "platform": {"os": "linux", "architecture": a}}
-        for m, a in zip(manifests, architectures, strict=True)
+        for m, a in zip(manifests, _ARCHITECTURES, strict=True)
     ]
     index = Manifest(_json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": children}), OCI_INDEX)
     return Sample((*manifests, index), blobs)

@@ -17,12 +17,10 @@ def _id(found: dict[str, Any]) -> tuple[str | None, str | None]:
 @serves("PutImage", recorded=True)
 def put_image(call: Call) -> Answer:
     given = call.parameters
-    raw = given["imageManifest"].encode()
-    put = call.parts.images.put(
-        call.name, raw, given.get("imageManifestMediaType"), given.get("imageTag"), given.get("imageDigest")
-    )
+    raw, tag = given["imageManifest"].encode(), given.get("imageTag")
+    put = call.parts.images.put(call.name, raw, given.get("imageManifestMediaType"), tag, given.get("imageDigest"))
     image = call.of_repository(
-        imageId={"imageDigest": put.image.digest, "imageTag": put.tag},
+        imageId={"imageDigest": put.image.digest, "imageTag": tag},
         imageManifest=given["imageManifest"],
         imageManifestMediaType=put.image.media_type,
     )

@@ -49,7 +49,6 @@ class Put:
     """The result of a push. `changed`: whether it changed the store."""
 
     image: ImageRow
-    tag: str | None
     changed: bool
 
 
@@ -138,7 +137,7 @@ class Images:
             self.scan_on_push(row, image)
         if not unchanged:
             self._report(lambda watcher: watcher.pushed(row, image, tag))
-        return Put(image, tag, not unchanged)
+        return Put(image, not unchanged)
 
     def _report(self, report: Callable[[Watcher], None]) -> None:
         """Calls every watcher. An exception of one is logged; it fails no push and does not stop the others."""

@@ -40,7 +40,7 @@ class Scanner:
     `complete`."""
 
     def __init__(
-        self, store: Store, events: Events, clock: Callable[[], datetime], mode: Literal["manual", "clean"] = "manual"
+        self, store: Store, events: Events, clock: Callable[[], datetime], mode: Literal["manual", "clean"]
     ) -> None:
         self._store, self._events, self._clock, self.mode = store, events, clock, mode
 

@@ -93,10 +93,10 @@ class Database:
             found: sqlite3.Row | None = self._connection.execute(sql, values).fetchone()
             return found
 
-    def run(self, sql: str, *values: object) -> int:
-        """Runs a statement. Returns how many rows it changed."""
+    def run(self, sql: str, *values: object) -> None:
+        """Runs a statement."""
         with self.lock:
-            return self._connection.execute(sql, values).rowcount
+            self._connection.execute(sql, values)
 
     def close(self) -> None:
         """Closes the file; later use is an error."""

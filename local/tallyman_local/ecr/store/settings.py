@@ -25,8 +25,6 @@ class Setting:
     """One document of a registry. `name` is empty for kinds with only one document. Times are seconds since the
     epoch."""
 
-    registry: EcrRegistry
-    kind: str
     name: str
     value: Any
     created: float
@@ -34,8 +32,7 @@ class Setting:
 
 
 def _read(row: sqlite3.Row) -> Setting:
-    registry = EcrRegistry(row["account"], row["region"])
-    return Setting(registry, row["kind"], row["name"], json.loads(row["value"]), row["created"], row["updated"])
+    return Setting(row["name"], json.loads(row["value"]), row["created"], row["updated"])
 
 
 class Settings:

@@ -161,11 +161,10 @@ class Store:
         if upload:
             self.blobs.discard(upload)
 
-    def keep_upload(self, repository: RepositoryRow, upload_id: str, upload: Upload) -> Digest:
+    def keep_upload(self, repository: RepositoryRow, upload_id: str, upload: Upload) -> None:
         """Makes the upload a layer of the repository. Raises UploadNotFoundException where that was created again."""
-        digest = self._own(repository, upload, errors.upload_not_found(repository.name, upload_id))
+        self._own(repository, upload, errors.upload_not_found(repository.name, upload_id))
         self.drop_upload(repository, upload_id)
-        return digest
 
     # -- images and tags
 
@@ -257,10 +256,10 @@ class Store:
         sql = "SELECT tag FROM tags WHERE repository = ? AND digest = ? ORDER BY tag"
         return [row["tag"] for row in self.db.rows(sql, repository_id, digest)]
 
-    def tag_rows(self, repository_id: int, after: int = 0, limit: int = -1) -> list[tuple[int, str, str]]:
-        """(row, tag, digest) in the order in which the tags were created; clients can't rely on that order."""
-        sql = "SELECT id, tag, digest FROM tags WHERE repository = ? AND id > ? ORDER BY id LIMIT ?"
-        return [(row["id"], row["tag"], row["digest"]) for row in self.db.rows(sql, repository_id, after, limit)]
+    def tag_rows(self, repository_id: int, after: int, limit: int) -> list[tuple[int, str]]:
+        """(row, tag) in the order in which the tags were created; clients can't rely on that order."""
+        sql = "SELECT id, tag FROM tags WHERE repository = ? AND id > ? ORDER BY id LIMIT ?"
+        return [(row["id"], row["tag"]) for row in self.db.rows(sql, repository_id, after, limit)]
 
     def tag(self, repository_id: int, tag: str, digest: str) -> None:
         """Points a tag at an image."""

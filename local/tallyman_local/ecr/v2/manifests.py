@@ -113,7 +113,7 @@ class ManifestRoutes:
         page = rows[:count]
         path = f"/v2/{repository.name.name}/tags/list"
         headers = next_page(path, str(page[-1][0]), count) if len(rows) > count else {}
-        body = {"name": repository.name.name, "tags": [tag for _, tag, _ in page]}
+        body = {"name": repository.name.name, "tags": [tag for _, tag in page]}
         return reply(200, headers, json.dumps(body), JSON)
 
     def _referrers(self, request: Request, repository: RepositoryRow, subject: str) -> Response:
