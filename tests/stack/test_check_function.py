@@ -17,7 +17,7 @@ assert os.environ["AWS_CONFIG_FILE"] == os.devnull  # nothing of this machine's 
 
 def handler(question, context):
     approved = question["tags"] == ["v1.1.0"] and question["to"] == "prod"
-    return {"result": "passed" if approved else "failed", "because": question["digest"]}
+    return {"result": "passed" if approved else "failed", "because": question["digest"] + os.environ.get("WORD", "")}
 """
 
 
@@ -47,3 +47,9 @@ def test_the_answer_of_a_function_decides_the_check(tmp_path: Path) -> None:
         for kind, status in (("Event", 202), ("DryRun", 204)):
             answer = world.client("lambda").invoke(FunctionName="ticket", InvocationType=kind)
             assert answer["StatusCode"] == status
+        world.client("lambda").update_function_configuration(
+            FunctionName="ticket", Environment={"Variables": {"WORD": "changed"}}
+        )
+        question = json.dumps({"tags": [], "to": "prod", "digest": "sha256:"})
+        answer = world.client("lambda").invoke(FunctionName="ticket", Payload=question)
+        assert json.load(answer["Payload"])["because"] == "sha256:changed"

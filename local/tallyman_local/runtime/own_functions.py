@@ -20,7 +20,7 @@ class OwnFunctions:
 
     def __init__(self, folder: Path, url: str) -> None:
         self._folder, self._url = folder, url
-        self._runners: dict[tuple[str, str], FunctionRunner] = {}
+        self._runners: list[FunctionRunner] = []
 
     def runner(self, name: str, where: str) -> FunctionRunner | None:
         """The runner of a function by ARN, or by name in `where` (account/region); None where there is no function, or
@@ -35,21 +35,20 @@ class OwnFunctions:
                 return None
             if created.package_type != "Zip" or not created.handler:
                 return None
-            key = (created.function_arn, created.code_sha_256)
-            if key not in self._runners:
-                self._runners[key] = self._new_runner(created)
-            return self._runners[key]
+            function = self._function(created)
+            for runner in self._runners:  # a changed function is another one: invocations under way may finish
+                if runner.function == function:
+                    return runner
+            self._runners.append(self._new_runner(function, created))
+            return self._runners[-1]
 
     def stop(self) -> None:
         """Kill every worker."""
-        for runner in self._runners.values():
+        for runner in self._runners:
             runner.stop()
 
-    def _new_runner(self, created: LambdaFunction) -> FunctionRunner:
-        folder = self._folder / created.code_sha_256.replace("/", "_").rstrip("=")
-        with zipfile.ZipFile(io.BytesIO(created.code_bytes)) as archive:
-            archive.extractall(folder)
-        function = Function(
+    def _function(self, created: LambdaFunction) -> Function:
+        return Function(
             logical_id=created.function_name,
             name=created.function_name,
             arn=created.function_arn,
@@ -58,8 +57,13 @@ class OwnFunctions:
             timeout=int(created.timeout),
             memory=int(created.memory_size),
             role=created.role,
-            folders=(folder,),
+            folders=(self._folder / created.code_sha_256.replace("/", "_").rstrip("="),),
         )
-        moto_calls.ensure_role(created.role)
+
+    def _new_runner(self, function: Function, created: LambdaFunction) -> FunctionRunner:
+        (folder,) = function.folders
+        with zipfile.ZipFile(io.BytesIO(created.code_bytes)) as archive:
+            archive.extractall(folder)
+        moto_calls.ensure_role(function.role)
         environment = environment_of(function, self._url, created.region)
         return FunctionRunner(function, limit=2, environment=lambda: environment, logs=folder.with_suffix(".log"))
