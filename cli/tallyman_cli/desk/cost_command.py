@@ -35,8 +35,8 @@ def cost(
     if as_json:
         output.data(found)
         return
-    for key in ("environments", "registries") if found["repositories"] else ():
-        name = {"environments": "environment", "registries": "registry"}[key]
+    totals = (("environment", "environments"), ("registry", "registries"))
+    for name, key in totals if found["repositories"] else ():
         output.table((name, "repositories", "images", "stored", "USD a month"), [_total(r, name) for r in found[key]])
         output.line()
     ends = [month["at"] for month in found["repositories"][0]["months"][:-1]] if found["repositories"] else []

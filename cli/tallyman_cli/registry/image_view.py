@@ -1,6 +1,6 @@
 """The data of `show`: the image as its manifests describe it, and as the ledger records it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +11,19 @@ from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.images.manifest import MAX_NESTING, Manifest, Platform
 from tallyman.domain.images.verification import CONFIG_TYPES, MAX_CONFIG_BYTES, ImageConfig, PlatformImage
-from tallyman.domain.names import Digest, Repository
+from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.errors import DigestMismatch, NotFound, Refused, TallymanError, TransientError
 from tallyman.services.deciding.image_facts import load_image_facts
+from tallyman_cli.retention.money import Prices
 from tallyman_cli.shared import output
 from tallyman_cli.shared.context import Stack
 from tallyman_cli.views import places, record
+
+
+def costs(prices: Prices, shown: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What an image (the form of `show --json`) costs in each registry that has it, where a price is known."""
+    found = (prices.monthly(EcrRegistry.parse(where["registry"]), shown["size"] or 0) for where in shown["locations"])
+    return [cost for cost in found if cost is not None]
 
 
 @dataclass
@@ -57,6 +64,13 @@ class ImageView:
             "scan": self.scan(platforms),
             "promotions": self.promotions(),
         }
+
+    def facts_of(self, digest: Digest) -> Sequence[Fact]:
+        """The facts of the image, or of a platform image beneath it. Cost: a Query for one whose facts were
+        not read with the image."""
+        if digest == self.digest:
+            return self.image.facts
+        return self.image.platforms.get(digest) or self.stack.ledger.of_digest(digest)
 
     def _manifest(self, digest: Digest) -> Manifest | None:
         """A manifest from the registry; from the archive where that does not answer, or no longer has it."""
@@ -180,8 +194,7 @@ class ImageView:
             return {**record.scan_row(record.newest_scan(self.image.facts, self.place)), "platforms": []}
         each = []
         for digest, name in names.items():
-            facts = self.image.platforms.get(digest) or self.stack.ledger.of_digest(digest)
-            row = record.scan_row(record.newest_scan(facts, self.place))
+            row = record.scan_row(record.newest_scan(self.facts_of(digest), self.place))
             each.append({"digest": digest, "platform": name, **row})
         return {**record.worst(each), "platforms": each}
 

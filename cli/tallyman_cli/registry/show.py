@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from tallyman.domain.names import EcrRegistry
-from tallyman_cli.registry.image_view import ImageView
+from tallyman_cli.registry.image_view import ImageView, costs
 from tallyman_cli.registry.verify import table as checks_table
 from tallyman_cli.retention.money import PriceFile, Prices
 from tallyman_cli.shared import addresses, context, naming, options, output
@@ -24,9 +23,7 @@ def show(
     opened = context.connect(stack, policy)
     named = addresses.image(opened.policy, image)
     found = ImageView(opened, image, named.place, naming.digest_of(opened, named)).as_data()
-    table, size = Prices.load(prices), found["size"] or 0
-    costs = [table.monthly(EcrRegistry.parse(where["registry"]), size) for where in found["locations"]]
-    found["costs"] = [cost for cost in costs if cost is not None]
+    found["costs"] = costs(Prices.load(prices), found)
     if as_json:
         output.data(found)
     else:

@@ -10,13 +10,13 @@ from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.images.documents import objects, part
 from tallyman.domain.images.manifest import MAX_NESTING, Descriptor
-from tallyman.domain.names import Digest, EcrRegistry, Repository
+from tallyman.domain.names import Digest, Repository
 from tallyman.domain.retention import Reading
 from tallyman.domain.times import format_time
 from tallyman.errors import TallymanError
 from tallyman.state.releases import ReleaseState
 from tallyman_cli.registry.history import as_data as history_row
-from tallyman_cli.registry.image_view import ImageView
+from tallyman_cli.registry.image_view import ImageView, costs
 from tallyman_cli.retention.money import Prices
 from tallyman_cli.retention.proof import proofs
 from tallyman_cli.shared import rows
@@ -44,7 +44,7 @@ def image(stack: Stack, named: Named, digest: Digest, prices: Prices) -> dict[st
     view = ImageView(stack, named.text, place, digest)
     inside = read_contents.load(stack, place, digest)
     images = dict(inside.images()) if inside.root else {}
-    facts = {name: _facts(view, d) for name, d in images.items()}
+    facts = {name: view.facts_of(d) for name, d in images.items()}
     try:
         found = view.as_data()
     except TallymanError as error:
@@ -54,8 +54,6 @@ def image(stack: Stack, named: Named, digest: Digest, prices: Prices) -> dict[st
     found["tags"] = versions_first(found["tags"])
     released = places.releases(stack, named.canonical or place.name)
     shared = _shared(stack, place, inside, released) if inside.root else {}
-    size = found["size"] or 0
-    costs = [prices.monthly(EcrRegistry.parse(where["registry"]), size) for where in found["locations"]]
     return {
         **found,
         "repository": named.canonical or place.name,
@@ -70,7 +68,7 @@ def image(stack: Stack, named: Named, digest: Digest, prices: Prices) -> dict[st
         "config": {name: config(inside.configs[d]) for name, d in images.items() if d in inside.configs},
         "scans": all_findings.scans(place, facts),
         "findings": all_findings.findings(stack, place, facts),
-        "costs": [cost for cost in costs if cost is not None],
+        "costs": costs(prices, found),
         "released": [e for e, release in released.items() if release.digest == digest],
         "recalled": is_recalled(view.image),
         "said": said(view.image.facts),
@@ -136,12 +134,6 @@ def said(facts: Iterable[Fact]) -> list[dict[str, Any]]:
         if fact.kind in SAID
         for said in [Said.parse(fact)]
     ]
-
-
-def _facts(view: ImageView, digest: Digest) -> Sequence[Fact]:
-    if digest == view.digest:
-        return view.image.facts
-    return view.image.platforms.get(digest) or view.stack.ledger.of_digest(digest)
 
 
 def _recorded(view: ImageView, reason: str) -> dict[str, Any]:
