@@ -24,7 +24,8 @@ def recall(  # noqa: PLR0913 - each argument is an option of the command
 ) -> None:
     """Recall an image by its digest: from now on it, and every index above it, is refused by every environment.
 
-    Names the releases that point at it, and what runs it (ECS tasks, Lambda functions). A recall can't be undone:
+    Names the releases that point at it, and what runs it or is set up to (ECS, Lambda, EKS, Batch, and what Inspector
+    sees in use). A recall can't be undone:
     after a mistake, build the image again. Exit status: 0 recalled (--no-wait: requested), 1 refused, or a release
     could not be rolled back, 2 bad input.
     """
@@ -76,7 +77,8 @@ def _show(found: dict[str, Any], back: list[dict[str, Any]]) -> None:
     for each in found["releases"]:
         output.line(f"{each['environment']} releases it as {each['repository']} ({', '.join(each['tags'])})")
     for use in found["uses"]:
-        output.line(f"{use['kind']} {use['name']} in {use['where']} runs {use['image']}")
+        does = "runs" if use.get("runs", True) else "is set up to run"  # an earlier stack names only what runs
+        output.line(f"{use['kind']} {use['name']} in {use['where']} {does} {use['image']}")
     if not found["releases"] and not found["uses"]:
         output.line("no release points at it, and nothing is known to run it")
     for where, why in found["unread"].items():

@@ -7,7 +7,8 @@ import pytest
 from botocore.stub import Stubber
 
 from tallyman.adapters.aws.sessions import new_session
-from tallyman.adapters.usage.running import EcsUsage, EverySource, LambdaUsage, use
+from tallyman.adapters.usage.references import LambdaVersions
+from tallyman.adapters.usage.running import EcsUsage, use
 from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.errors import NotAllowed
 
@@ -24,7 +25,7 @@ class OneClient:
     def __init__(self, **clients: Any) -> None:
         self.clients = clients
 
-    def get(self, service: str, registry: EcrRegistry) -> Any:
+    def get(self, service: str, registry: EcrRegistry | None = None) -> Any:
         assert registry == PROD
         return self.clients[service]
 
@@ -45,7 +46,7 @@ def test_a_task_has_its_service_and_the_digest_that_ecs_resolved() -> None:
     task = {"taskArn": TASK, "group": "service:web", "startedAt": started, "containers": [container]}
     stub.add_response("describe_tasks", {"tasks": [task]}, {"cluster": CLUSTER, "tasks": [TASK]})
     with stub:
-        (found,) = EcsUsage(OneClient(ecs=client)).running(PROD)  # type: ignore[arg-type]
+        (found,) = EcsUsage(OneClient(ecs=client)).running(PROD)
     assert (found.kind, found.name, found.where) == ("ecs task", "shop/web/web", PROD)
     assert found.repository == Repository(PROD, "rocketseat/widget-server")
     assert (found.tag, found.digest, found.since) == ("v1", DIGEST, started)
@@ -60,23 +61,30 @@ def test_a_function_has_its_resolved_digest() -> None:
             "FunctionName": "thumbs",
             "FunctionArn": arn,
             "PackageType": "Image",
+            "Version": "$LATEST",
             "LastModified": "2026-11-16T02:00:00.000+0000",
         },
     ]
-    stub.add_response("list_functions", {"Functions": functions}, {})
+    functions.append({**functions[1], "Version": "3", "FunctionArn": f"{arn}:3"})
+    stub.add_response("list_functions", {"Functions": functions}, {"FunctionVersion": "ALL"})
     code = {"ImageUri": f"{HOST}/thumbs:v1", "ResolvedImageUri": f"{HOST}/thumbs@{DIGEST}"}
-    stub.add_response("get_function", {"Code": code}, {"FunctionName": arn})
+    stub.add_response("get_function", {"Code": code}, {"FunctionName": "thumbs"})
+    stub.add_response("get_function", {"Code": code}, {"FunctionName": "thumbs", "Qualifier": "3"})
     with stub:
-        (found,) = LambdaUsage(OneClient(**{"lambda": client})).running(PROD)  # type: ignore[arg-type]
-    assert (found.name, found.digest, found.tag) == (arn, DIGEST, None)
+        found, *named = LambdaVersions(OneClient(**{"lambda": client})).running(PROD)
+    assert (found.name, found.digest, found.tag, found.runs) == (arn, DIGEST, None, True)
     assert found.since == datetime(2026, 11, 16, 2, 0, tzinfo=UTC)
+    published = f"{arn}:3"
+    expected = [(arn, "v1", None), (published, None, DIGEST), (published, "v1", None)]
+    assert [(each.name, each.tag, each.digest) for each in named] == expected
+    assert not any(each.runs or each.since for each in named)
 
 
 def test_a_refusal_is_not_an_empty_answer() -> None:
     client, stub = stubbed("ecs")
     stub.add_client_error("list_clusters", "AccessDeniedException", "not authorized")
     with stub, pytest.raises(NotAllowed):
-        list(EverySource(OneClient(ecs=client)).running(PROD))  # type: ignore[arg-type]
+        list(EcsUsage(OneClient(ecs=client)).running(PROD))
 
 
 def test_an_image_of_another_registry_has_no_repository() -> None:

@@ -35,7 +35,7 @@ from tallyman.ports.registries import (
     SigningView,
     Trail,
 )
-from tallyman.ports.running import RollOuts, Usage, UsageReadings
+from tallyman.ports.running import RollOuts, UsageReadings
 from tallyman.ports.signatures import PublicKeys, Revocations, Signatures
 from tallyman.services.shared.long_details import LongDetails
 
@@ -81,7 +81,6 @@ class FakePorts:
     replication: Replication = ABSENT
     image_replication: ImageReplication = ABSENT
     trail: Trail = field(default_factory=FakeTrail)
-    usage: Usage = ABSENT
     usage_readings: UsageReadings = ABSENT
     rollouts: RollOuts = ABSENT
     entries: Entries = ABSENT

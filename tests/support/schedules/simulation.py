@@ -80,7 +80,7 @@ class Quiet:
     def readings(self, registry: EcrRegistry, at: datetime, rules: UsageRules) -> list[Any]:
         return []
 
-    def problem(self, repository: Repository, others: Any) -> str | None:
+    def problem(self, repository: Repository, others: Any) -> None:
         return None
 
     def policy(self, repository: Repository) -> str | None:
@@ -203,7 +203,6 @@ class Simulation:
             view=self.registries,
             target=self.registries,
             guards=self.quiet,
-            usage=self.quiet,
             usage_readings=self.quiet,
             replication=self.quiet,
             image_replication=self.replication,

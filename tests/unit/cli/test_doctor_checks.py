@@ -14,10 +14,11 @@ from support.images.builders import DEV, PROD, PROD_SA, digest_of
 from tallyman.adapters.aws.clients import RoleKind
 from tallyman.adapters.files import policy_file
 from tallyman.adapters.usage.eks import EksClusters
+from tallyman.adapters.usage.references import Source
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.names import EcrRegistry, Repository
 from tallyman.domain.policy import UsageRules
-from tallyman.domain.retention.inputs import Reading
+from tallyman.domain.usage import Reading
 from tallyman.errors import NotAllowed
 from tallyman.state import active, sweeps, trips
 from tallyman.state.items import StateChange
@@ -28,6 +29,7 @@ from tallyman_cli.doctor.quotas import IMAGES, PUT, REPOSITORIES, concurrency, r
 from tallyman_cli.doctor.repositories import open_to_all
 from tallyman_cli.doctor.rollouts import rollouts
 from tallyman_cli.doctor.round_trip import round_trip
+from tallyman_cli.doctor.usage import usage
 
 SPOKE = PROD.registry.account
 
@@ -302,6 +304,25 @@ def test_an_unreadable_cluster_is_reported(world: FakeStack, monkeypatch: pytest
     ]
     assert all("usage.eks.ignore" in (each.todo or "") for each in found[1:])
     assert list(clusters(here)) == []
+
+
+def test_a_source_of_usage_that_can_not_be_read_is_told(world: FakeStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(source: Source, registry: EcrRegistry, at: datetime) -> Reading:
+        refused = registry == PROD.registry and source.name == "Batch"
+        return Reading(source.name, registry, at, error="not allowed" if refused else None)
+
+    monkeypatch.setattr("tallyman_cli.doctor.usage.reading", read)
+    here = Site(world.stack, "tallyman", Hub())
+    found = list(usage(replace(here, stack=replace(world.stack, clients=lambda: ByService(here)))))
+    others = [registry for registry in world.policy.registries() if registry != PROD.registry]
+    assert [each.found for each in found if each.verdict == "unknown"] == [
+        f"Batch of {PROD.registry} can't be read: not allowed"
+    ]
+    assert {each.found for each in found if each.verdict == "ok"} == {
+        f"ECS, Lambda, Inspector in {PROD.registry} can be read",
+        *(f"ECS, Lambda, Batch, Inspector in {registry} can be read" for registry in others),
+    }
+    assert list(usage(here)) == []
 
 
 class ByService:

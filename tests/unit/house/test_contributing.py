@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from support.fakes.gate_cases import case_of, judged, policy_of
 from support.house.sources import template
-from tallyman.adapters.usage import references, running
+from tallyman.adapters.usage import references
 from tallyman.bootstrap.services import Services
 from tallyman.domain.gates import FAILED, GATES, PASSED, Case, Gate, GateResult
 from tallyman.domain.policy.gates import GateConfig
@@ -89,7 +89,7 @@ def test_every_function_has_the_recipes_files(name: str) -> None:
     assert f"`{name}`" in (ROOT / "docs/architecture.md").read_text("utf-8")
 
 
-@pytest.mark.parametrize("source", [*running.SOURCES, *references.SOURCES], ids=lambda source: source.__name__)
+@pytest.mark.parametrize("source", references.SOURCES, ids=lambda source: source.__name__)
 def test_every_usage_source_declares_its_permissions_and_they_are_in_both_templates(source: Any) -> None:
     assert source.PERMISSIONS
     for name in ("template.yaml", "spoke.yaml"):

@@ -2,9 +2,9 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -18,10 +18,12 @@ from support.images.builders import DEV, PROD, PROD_SA, image, scanned
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.images.details import ScanReport
 from tallyman.domain.names import Digest, EcrRegistry, Location, Repository
+from tallyman.domain.policy import UsageRules
 from tallyman.domain.push_protection import Flaw, Problem, only_push, problem, repository_policy
-from tallyman.domain.usage import Use
+from tallyman.domain.usage import Reading, Use
 from tallyman.errors import Throttled, Unreachable
 from tallyman.services.deciding.noncompliant import noncompliant_images
+from tallyman.services.deciding.recall_impact import RecallImpact
 from tallyman.services.reconcile.rejudge import Watched
 from tallyman.state import guards, noncompliant, sweeps
 from tallyman.state import releases as release_items
@@ -46,16 +48,18 @@ class ReconcileStack(PromotionStack):
     """A stack with the other ports that reconcile needs."""
 
     uses: tuple[Use, ...] = ()
+    unread: tuple[Reading, ...] = ()
     problems_found: dict[Repository, Problem] | None = None
     troubles: list[str]
 
-    def running(self, registry: EcrRegistry) -> Iterator[Use]:
-        return iter([use for use in self.uses if use.where == registry])
+    def readings(self, registry: EcrRegistry, at: datetime, rules: UsageRules) -> list[Reading]:
+        uses = tuple(use for use in self.uses if use.where == registry)
+        return [Reading("ECS", registry, at, uses), *(each for each in self.unread if each.where == registry)]
 
     def sweep(self) -> Watched:
         """One scheduled run."""
         self.clock.advance(minutes=15)
-        made = services(replace(self.ports(), guards=FoundProblems(self.problems_found or {}), usage=self))
+        made = services(replace(self.ports(), guards=FoundProblems(self.problems_found or {}), usage_readings=self))
         released = made.released
         self.troubles = []
         found, todo = released.watched(lambda place: True, Counter(), self.troubles, asked=False)
@@ -142,7 +146,7 @@ def test_every_pending_promotion_is_counted_for_its_environment_in_every_run() -
     world.work(until=timedelta(days=2))  # given up
     world.push(image("b"), "v1.1.0")  # not tried yet
     for scope in ({}, {"repositories": ["rocketseat/another"]}):
-        report = services(replace(world.ports(), guards=FoundProblems({}), usage=world)).reconcile.run(
+        report = services(replace(world.ports(), guards=FoundProblems({}), usage_readings=world)).reconcile.run(
             scope, "request", lambda: 900.0
         )
         assert report["waiting"] == {"dev": 0, "prod": 2}
@@ -160,6 +164,53 @@ def test_a_recall_of_a_promoted_image_is_notified_once_with_its_users() -> None:
     (text,) = world.told("recalled_in_use")
     assert "ecs task prod/widget in 222222222222/us-east-2" in text
     assert "prod releases it" in text
+
+
+def test_what_uses_a_recalled_image_is_told_by_every_source_and_what_is_unread_once() -> None:
+    world, digest = promoted()
+    command(world, "recall", digest)
+    where = PROD.registry
+    pod = Use("eks pod of replicaset", "shop/web/app", PROD.at(digest), where, PROD, None, digest)
+    job = Use("batch job definition", "nightly:3", PROD.at(digest), where, PROD, None, digest, runs=False)
+    world.uses = (pod, job)
+    world.unread = (Reading("EKS cluster lab", where, world.clock(), error="no answer"),)
+    world.sweep()
+    (text,) = world.told("recalled_in_use")
+    assert f"{pod} runs {pod.image}" in text
+    assert f"{job} is set up to run {job.image}" in text
+    assert f"what runs in {where} could not be read: EKS cluster lab: no answer" in text
+    world.unread = (replace(world.unread[0], error="other words"),)
+    for _ in range(3):
+        world.sweep()
+    assert len(world.told("recalled_in_use")) == 1
+    world.uses = (pod, job, replace(pod, name="shop/web/another"))
+    for _ in range(2):
+        world.sweep()
+    assert len(world.told("recalled_in_use")) == 2
+    world.unread = ()
+    for _ in range(2):
+        world.sweep()
+    assert len(world.told("recalled_in_use")) == 2
+
+
+def test_what_started_from_a_tag_that_has_moved_since_is_found_to_run_the_recalled_image() -> None:
+    world = ReconcileStack()
+    digest = world.push(image("a"), "latest")
+    world.clock.advance(hours=1)
+    pod = Use("eks pod", "shop/web/app", DEV.at("latest"), DEV.registry, DEV, "latest", since=world.clock())
+    world.clock.advance(hours=1)
+    other = world.push(image("b"), "latest")
+    impact = RecallImpact(world.policy, world.ledger, world.state, world, world.clock)
+    world.uses = (pod, replace(pod, name="later", since=None))
+    assert [use["name"] for use in impact.of(digest)["uses"]] == ["shop/web/app"]
+    assert [use["name"] for use in impact.of(other)["uses"]] == ["shop/web/app", "later"]
+
+
+def test_what_is_only_set_up_to_run_an_overtaken_image_is_no_use_of_it() -> None:
+    world, digest = overtaken()
+    world.uses = tuple(replace(use, runs=False) for use in runs(digest))
+    assert world.sweep().would_not_pass["prod"] == 0
+    assert world.told("would_not_pass") == []
 
 
 def overtaken() -> tuple[ReconcileStack, Digest]:
@@ -215,11 +266,11 @@ def test_usage_is_read_at_most_once_an_hour() -> None:
     world, _ = overtaken()
     asked: list[EcrRegistry] = []
 
-    def running(registry: EcrRegistry) -> Iterator[Use]:
+    def readings(registry: EcrRegistry, at: datetime, rules: UsageRules) -> list[Reading]:
         asked.append(registry)
-        return iter(())
+        return []
 
-    world.running = running  # type: ignore[method-assign]
+    world.readings = readings  # type: ignore[method-assign]
     for _ in range(8):  # two hours
         world.sweep()
     assert len(asked) == 2 * len(world.policy.registries())

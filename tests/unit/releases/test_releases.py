@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import jsonschema
@@ -15,8 +15,9 @@ from support.fakes.recording import policy
 from support.images.builders import DEV, PROD, image, multi_arch, scanned
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.names import Digest, EcrRegistry
-from tallyman.domain.usage import Use
-from tallyman.errors import NotAllowed, Refused, Unreachable
+from tallyman.domain.policy import UsageRules
+from tallyman.domain.usage import Reading, Use
+from tallyman.errors import NotAllowed, Refused
 from tallyman.services.deciding.noncompliant import noncompliant_images
 from tallyman.services.deciding.recall_impact import RecallImpact
 from tallyman.services.releases.pointer import releases
@@ -230,15 +231,15 @@ def test_a_closed_window_does_not_make_a_release_noncompliant() -> None:
 
 
 class Running:
-    """`Usage` that a test fills."""
+    """`UsageReadings` that a test fills; a source of the registry `silent` can't be read."""
 
     def __init__(self, *uses: Use, silent: EcrRegistry | None = None) -> None:
         self.uses, self.silent = uses, silent
 
-    def running(self, registry: EcrRegistry) -> Iterator[Use]:
-        if registry == self.silent:
-            raise Unreachable("ECS does not answer")
-        return iter([use for use in self.uses if use.where == registry])
+    def readings(self, registry: EcrRegistry, at: datetime, rules: UsageRules) -> list[Reading]:
+        uses = tuple(use for use in self.uses if use.where == registry)
+        silent = [Reading("ECS", registry, at, error="it does not answer")] if registry == self.silent else []
+        return [*silent, Reading("Lambda", registry, at, uses)]
 
 
 def test_a_recall_names_releases_users_and_the_last_good_image() -> None:
@@ -253,12 +254,13 @@ def test_a_recall_names_releases_users_and_the_last_good_image() -> None:
     usage = Running(
         Use("ecs task", "prod/widget", PROD.at("v1.1.0"), PROD.registry, PROD, "v1.1.0", child),
         Use("lambda function", "other", PROD.at("v1.0.0"), PROD.registry, PROD, "v1.0.0", good),
+        Use("eks pod", "shop/web/app", PROD.at(bad), PLACES[1].registry, PLACES[1], None, bad),
         silent=PLACES[1].registry,
     )
-    found = RecallImpact(stack.policy, stack.ledger, stack.state, usage).of(bad)
+    found = RecallImpact(stack.policy, stack.ledger, stack.state, usage, stack.clock).of(bad)
     (release,) = found["releases"]
     assert (release["environment"], release["digest"], release["last_good"]) == ("prod", bad, good)
-    assert [use["name"] for use in found["uses"]] == ["prod/widget"]
-    assert found["unread"] == {str(PLACES[1].registry): "ECS does not answer"}
+    assert [use["name"] for use in found["uses"]] == ["prod/widget", "shop/web/app"]
+    assert found["unread"] == {str(PLACES[1].registry): "ECS: it does not answer"}
     assert watched(stack) == [(bad, ["recalled"], True)]
     assert Counter(s for s, _, _ in stack.notices.published if "would not get in" in s).total() == 1

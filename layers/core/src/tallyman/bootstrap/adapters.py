@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         SigningView,
         Trail,
     )
-    from tallyman.ports.running import RollOuts, Usage, UsageReadings
+    from tallyman.ports.running import RollOuts, UsageReadings
     from tallyman.ports.signatures import PublicKeys, Revocations, Signatures
 
 
@@ -221,12 +221,6 @@ class Adapters:
         from tallyman.adapters.ecr.push_protection import EcrGuards
 
         return EcrGuards(self.clients)
-
-    @cached_property
-    def usage(self) -> "Usage":
-        from tallyman.adapters.usage.running import EverySource
-
-        return EverySource(self.clients)
 
     @cached_property
     def usage_readings(self) -> "UsageReadings":

@@ -19,7 +19,7 @@ from tallyman.ports.registries import (
     SigningView,
     Trail,
 )
-from tallyman.ports.running import RollOuts, Usage, UsageReadings
+from tallyman.ports.running import RollOuts, UsageReadings
 from tallyman.ports.signatures import PublicKeys, Revocations, Signatures
 
 
@@ -95,8 +95,6 @@ class Ports(Protocol):
     def trail(self) -> Trail: ...
 
     # what runs
-    @property
-    def usage(self) -> Usage: ...
     @property
     def usage_readings(self) -> UsageReadings: ...
     @property

@@ -327,7 +327,7 @@ class Services:
             releases=self.releases,
             waiting=self.waiting,
             push_protection=PushProtection(p.policy, p.guards, p.state, self.notices, p.clock),
-            recall_impact=RecallImpact(p.policy, p.ledger, p.state, p.usage),
+            recall_impact=RecallImpact(p.policy, p.ledger, p.state, p.usage_readings, p.clock),
             unfinished=Unfinished(p.policy, p.state, p.hints, self.pauses, p.clock),
             pauses=self.pauses,
             clock=p.clock,

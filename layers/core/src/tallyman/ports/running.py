@@ -1,30 +1,18 @@
 """Usage of images, and roll-outs, in one account and region."""
 
-from collections.abc import Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from tallyman.domain.names import EcrRegistry
 from tallyman.domain.policy import Service, UsageRules
-from tallyman.domain.usage import Use
+from tallyman.domain.usage import Reading
 from tallyman.values import value
-
-if TYPE_CHECKING:  # only retention uses it, and it imports all of `domain.retention`
-    from tallyman.domain.retention.inputs import Reading
-
-
-class Usage(Protocol):
-    """Uses of images in one account and region."""
-
-    def running(self, registry: EcrRegistry) -> Iterator[Use]:
-        """Everything that runs an image now, from any registry. Raises TallymanError where a source can't be read, as
-        its uses are then not known."""
 
 
 class UsageReadings(Protocol):
     """Everything that may need an image, in one account and region."""
 
-    def readings(self, registry: EcrRegistry, at: datetime, rules: UsageRules) -> "list[Reading]":
+    def readings(self, registry: EcrRegistry, at: datetime, rules: UsageRules) -> list[Reading]:
         """A reading of each source, taken now (`at`); a source that can't be read gives a reading with an error, never
         an exception. `rules`: which clusters are left out."""
 

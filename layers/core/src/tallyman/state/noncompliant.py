@@ -13,8 +13,9 @@ from tallyman.values import value
 @value
 class NoncompliantImage(StateValue):
     """A noncompliant image. `gates`: [{name, verdict, reason}] that do not pass; `notified`: a notice was sent;
-    `uses_notified`: a notice named what runs it although it was recalled; `runs`: what was last found to run it
-    although another image is released."""
+    `uses_notified`: a notice named what runs it although it was recalled, and all sources could be read; `named`: the
+    releases, uses and unread sources that such notices named; `runs`: what was last found to run it although another
+    image is released."""
 
     digest: Digest
     name: str
@@ -27,6 +28,7 @@ class NoncompliantImage(StateValue):
     notified: bool = False
     uses_notified: bool = False
     runs: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
 
     def dump(self) -> dict[str, Any]:
         gates = [{**gate, "reason": brief(gate["reason"])} for gate in self.gates]

@@ -5,29 +5,23 @@ import binascii
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from tallyman.adapters.aws.paging import items
 from tallyman.adapters.errors.translate import translated
 from tallyman.adapters.usage.absent import absent
 from tallyman.adapters.usage.kubernetes import KubernetesApi
+from tallyman.adapters.usage.running import Clients
 from tallyman.adapters.usage.workloads import WORKLOADS, uses
 from tallyman.domain.names import EcrRegistry
 from tallyman.domain.partitions import partition_of
 from tallyman.domain.permissions import permissions
 from tallyman.domain.policy import UsageRules
-from tallyman.domain.retention.inputs import Reading
-from tallyman.domain.usage import Use
+from tallyman.domain.usage import Reading, Use
 from tallyman.errors import NotFound, TallymanError, Unreachable
 
 ID_HEADER = "x-k8s-aws-id"
 """The header that binds a token to one cluster: without it a token would be valid for every cluster with this role."""
-
-
-class Clients(Protocol):
-    """Makes clients of AWS for a service in the registry's account and region."""
-
-    def get(self, service: str, registry: EcrRegistry | None = None) -> Any: ...
 
 
 class EksClusters:

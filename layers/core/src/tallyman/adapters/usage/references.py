@@ -1,24 +1,23 @@
 """Read everything that could need an image, for retention: what runs and what is set up to run. One class per source.
 
-This is more than `running.py` reads: a service that is scaled to zero, a published version of a function or a job
-definition runs nothing, but pulls its image as soon as somebody uses it.
+This is more than what runs: a service that is scaled to zero, a published version of a function or a job definition
+runs nothing (`Use.runs`), but pulls its image as soon as somebody uses it.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Protocol
 
-from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.aws.paging import batches, items, listed
 from tallyman.adapters.errors.translate import translated
 from tallyman.adapters.usage.absent import absent
 from tallyman.adapters.usage.eks import EksClusters
-from tallyman.adapters.usage.running import EcsUsage, described, functions, images_of_function, use
+from tallyman.adapters.usage.running import Clients, EcsUsage, described, functions, images_of_function, only_named, use
 from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.domain.permissions import permissions
 from tallyman.domain.policy import UsageRules
-from tallyman.domain.retention.inputs import Reading
-from tallyman.domain.usage import Use
+from tallyman.domain.usage import Reading, Use
 from tallyman.errors import NotAllowed, TallymanError, Unreachable
 
 
@@ -66,7 +65,7 @@ class EcsServices(EcsUsage):
                 found = client.describe_task_definition(taskDefinition=definition)["taskDefinition"]
             for container in listed(found, "containerDefinitions", what):
                 name = f"{service.rpartition(':')[2]} ({definition.rpartition('/')[2]})"
-                yield use("ecs service", name, container.get("image", ""), registry)
+                yield only_named(use("ecs service", name, container.get("image", ""), registry))
 
 
 class LambdaVersions:
@@ -86,8 +85,12 @@ class LambdaVersions:
             request = {"FunctionName": function["FunctionName"]}
             if function.get("Version", "$LATEST") != "$LATEST":
                 request["Qualifier"] = function["Version"]
-            for image in images_of_function(client, request):
-                yield use("lambda function", function["FunctionArn"], image, registry)
+            for number, image in enumerate(images_of_function(client, request)):
+                # the first is what Lambda runs; which published version an alias points to is not read
+                found = use("lambda function", function["FunctionArn"], image, registry)
+                runs = number == 0 and "Qualifier" not in request
+                since = _time(function.get("LastModified")) if runs and found.digest is not None else None
+                yield replace(found, since=since, runs=runs)
 
 
 class BatchJobs:
@@ -106,7 +109,7 @@ class BatchJobs:
         for job in items(client.describe_job_definitions, {"status": "ACTIVE"}, "jobDefinitions", what):
             name = f"{job.get('jobDefinitionName', '')}:{job.get('revision', '')}"
             for image in dict.fromkeys(_images(job)):
-                yield use("batch job definition", name, image, registry)
+                yield only_named(use("batch job definition", name, image, registry))
 
 
 class InspectorInUse:
@@ -162,15 +165,17 @@ class EveryNeed:
 
     def readings(self, registry: EcrRegistry, at: datetime, rules: UsageRules) -> list[Reading]:
         """One Reading for each source and each EKS cluster. Never raises TallymanError: a Reading holds its error."""
-        found = []
-        for source in self._sources:
-            try:
-                uses = tuple(source.running(registry))
-                found.append(Reading(source.name, registry, at, uses, regional=source.regional))
-            except TallymanError as error:
-                found.append(Reading(source.name, registry, at, error=str(error), regional=source.regional))
+        found = [reading(source, registry, at) for source in self._sources]
         found.extend(self._eks.readings(registry, at, rules))
         return found
+
+
+def reading(source: Source, registry: EcrRegistry, at: datetime) -> Reading:
+    """The Reading of one source. Never raises TallymanError."""
+    try:
+        return Reading(source.name, registry, at, tuple(source.running(registry)), regional=source.regional)
+    except TallymanError as error:
+        return Reading(source.name, registry, at, error=str(error), regional=source.regional)
 
 
 def _images(value: Any) -> Iterator[str]:
@@ -191,3 +196,11 @@ def _covered(arn: str, since: datetime | None, registry: EcrRegistry) -> Use:
     image runs is then unknown."""
     head, _, digest = arn.rpartition("/")
     return Use("workload", arn, arn, registry, Repository.parse(head), None, Digest.parse(digest), since)
+
+
+def _time(text: Any) -> datetime | None:
+    """Parse Lambda's form of a time, 2026-11-16T01:54:34.000+0000; None where it has another form."""
+    try:
+        return datetime.strptime(str(text), "%Y-%m-%dT%H:%M:%S.%f%z")
+    except ValueError:
+        return None

@@ -1,19 +1,22 @@
-"""Read which images run now: in ECS tasks and Lambda functions of one account and region.
-
-Each source is a class with a method `running`; `SOURCES` lists them.
-"""
+"""Read which images ECS tasks run, and read the answers of ECS and Lambda that several sources use."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
-from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.aws.paging import Answer, batches, items, listed
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.names import Digest, EcrRegistry, ImageName, Repository
 from tallyman.domain.permissions import permissions
 from tallyman.domain.usage import Use
 from tallyman.errors import BadName, NotFound, Unreachable
+
+
+class Clients(Protocol):
+    """Makes clients of AWS for a service in the registry's account and region."""
+
+    def get(self, service: str, registry: EcrRegistry | None = None) -> Any: ...
 
 
 class EcsUsage:
@@ -35,40 +38,6 @@ class EcsUsage:
                     answer = client.describe_tasks(cluster=cluster, tasks=asked)
                 for task in described(answer, "tasks", "taskArn", asked, what):
                     yield from _of_task(registry, cluster, task)
-
-
-class LambdaUsage:
-    """Lambda functions of container images, with the digest that Lambda resolved the image to."""
-
-    PERMISSIONS: tuple[str, ...] = permissions("lambda:GetFunction", "lambda:ListFunctions")
-
-    def __init__(self, clients: Clients) -> None:
-        self._clients = clients
-
-    def running(self, registry: EcrRegistry) -> Iterator[Use]:
-        """ListFunctions, and GetFunction for each with an image."""
-        client = self._clients.get("lambda", registry)
-        for function in functions(client, registry):
-            images = images_of_function(client, {"FunctionName": function["FunctionArn"]})
-            if images:
-                since = _time(function.get("LastModified"))
-                yield use("lambda function", function["FunctionArn"], images[0], registry, since=since)
-
-
-SOURCES = (EcsUsage, LambdaUsage)
-
-
-class EverySource:
-    """`Usage`: all sources, one after the other. Raises where one can't be read: what it uses is then unknown."""
-
-    PERMISSIONS: tuple[str, ...] = tuple(sorted({action for source in SOURCES for action in source.PERMISSIONS}))
-
-    def __init__(self, clients: Clients) -> None:
-        self._sources = [source(clients) for source in SOURCES]
-
-    def running(self, registry: EcrRegistry) -> Iterator[Use]:
-        for source in self._sources:
-            yield from source.running(registry)
 
 
 def described(answer: Answer, key: str, name: str, asked: Sequence[str], what: str) -> list[Any]:
@@ -124,6 +93,11 @@ def use(
     return Use(kind, name, image, registry, repository, named.tag if named else None, found, since)
 
 
+def only_named(use: Use) -> Use:
+    """The use as one that does not run now."""
+    return replace(use, runs=False)
+
+
 def _of_task(registry: EcrRegistry, cluster: str, task: dict[str, Any]) -> Iterator[Use]:
     service = str(task.get("group", "")).removeprefix("service:") if ":" in str(task.get("group", "")) else None
     where = f"{cluster.rpartition('/')[2]}/{service or task['taskArn'].rpartition('/')[2]}"
@@ -131,11 +105,3 @@ def _of_task(registry: EcrRegistry, cluster: str, task: dict[str, Any]) -> Itera
         digest = container.get("imageDigest")
         name = f"{where}/{container.get('name', '')}"
         yield use("ecs task", name, container.get("image", ""), registry, digest, task.get("startedAt"))
-
-
-def _time(text: Any) -> datetime | None:
-    """Parse Lambda's form of a time, 2026-11-16T01:54:34.000+0000; None where it has another form."""
-    try:
-        return datetime.strptime(str(text), "%Y-%m-%dT%H:%M:%S.%f%z")
-    except ValueError:
-        return None

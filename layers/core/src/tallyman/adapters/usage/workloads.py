@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from tallyman.adapters.usage.kubernetes import Item
-from tallyman.adapters.usage.running import use
+from tallyman.adapters.usage.running import only_named, use
 from tallyman.domain.images.documents import part
 from tallyman.domain.names import Digest, EcrRegistry
 from tallyman.domain.times import parse_time
@@ -50,6 +50,8 @@ sets). Kubernetes deletes those that no roll-back needs (`revisionHistoryLimit`)
 """
 
 _REVISED = ("StatefulSet", "DaemonSet")
+_ENDED = ("Succeeded", "Failed")
+"""Phases of a pod whose containers have all ended."""
 _CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
 _STATUSES = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
 
@@ -71,14 +73,16 @@ def uses(workload: Workload, item: Item, cluster: str, registry: EcrRegistry) ->
     if workload.kind == "Pod":
         if owner:
             kind, name = f"eks pod of {str(owner.get('kind')).lower()}", str(owner.get("name"))
+        runs = part(item, "status").get("phase") not in _ENDED
         statuses = _statuses(part(item, "status"), what)
         started = _time(part(item, "status").get("startTime"))
     else:
-        statuses, started = {}, None
+        runs, statuses, started = False, {}, None
     for container, image in _images(spec, what):
         named = f"{cluster}/{namespace}/{name}/{container}"
         if len(image) <= LONGEST:
-            yield from _of_container(kind, named, image, registry, statuses.get(container, {}), started)
+            found = _of_container(kind, named, image, registry, statuses.get(container, {}), started)
+            yield from found if runs else map(only_named, found)
 
 
 def _of_container(
@@ -97,7 +101,8 @@ def _of_container(
         running = part(part(status, "state"), "running")
         moments = [moment for moment in (started, _time(running.get("startedAt"))) if moment]
     for moment in moments or [None]:
-        yield use(kind, name, image, registry, since=moment)
+        found = use(kind, name, image, registry, since=moment)
+        yield found if moment or digest in (None, found.digest) else only_named(found)
     other = status.get("image")
     if (
         isinstance(other, str)
@@ -105,7 +110,8 @@ def _of_container(
         and not other.startswith("sha256:")
         and other not in ("", image)
     ):
-        yield use(kind, name, other, registry)
+        found = use(kind, name, other, registry)
+        yield found if digest is None else only_named(found)
 
 
 def _resolved(status: Item) -> tuple[str, Digest | None]:

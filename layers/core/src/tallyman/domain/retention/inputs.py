@@ -6,25 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from tallyman.domain.names import Digest, EcrRegistry
-from tallyman.domain.usage import Use
+from tallyman.domain.usage import Reading, Use, used_tag
 from tallyman.values import value
-
-
-@value
-class Reading:
-    """One reading of one source of usage in one account and region. `error`: why it could not be read, so that its uses
-    are not known. `regional`: what runs there can pull only from a registry of its own region."""
-
-    source: str
-    where: EcrRegistry
-    at: datetime
-    uses: tuple[Use, ...] = ()
-    error: str | None = None
-    regional: bool = False
-
-    def reaches(self, registry: EcrRegistry) -> bool:
-        """Whether the source's uses could run an image of this registry."""
-        return not self.regional or self.where.region == registry.region
 
 
 @value
@@ -85,15 +68,6 @@ def concerns(use: Use, name: str, registry: EcrRegistry) -> bool:
         return use.repository.name == name and use.repository.registry == registry
     path = use.image.partition("/")[2].partition("@")[0]
     return path == name or path.rpartition(":")[0] == name
-
-
-def used_tag(use: Use) -> str | None:
-    """The tag of a use; `latest` where the address has neither tag nor digest, as in every container runtime; None: the
-    use has a digest only."""
-    if use.tag is not None or use.digest is not None:
-        return use.tag
-    last = use.image.partition("@")[0].rpartition("/")[2]
-    return last.partition(":")[2] or "latest"
 
 
 def wanted_tags(readings: Iterable[Reading], name: str, registry: EcrRegistry) -> set[tuple[str, datetime]]:

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 from tallyman.domain.images.versions import parse_version
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy, Removal, Retention, format_duration
-from tallyman.domain.retention.inputs import Cause, Reading, Refusal, RetentionInputs
+from tallyman.domain.retention.inputs import Cause, Refusal, RetentionInputs
 from tallyman.domain.retention.inventory import Inventory, Links, millis, moment
 from tallyman.domain.retention.protections import FROZEN, Protected, Why, lift, protect
 from tallyman.domain.retention.rules import named_by_rules
+from tallyman.domain.usage import Reading
 from tallyman.values import value
 
 KEEP, REMOVE = "keep", "remove"

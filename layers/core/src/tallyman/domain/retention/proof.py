@@ -6,10 +6,10 @@ from typing import Any
 
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.retention.inputs import Reading
 from tallyman.domain.retention.plan import Plan
 from tallyman.domain.retention.protections import PROTECTIONS
 from tallyman.domain.times import format_time, text_or_none
+from tallyman.domain.usage import Reading
 
 FOLDER = "proofs"
 """The folder of the archive."""

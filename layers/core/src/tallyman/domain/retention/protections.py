@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from tallyman.domain.policy import Retention, format_duration, glob_matches
-from tallyman.domain.retention.inputs import Cause, Reading, Refusal, RetentionInputs, concerns, used_tag
+from tallyman.domain.retention.inputs import Cause, Refusal, RetentionInputs, concerns
 from tallyman.domain.retention.inventory import NEVER, Inventory, millis
 from tallyman.domain.times import format_time
-from tallyman.domain.usage import Use
+from tallyman.domain.usage import Reading, Use, used_tag
 
 IN_USE, RELEASED, WAITING, FROZEN = "in_use", "released", "waiting", "frozen"
 YOUNG, PULLED, ELSEWHERE, UNREAD = "young", "pulled", "elsewhere", "unread"

@@ -1,6 +1,7 @@
 """Loads all facts about an image with consistent reads, for its evaluation."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from tallyman.domain.decide import candidates
@@ -11,12 +12,12 @@ from tallyman.domain.history.details.changes import Change
 from tallyman.domain.history.details.referrers import ChildOf
 from tallyman.domain.history.details.scans import Scanned
 from tallyman.domain.history.facts import Fact, Kind
-from tallyman.domain.history.fold import PUSHES
+from tallyman.domain.history.fold import PUSHES, digest_at
 from tallyman.domain.images.findings import FOLDER, Row, from_object
 from tallyman.domain.images.referrers import is_gone, referrers
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
-from tallyman.ports.records import Objects, State
+from tallyman.ports.records import Ledger, Objects, State
 from tallyman.services.deciding.freezes import in_force
 from tallyman.state import tags
 from tallyman.state.releases import RELEASES
@@ -191,3 +192,12 @@ def indexes_of(
     page = facts[:most]
     position = None if len(page) == len(facts) else page[-1].sort if page else after
     return list(dict.fromkeys(Digest(ChildOf.parse(fact).index) for fact in page)), position
+
+
+def digest_then(ledger: Ledger, repository: Repository, tag: str, at: datetime) -> Digest | None:
+    """The digest that a tag pointed to at a past time; None: not known. Two or more Queries, the first of an index that
+    may lag some milliseconds."""
+    facts = list(ledger.of_tag(repository, tag, at))
+    for digest in {fact.digest for fact in facts if fact.digest}:
+        facts.extend(f for f in ledger.of_digest(digest) if f.kind is Kind.DELETED and f.at <= at)
+    return digest_at(facts, repository, tag, at)

@@ -66,6 +66,7 @@ class NoncompliantImages:
             since=old.since if old else now,
             uses_notified=old.uses_notified if old else False,
             runs=old.runs if old else (),
+            named=old.named if old else (),
         )
         self.state.put(entry.write(image))
         if not released:

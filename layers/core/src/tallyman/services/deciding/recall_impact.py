@@ -1,16 +1,16 @@
 """The impact of a recall: the releases that name the image, what runs it, and the last good release before."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import text_or_none
-from tallyman.domain.usage import Use
-from tallyman.errors import TallymanError
+from tallyman.domain.usage import Use, used_tag
+from tallyman.ports.clocks import Clock
 from tallyman.ports.records import Ledger, State
-from tallyman.ports.running import Usage
-from tallyman.services.deciding.image_facts import above, load_image_facts
+from tallyman.ports.running import UsageReadings
+from tallyman.services.deciding.image_facts import above, digest_then, load_image_facts
 from tallyman.services.releases.pointer import is_recalled, releases
 from tallyman.state import releases as release_items
 from tallyman.state import tags
@@ -20,22 +20,42 @@ from tallyman.values import value
 
 
 @value
+class WhatRuns:
+    """All that runs an image, or is set up to, each with the digests that it uses. `unread`: by registry, the sources
+    of usage that could not be read, and why: there may be more."""
+
+    uses: tuple[tuple[Use, frozenset[Digest]], ...]
+    unread: Mapping[str, str]
+
+
+@value
 class RecallImpact:
     """Finds the impact of a recall. Changes nothing."""
 
     policy: Policy
     ledger: Ledger
     state: State
-    usage: Usage
+    usage: UsageReadings
+    clock: Clock
 
-    def of(self, digest: Digest) -> dict[str, Any]:
+    def read(self) -> WhatRuns:
+        """Reads every source of usage in every account and region of the policy. Besides, for each use that names a tag
+        alone: a GetItem, and where it is known since when it runs, the Queries of `digest_then`."""
+        uses, unread = [], {}
+        for registry in self.policy.registries():
+            readings = self.usage.readings(registry, self.clock(), self.policy.usage)
+            uses += [(use, self._digests(use)) for reading in readings for use in reading.uses]
+            if failed := [f"{reading.source}: {reading.error}" for reading in readings if reading.error is not None]:
+                unread[str(registry)] = "; ".join(failed)
+        return WhatRuns(tuple(uses), unread)
+
+    def of(self, digest: Digest, what: WhatRuns | None = None) -> dict[str, Any]:
         """The impact of recalling a digest: {digest, releases: [{environment, repository, digest, tags, last_good}],
-        uses: [{kind, name, where, image, since}], unread: {registry: why}}; `last_good`: the digest to roll back to, or
-        None.
+        uses: [{kind, name, where, image, since, runs}], unread: {registry: why}}; `last_good`: the digest to roll back
+        to, or None; `runs`: False where it is only set up to run.
 
-        Cost: a Query of the releases of each environment, the facts of the image and of the indexes above it, and all
-        sources of usage in every account and region of the policy. One that can't be read is named in `unread`: more
-        workloads may run the image.
+        Cost: a Query of the releases of each environment, the facts of the image and of the indexes above it, and
+        `read` unless `what` it returned is given.
         """
         concerned = self._concerned(digest)
         found = [
@@ -50,20 +70,18 @@ class RecallImpact:
             for entry in RELEASES.list(self.state, release_items.partition(environment))
             if entry.value.digest in concerned
         ]
-        unread: dict[str, str] = {}
-        uses = [_json(use) for use in self._running(unread) if self._runs(use, concerned)]
-        return {"digest": digest, "releases": found, "uses": uses, "unread": unread}
+        what = what or self.read()
+        uses = [_json(use) for use, digests in what.uses if digests & concerned]
+        return {"digest": digest, "releases": found, "uses": uses, "unread": dict(what.unread)}
 
-    def users(self, digests: Sequence[Digest]) -> tuple[dict[Digest, list[Use]], dict[str, str]]:
-        """The workloads that run each of these images or a part of it, and the registries whose usage could not be
-        read, with why. All sources of usage are read once, whatever the number of images."""
-        unread: dict[str, str] = {}
-        running = list(self._running(unread))
+    def users(self, digests: Sequence[Digest], what: WhatRuns) -> dict[Digest, list[Use]]:
+        """The workloads that run each of these images or a part of it, without those that are only set up to."""
+        running = [(use, used) for use, used in what.uses if use.runs]
         found: dict[Digest, list[Use]] = {}
         for digest in digests if running else ():
             concerned = self._concerned(digest)
-            found[digest] = [use for use in running if self._runs(use, concerned)]
-        return found, unread
+            found[digest] = [use for use, used in running if used & concerned]
+        return found
 
     def last_good(self, environment: str, repository: str) -> Digest | None:
         """The last release before the present one that was not recalled since; None: there is none."""
@@ -88,20 +106,16 @@ class RecallImpact:
         image = load_image_facts(self.ledger, self.state, digest)
         return {digest, *image.platforms, *image.indexes, *above(self.ledger, digest)}
 
-    def _running(self, unread: dict[str, str]) -> Iterator[Use]:
-        for registry in self.policy.registries():
-            try:
-                yield from list(self.usage.running(registry))
-            except TallymanError as error:
-                unread[str(registry)] = str(error)
-
-    def _runs(self, use: Use, concerned: set[Digest]) -> bool:
+    def _digests(self, use: Use) -> frozenset[Digest]:
+        """The digests that a use names, or that its tag points to now and pointed to when it started."""
         if use.digest is not None:
-            return use.digest in concerned
-        if use.repository is None or use.tag is None:
-            return False
-        tag = TAGS.get(self.state, tags.key(use.repository, use.tag))
-        return tag is not None and tag.digest in concerned
+            return frozenset({use.digest})
+        tag = used_tag(use)
+        if use.repository is None or tag is None:
+            return frozenset()
+        now = TAGS.get(self.state, tags.key(use.repository, tag))
+        then = digest_then(self.ledger, use.repository, tag, use.since) if use.since is not None else None
+        return frozenset(digest for digest in (now.digest if now else None, then) if digest)
 
 
 def _json(use: Use) -> dict[str, Any]:
@@ -111,4 +125,5 @@ def _json(use: Use) -> dict[str, Any]:
         "where": str(use.where),
         "image": use.image,
         "since": text_or_none(use.since),
+        "runs": use.runs,
     }

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 
 from tallyman.domain.decide import PROMOTED
 from tallyman.domain.gates import FAILED, target
@@ -23,7 +23,7 @@ from tallyman.ports.records import State
 from tallyman.services.copying.blobs import enough_time
 from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.services.deciding.noncompliant import NoncompliantImages
-from tallyman.services.deciding.recall_impact import RecallImpact
+from tallyman.services.deciding.recall_impact import RecallImpact, WhatRuns
 from tallyman.services.reconcile.push_protection import PushProtection
 from tallyman.services.reconcile.turns import Turns, isolated
 from tallyman.services.reconcile.unfinished_rollouts import Unfinished
@@ -42,6 +42,9 @@ RUNS_AGAIN = timedelta(hours=1)
 """How often usage is read to find running images that are not released and that today's gates would refuse."""
 STUCK = timedelta(minutes=15)
 """How long after tagging began a promotion may take before people are notified."""
+
+MOST_NAMED = 500
+"""The most uses of a recalled image that its item lists, as items must stay small."""
 
 
 @dataclass(slots=True)
@@ -76,8 +79,9 @@ Step = tuple[str, Callable[[], None]]
 @dataclass(slots=True)
 class Todo:
     """The work that `Released.watched` found. `steps`: see `Turns.each`; `overtaken`: noncompliant images that are not
-    released, of which some may run."""
+    released, of which some may run; `what_runs` reads the usage of images, once."""
 
+    what_runs: Callable[[], WhatRuns]
     steps: list[tuple[tuple[str, ...], Step]] = field(default_factory=list)
     overtaken: list[Entry[NoncompliantImage]] = field(default_factory=list)
 
@@ -105,7 +109,7 @@ class Released:
         promotions. A failure does not stop the others: its reason is added to `problems`. `asked`: a person asks, so
         unfinished roll-outs are retried at once. Cost: a Query an environment for each of three partitions.
         """
-        found, todo = Watched(), Todo()
+        found, todo = Watched(), Todo(cache(self.recall_impact.read))
         for environment in self.policy.environments:
 
             def wanted(name: str, environment: str = environment) -> bool:
@@ -131,7 +135,7 @@ class Released:
                     todo.overtaken.append(entry)
                 recalled = any(gate["name"] == "recalled" for gate in image.gates)
                 if recalled and not image.uses_notified:
-                    step = f"{environment}/{image.name}", partial(self._notify_uses, entry)
+                    step = f"{environment}/{image.name}", partial(self._notify_uses, entry, todo.what_runs)
                     todo.steps.append(((environment, image.name, "3", image.digest), step))
         return found, todo
 
@@ -147,7 +151,7 @@ class Released:
         Turns(self.state, self.clock).each(positions.RELEASED, todo.steps, step, left, "what is released")
         if todo.overtaken and self.pauses.is_over("what runs", RUNS_AGAIN):
             enough_time(left, "what runs")
-            self._look_for_users(todo.overtaken, problems)
+            self._look_for_users(todo.overtaken, todo.what_runs(), problems)
             self.pauses.begin("what runs", RUNS_AGAIN)
 
     def _watch_pending(
@@ -163,17 +167,17 @@ class Released:
                 with _isolated(f"{environment}/{waits.value.name}", problems):
                     self._tell_stuck(waits)
 
-    def _look_for_users(self, entries: list[Entry[NoncompliantImage]], problems: list[str]) -> None:
+    def _look_for_users(self, entries: list[Entry[NoncompliantImage]], what: WhatRuns, problems: list[str]) -> None:
         """Announces noncompliant images that still run although they are not released."""
-        users, unread = self.recall_impact.users([entry.value.digest for entry in entries])
-        problems += [f"what runs in {where} could not be read: {why}" for where, why in unread.items()]
+        users = self.recall_impact.users([entry.value.digest for entry in entries], what)
+        problems += [f"what runs in {where} could not be read: {why}" for where, why in what.unread.items()]
         for entry in entries:
             image = entry.value
             runs = sorted(str(use) for use in users.get(image.digest, ()))
             with _isolated(f"{image.target}/{image.name}", problems):
                 if runs and not image.notified:
                     NoncompliantImages(self.state, self.notices).announce_running(entry, runs)
-                elif not unread and tuple(runs) != image.runs:
+                elif not what.unread and tuple(runs) != image.runs:
                     self.state.put(entry.write(replace(image, runs=tuple(runs))))
 
     def _look(self, environment: str, release: Entry[ReleaseState], counts: Counter[str]) -> None:
@@ -213,20 +217,33 @@ class Released:
         )
         self.state.put(entry.write(replace(waits, stuck_notified=True)))
 
-    def _notify_uses(self, entry: Entry[NoncompliantImage]) -> None:
-        """Announces, at least once, the releases and workloads that use a recalled image."""
+    def _notify_uses(self, entry: Entry[NoncompliantImage], what_runs: Callable[[], WhatRuns]) -> None:
+        """Announces, at least once, the releases and workloads that use a recalled image; again where there are more,
+        as long as a source of usage can't be read."""
         image = entry.value
-        found = self.recall_impact.of(image.digest)
-        lines = [f"{r['environment']} releases it as {r['repository']}" for r in found["releases"]]
-        lines += [f"{u['kind']} {u['name']} in {u['where']} runs {u['image']}" for u in found["uses"]]
-        lines += [f"what runs in {where} could not be read: {why}" for where, why in found["unread"].items()]
-        if lines:
+        found = self.recall_impact.of(image.digest, what_runs())
+        lines = {
+            f"release {r['environment']}/{r['repository']}": f"{r['environment']} releases it as {r['repository']}"
+            for r in found["releases"]
+        }
+        for u in sorted(found["uses"], key=lambda use: bool(use["runs"])):  # what runs counts more than what names it
+            does = "runs" if u["runs"] else "is set up to run"
+            lines[f"{u['kind']} {u['name']} {u['where']}"] = (
+                f"{u['kind']} {u['name']} in {u['where']} {does} {u['image']}"
+            )
+        for where, why in found["unread"].items():
+            lines[f"unread {where}"] = f"what runs in {where} could not be read: {why}"
+        now = sorted(lines)
+        named = tuple([*now, *(each for each in image.named if each not in lines)][:MOST_NAMED])
+        if not {*now[:MOST_NAMED]} <= {*image.named}:
             self.notices.publish(
                 f"recalled, and in {image.target}: {image.name}",
-                "\n".join([f"{image.name}@{image.digest} was recalled.", *lines]),
+                "\n".join([f"{image.name}@{image.digest} was recalled.", *lines.values()]),
                 {"kind": "recalled_in_use", "environment": image.target, "repository": image.name},
             )
-        self.state.put(entry.write(replace(image, uses_notified=not found["unread"])))
+        after = replace(image, uses_notified=not found["unread"], named=named)
+        if after != image:
+            self.state.put(entry.write(after))
 
 
 @contextmanager

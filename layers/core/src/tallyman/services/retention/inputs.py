@@ -5,7 +5,6 @@ from datetime import datetime
 
 from tallyman.domain.gates import FAILED
 from tallyman.domain.history.facts import Kind
-from tallyman.domain.history.fold import digest_at
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.retention import Inventory, Reading, RetentionInputs
@@ -17,6 +16,7 @@ from tallyman.ports.records import Ledger, State
 from tallyman.ports.registries import ImageSource, Replication
 from tallyman.ports.running import UsageReadings
 from tallyman.services.deciding.freezes import in_force
+from tallyman.services.deciding.image_facts import digest_then
 from tallyman.services.retention.release_log import ReleaseLog, releases_needed
 from tallyman.state import marks, pending, tags
 from tallyman.state.marks import MARKS, Mark
@@ -74,7 +74,7 @@ class ReadInputs:
         that may lag some milliseconds."""
         repository = inventory.repository
         return {
-            (tag, since): self._digest_then(repository, tag, since)
+            (tag, since): digest_then(self.ledger, repository, tag, since)
             for tag, since in wanted_tags(readings, repository.name, repository.registry)
         }
 
@@ -132,12 +132,6 @@ class ReadInputs:
             for freeze in in_force(self.state, inventory.environment)
             if freeze.repository in (None, inventory.name)
         )
-
-    def _digest_then(self, repository: Repository, tag: str, since: datetime) -> Digest | None:
-        facts = list(self.ledger.of_tag(repository, tag, since))
-        for digest in {fact.digest for fact in facts if fact.digest}:
-            facts.extend(f for f in self.ledger.of_digest(digest) if f.kind is Kind.DELETED and f.at <= since)
-        return digest_at(facts, repository, tag, since)
 
     def _elsewhere(self, inventory: Inventory) -> dict[Digest, str]:
         """Images that a removal here would also remove from another region that has them. A region that can't be read
