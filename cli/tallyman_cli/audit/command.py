@@ -72,20 +72,19 @@ def audit(
 
 def _mend(found: list[Finding]) -> list[Finding]:
     """Sets what can be set, after the person confirmed. Returns the findings that are left."""
-    wanted = [each for each in found if each.mend is not None]
+    wanted = [(each, each.mend) for each in found if each.mend is not None]
     if not wanted:
         output.say("--fix can set none of this")
         return found
-    for each in wanted:
+    for each, _ in wanted:
         output.say(f"{each.where}: {each.what}")
     output.trouble(f"set these {len(wanted)} as the policy says? [y/N]")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         return found
     left = [each for each in found if each.mend is None]
-    for each in wanted:
-        assert each.mend is not None  # of those that are wanted
+    for each, mend in wanted:
         try:
-            each.mend()
+            mend()
             output.say(f"mended: {each.where}: {each.kind}")
         except TallymanError as error:
             output.trouble(f"{each.where}: {each.kind}: {error}")

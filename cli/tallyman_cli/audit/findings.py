@@ -7,8 +7,8 @@ from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.ecr.replication import EcrReplication
 from tallyman.adapters.ecr.settings import EcrSettings
 from tallyman.errors import TallymanError
+from tallyman_cli.audit import images
 from tallyman_cli.audit.finding import Finding, unread
-from tallyman_cli.audit.images import Images
 from tallyman_cli.audit.repositories import Repositories
 from tallyman_cli.doctor.checks import trail
 from tallyman_cli.doctor.content_checks import APPLICATIONS, BASES, Contents
@@ -19,7 +19,7 @@ from tallyman_cli.shared.context import Stack
 def findings(opened: Stack, name: str, say: Callable[[str], None]) -> Iterator[Finding]:
     """Everything that an audit finds in the stack of that name. `say` takes remarks: what could not be judged, and what
     the policy allows but may not mean."""
-    yield from Images(opened).findings()
+    yield from images.findings(opened)
     if opened.clients is not None:
         aws = cast(Clients, opened.clients())  # the adapters take the whole class, commands a protocol of it
         yield from Repositories(opened, EcrReplication(aws), EcrSettings(aws), say).findings()

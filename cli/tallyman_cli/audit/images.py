@@ -2,12 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime
 
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.images.versions import parse_version
-from tallyman.domain.names import Digest, Repository
+from tallyman.domain.names import Repository
 from tallyman.domain.policy import Environment
 from tallyman.domain.times import parse_time
 from tallyman.errors import NotFound, TallymanError
@@ -23,141 +21,141 @@ from tallyman_cli.shared.context import Stack
 from tallyman_cli.views import places
 
 
-@dataclass(frozen=True, slots=True)
-class Images:
-    """Cost: for each repository a Query of its tags, and one of its facts if promotions fill it; for each release a
-    DescribeImages in each registry. Tags are those of the last event or sweep: run `tallyman reconcile` before."""
+def findings(stack: Stack) -> Iterator[Finding]:
+    """The findings of every kind.
 
-    stack: Stack
-
-    def findings(self) -> Iterator[Finding]:
-        """The findings of every kind."""
-        named = places.by_name(self.stack.policy, places.sweeps(self.stack))
-        for name, there in named.items():
-            found = {place: self._tags(place) for some in there.values() for place in some}
-            for environment, some in there.items():
-                if self.stack.policy.is_target(environment, name):
-                    for place in some:
-                        yield from self._stowaways(place, environment)
-                yield from self._between_registries(self.stack.policy.environment(environment), name, found)
-            yield from self._between_environments(name, there, found)
-        for each in self.stack.policy.environments.values():
-            yield from self._releases(each)
-        yield from self._would_not_pass()
-
-    def _tags(self, place: Repository) -> dict[str, Tag]:
-        listed = TAGS.list(self.stack.state, tags.partition(place))
-        return {entry.sk: entry.value for entry in listed if entry.value.digest is not None}
-
-    def _stowaways(self, place: Repository, environment: str) -> Iterator[Finding]:
-        """Images that were recorded as stowaways, are still there, and were not promoted since."""
-        times: dict[tuple[Digest | None, str | None], datetime] = {}
-        who: dict[tuple[Digest | None, str | None], str | None] = {}
-        for fact in self.stack.ledger.of_repository(place):
-            if fact.kind is Kind.STOWAWAY:
-                times[fact.digest, fact.tag], who[fact.digest, fact.tag] = fact.at, fact.actor
-        for (digest, tag), at in times.items():
-            if digest is None:
-                continue
-            held = IMAGES.get(self.stack.state, images.key(place, digest))
-            if held is None or not held.present or is_intended(self.stack.ledger.of_digest(digest), place):
-                continue
-            name = f":{tag}" if tag else ""
-            by = f" by {actor}" if (actor := who[digest, tag]) else ""
-            yield Finding(
-                "stowaway",
-                f"{place.name}{name} ({digest}) came into {environment} by no promotion, pushed{by}",
-                str(place),
-                at,
-                "no gate has judged it, and nobody can say where it comes from",
-                f"if it is wanted, promote it (tallyman promote); else recall it: tallyman recall "
-                f"{environment}/{place.name}@{digest} --because …; to prevent it: create.push: tallyman-only",
-            )
-
-    def _between_registries(
-        self, environment: Environment, name: str, found: dict[Repository, dict[str, Tag]]
-    ) -> Iterator[Finding]:
-        """Tags that differ between the registries of an environment, except those that a promotion is setting now."""
-        around = list(environment.repositories(name))
-        if len(around) < 2:
-            return
-        tagging = {
-            tag
-            for entry in PENDING.list(self.stack.state, pending.partition(environment.name))
-            if entry.value.name == name and entry.value.tagging_since is not None
-            for tag in entry.value.tags
-        }
-        for tag in sorted({tag for place in around for tag in found.get(place, {})} - tagging):
-            each = {place: found.get(place, {}).get(tag) for place in around}
-            if len({it.digest if it else None for it in each.values()}) < 2:
-                continue
-            values = ", ".join(f"{it.digest if it else 'nothing'} in {p.registry}" for p, it in each.items())
-            yield Finding(
-                "tags_differ",
-                f"{name}:{tag} is {values}",
-                environment.name,
-                max(it.at for it in each.values() if it),
-                "regions of one environment run different images under one name",
-                f"see who moved it: tallyman history {environment.name}/{name}:{tag}; tag it as the release says",
-            )
-
-    def _between_environments(
-        self, name: str, there: dict[str, list[Repository]], found: dict[Repository, dict[str, Tag]]
-    ) -> Iterator[Finding]:
-        """Versions that name different images in two environments."""
-        named: dict[str, dict[str, Tag]] = defaultdict(dict)
+    Cost: for each repository a Query of its tags, and one of its facts if promotions fill it; for each release a
+    DescribeImages in each registry. Tags are those of the last event or sweep: run `tallyman reconcile` before.
+    """
+    named = places.by_name(stack.policy, places.sweeps(stack))
+    for name, there in named.items():
+        found = {place: _tags(stack, place) for some in there.values() for place in some}
         for environment, some in there.items():
-            for place in some:
-                for tag, it in found[place].items():
-                    if parse_version(tag) is not None:
-                        named[tag].setdefault(environment, it)
-        for tag, each in sorted(named.items()):
-            if len({it.digest for it in each.values()}) < 2:
+            if stack.policy.is_target(environment, name):
+                for place in some:
+                    yield from _stowaways(stack, place, environment)
+            yield from _between_registries(stack, stack.policy.environment(environment), name, found)
+        yield from _between_environments(name, there, found)
+    for each in stack.policy.environments.values():
+        yield from _releases(stack, each)
+    yield from _would_not_pass(stack)
+
+
+def _tags(stack: Stack, place: Repository) -> dict[str, Tag]:
+    listed = TAGS.list(stack.state, tags.partition(place))
+    return {entry.sk: entry.value for entry in listed if entry.value.digest is not None}
+
+
+def _stowaways(stack: Stack, place: Repository, environment: str) -> Iterator[Finding]:
+    """Images that were recorded as stowaways, are still there, and were not promoted since."""
+    recorded = (fact for fact in stack.ledger.of_repository(place) if fact.kind is Kind.STOWAWAY)
+    first = {(fact.digest, fact.tag): fact for fact in recorded}  # the ledger answers newest first
+    for (digest, tag), fact in first.items():
+        if digest is None:
+            continue
+        held = IMAGES.get(stack.state, images.key(place, digest))
+        if held is None or not held.present or is_intended(stack.ledger.of_digest(digest), place):
+            continue
+        name = f":{tag}" if tag else ""
+        by = f" by {fact.actor}" if fact.actor else ""
+        yield Finding(
+            "stowaway",
+            f"{place.name}{name} ({digest}) came into {environment} by no promotion, pushed{by}",
+            str(place),
+            fact.at,
+            "no gate has judged it, and nobody can say where it comes from",
+            f"if it is wanted, promote it (tallyman promote); else recall it: tallyman recall "
+            f"{environment}/{place.name}@{digest} --because …; to prevent it: create.push: tallyman-only",
+        )
+
+
+def _between_registries(
+    stack: Stack, environment: Environment, name: str, found: dict[Repository, dict[str, Tag]]
+) -> Iterator[Finding]:
+    """Tags that differ between the registries of an environment, except those that a promotion is setting now."""
+    around = list(environment.repositories(name))
+    if len(around) < 2:
+        return
+    tagging = {
+        tag
+        for entry in PENDING.list(stack.state, pending.partition(environment.name))
+        if entry.value.name == name and entry.value.tagging_since is not None
+        for tag in entry.value.tags
+    }
+    for tag in sorted({tag for place in around for tag in found.get(place, {})} - tagging):
+        each = {place: found.get(place, {}).get(tag) for place in around}
+        if len({it.digest if it else None for it in each.values()}) < 2:
+            continue
+        values = ", ".join(f"{it.digest if it else 'nothing'} in {p.registry}" for p, it in each.items())
+        yield Finding(
+            "tags_differ",
+            f"{name}:{tag} is {values}",
+            environment.name,
+            max(it.at for it in each.values() if it),
+            "regions of one environment run different images under one name",
+            f"see who moved it: tallyman history {environment.name}/{name}:{tag}; tag it as the release says",
+        )
+
+
+def _between_environments(
+    name: str, there: dict[str, list[Repository]], found: dict[Repository, dict[str, Tag]]
+) -> Iterator[Finding]:
+    """Versions that name different images in two environments."""
+    named: dict[str, dict[str, Tag]] = defaultdict(dict)
+    for environment, some in there.items():
+        for place in some:
+            for tag, it in found[place].items():
+                if parse_version(tag) is not None:
+                    named[tag].setdefault(environment, it)
+    for tag, each in sorted(named.items()):
+        if len({it.digest for it in each.values()}) < 2:
+            continue
+        values = ", ".join(f"{it.digest} in {environment}" for environment, it in each.items())
+        yield Finding(
+            "versions_differ",
+            f"{name}:{tag} is {values}",
+            ", ".join(each),
+            max(it.at for it in each.values()),
+            "what was tested under this version is not what the other environment has under it",
+            "give one of them a version of its own: a promotion never overwrites",
+        )
+
+
+def _releases(stack: Stack, environment: Environment) -> Iterator[Finding]:
+    """Releases whose image a registry no longer has: it can't be pulled, or rolled back to."""
+    for entry in RELEASES.list(stack.state, releases.partition(environment.name)):
+        for place in environment.repositories(entry.sk):
+            digest = entry.value.digest
+            try:
+                there = bool(stack.source.describe(place, [digest]))
+            except NotFound:
+                there = False
+            except TallymanError as error:
+                yield unread(f"the release of {entry.sk}", str(place), error)
                 continue
-            values = ", ".join(f"{it.digest} in {environment}" for environment, it in each.items())
+            if there:
+                continue
+            facts = stack.ledger.of_digest(digest)
+            gone = [f.at for f in facts if f.kind is Kind.DELETED and f.repository == place]
             yield Finding(
-                "versions_differ",
-                f"{name}:{tag} is {values}",
-                ", ".join(each),
-                max(it.at for it in each.values()),
-                "what was tested under this version is not what the other environment has under it",
-                "give one of them a version of its own: a promotion never overwrites",
+                "release_gone",
+                f"{environment.name} releases {entry.sk}@{digest} ({', '.join(entry.value.tags)}): it is gone",
+                str(place),
+                max(gone, default=None),
+                "what runs it can't start again, and nothing can be rolled back to it",
+                f"bring it again (tallyman promote), or release another: tallyman release roll-back "
+                f"{environment.name}/{entry.sk} --to … --because …",
             )
 
-    def _releases(self, environment: Environment) -> Iterator[Finding]:
-        """Releases whose image a registry no longer has: it can't be pulled, or rolled back to."""
-        for entry in RELEASES.list(self.stack.state, releases.partition(environment.name)):
-            for place in environment.repositories(entry.sk):
-                digest = entry.value.digest
-                try:
-                    there = bool(self.stack.source.describe(place, [digest]))
-                except NotFound:
-                    there = False
-                except TallymanError as error:
-                    yield unread(f"the release of {entry.sk}", str(place), error)
-                    continue
-                if there:
-                    continue
-                facts = self.stack.ledger.of_digest(digest)
-                gone = [f.at for f in facts if f.kind is Kind.DELETED and f.repository == place]
-                yield Finding(
-                    "release_gone",
-                    f"{environment.name} releases {entry.sk}@{digest} ({', '.join(entry.value.tags)}): it is gone",
-                    str(place),
-                    max(gone, default=None),
-                    "what runs it can't start again, and nothing can be rolled back to it",
-                    f"bring it again (tallyman promote), or release another: tallyman release roll-back "
-                    f"{environment.name}/{entry.sk} --to … --because …",
-                )
 
-    def _would_not_pass(self) -> Iterator[Finding]:
-        for row in noncompliant(self.stack, list(self.stack.policy.environments)):
-            gates = "; ".join(f"{gate['name']}: {gate['reason']}" for gate in row["gates"])
-            yield Finding(
-                "would_not_pass",
-                f"{row['image']} would not get in today: {gates}",
-                row["to"],
-                parse_time(row["since"]) if row["since"] else None,
-                "the policy, a scan or a signature changed since it was let in",
-                "promote a better one, or recall it: tallyman pending --released",
-            )
+def _would_not_pass(stack: Stack) -> Iterator[Finding]:
+    for row in noncompliant(stack, list(stack.policy.environments)):
+        gates = "; ".join(f"{gate['name']}: {gate['reason']}" for gate in row["gates"])
+        yield Finding(
+            "would_not_pass",
+            f"{row['image']} would not get in today: {gates}",
+            row["to"],
+            parse_time(row["since"]) if row["since"] else None,
+            "the policy, a scan or a signature changed since it was let in",
+            "promote a better one, or recall it: tallyman pending --released",
+        )

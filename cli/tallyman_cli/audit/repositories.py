@@ -54,7 +54,7 @@ class Repositories:
     _kept: dict[Repository, None] = field(default_factory=dict)
 
     def findings(self) -> Iterator[Finding]:
-        """One registry that can't be read keeps no other waiting."""
+        """The findings of every registry. What can't be read is a finding; the others go on."""
         for registry in self.stack.policy.registries():
             try:
                 yield from self._registry(registry)

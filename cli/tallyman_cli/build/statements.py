@@ -43,7 +43,6 @@ def provenance(
     name: str, subject: Manifest, checkout: Checkout, on: Sequence[Base], by: Invocation
 ) -> dict[str, object]:
     """The statement of the commit, the base images (`on`), the build and the person behind an image."""
-    invocation = {"url": by.url, "person": by.person}
     dependencies: list[dict[str, object]] = [
         {"uri": checkout.source or f"git:{checkout.folder.name}", "digest": {"gitCommit": checkout.commit}}
     ]
@@ -61,7 +60,7 @@ def provenance(
                 "revision": checkout.commit,
                 **({"ref": ref} if ref else {}),
             },
-            "internalParameters": {name: text for name, text in invocation.items() if text},
+            "internalParameters": {key: text for key, text in (("url", by.url), ("person", by.person)) if text},
             "resolvedDependencies": dependencies,
         },
         "runDetails": {

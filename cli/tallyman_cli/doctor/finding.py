@@ -26,13 +26,13 @@ class Finding:
 
 
 def _silent(text: str) -> None:
-    """Nobody watches."""
+    """Prints nothing."""
 
 
 @dataclass(frozen=True)
 class Site:
     """What the checks of one run read. `name`: of the stack; `client`: makes clients in the hub's account by (service,
-    region); `patience`: seconds to wait for test events; `say`: takes notes on what takes long."""
+    region); `patience`: seconds to wait for test events; `say`: prints notes about what takes long."""
 
     stack: Stack
     name: str

@@ -22,8 +22,8 @@ _MEND = "mend the repository, or change `create` in the policy"
 def removes_old_images(policy: Policy, place: Repository, lifecycle: Callable[[Repository], str | None]) -> bool:
     """Whether enforced retention, or else the repository's lifecycle policy, removes images. `lifecycle` reads it.
 
-    A no is a remark, not a fault: retention may be planned without being enforced, and creation sets no lifecycle
-    policy, so what we create is well. Cost: a read of the lifecycle policy, unless retention is enforced.
+    Where neither does, that is a remark, not a fault: retention may be planned without being enforced, and creation
+    sets no lifecycle policy. Cost: a read of the lifecycle policy, unless retention is enforced.
     """
     return is_enforced(policy, place) or lifecycle(place) is not None
 

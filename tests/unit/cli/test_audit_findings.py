@@ -30,7 +30,7 @@ from tallyman.state.pending import PENDING, Pending
 from tallyman.state.releases import RELEASES, ReleaseState
 from tallyman.state.tags import TAGS, Tag
 from tallyman_cli.audit.finding import Finding
-from tallyman_cli.audit.images import Images
+from tallyman_cli.audit.images import findings as of_images
 from tallyman_cli.audit.repositories import Repositories
 from tallyman_cli.doctor.finding import Finding as Checked
 from tallyman_cli.doctor.finding import Site
@@ -93,7 +93,7 @@ class Audited(FakeStack):
         self.put(TAGS, tags.key(place, tag), Tag(digest, WEEK_AGO))
 
     def images(self) -> list[Finding]:
-        return list(Images(self.stack).findings())
+        return list(of_images(self.stack))
 
     def repositories(self) -> list[Finding]:
         setter = cast(EcrSettings, self.setter)
