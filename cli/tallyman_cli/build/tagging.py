@@ -39,20 +39,12 @@ def suggest(checkout: Checkout, rule: RepositoryRule | None = None) -> Suggestio
     left_out = [f"{tag}: the policy allows {rule.tags}" for tag in fixed if rule is not None and tag not in tags]
     if not tags:
         raise BadInput(f"no tag for this build: {'; '.join(left_out)}")
-    if (
-        rule is not None
-        and checkout.branch
-        and rule.tags.allows(mark := f"{_as_tag(checkout.branch)}-{checkout.short}")
-    ):
-        tags.append(mark)
-    for tag in _moving(checkout.branch) if rule is not None else ():
-        if rule is not None and rule.tags.allows(tag) and rule.create.may_move(tag):
-            tags.append(tag)
+    if rule is not None and checkout.branch:
+        name = _as_tag(checkout.branch)
+        moving = [name, *(["latest"] if checkout.branch in MAIN else [])]
+        wanted = [f"{name}-{checkout.short}", *(tag for tag in moving if rule.create.may_move(tag))]
+        tags += [tag for tag in wanted if rule.tags.allows(tag)]
     return Suggestion(plain, tuple(tags), tuple(left_out))
-
-
-def _moving(branch: str | None) -> list[str]:
-    return [_as_tag(branch), *(["latest"] if branch in MAIN else [])] if branch else []
 
 
 def _as_tag(branch: str) -> str:
