@@ -6,7 +6,8 @@ from typing import Any
 from tallyman.domain.names import Repository
 from tallyman.domain.retention import Plan, Reading
 from tallyman.domain.times import format_time
-from tallyman.services.retention.plan_retention import planned
+from tallyman.ports.clocks import no_limit
+from tallyman.services.retention.plan_retention import Look
 from tallyman_cli.retention.money import Prices, saved
 from tallyman_cli.shared import context, output
 
@@ -14,7 +15,8 @@ from tallyman_cli.shared import context, output
 def make(stack: context.Stack, place: Repository) -> tuple[Plan, list[Reading]]:
     """The plan as of now, with the readings of usage that it used. Writes nothing."""
     inputs, inventories = stack.retention_inputs(stack.policy)
-    return planned(inputs, inventories, place, lambda: float("inf"))
+    look = Look.first(inputs, inventories, place, no_limit)
+    return look.plan, look.readings
 
 
 def as_data(made: Plan, prices: Prices) -> dict[str, Any]:

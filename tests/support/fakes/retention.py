@@ -29,7 +29,7 @@ from tallyman.domain.usage import Use
 from tallyman.services.retention.apply_retention import ApplyRetention
 from tallyman.services.retention.inputs import ReadInputs
 from tallyman.services.retention.inventory import TakeInventory
-from tallyman.services.retention.plan_retention import planned
+from tallyman.services.retention.plan_retention import Look
 
 ENFORCED = "{keep: [{newest: 2, of: semver}], grace: 0s, at_most: 100%, enforce: true}"
 
@@ -158,4 +158,4 @@ class Retaining:
 
     def plan(self) -> Any:
         needs, inventories = self.needs()
-        return planned(needs, inventories, DEV, lambda: float("inf"))[0]
+        return Look.first(needs, inventories, DEV, lambda: float("inf")).plan

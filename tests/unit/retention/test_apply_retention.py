@@ -42,9 +42,9 @@ def test_a_plan_only_reads() -> None:
     world = Retaining()
     old, *_ = world.versions(3)
     needs, inventories = world.needs(OnlyReads)
-    from tallyman.services.retention.plan_retention import planned
+    from tallyman.services.retention.plan_retention import Look
 
-    assert planned(needs, inventories, DEV, lambda: 900.0)[0].goes(old)
+    assert Look.first(needs, inventories, DEV, lambda: 900.0).plan.goes(old)
 
 
 def test_without_enforcement_a_run_writes_nothing() -> None:

@@ -55,6 +55,15 @@ class Command:
     queue: str | None = None
     letters: tuple[str, ...] = ()
 
+    @property
+    def posted(self) -> tuple[Digest, str, str, str]:
+        """Image, repository, environment and check of a command `check`, which always has them."""
+        assert self.digest is not None
+        assert self.repository is not None
+        assert self.target is not None
+        assert self.check is not None
+        return self.digest, self.repository, self.target, self.check
+
 
 def parse_command(body: str) -> Command:
     """Parse `{"command": "approve", "request": …}`. Raises BadMessage that says what was expected."""

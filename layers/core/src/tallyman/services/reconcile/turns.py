@@ -1,7 +1,7 @@
 """Works through long lists over several runs: each run continues where the last one ran out of time."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from tallyman.errors import OutOfTime, RevisionConflict, TallymanError
@@ -71,10 +71,8 @@ class Turns:
 
     def _remember(self, position: Key, after: tuple[str, ...] | None) -> None:
         entry = POSITIONS.read(self.state, position)
-        try:
+        with suppress(RevisionConflict):  # another run works through the same list
             if after is not None:
                 self.state.put(entry.write(Position(after)))
             elif entry.found is not None:
                 self.state.put(entry.remove(self.clock()))
-        except RevisionConflict:
-            return  # another run works through the same list

@@ -40,11 +40,10 @@ class RecordCheck:
         command = parse_command(json.dumps({**event.said, "command": "check", "request": event.id}))
         if refusal := self._refusal(command, event.sender):
             return f"ignored: {refusal}"
-        assert command.digest is not None  # every check has one
-        fact = self._fact(command, event, sent)
-        if all(known.id != fact.id for known in self.evaluator.ledger.of_digest(command.digest)):
+        digest, fact = command.posted[0], self._fact(command, event, sent)
+        if all(known.id != fact.id for known in self.evaluator.ledger.of_digest(digest)):
             self.evaluator.ledger.append(fact)
-        self.evaluator.digest(command.digest, event.id, again=True)
+        self.evaluator.digest(digest, event.id, again=True)
         return "check recorded"
 
     def _senders(self) -> set[str]:
@@ -54,19 +53,15 @@ class RecordCheck:
 
     def _refusal(self, command: Command, sender: str) -> str | None:
         """Why the result is ignored; None: it counts."""
-        assert command.digest is not None  # every check has these four
-        assert command.repository is not None
-        assert command.target is not None
-        assert command.check is not None
-        environment, name = command.target, command.repository
+        digest, name, environment, check = command.posted
         if environment not in self.policy.environments:
             return f"unknown environment '{environment}'"
-        if sender not in posters(self.policy.promotions_from(environment, name), command.check):
-            return f"{sender} may not post the check {command.check} of {environment}/{name}"
+        if sender not in posters(self.policy.promotions_from(environment, name), check):
+            return f"{sender} may not post the check {check} of {environment}/{name}"
         places = self.policy.environment(environment).repositories(name)
-        facts = self.evaluator.ledger.of_digest(command.digest)
+        facts = self.evaluator.ledger.of_digest(digest)
         if not any(fact.kind in PUSHES and fact.repository in places for fact in facts):
-            return f"{environment}/{name}@{command.digest} is not known"
+            return f"{environment}/{name}@{digest} is not known"
         return None
 
     def _fact(self, command: Command, event: CheckPosted, sent: datetime) -> Fact:

@@ -137,19 +137,15 @@ class RecordCommand:
 
     def _check_poster(self, command: Command, sender_id: str) -> tuple[str | None, str | None]:
         """Checks a poster: a result counts only from the roles that the check itself names."""
-        assert command.digest is not None  # of every check
-        assert command.repository is not None
-        assert command.target is not None
-        assert command.check is not None
-        name, environment = command.repository, command.target
-        named = check.posters(self.policy.promotions_from(environment, name), command.check)
+        digest, name, environment, posted = command.posted
+        named = check.posters(self.policy.promotions_from(environment, name), posted)
         roles = tuple(each for each in named if each.startswith("role/"))  # the others are senders of events
         if not roles:
-            return None, f"no promotion of {name} from {environment} asks for the check {command.check}"
+            return None, f"no promotion of {name} from {environment} asks for the check {posted}"
         principal = self.people.principal(sender_id, roles)
         if principal is None:
-            return None, self._may_not(sender_id, f"post the check {command.check}", roles, "check.from")
-        return principal, self._unknown(environment, name, command.digest)
+            return None, self._may_not(sender_id, f"post the check {posted}", roles, "check.from")
+        return principal, self._unknown(environment, name, digest)
 
     def _unknown(self, environment: str, name: str, digest: Digest) -> str | None:
         """Why the command about this image is refused: no push of it to the environment is known. None: one is."""

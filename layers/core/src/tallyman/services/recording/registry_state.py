@@ -4,6 +4,7 @@ reads only what changed.
 Their items are in `tallyman.state`. The ledger is authoritative; a sweep can rebuild all of them.
 """
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -91,10 +92,8 @@ def mark_active(state: State, repository: Repository, now: datetime) -> None:
     entry = ACTIVE.read(state, active_items.key(repository))
     if entry.found is not None and now - entry.found.at < _MARK_AGAIN:
         return
-    try:
+    with suppress(RevisionConflict):  # another reaction has just marked it
         state.put(entry.write(Active(now), now + _ACTIVE_FOR))
-    except RevisionConflict:
-        return  # another reaction has just marked it
 
 
 def active(state: State, now: datetime) -> set[Repository]:

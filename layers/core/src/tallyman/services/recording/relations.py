@@ -105,5 +105,4 @@ class Relations:
             return  # its manifest was never read, so no fact of a relation exists
         manifest = readable(Manifest(raw, ""))
         if manifest is not None and manifest.subject is not None:
-            self.signing.refresh(manifest.subject.digest)
-            self.evaluator.digest(manifest.subject.digest)
+            self.judge_subject(digest, manifest)

@@ -13,14 +13,6 @@ from tallyman.services.retention.release_log import ReleaseLog
 from tallyman.state.marks import Mark
 
 
-def planned(
-    reader: ReadInputs, inventories: TakeInventory, repository: Repository, left: Deadline
-) -> tuple[Plan, list[Reading]]:
-    """Plans now; returns the plan and the readings of usage that it relies on. Writes nothing."""
-    look = Look.first(reader, inventories, repository, left)
-    return look.plan, look.readings
-
-
 @dataclass(slots=True)
 class Look:
     """One look at a repository and at everything that could need its images: the plan, and the data that the next look

@@ -1,5 +1,6 @@
 """Keeps pauses between requests (of scans, verifications, notices) that are repeated, but not in every run."""
 
+from contextlib import suppress
 from datetime import timedelta
 
 from tallyman.errors import RevisionConflict
@@ -25,7 +26,5 @@ class Pauses:
     def begin(self, key: str, pause: timedelta) -> None:
         """Records that something was requested now. Called after the request: a crash in between requests it twice."""
         entry, now = ASKED.read(self.state, asked.key(key)), self.clock()
-        try:
+        with suppress(RevisionConflict):  # another run has just requested it
             self.state.put(entry.write(Asked(now), now + 2 * pause))
-        except RevisionConflict:
-            return  # another run has just requested it
