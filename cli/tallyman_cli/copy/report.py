@@ -70,7 +70,7 @@ class Done:
             output.trouble(f"tallyman: {report.repository}: {name}: {error}")
         if report.error:
             output.trouble(f"tallyman: {report.repository}: {report.error}")
-        if any(_NO_REPOSITORY in str(error) for error in (report.error, *report.failed.values())):
+        if any(error.code == _NO_REPOSITORY for error in (report.error, *report.failed.values()) if error):
             output.trouble(f"tallyman: {report.repository} is not there: {self._creation(report)}")
 
     def _creation(self, report: Report) -> str:

@@ -65,22 +65,22 @@ def _judged(site: Site, found: RepositorySettings, kept_by_builds: bool) -> Find
 
 def _settings(policy: Policy, found: RepositorySettings) -> list[str]:
     place = found.repository
-    problems = []
+    problems, named = [], set()
     environment, canonical = policy.environment_of(place)
     if environment is not None:
         wanted = settings_of(policy.repository(canonical).create, place)
         for d in differences(wanted, found):
             if d["setting"] == "mutable_tags" and not found.immutable:
                 continue  # `immutable` says already that every tag can be moved
+            named.add(d["setting"])
             problems.append(
                 f"{d['setting']} is {in_words(d['found'])}, {environment.name} wants {in_words(d['wanted'])}"
             )
         if not problems:
             return problems  # as the policy says, whatever that is
-    text = " ".join(problems)
-    if not found.scan_on_push and "scan_on_push" not in text:
+    if not found.scan_on_push and "scan_on_push" not in named:
         problems.append("images are not scanned on push")
-    if not found.immutable and "immutable" not in text:
+    if not found.immutable and "immutable" not in named:
         problems.append("tags can be moved: a version names another image from one day to the next")
     return problems
 

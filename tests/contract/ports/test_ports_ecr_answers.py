@@ -244,6 +244,19 @@ def test_an_unscanned_image_and_a_missing_one_are_distinguished(ecr: Stubbed) ->
             ecr.view.scan(DEV, APP)
 
 
+def test_an_error_counts_by_its_code_whatever_its_words_name(ecr: Stubbed) -> None:
+    """ECR quotes names: a tag may be named as one of its codes."""
+    words = "The image with imageId {imageTag: ScanNotFoundException} does not exist"
+    ecr.stub.add_client_error("describe_image_scan_findings", "ImageNotFoundException", words)
+    with pytest.raises(NotFound) as raised:
+        ecr.view.scan(DEV, APP)
+    assert raised.value.code == "ImageNotFoundException"
+    words = "The repository LimitExceededException can't be scanned"
+    ecr.stub.add_client_error("start_image_scan", "ImageArchivedException", words)
+    with pytest.raises(Refused):
+        ecr.view.start_scan(DEV, APP)
+
+
 @pytest.mark.parametrize(
     ("code", "expected"),
     [

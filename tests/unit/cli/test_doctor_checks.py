@@ -10,19 +10,21 @@ import pytest
 from botocore.exceptions import ClientError
 
 from support.fakes.cli_stack import FakeStack
+from support.fakes.policies import parsed
 from support.images.builders import DEV, PROD, PROD_SA, digest_of
 from tallyman.adapters.aws.clients import RoleKind
 from tallyman.adapters.files import policy_file
 from tallyman.adapters.usage.eks import EksClusters
 from tallyman.adapters.usage.references import Source
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.images.details import RepositorySettings
 from tallyman.domain.names import EcrRegistry, Repository
 from tallyman.domain.policy import UsageRules
 from tallyman.domain.usage import Reading
 from tallyman.errors import NotAllowed
 from tallyman.state import active, sweeps, trips
 from tallyman.state.items import StateChange
-from tallyman_cli.doctor import checks
+from tallyman_cli.doctor import checks, repositories
 from tallyman_cli.doctor.eks import clusters
 from tallyman_cli.doctor.finding import Finding, Site
 from tallyman_cli.doctor.quotas import IMAGES, PUT, REPOSITORIES, concurrency, rates_and_counts
@@ -323,6 +325,17 @@ def test_a_source_of_usage_that_can_not_be_read_is_told(world: FakeStack, monkey
         *(f"ECS, Lambda, Batch, Inspector in {registry} can be read" for registry in others),
     }
     assert list(usage(here)) == []
+
+
+def test_a_setting_is_judged_by_its_name_whatever_the_environment_is_called() -> None:
+    create = {"immutable": False, "scan_on_push": True}
+    rules = {
+        "environments": {"immutable": {"registries": [str(DEV.registry)]}},
+        "repositories": [{"match": "*", "create": create}],
+    }
+    found = RepositorySettings(DEV, immutable=False, scan_on_push=False)
+    wrong, movable = repositories._settings(parsed(rules), found)
+    assert (wrong.partition(" ")[0], movable.partition(":")[0]) == ("scan_on_push", "tags can be moved")
 
 
 class ByService:

@@ -225,7 +225,7 @@ def test_apply_without_enforcement_exits_with_1(keeper: Keeper, text: str, outco
 
 def test_failed_removals_are_reported_with_reasons_and_exit_1(keeper: Keeper) -> None:
     old, *_ = keeper.versions(3)
-    keeper.remover.fails[old] = "in use by an index (ImageReferencedByManifestList)"
+    keeper.remover.fails[old] = "an index that was pushed since the plan lists it: it stays"
     result = keeper.world.run("retention", "apply", REPOSITORY, "--yes")
     assert result.exit_code == 1
     assert f"{old}  an index that was pushed since the plan lists it" in result.stdout

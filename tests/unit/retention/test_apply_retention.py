@@ -180,7 +180,7 @@ def test_an_index_is_removed_before_its_children_and_with_its_signature() -> Non
 def test_failures_are_explained_and_the_rest_is_removed() -> None:
     world = Retaining()
     first, second, *_ = world.versions(4)
-    world.remover.fails[first] = "in use by an index (ImageReferencedByManifestList)"
+    world.remover.fails[first] = "an index that was pushed since the plan lists it: it stays"
     assert world.run() == "1 removed, 2 marked, 1 failed"
     assert first in world.there()
     assert second not in world.there()

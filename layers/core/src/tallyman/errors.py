@@ -27,9 +27,11 @@ registry, the rule, and what to do. Errors of boto3 and http.client never leave 
 
 
 class TallymanError(Exception):
-    """The base class of all errors. `retryable` is False unless a subclass says otherwise."""
+    """The base class of all errors. `retryable` is False unless a subclass says otherwise. `code`: AWS's code of the
+    error; empty where it has none."""
 
     retryable = False
+    code = ""
 
 
 class BadInput(TallymanError):

@@ -19,6 +19,6 @@ class EcrLifecycle(EcrAdapter):
                 client = self._client(repository)
                 return str(client.get_lifecycle_policy(**names(repository))["lifecyclePolicyText"])
         except NotFound as error:
-            if "LifecyclePolicyNotFoundException" not in str(error):
+            if error.code != "LifecyclePolicyNotFoundException":
                 raise
             return None

@@ -32,7 +32,7 @@ def read_policy(client: Any, repository: Repository) -> str | None:
         with translated(f"read the policy of the repository {repository}"):
             return str(client.get_repository_policy(**names(repository))["policyText"])
     except NotFound as error:
-        if "RepositoryPolicyNotFoundException" not in str(error):
+        if error.code != "RepositoryPolicyNotFoundException":
             raise
         return None
 

@@ -7,6 +7,8 @@ from tallyman.adapters.errors.translate import translated
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.permissions import permissions
 
+_LISTED = "an index that was pushed since the plan lists it"
+
 
 class EcrRemover(EcrAdapter):
     """`ImageRemover`, with the role that removes."""
@@ -29,7 +31,9 @@ class EcrRemover(EcrAdapter):
             if code == "ImageNotFound":
                 gone.add(digest)
             elif digest:
-                failed[Digest(digest)] = f"{failure.get('failureReason', 'refused')} ({code})"
+                reason = f"{failure.get('failureReason', 'refused')} ({code})"
+                listed = code == "ImageReferencedByManifestList"
+                failed[Digest(digest)] = f"{_LISTED}: it stays ({reason})" if listed else reason
         silent = "the registry's answer does not name it"
         return failed | {digest: silent for digest in digests if digest not in gone and digest not in failed}
 

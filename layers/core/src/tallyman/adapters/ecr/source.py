@@ -95,7 +95,7 @@ def _describe(client: Any, repository: Repository, references: Sequence[str]) ->
     try:
         answer = _describe_page(client, repository, **request)
     except NotFound as error:
-        if "RepositoryNotFoundException" in str(error):
+        if error.code == "RepositoryNotFoundException":
             raise
         if len(references) == 1:
             return []

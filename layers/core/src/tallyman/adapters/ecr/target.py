@@ -90,7 +90,7 @@ class EcrTarget(EcrImages):
             with translated(f"create the repository {repository}"):
                 client.create_repository(**request)
         except Refused as error:
-            if "RepositoryAlreadyExistsException" not in str(error):
+            if error.code != "RepositoryAlreadyExistsException":
                 raise
         only = [] if push is None else pushers(self._clients, repository, push)
         policy = repository_policy(repository, pull, only, functions)

@@ -52,11 +52,11 @@ class EcrView(EcrAdapter):
             what = f"read the scan of {repository}@{digest}"
             return report_of(list(pages(client.describe_image_scan_findings, request, what)))
         except NotFound as error:
-            if "ScanNotFoundException" in str(error):
+            if error.code == "ScanNotFoundException":
                 return ScanReport("none")
             raise
         except Unsupported as error:
-            if "UnsupportedImageTypeException" not in str(error):
+            if error.code != "UnsupportedImageTypeException":
                 raise  # the registry does not know the call: the image may well be scannable
             return ScanReport("unsupported", reason=str(error))
 
@@ -90,10 +90,10 @@ class EcrView(EcrAdapter):
             with translated(what):
                 self._client(repository).start_image_scan(**names(repository), imageId={"imageDigest": digest})
         except Refused as error:
-            if "LimitExceededException" not in str(error):  # one scan per image and day: it has run, or is running
+            if error.code != "LimitExceededException":  # one scan per image and day: it has run, or is running
                 raise
         except BadInput as error:
-            if "ValidationException" in str(error):
+            if error.code == "ValidationException":
                 raise Unsupported(str(error)) from error
             raise
 

@@ -56,7 +56,9 @@ def translate(error: Exception, what: str) -> TallymanError:
         code = code_of(error)
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400))
         kind = CODES.get(code) or kind_of_status(status)
-        return kind(f"{what}: {message_of(error)} ({code or status})")
+        translated_error = kind(f"{what}: {message_of(error)} ({code or status})")
+        translated_error.code = code
+        return translated_error
     if isinstance(error, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError):
         return NotAllowed(f"{what}: no AWS credentials: {error}")
     if isinstance(error, ProfileNotFound):

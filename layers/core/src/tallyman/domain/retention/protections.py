@@ -171,18 +171,18 @@ def lift(rows: dict[int, list[Why]], above: dict[int, list[int]], digests: list[
 
     Iterative; each index is visited once, for the first reason that reaches it.
     """
-    waiting: list[tuple[int, Why]] = []
+    waiting: list[tuple[int, Why, bool]] = []  # True: the reason names an image beneath already
     for row, whys in rows.items():
         if row in above:
-            waiting.extend((row, why) for why in whys[:1] if why[0] in UPWARD)
-            waiting.extend((row, why) for why in whys[1:] if why[0] in UPWARD and whys[0][0] not in UPWARD)
+            waiting.extend((row, why, False) for why in whys[:1] if why[0] in UPWARD)
+            waiting.extend((row, why, False) for why in whys[1:] if why[0] in UPWARD and whys[0][0] not in UPWARD)
     waiting.sort(key=lambda pair: (digests[pair[0]], pair[1]), reverse=True)  # independent of the order of reading
     reached: set[int] = set()
     while waiting:
-        row, (name, reason) = waiting.pop()
+        row, (name, reason), lifted = waiting.pop()
         for index in sorted(above.get(row, ()), key=digests.__getitem__):
             if index not in reached:
                 reached.add(index)
-                why = (name, reason if reason.startswith("of its ") else f"of its {digests[row][:19]}: {reason}")
+                why = (name, reason if lifted else f"of its {digests[row][:19]}: {reason}")
                 yield index, why
-                waiting.append((index, why))
+                waiting.append((index, why, True))

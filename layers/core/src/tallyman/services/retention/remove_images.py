@@ -118,14 +118,7 @@ class RemoveImages:
             failed = self.remover.remove(run.repository, digests)
         for digest, item in proven:
             if digest in failed:
-                run.failed[digest] = _explained(failed[digest])
+                run.failed[digest] = failed[digest]
                 self.marks.fail(item, run.failed[digest])
             else:
                 self.marks.removed(run, item)
-
-
-def _explained(reason: str) -> str:
-    """The reason of a failure, with an explanation where ECR gives only a code."""
-    if "ImageReferencedByManifestList" in reason:
-        return f"an index that was pushed since the plan lists it: it stays ({reason})"
-    return reason
