@@ -194,7 +194,7 @@ def test_the_status_of_managed_signing_at_promotion_counts() -> None:
     assert stack.pending()[0]["reason"] == "no signature yet"
     stack.clock.advance(seconds=1)
     stack.signing.statuses[DEV, digest] = [SigningStatus(PROFILE, "complete")]
-    stack.worker().promotions.signing.refresh(digest)  # type: ignore[union-attr]
+    stack.worker().promotions.signing.refresh(digest)
     stack.evaluator.digest(digest)
     stack.work()
     assert stack.tags("v1.0.0") == [digest, digest]
