@@ -54,7 +54,7 @@ def shown() -> Showcase:
 @pytest.fixture
 def server(shown: Showcase) -> Iterator[PageServer]:
     """The stack's page, read-only."""
-    page = PageServer(Desk(shown.world.stack))
+    page = PageServer(Desk(shown.system.stack))
     page.start()
     yield page
     page.stop()

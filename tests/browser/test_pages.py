@@ -107,7 +107,7 @@ def test_hostile_text_executes_no_script(page: Any, shown: Showcase) -> None:
     notes = {"org.opencontainers.image.revision": evil, "org.opencontainers.image.authors": evil}
     app = index(image("evil", labels=labels, annotations=notes), annotations=notes)
     place = shown.place("catalog")
-    shown.world.push(app, "v6.6.6-abcdef0", place)
+    shown.system.push(app, "v6.6.6-abcdef0", place)
     shown.settle()
     for address in (
         f"/image/dev/rocketseat/catalog/{app.digest}",
@@ -159,7 +159,7 @@ def test_a_page_of_another_origin_is_refused(chromium: Any, server: PageServer) 
 
 def test_a_button_asks_once_more(chromium: Any, shown: Showcase) -> None:
     ran: list[list[str]] = []
-    desk = Desk(shown.world.stack, run=lambda line: _note(ran, line))
+    desk = Desk(shown.system.stack, run=lambda line: _note(ran, line))
     server = PageServer(desk)
     server.start()
     try:

@@ -31,7 +31,7 @@ def guarded_policy(**more: Any) -> Policy:
     return replace(made, repositories=rules)
 
 
-def harbour_without_prod() -> tuple[PromotionStack, dict[str, Any]]:
+def stack_without_repository() -> tuple[PromotionStack, dict[str, Any]]:
     """A stack whose first registry in prod lacks the repository, and the hint to promote an image there."""
     stack = PromotionStack(policy=guarded_policy())
     stack.registries.drop(PROD)
@@ -61,7 +61,7 @@ def creating(stack: PromotionStack) -> list[str]:
 def test_the_next_promotion_sets_the_policy_that_the_crashed_one_did_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    stack, body = harbour_without_prod()
+    stack, body = stack_without_repository()
     dies_between(stack, body, monkeypatch)
     stack.hints.send("promote", body)  # the queue delivers it again
     stack.work()
@@ -72,7 +72,7 @@ def test_the_next_promotion_sets_the_policy_that_the_crashed_one_did_not(
 
 
 def test_a_policy_set_by_a_person_meanwhile_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    stack, body = harbour_without_prod()
+    stack, body = stack_without_repository()
     dies_between(stack, body, monkeypatch)
     stack.registries.held(PROD).push = ("role/owner",)
     stack.registries.held(PROD).pull = ("444444444444",)
@@ -84,7 +84,7 @@ def test_a_policy_set_by_a_person_meanwhile_is_kept(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_policy_removed_by_a_person_from_a_finished_repository_stays_removed() -> None:
-    stack, body = harbour_without_prod()
+    stack, body = stack_without_repository()
     stack.hints.send("promote", body)
     stack.work()
     stack.registries.held(PROD).push, stack.registries.held(PROD).pull = None, ()
@@ -94,7 +94,7 @@ def test_a_policy_removed_by_a_person_from_a_finished_repository_stays_removed()
 
 
 def test_a_creation_that_crashed_anywhere_is_completed(monkeypatch: pytest.MonkeyPatch) -> None:
-    stack, body = harbour_without_prod()
+    stack, body = stack_without_repository()
     put = stack.state.put
     dead: list[str] = []
 
@@ -114,7 +114,7 @@ def test_a_creation_that_crashed_anywhere_is_completed(monkeypatch: pytest.Monke
 
 
 def test_without_a_repository_policy_no_creation_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    stack, body = harbour_without_prod()
+    stack, body = stack_without_repository()
     stack.policy = guarded_policy(push=Push.ANYONE, pull=())
     written: list[StateChange] = []
     put = stack.state.put
@@ -131,15 +131,15 @@ def test_without_a_repository_policy_no_creation_is_recorded(monkeypatch: pytest
 
 
 def test_a_creation_that_no_promotion_resumes_is_completed_by_reconciles_hint(monkeypatch: pytest.MonkeyPatch) -> None:
-    stack, body = harbour_without_prod()
+    stack, body = stack_without_repository()
     dies_between(stack, body, monkeypatch)
-    world = RecordingStack(policy=stack.policy, clock=stack.clock, state=stack.state)
-    world.reconcile({"repositories": ["prod/*"]})
-    assert world.hints.take("promote") == []  # its worker may still be running
+    system = RecordingStack(policy=stack.policy, clock=stack.clock, state=stack.state)
+    system.reconcile({"repositories": ["prod/*"]})
+    assert system.hints.take("promote") == []  # its worker may still be running
     stack.clock.advance(minutes=6)
     for _ in range(2):
-        world.reconcile({"repositories": ["prod/*"]})
-    ((_, hint, _),) = world.hints.take("promote")
+        system.reconcile({"repositories": ["prod/*"]})
+    ((_, hint, _),) = system.hints.take("promote")
     assert hint == {"create": str(PROD)}
     stack.handle(hint)
     assert (stack.registries.held(PROD).push, stack.registries.held(PROD).pull) == ((), PULL)
@@ -148,7 +148,7 @@ def test_a_creation_that_no_promotion_resumes_is_completed_by_reconciles_hint(mo
 
 
 def test_a_repository_that_was_deleted_meanwhile_is_not_created_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    stack, body = harbour_without_prod()
+    stack, body = stack_without_repository()
     dies_between(stack, body, monkeypatch)
     stack.registries.drop(PROD)
     assert stack.handle({"create": str(PROD)}) == "nothing to do: there is no such repository"

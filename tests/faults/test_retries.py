@@ -57,7 +57,7 @@ def test_doubled_hints_of_one_try_do_not_multiply() -> None:
     assert attempts == sorted(attempts)
 
 
-class Askew(FakeClock):
+class SkewedClock(FakeClock):
     """A worker's clock, which is wrong."""
 
     def __init__(self, true: FakeClock, seconds: float) -> None:
@@ -77,7 +77,7 @@ def test_with_half_a_minute_of_clock_skew_an_image_is_promoted_and_released_once
     true_clock = stack.clock
     bodies = [body for _, body, _ in stack.hints.take("promote")] * 3
     for body in bodies:
-        stack.clock = Askew(true_clock, chance.choice([-30, 0, 30]))
+        stack.clock = SkewedClock(true_clock, chance.choice([-30, 0, 30]))
         worker = stack.worker()
         stack.clock = true_clock
         for _ in range(3):  # events of our own pushes arrive meanwhile

@@ -15,19 +15,19 @@ from tallyman.ports.running import Moving
 from tallyman.services.releases.pointer import releases
 
 
-def failing(world: RolloutStack) -> None:
-    world.fleet.says[TWO, "shop/app"] = Moving(False, "tasks failed to start")
+def failing(system: RolloutStack) -> None:
+    system.fleet.says[TWO, "shop/app"] = Moving(False, "tasks failed to start")
 
 
-def fine(world: RolloutStack) -> None:
-    world.fleet.says.clear()
+def fine(system: RolloutStack) -> None:
+    system.fleet.says.clear()
 
 
-def end(world: RolloutStack) -> tuple[Any, ...]:
+def end(system: RolloutStack) -> tuple[Any, ...]:
     """The final state that people and programs can see, without times."""
-    shown = world.shown()
+    shown = system.shown()
     targets = [{k: v for k, v in target.items() if k != "since"} for target in shown["targets"]]
-    return shown["status"], shown["reason"], targets, world.fleet.runs, world.outcomes()
+    return shown["status"], shown["reason"], targets, system.fleet.runs, system.outcomes()
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -40,24 +40,24 @@ def test_the_next_worker_completes_the_work_of_one_that_died_at_any_call(when: s
     n = 0
     while True:
         n += 1
-        world = RolloutStack()
-        case(world)
+        system = RolloutStack()
+        case(system)
         crash = CrashAfter(n, when)
         try:
-            world.run(crash=crash)
+            system.run(crash=crash)
             break  # it has fewer calls than n
         except Crash:
             if again == "queue":  # the queue delivers the message again
-                world.now += timedelta(minutes=12)
-                world.run()
+                system.now += timedelta(minutes=12)
+                system.run()
             else:  # the message is lost
-                world.now += timedelta(minutes=16)
-                assert world.reconcile() or world.data["status"] in ("done", "failed"), crash.calls[-1]
-        world.work()
-        assert end(world) == end(calm), (n, crash.calls)
-        told = 1 if case is failing else 0
-        assert told <= len(world.notices.published) <= 2 * told
-        assert len(world.fleet.moves) == 2
+                system.now += timedelta(minutes=16)
+                assert system.reconcile() or system.data["status"] in ("done", "failed"), crash.calls[-1]
+        system.work()
+        assert end(system) == end(calm), (n, crash.calls)
+        result = 1 if case is failing else 0
+        assert result <= len(system.notices.published) <= 2 * result
+        assert len(system.fleet.moves) == 2
     assert n > 15
 
 
@@ -66,21 +66,21 @@ def test_a_roll_out_that_dies_while_waiting_resumes_when_its_message_is_delivere
     n = 0
     while True:
         n += 1
-        world = RolloutStack()
-        world.fleet.says[ONE, "shop/app"] = Moving(None, "in progress")
-        world.run()
-        ((_, body, delay),) = world.hints.take("roll_out")
-        world.now += timedelta(seconds=delay)
+        system = RolloutStack()
+        system.fleet.says[ONE, "shop/app"] = Moving(None, "in progress")
+        system.run()
+        ((_, body, delay),) = system.hints.take("roll_out")
+        system.now += timedelta(seconds=delay)
         try:
-            world.run(json.dumps(body), CrashAfter(n, when))
+            system.run(json.dumps(body), CrashAfter(n, when))
             break
         except Crash:
-            world.now += timedelta(minutes=12)
-        world.run(json.dumps(body))
-        world.fleet.says.clear()
-        world.work()
-        assert world.data["status"] == "done", n
-        assert len(world.fleet.moves) == 2
+            system.now += timedelta(minutes=12)
+        system.run(json.dumps(body))
+        system.fleet.says.clear()
+        system.work()
+        assert system.data["status"] == "done", n
+        assert len(system.fleet.moves) == 2
     assert n > 5
 
 
@@ -104,8 +104,8 @@ def test_a_release_whose_promoter_died_is_announced_even_if_the_next_overtakes_i
         stack.work()
         assert stack.released() == second
         wanted = [first, second] if moved else [second]
-        told = list(dict.fromkeys(detail["digest"] for _, detail in stack.announcements.emitted))
-        assert told == wanted, n
+        result = list(dict.fromkeys(detail["digest"] for _, detail in stack.announcements.emitted))
+        assert result == wanted, n
         assert [f.digest for f in releases(stack.ledger, "prod", DEV.name)] == wanted[::-1]
         assert len(stack.facts(Kind.RELEASED)) == len(wanted)
     assert n > 20

@@ -15,7 +15,7 @@ from tallyman.domain.names import Digest
 from tallyman.state.stops import failed_verification, stop_change
 
 
-class Between(CrashAfter):
+class ActBefore(CrashAfter):
     """Calls a function once, before the n-th call, and lets the worker continue."""
 
     def __init__(self, n: int, act: Callable[[], object]) -> None:
@@ -74,7 +74,7 @@ def test_nothing_is_released_after_a_stop_whenever_it_comes(stop: Callable[[Prom
         stack, digest = one()
         ((_, body, _),) = stack.hints.take("promote")
         before = len(stack.ledger.facts)
-        stack.handle(body, stack.worker(Between(n, lambda h=stack, d=digest: stop(h, d))))  # type: ignore[misc]
+        stack.handle(body, stack.worker(ActBefore(n, lambda h=stack, d=digest: stop(h, d))))  # type: ignore[misc]
         stack.work(until=timedelta(minutes=10))
         kinds = [f.kind for f in stack.ledger.facts[before:]]
         said = next(i for i, kind in enumerate(kinds) if kind in SAYS)
@@ -104,7 +104,7 @@ def test_a_recall_stops_a_roll_back_in_progress() -> None:
         stack.ledger.items, stack.state.items = dict(snapshot[0]), dict(snapshot[1])
         stack.clock.advance(minutes=1)
         act = lambda: command(stack, "recall", first, request="r2")  # noqa: E731
-        stack.handle(body, stack.worker(Between(n, act)))
+        stack.handle(body, stack.worker(ActBefore(n, act)))
         stack.work(until=timedelta(minutes=1))
         kinds = [f.kind for f in stack.ledger.facts]
         late = kinds.index(Kind.RECALLED) > kinds.index(Kind.ROLLED_BACK) if Kind.ROLLED_BACK in kinds else False

@@ -39,7 +39,7 @@ def graphs(draw: Any) -> tuple[list[Built], list[Built]]:
     return nodes, signed
 
 
-def world(nodes: list[Built], signed: list[Built]) -> FakeRegistries:
+def registries_of(nodes: list[Built], signed: list[Built]) -> FakeRegistries:
     registries = FakeRegistries(FakeClock(), chunk=64)
     for repository in (DEV, PROD, PROD_SA):
         registries.add(repository)
@@ -66,7 +66,7 @@ def test_any_graph_is_copied_unchanged_and_each_blob_read_once(
 ) -> None:
     nodes, signed = graph
     root = data.draw(st.sampled_from(nodes))
-    registries = world(nodes, signed)
+    registries = registries_of(nodes, signed)
     try:
         members = read_graph(registries, DEV, root.digest)
     except BadManifest:
@@ -92,11 +92,11 @@ def test_circular_referrers_lists_terminate(graph: tuple[list[Built], list[Built
     """A referrers list is an index that anybody may write: it may name the subject, itself, or another list."""
     nodes, signed = graph
     root = data.draw(st.sampled_from(nodes))
-    registries = world(nodes, signed)
+    registries = registries_of(nodes, signed)
     known = sorted(registries.held(DEV).manifests)
     claims = data.draw(st.dictionaries(st.sampled_from(known), st.lists(st.sampled_from(known), max_size=3)))
-    told = {d: [Descriptor("", Digest(c), 1) for c in claims.get(d, known[:2])] for d in known}
-    registries.referrers = lambda repository, subject: told[subject]  # type: ignore[method-assign]
+    result = {d: [Descriptor("", Digest(c), 1) for c in claims.get(d, known[:2])] for d in known}
+    registries.referrers = lambda repository, subject: result[subject]  # type: ignore[method-assign]
     try:
         members = read_graph(registries, DEV, root.digest)
     except BadManifest:
@@ -113,7 +113,7 @@ def test_circular_referrers_lists_terminate(graph: tuple[list[Built], list[Built
 @settings(max_examples=60, deadline=None)
 def test_missing_content_stops_only_what_needs_it(graph: tuple[list[Built], list[Built]], data: Any) -> None:
     nodes, signed = graph
-    registries = world(nodes, signed)
+    registries = registries_of(nodes, signed)
     blobs = sorted(registries.held(DEV).blobs)
     lost = set(data.draw(st.lists(st.sampled_from(blobs), max_size=2, unique=True)))
     for digest in lost:

@@ -23,7 +23,7 @@ WHO = {"issuer": signing.ISSUER, "subject": signing.SUBJECT}
 GATES: dict[str, Any] = {"signed": {"keys": [MINE], "identities": [WHO]}}
 
 
-def told(  # noqa: PLR0913 - the fields in which verdicts differ
+def origin_fact(  # noqa: PLR0913 - the fields in which verdicts differ
     number: int,
     verdict: str,
     keys: list[str],
@@ -52,17 +52,19 @@ def told(  # noqa: PLR0913 - the fields in which verdicts differ
 
 
 good = st.builds(
-    lambda number, by: told(number, "verified", by[0], by[1], [NAME]),
+    lambda number, by: origin_fact(number, "verified", by[0], by[1], [NAME]),
     st.integers(0, 9),
     st.sampled_from([([NAME], None), ([], WHO), ([OTHER_NAME, NAME], None)]),
 )
 bad = st.one_of(
     st.builds(
-        lambda n, looked: told(n, "refused", [], None, looked), st.integers(10, 19), st.sampled_from([[], [NAME]])
+        lambda n, looked: origin_fact(n, "refused", [], None, looked),
+        st.integers(10, 19),
+        st.sampled_from([[], [NAME]]),
     ),
-    st.builds(lambda n: told(n, "refused", [NAME], WHO, [NAME]), st.integers(20, 29)),
-    st.builds(lambda n: told(n, "verified", [OTHER_NAME], None, [OTHER_NAME, NAME]), st.integers(30, 39)),
-    st.builds(lambda n: told(n, "verified", [], {**WHO, "issuer": "https://x"}, [NAME]), st.integers(40, 49)),
+    st.builds(lambda n: origin_fact(n, "refused", [NAME], WHO, [NAME]), st.integers(20, 29)),
+    st.builds(lambda n: origin_fact(n, "verified", [OTHER_NAME], None, [OTHER_NAME, NAME]), st.integers(30, 39)),
+    st.builds(lambda n: origin_fact(n, "verified", [], {**WHO, "issuer": "https://x"}, [NAME]), st.integers(40, 49)),
 )
 BY: list[tuple[str, list[str], dict[str, str] | None]] = [
     ("verified", [NAME], None),
@@ -71,7 +73,7 @@ BY: list[tuple[str, list[str], dict[str, str] | None]] = [
     ("refused", [NAME], WHO),
 ]
 provenance = st.builds(
-    lambda number, by, kind, ref: told(number, by[0], by[1], by[2], [NAME], kind, ref),
+    lambda number, by, kind, ref: origin_fact(number, by[0], by[1], by[2], [NAME], kind, ref),
     st.integers(50, 59),
     st.sampled_from(BY),
     st.sampled_from(["https://slsa.dev/provenance/v1", "https://spdx.dev/Document", ""]),
@@ -130,7 +132,7 @@ statements = st.lists(
 
 def vexes(by: list[tuple[str, list[str], dict[str, str] | None]], numbers: tuple[int, int]) -> st.SearchStrategy[Fact]:
     return st.builds(
-        lambda number, who, said: told(
+        lambda number, who, said: origin_fact(
             number, who[0], who[1], who[2], [NAME], "https://openvex.dev/ns", None, {"author": "x", "statements": said}
         ),
         st.integers(*numbers),
@@ -170,7 +172,7 @@ def test_a_vex_without_a_signer_of_the_policy_changes_no_verdict(
 @given(rows, st.lists(trusted, max_size=4))
 def test_a_vex_that_says_affected_never_makes_a_verdict_better(found: list[dict[str, Any]], mine: list[Fact]) -> None:
     said = VexStatement(("CVE-1", "CVE-2"), "affected", False, "affected", None).as_json()
-    worse = told(99, "verified", [NAME], None, [NAME], "https://openvex.dev/ns", None, {"statements": [said]})
+    worse = origin_fact(99, "verified", [NAME], None, [NAME], "https://openvex.dev/ns", None, {"statements": [said]})
     after = scan_gate(found, [*mine, worse])
     assert ORDER[after.verdict] <= ORDER[scan_gate(found, mine).verdict]
     assert {each["id"] for each in after.facts["vex"]["ignored"]} <= {"CVE-3"}

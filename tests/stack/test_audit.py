@@ -27,7 +27,7 @@ ADMIN = "arn:aws:iam::222222222222:role/admin"
 
 
 @pytest.fixture
-def world(tmp_path: Any) -> Iterator[Deployed]:
+def system(tmp_path: Any) -> Iterator[Deployed]:
     with deployed(tmp_path, POLICY, scanner="clean") as running:
         running.push(b.image("audited"), NAME, "v1.0.0")
         yield running
@@ -46,18 +46,18 @@ def audit(*words: str, given: str = "") -> dict[str, list[dict[str, Any]]]:
     return kinds
 
 
-def test_changes_that_bypass_tallyman_are_found_and_settings_corrected(world: Deployed) -> None:
+def test_changes_that_bypass_tallyman_are_found_and_settings_corrected(system: Deployed) -> None:
     assert audit() == {}
-    world.create(NAME, "prod")  # the repository exists
-    place = world.place(NAME, "prod", 2)
-    other = world.client("ecr", "sa-east-1", role=ADMIN)
+    system.create(NAME, "prod")  # the repository exists
+    place = system.place(NAME, "prod", 2)
+    other = system.client("ecr", "sa-east-1", role=ADMIN)
     policy = json.loads(other.get_repository_policy(repositoryName=NAME)["policyText"])
     own = {"Sid": "Ours", "Effect": "Allow", "Principal": {"AWS": [ADMIN]}, "Action": ["ecr:PutImage"]}
     other.set_repository_policy(repositoryName=NAME, policyText=json.dumps({**policy, "Statement": [own]}))
     other.put_image_tag_mutability(repositoryName=NAME, imageTagMutability="MUTABLE")
     other.put_image_scanning_configuration(repositoryName=NAME, imageScanningConfiguration={"scanOnPush": False})
     stranger = b.image("stranger")
-    world.push(stranger, NAME, "v0.0.1", environment="prod", number=2)
+    system.push(stranger, NAME, "v0.0.1", environment="prod", number=2)
 
     found = audit()
     assert set(found) == {
@@ -88,17 +88,17 @@ def test_changes_that_bypass_tallyman_are_found_and_settings_corrected(world: De
     assert [s["Sid"] for s in mended["Statement"]] == ["OnlyTallymanPushes", "Ours"]
 
 
-def test_a_release_without_its_image_and_a_version_with_two_digests_are_found(world: Deployed) -> None:
-    other = world.client("ecr", "sa-east-1", role=ADMIN)
+def test_a_release_without_its_image_and_a_version_with_two_digests_are_found(system: Deployed) -> None:
+    other = system.client("ecr", "sa-east-1", role=ADMIN)
     other.batch_delete_image(repositoryName=NAME, imageIds=[{"imageTag": "v1.0.0"}])
-    dev = world.client("ecr")
+    dev = system.client("ecr")
     dev.batch_delete_image(repositoryName=NAME, imageIds=[{"imageTag": "v1.0.0"}])
-    world.settle()
-    world.push(b.image("another v1"), NAME, "v1.0.0")
+    system.settle()
+    system.push(b.image("another v1"), NAME, "v1.0.0")
     found = audit()
     assert set(found) >= {"release_gone", "tags_differ", "versions_differ"}
     (gone,) = found["release_gone"]
-    assert gone["where"] == str(world.place(NAME, "prod", 2))
+    assert gone["where"] == str(system.place(NAME, "prod", 2))
     assert gone["since"]
     (differs,) = found["versions_differ"]
     assert differs["where"] == "dev, prod"

@@ -98,9 +98,9 @@ def test_removal_and_report_follow_a_failed_or_interrupted_step(
         assert not one.run()
     one.report(tmp_path)
     assert removed == ["begun", "repositories"]
-    told = json.loads((tmp_path / "smoke.json").read_text())
-    assert [step["name"] for step in told["steps"]][-1] == "remove everything"
-    assert set(told["confirmed"]) == set(questions.QUESTIONS)
+    result = json.loads((tmp_path / "smoke.json").read_text())
+    assert [step["name"] for step in result["steps"]][-1] == "remove everything"
+    assert set(result["confirmed"]) == set(questions.QUESTIONS)
     assert "None" not in (tmp_path / "smoke.md").read_text()
 
 
@@ -147,17 +147,17 @@ def profile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def left(world: Deployed) -> list[str]:
+def left(system: Deployed) -> list[str]:
     """The resources that a run created and did not remove."""
-    found = [r["repositoryName"] for r in world.client("ecr").describe_repositories()["repositories"]]
+    found = [r["repositoryName"] for r in system.client("ecr").describe_repositories()["repositories"]]
     admin = f"arn:aws:iam::{PROD}:role/admin"
-    far = {service: world.client(service, "sa-east-1", admin) for service in ("ecr", "lambda", "iam")}
+    far = {service: system.client(service, "sa-east-1", admin) for service in ("ecr", "lambda", "iam")}
     found += [r["repositoryName"] for r in far["ecr"].describe_repositories()["repositories"]]
     found += [f["FunctionName"] for f in far["lambda"].list_functions()["Functions"]]
-    roles = [*world.client("iam").list_roles()["Roles"], *far["iam"].list_roles()["Roles"]]
+    roles = [*system.client("iam").list_roles()["Roles"], *far["iam"].list_roles()["Roles"]]
     found += [r["RoleName"] for r in roles]
-    found += [r["Name"] for r in world.client("events").list_rules()["Rules"]]
-    found += world.client("sqs").list_queues().get("QueueUrls", [])
+    found += [r["Name"] for r in system.client("events").list_rules()["Rules"]]
+    found += system.client("sqs").list_queues().get("QueueUrls", [])
     return [name for name in found if "smoke" in name]
 
 
@@ -165,17 +165,17 @@ def left(world: Deployed) -> list[str]:
 def test_every_step_passes_on_the_local_cloud_and_nothing_is_left(tmp_path: Path, profile: Path) -> None:
     place: Any = Place(HUB, "us-east-2", None)  # type: ignore[arg-type]
     policy = making.policy(Site(place, Place(PROD, "sa-east-1", place.session), id=ID))
-    with deployed(tmp_path, policy, scanner="clean", parameters=FUNCTION) as world:
-        told = {"AWS_CONFIG_FILE": str(profile)}
-        other = run("--deployed", world.cloud.stack, "--report", str(tmp_path), account="999999999999")
+    with deployed(tmp_path, policy, scanner="clean", parameters=FUNCTION) as system:
+        result = {"AWS_CONFIG_FILE": str(profile)}
+        other = run("--deployed", system.cloud.stack, "--report", str(tmp_path), account="999999999999")
         assert (other.returncode, f"belong to {HUB}" in other.stderr) == (2, True)
         swapped = ("--spoke-account", "333333333333", "--spoke-profile", "prod")
-        other = run("--deployed", world.cloud.stack, *swapped, "--report", str(tmp_path), **told)
+        other = run("--deployed", system.cloud.stack, *swapped, "--report", str(tmp_path), **result)
         assert f"belong to {PROD}, not to 333333333333" in other.stderr
         assert not (tmp_path / "smoke.json").exists()
         spoke = ("--spoke-account", PROD, "--spoke-profile", "prod")
-        arguments = ("--deployed", world.cloud.stack, "--id", ID, "--patience", "120", *spoke)
-        done = run(*arguments, "--report", str(tmp_path), **told)
+        arguments = ("--deployed", system.cloud.stack, "--id", ID, "--patience", "120", *spoke)
+        done = run(*arguments, "--report", str(tmp_path), **result)
         assert done.returncode == 0, done.stdout + done.stderr
         report = json.loads((tmp_path / "smoke.json").read_text())
         outcomes = {step["name"]: step["outcome"] for step in report["steps"]}
@@ -187,4 +187,4 @@ def test_every_step_passes_on_the_local_cloud_and_nothing_is_left(tmp_path: Path
         text = (tmp_path / "smoke.md").read_text() + (tmp_path / "smoke.json").read_text() + done.stdout
         assert HUB not in text
         assert PROD not in text
-        assert left(world) == []
+        assert left(system) == []

@@ -32,7 +32,7 @@ def engine() -> None:
 
 
 @pytest.fixture(scope="module")
-def world(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+def system(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     with deployed(tmp_path_factory.mktemp("cloud"), scanner="clean") as running:
         yield running
 
@@ -47,90 +47,92 @@ def checkout(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_commit_is_built_pushed_and_promoted_to_both_regions(world: Deployed, checkout: Path, tmp_path: Path) -> None:
+def test_a_commit_is_built_pushed_and_promoted_to_both_regions(
+    system: Deployed, checkout: Path, tmp_path: Path
+) -> None:
     git(checkout, "tag", "v1.4.0")
-    outcome = build(world, checkout, tmp_path / "work", CODEBUILD_BUILD_ID="build:1", CODEBUILD_INITIATOR="ana")
+    outcome = build(system, checkout, tmp_path / "work", CODEBUILD_BUILD_ID="build:1", CODEBUILD_INITIATOR="ana")
     assert outcome.succeeded, outcome.log
     assert outcome.artifacts == ["image.json"]
-    told = json.loads((tmp_path / "work/image.json").read_text())
+    result = json.loads((tmp_path / "work/image.json").read_text())
     commit = git(checkout, "rev-parse", "HEAD")
     short = git(checkout, "rev-parse", "--short=7", "HEAD")
-    assert (told["state"], told["commit"]) == ("pushed", commit)
-    assert told["tags"] == [f"v1.4.0-{short}", "v1.4.0", "latest"]
-    assert outcome.exported == {"IMAGE_DIGEST": told["digest"]}
-    world.settle()
-    assert world.there(NAME, f"v1.4.0-{short}") == [told["digest"]] * 2
-    assert world.there(NAME, "v1.4.0") == [told["digest"]] * 2
-    dev = world.place(NAME)
-    assert len(world.stack.source.referrers(dev, told["digest"])) == 2
-    manifest = world.stack.source.manifest(dev, told["digest"])
+    assert (result["state"], result["commit"]) == ("pushed", commit)
+    assert result["tags"] == [f"v1.4.0-{short}", "v1.4.0", "latest"]
+    assert outcome.exported == {"IMAGE_DIGEST": result["digest"]}
+    system.settle()
+    assert system.there(NAME, f"v1.4.0-{short}") == [result["digest"]] * 2
+    assert system.there(NAME, "v1.4.0") == [result["digest"]] * 2
+    dev = system.place(NAME)
+    assert len(system.stack.source.referrers(dev, result["digest"])) == 2
+    manifest = system.stack.source.manifest(dev, result["digest"])
     assert manifest is not None
     assert manifest.annotations["org.opencontainers.image.revision"] == commit
-    assert world.facts(told["digest"], Kind.PROMOTED)
-    (pushed, *_) = world.facts(told["digest"], Kind.PUSHED)
+    assert system.facts(result["digest"], Kind.PROMOTED)
+    (pushed, *_) = system.facts(result["digest"], Kind.PUSHED)
     assert pushed.detail["built"]["revision"] == commit
     assert pushed.detail["built"]["authors"] == "Ana <ana@example.com>"
-    builds = [f.detail["build"] for f in world.facts(told["digest"], Kind.REFERRED) if "build" in f.detail]
+    builds = [f.detail["build"] for f in system.facts(result["digest"], Kind.REFERRED) if "build" in f.detail]
     assert {(each["id"], each["person"]) for each in builds} == {("build:1", "ana")}
 
-    again = build(world, checkout, tmp_path / "again")
+    again = build(system, checkout, tmp_path / "again")
     assert again.succeeded, again.log
     assert "done already" in again.log
-    assert json.loads((tmp_path / "again/image.json").read_text())["digest"] == told["digest"]
+    assert json.loads((tmp_path / "again/image.json").read_text())["digest"] == result["digest"]
 
     (checkout / "server.py").write_text((checkout / "server.py").read_text() + "# a change\n")
     git(checkout, "commit", "-q", "-am", "A change")
     git(checkout, "tag", "-f", "v1.4.0")
-    moved = build(world, checkout, tmp_path / "moved")
+    moved = build(system, checkout, tmp_path / "moved")
     assert moved.phases["build"] is False
     assert "post_build" not in moved.phases
     assert "v1.4.1" in moved.log
-    assert world.there(NAME, "v1.4.0") == [told["digest"]] * 2
+    assert system.there(NAME, "v1.4.0") == [result["digest"]] * 2
 
 
-def test_uncommitted_changes_stop_a_build_before_it_starts(world: Deployed, checkout: Path, tmp_path: Path) -> None:
+def test_uncommitted_changes_stop_a_build_before_it_starts(system: Deployed, checkout: Path, tmp_path: Path) -> None:
     (checkout / "server.py").write_text("print('mine')\n")
-    outcome = build(world, checkout, tmp_path / "work")
+    outcome = build(system, checkout, tmp_path / "work")
     assert outcome.phases == {"install": True, "pre_build": False}
     assert "not what was committed (server.py)" in outcome.log
 
 
-def test_a_refused_log_in_ends_the_build(world: Deployed, checkout: Path, tmp_path: Path) -> None:
+def test_a_refused_log_in_ends_the_build(system: Deployed, checkout: Path, tmp_path: Path) -> None:
     outcome = build(
-        world, checkout, tmp_path / "work", AWS_ACCESS_KEY_ID="nobody", AWS_ENDPOINT_URL="http://127.0.0.1:9"
+        system, checkout, tmp_path / "work", AWS_ACCESS_KEY_ID="nobody", AWS_ENDPOINT_URL="http://127.0.0.1:9"
     )
     assert outcome.phases == {"install": True, "pre_build": False}
 
 
-def test_platforms_are_pushed_without_tags_and_joined(world: Deployed, checkout: Path, tmp_path: Path) -> None:
+def test_platforms_are_pushed_without_tags_and_joined(system: Deployed, checkout: Path, tmp_path: Path) -> None:
     (checkout / "Dockerfile").write_text("FROM scratch\nCOPY server.py /srv/server.py\n")
     git(checkout, "commit", "-q", "-am", "Of nothing else")
-    world.client("ecr").create_repository(repositoryName=f"{NAME}-parts")
-    early = build(world, checkout, tmp_path / "early", BUILD_STEP="join")
+    system.client("ecr").create_repository(repositoryName=f"{NAME}-parts")
+    early = build(system, checkout, tmp_path / "early", BUILD_STEP="join")
     assert early.phases["build"] is False
     assert "has the build for amd64 ended?" in early.log
     for architecture in ("amd64", "arm64"):
         command = ["tallyman", "build", "--push", ".", "--repository", NAME, "--parts", f"{NAME}-parts", "--json"]
         found = subprocess.run(
             [*command, "--platform", f"linux/{architecture}"],
-            cwd=checkout, env=variables(world, tmp_path / "early"), capture_output=True, text=True, check=False,
+            cwd=checkout, env=variables(system, tmp_path / "early"), capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert found.returncode == 0, found.stderr
         part = json.loads(found.stdout)
         assert (part["state"], part["tags"]) == ("part", [])
-    joined = build(world, checkout, tmp_path / "joined", BUILD_STEP="join")
+    joined = build(system, checkout, tmp_path / "joined", BUILD_STEP="join")
     assert joined.succeeded, joined.log
-    told = json.loads((tmp_path / "joined/image.json").read_text())
-    index = world.stack.source.manifest(world.place(NAME), told["tags"][0])
+    result = json.loads((tmp_path / "joined/image.json").read_text())
+    index = system.stack.source.manifest(system.place(NAME), result["tags"][0])
     assert index is not None
     assert [str(child.platform) for child in index.children] == ["linux/amd64", "linux/arm64"]
 
 
 @pytest.mark.parametrize("buildx", [True, False], ids=["buildx", "plain"])
 def test_the_same_commit_gives_the_same_digest_with_and_without_an_older_cache(
-    buildx: bool, engine: None, checkout: Path, tmp_path: Path, world: Deployed
+    buildx: bool, engine: None, checkout: Path, tmp_path: Path, system: Deployed
 ) -> None:
-    env = variables(world, tmp_path)
+    env = variables(system, tmp_path)
     if not buildx:
         (tmp_path / "docker/cli-plugins/docker-buildx").unlink(missing_ok=True)
     found = subprocess.run(["docker", "buildx", "version"], env=env, capture_output=True, check=False)
@@ -159,10 +161,10 @@ def _digest(checkout: Path, env: dict[str, str]) -> str:
     return digest
 
 
-def test_a_repository_with_mutable_tags_is_refused(world: Deployed, checkout: Path, tmp_path: Path) -> None:
+def test_a_repository_with_mutable_tags_is_refused(system: Deployed, checkout: Path, tmp_path: Path) -> None:
     name = "rocketseat/mutable"
-    world.client("ecr").create_repository(repositoryName=name)
-    outcome = build(world, checkout, tmp_path / "work", IMAGE_REPOSITORY=name)
+    system.client("ecr").create_repository(repositoryName=name)
+    outcome = build(system, checkout, tmp_path / "work", IMAGE_REPOSITORY=name)
     assert outcome.phases["build"] is False
     assert "immutable: wanted yes, found no" in outcome.log
-    assert world.client("ecr").describe_images(repositoryName=name)["imageDetails"] == []
+    assert system.client("ecr").describe_images(repositoryName=name)["imageDetails"] == []

@@ -23,43 +23,43 @@ NAME = "rocketseat/widget-server"
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[Deployed]:
+def system(tmp_path: Path) -> Iterator[Deployed]:
     with deployed(tmp_path, scanner="clean") as running:
         yield running
 
 
-def test_a_builds_provenance_is_recorded_and_shown(world: Deployed, tmp_path: Path) -> None:
+def test_a_builds_provenance_is_recorded_and_shown(system: Deployed, tmp_path: Path) -> None:
     version = parse_version("v1.4.0")
     assert version is not None
     at = datetime(2026, 11, 16, tzinfo=UTC)
     commit = Checkout(tmp_path, "3f" * 20, "3f3f3f3", at, version, None, "main", "https://git.example/w", "Ana <a@b>")
-    told = annotations(commit, "v1.4.0")
+    result = annotations(commit, "v1.4.0")
     config = in_memory(b'{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}', CONFIG)
     document = {
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,
         "config": config.descriptor(),
         "layers": [],
-        "annotations": told,
+        "annotations": result,
     }
     made = BuiltImage(Manifest(to_json(document), OCI_MANIFEST), (config,), {}, Contents())
     by = here({"GITHUB_RUN_ID": "77", "GITHUB_REPOSITORY": "rocketseat/w", "GITHUB_ACTOR": "ana"})
     statement = provenance(NAME, made.manifest, commit, (), by)
     referrer, blobs = attachment(made.manifest, IN_TOTO, statement, {PREDICATE: SLSA, **by.annotations})
 
-    world.create(NAME)
-    place = world.place(NAME)
-    building.push(world.stack, place, made.manifest, made.blobs)
-    building.push(world.stack, place, referrer, blobs)
-    building.tag(world.stack, place, made.manifest, ["v1.4.0-3f3f3f3"])
-    world.settle()
+    system.create(NAME)
+    place = system.place(NAME)
+    building.push(system.stack, place, made.manifest, made.blobs)
+    building.push(system.stack, place, referrer, blobs)
+    building.tag(system.stack, place, made.manifest, ["v1.4.0-3f3f3f3"])
+    system.settle()
 
-    facts = world.facts(made.manifest.digest, Kind.PUSHED, Kind.REFERRED)
+    facts = system.facts(made.manifest.digest, Kind.PUSHED, Kind.REFERRED)
     assert {f.detail["built"]["revision"] for f in facts if f.kind is Kind.PUSHED} == {commit.commit}
     assert (
         SLSA in next(f for f in facts if f.kind is Kind.REFERRED).detail["predicates"]
     )  # the gate `attested` reads it
-    built = ImageView(world.stack, "image", place, made.manifest.digest).as_data()["built"]
+    built = ImageView(system.stack, "image", place, made.manifest.digest).as_data()["built"]
     assert (built["commit"], built["author"]) == (commit.commit, "Ana <a@b>")
     assert built["builds"] == [
         {

@@ -34,7 +34,7 @@ def builder() -> str:
 
 
 @pytest.fixture(scope="module")
-def world(builder: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+def system(builder: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     with deployed(tmp_path_factory.mktemp("cloud"), scanner="clean") as running:
         yield running
 
@@ -55,10 +55,10 @@ def commit(folder: Path) -> None:
     git(folder, "commit", "-q", "--allow-empty", "-m", "A change")
 
 
-def build(world: Deployed, builder: str, folder: Path, work: Path, *options: str) -> tuple[dict[str, Any], str]:
+def build(system: Deployed, builder: str, folder: Path, work: Path, *options: str) -> tuple[dict[str, Any], str]:
     work.mkdir(exist_ok=True)
     home = Path(os.environ.get("DOCKER_CONFIG", Path.home() / ".docker"))
-    env = variables(world, work, BUILDX_BUILDER=builder)
+    env = variables(system, work, BUILDX_BUILDER=builder)
     env["BUILDX_CONFIG"] = os.environ.get("BUILDX_CONFIG", str(home / "buildx"))
     log_in(env)
     command = ["tallyman", "build", "--push", ".", "--repository", NAME, "--json", *options]
@@ -72,13 +72,13 @@ def prune(builder: str) -> None:
     subprocess.run(["docker", "buildx", "prune", "-af", "--builder", builder], capture_output=True, check=True)
 
 
-def inside(world: Deployed, digest: str, name: str) -> bytes:
+def inside(system: Deployed, digest: str, name: str) -> bytes:
     """The content of a file in an image."""
-    place = world.place(NAME)
-    manifest = world.stack.source.manifest(place, digest)
+    place = system.place(NAME)
+    manifest = system.stack.source.manifest(place, digest)
     assert manifest is not None
     for layer in manifest.layers:
-        with world.stack.source.open_blob(place, layer.digest) as stream:
+        with system.stack.source.open_blob(place, layer.digest) as stream:
             raw = io.BytesIO(b"".join(stream))
         with tarfile.open(fileobj=raw) as archive:
             if name in archive.getnames() and (found := archive.extractfile(name)):
@@ -86,13 +86,13 @@ def inside(world: Deployed, digest: str, name: str) -> bytes:
     raise AssertionError(f"no {name} in {digest}")
 
 
-def pushed_base(world: Deployed, work: Path) -> str:
+def pushed_base(system: Deployed, work: Path) -> str:
     """widget-base in the local registry, by digest."""
     subprocess.run([ROOT / "tests/tools/widget-base.sh"], check=True, stdin=subprocess.DEVNULL)
     work.mkdir(exist_ok=True)
-    env = variables(world, work)
+    env = variables(system, work)
     log_in(env)
-    client = world.client("ecr")
+    client = system.client("ecr")
     client.create_repository(repositoryName="rocketseat/base")
     image = f"{env['IMAGE_REGISTRY']}/rocketseat/base"
     for command in (["docker", "tag", "widget-base:local", f"{image}:1"], ["docker", "push", f"{image}:1"]):
@@ -102,28 +102,28 @@ def pushed_base(world: Deployed, work: Path) -> str:
 
 
 def test_the_cache_is_stored_in_its_repository_and_changes_no_digest(
-    world: Deployed, builder: str, checkout: Path, tmp_path: Path
+    system: Deployed, builder: str, checkout: Path, tmp_path: Path
 ) -> None:
-    base = pushed_base(world, tmp_path / "base")
+    base = pushed_base(system, tmp_path / "base")
     lines = [f"FROM {base}", "COPY app.txt /srv/app.txt", f'RUN ["python3", "-c", "{RANDOM}"]', "COPY VERSION /srv/"]
     (checkout / "Dockerfile").write_text("\n".join(lines) + "\n")
     (checkout / "VERSION").write_text("1.0.0\n")
     commit(checkout)
-    world.client("ecr").create_repository(repositoryName=f"{NAME}-parts")
+    system.client("ecr").create_repository(repositoryName=f"{NAME}-parts")
     kept = ("--cache", f"{NAME}-parts")
-    first, words = build(world, builder, checkout, tmp_path / "first", *kept)
+    first, words = build(system, builder, checkout, tmp_path / "first", *kept)
     assert f"pinned to {base.partition('@')[2]}" in words
-    (cache,) = world.client("ecr").describe_images(repositoryName=f"{NAME}-parts")["imageDetails"]
+    (cache,) = system.client("ecr").describe_images(repositoryName=f"{NAME}-parts")["imageDetails"]
     assert cache["imageTags"] == ["cache-rocketseat-widget-server-linux-amd64"]
     prune(builder)
     (checkout / "VERSION").write_text("1.0.1\n")
     commit(checkout)
-    second, _ = build(world, builder, checkout, tmp_path / "second", *kept)
+    second, _ = build(system, builder, checkout, tmp_path / "second", *kept)
     assert second["digest"] != first["digest"]
-    random = inside(world, first["digest"], "srv/random")
-    assert inside(world, second["digest"], "srv/random") == random  # it was not run again: the cache had it
-    manifests = [world.stack.source.manifest(world.place(NAME), each["digest"]) for each in (first, second)]
-    of_base = world.stack.source.manifest(world.place("rocketseat/base"), base.partition("@")[2])
+    random = inside(system, first["digest"], "srv/random")
+    assert inside(system, second["digest"], "srv/random") == random  # it was not run again: the cache had it
+    manifests = [system.stack.source.manifest(system.place(NAME), each["digest"]) for each in (first, second)]
+    of_base = system.stack.source.manifest(system.place("rocketseat/base"), base.partition("@")[2])
     assert of_base is not None
     for manifest in manifests:
         assert manifest is not None
@@ -132,33 +132,33 @@ def test_the_cache_is_stored_in_its_repository_and_changes_no_digest(
     # even without a cache the same commit gives the same digest, if its steps are reproducible
     (checkout / "Dockerfile").write_text("\n".join([*lines[:2], lines[3]]) + "\n")
     commit(checkout)
-    build(world, builder, checkout, tmp_path / "third", *kept)
+    build(system, builder, checkout, tmp_path / "third", *kept)
     (checkout / "VERSION").write_text("1.0.2\n")
     commit(checkout)
-    fourth, _ = build(world, builder, checkout, tmp_path / "fourth", *kept)
-    digests = world.client("ecr").describe_images(repositoryName=NAME, imageIds=[{"imageDigest": fourth["digest"]}])
+    fourth, _ = build(system, builder, checkout, tmp_path / "fourth", *kept)
+    digests = system.client("ecr").describe_images(repositoryName=NAME, imageIds=[{"imageDigest": fourth["digest"]}])
     for tag in digests["imageDetails"][0]["imageTags"]:
-        world.client("ecr").batch_delete_image(repositoryName=NAME, imageIds=[{"imageTag": tag}])
+        system.client("ecr").batch_delete_image(repositoryName=NAME, imageIds=[{"imageTag": tag}])
     prune(builder)
-    anew, _ = build(world, builder, checkout, tmp_path / "anew")
+    anew, _ = build(system, builder, checkout, tmp_path / "anew")
     assert (anew["state"], anew["digest"]) == ("pushed", fourth["digest"])
 
 
-def test_an_inaccessible_cache_fails_no_build(world: Deployed, builder: str, checkout: Path, tmp_path: Path) -> None:
-    told, words = build(world, builder, checkout, tmp_path / "work", "--cache", "rocketseat/nowhere")
-    assert told["state"] == "pushed"
+def test_an_inaccessible_cache_fails_no_build(system: Deployed, builder: str, checkout: Path, tmp_path: Path) -> None:
+    result, words = build(system, builder, checkout, tmp_path / "work", "--cache", "rocketseat/nowhere")
+    assert result["state"] == "pushed"
     assert "the cache " in words
 
 
 def test_platforms_are_built_into_one_index_pushed_last_with_statements_beside_it(
-    world: Deployed, builder: str, checkout: Path, tmp_path: Path
+    system: Deployed, builder: str, checkout: Path, tmp_path: Path
 ) -> None:
-    told, _ = build(world, builder, checkout, tmp_path / "work", "--platform", "linux/amd64,linux/arm64")
-    place = world.place(NAME)
-    index = world.stack.source.manifest(place, told["tags"][0])
+    result, _ = build(system, builder, checkout, tmp_path / "work", "--platform", "linux/amd64,linux/arm64")
+    place = system.place(NAME)
+    index = system.stack.source.manifest(place, result["tags"][0])
     assert index is not None
-    assert index.digest == told["digest"]
+    assert index.digest == result["digest"]
     assert [str(child.platform) for child in index.children] == ["linux/amd64", "linux/arm64"]
     for child in index.children:
-        assert len(world.stack.source.referrers(place, child.digest)) == 2
-    assert len(world.stack.source.referrers(place, Digest(told["digest"]))) == 1
+        assert len(system.stack.source.referrers(place, child.digest)) == 2
+    assert len(system.stack.source.referrers(place, Digest(result["digest"]))) == 1

@@ -18,8 +18,8 @@ pytestmark = [
 
 def test_the_built_functions_record_verify_and_promote(tmp_path: Path) -> None:
     image = b.multi_arch("built")
-    with deployed(tmp_path, scanner="clean", built=True) as world:
-        world.push(image, "rocketseat/built", "v1.0.0")
-        assert world.there("rocketseat/built", "v1.0.0") == [image.digest, image.digest]
-        assert world.facts(image.digest, Kind.PROMOTED)
-        assert not world.dead_letters()
+    with deployed(tmp_path, scanner="clean", built=True) as system:
+        system.push(image, "rocketseat/built", "v1.0.0")
+        assert system.there("rocketseat/built", "v1.0.0") == [image.digest, image.digest]
+        assert system.facts(image.digest, Kind.PROMOTED)
+        assert not system.dead_letters()

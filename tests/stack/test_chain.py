@@ -26,28 +26,30 @@ NAME = "rocketseat/widget-server"
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     with deployed(tmp_path_factory.mktemp("cloud"), POLICY, scanner="clean") as running:
         yield running
 
 
-def test_an_index_with_its_referrers_is_promoted_from_dev_to_prod(world: Deployed) -> None:
+def test_an_index_with_its_referrers_is_promoted_from_dev_to_prod(system: Deployed) -> None:
     image = b.multi_arch("chained")
     sbom = b.sbom(image)
-    world.push(image, NAME, settle=False)
-    world.push(sbom, NAME, settle=False)
-    world.push(image, NAME, "v1.0.0")
-    assert until(lambda: world.there(NAME, "v1.0.0") == [image.digest] * 2, "not in prod", world.cloud)
-    assert world.there(NAME, "v1.0.0", "staging") == [image.digest]
-    assert world.there(NAME, sbom.digest) == [sbom.digest] * 2
-    assert until(lambda: world.why(NAME, "v1.0.0", source="staging").verdict == "promoted", "not promoted", world.cloud)
-    gate = next(g for g in world.why(NAME, "v1.0.0", source="staging").gates if g.name == "verified")
+    system.push(image, NAME, settle=False)
+    system.push(sbom, NAME, settle=False)
+    system.push(image, NAME, "v1.0.0")
+    assert until(lambda: system.there(NAME, "v1.0.0") == [image.digest] * 2, "not in prod", system.cloud)
+    assert system.there(NAME, "v1.0.0", "staging") == [image.digest]
+    assert system.there(NAME, sbom.digest) == [sbom.digest] * 2
+    assert until(
+        lambda: system.why(NAME, "v1.0.0", source="staging").verdict == "promoted", "not promoted", system.cloud
+    )
+    gate = next(g for g in system.why(NAME, "v1.0.0", source="staging").gates if g.name == "verified")
     assert "when it was promoted from dev to staging" in gate.reason
     for environment in ("staging", "prod"):
-        release = RELEASES.get(world.stack.state, key(environment, NAME))
+        release = RELEASES.get(system.stack.state, key(environment, NAME))
         assert release is not None
         assert release.digest == image.digest
-    assert len(world.facts(image.digest, Kind.PROMOTED)) == 2
-    assert not world.facts(image.digest, Kind.STOWAWAY)
-    levels = {f.detail["level"] for f in world.facts(image.digest, Kind.VERIFIED) if "staging/" in str(f.repository)}
+    assert len(system.facts(image.digest, Kind.PROMOTED)) == 2
+    assert not system.facts(image.digest, Kind.STOWAWAY)
+    levels = {f.detail["level"] for f in system.facts(image.digest, Kind.VERIFIED) if "staging/" in str(f.repository)}
     assert levels == {"presence"}  # read once, in dev

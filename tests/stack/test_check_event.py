@@ -15,23 +15,23 @@ SENDER = "event/111111111111/acme.ci"
 
 
 def test_only_an_event_of_a_named_sender_opens_the_gate(tmp_path: Path) -> None:
-    with deployed(tmp_path, one_promotion(check={"name": "e2e", "from": [SENDER]})) as world:
+    with deployed(tmp_path, one_promotion(check={"name": "e2e", "from": [SENDER]})) as system:
         app = b.image("app")
-        world.push(app, NAME, "v1.0.0")
-        world.settle()
+        system.push(app, NAME, "v1.0.0")
+        system.settle()
         said = {"repository": NAME, "digest": app.digest, "environment": "dev", "check": "e2e"}
         detail = json.dumps({**said, "result": "passed", "because": "https://ci.example.com/runs/42"})
         entry = {"EventBusName": "tallyman", "Source": "acme.ci", "DetailType": "Check Result", "Detail": detail}
-        events = world.client("events")
+        events = system.client("events")
 
         events.put_events(Entries=[{**entry, "Source": "acme.other"}, {**entry, "DetailType": "Check"}])
-        world.settle()
-        assert world.there(NAME, "v1.0.0") == [None, None]
+        system.settle()
+        assert system.there(NAME, "v1.0.0") == [None, None]
         for function in ("promote-image", "reconcile"):  # they announce releases, and pass no check
-            keys = world.cloud.credentials(f"arn:aws:iam::111111111111:role/tallyman-{function}-us-east-2")
+            keys = system.cloud.credentials(f"arn:aws:iam::111111111111:role/tallyman-{function}-us-east-2")
             with pytest.raises(ClientError, match=r"not authorized to perform: events:PutEvents"):
-                client_of(world.cloud.url, keys, "events").put_events(Entries=[entry])
+                client_of(system.cloud.url, keys, "events").put_events(Entries=[entry])
         assert events.put_events(Entries=[entry, entry])["FailedEntryCount"] == 0
-        world.settle()
-        assert world.there(NAME, "v1.0.0") == [app.digest] * 2
-        assert world.dead_letters() == []
+        system.settle()
+        assert system.there(NAME, "v1.0.0") == [app.digest] * 2
+        assert system.dead_letters() == []

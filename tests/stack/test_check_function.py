@@ -25,11 +25,11 @@ def test_the_answer_of_a_function_decides_the_check(tmp_path: Path) -> None:
     code = io.BytesIO()
     with zipfile.ZipFile(code, "w") as archive:
         archive.writestr("app.py", CODE)
-    with deployed(tmp_path, one_promotion(check={"lambda": ARN}), parameters={"CheckFunctions": ARN}) as world:
+    with deployed(tmp_path, one_promotion(check={"lambda": ARN}), parameters={"CheckFunctions": ARN}) as system:
         trust = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
         document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
-        role = world.client("iam").create_role(RoleName="ticket", AssumeRolePolicyDocument=document)["Role"]
-        world.client("lambda").create_function(
+        role = system.client("iam").create_role(RoleName="ticket", AssumeRolePolicyDocument=document)["Role"]
+        system.client("lambda").create_function(
             FunctionName="ticket",
             Runtime="python3.13",
             Role=role["Arn"],
@@ -37,19 +37,19 @@ def test_the_answer_of_a_function_decides_the_check(tmp_path: Path) -> None:
             Code={"ZipFile": code.getvalue()},
         )
         refused, approved = b.image("refused"), b.image("approved")
-        world.push(refused, NAME, "v1.0.0")
-        world.push(approved, NAME, "v1.1.0")
-        assert world.there(NAME, "v1.0.0") == [None, None]
-        deciding = world.why(NAME, "v1.0.0").deciding
+        system.push(refused, NAME, "v1.0.0")
+        system.push(approved, NAME, "v1.1.0")
+        assert system.there(NAME, "v1.0.0") == [None, None]
+        deciding = system.why(NAME, "v1.0.0").deciding
         assert deciding is not None
         assert deciding.reason == f"ticket failed, by the function ticket: {refused.digest}"
-        assert world.there(NAME, "v1.1.0") == [approved.digest] * 2
+        assert system.there(NAME, "v1.1.0") == [approved.digest] * 2
         for kind, status in (("Event", 202), ("DryRun", 204)):
-            answer = world.client("lambda").invoke(FunctionName="ticket", InvocationType=kind)
+            answer = system.client("lambda").invoke(FunctionName="ticket", InvocationType=kind)
             assert answer["StatusCode"] == status
-        world.client("lambda").update_function_configuration(
+        system.client("lambda").update_function_configuration(
             FunctionName="ticket", Environment={"Variables": {"WORD": "changed"}}
         )
         question = json.dumps({"tags": [], "to": "prod", "digest": "sha256:"})
-        answer = world.client("lambda").invoke(FunctionName="ticket", Payload=question)
+        answer = system.client("lambda").invoke(FunctionName="ticket", Payload=question)
         assert json.load(answer["Payload"])["because"] == "sha256:changed"

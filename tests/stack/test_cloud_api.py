@@ -11,53 +11,53 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from support.stacks import sample_stack as toy
+from support.stacks import sample_stack as sample
 from support.stacks.clients import client_of
 from tallyman_local.cloud.cloud import Cloud
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("toy")
+    return tmp_path_factory.mktemp("sample")
 
 
 @pytest.fixture(scope="module")
 def cloud(folder: Path) -> Iterator[Cloud]:
-    with toy.cloud(folder) as running:
+    with sample.cloud(folder) as running:
         yield running
 
 
 def test_the_exported_principal_is_the_hubs_developer(cloud: Cloud) -> None:
-    caller = toy.client(cloud, "sts").get_caller_identity()
+    caller = sample.client(cloud, "sts").get_caller_identity()
     assert caller["Arn"] == "arn:aws:sts::111111111111:assumed-role/developer/local"
 
 
 def test_a_message_has_its_sender(cloud: Cloud) -> None:
-    sqs = toy.client(cloud, "sqs")
+    sqs = sample.client(cloud, "sqs")
     url = sqs.create_queue(QueueName="who")["QueueUrl"]
-    other = toy.client(cloud, "sqs", role="arn:aws:iam::111111111111:role/release-managers")
+    other = sample.client(cloud, "sqs", role="arn:aws:iam::111111111111:role/release-managers")
     sqs.send_message(QueueUrl=url, MessageBody="mine")
     other.send_message_batch(QueueUrl=url, Entries=[{"Id": "1", "MessageBody": "theirs"}])
     got = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, MessageSystemAttributeNames=["SenderId"])
     senders = {message["Body"]: message["Attributes"]["SenderId"] for message in got["Messages"]}
-    iam = toy.client(cloud, "iam")
+    iam = sample.client(cloud, "iam")
     for body, role, session in (("mine", "developer", "local"), ("theirs", "release-managers", "local")):
         assert senders[body] == iam.get_role(RoleName=role)["Role"]["RoleId"] + ":" + session
     assert senders["mine"].startswith("AROA")
 
 
 def test_a_handler_gets_the_sender_of_a_message(cloud: Cloud, folder: Path) -> None:
-    toy.send(cloud, name="sent")
+    sample.send(cloud, name="sent")
     assert cloud.settle(30) == {}
-    assert "sent" in toy.done(folder)
+    assert "sent" in sample.done(folder)
 
 
 def test_each_account_and_region_has_its_own_resources(cloud: Cloud) -> None:
     role = "arn:aws:iam::222222222222:role/anyone"
-    toy.client(cloud, "sqs", role=role, region="sa-east-1").create_queue(QueueName="there")
-    assert "QueueUrls" not in toy.client(cloud, "sqs", region="sa-east-1").list_queues(QueueNamePrefix="there")
-    assert "QueueUrls" not in toy.client(cloud, "sqs", role=role).list_queues(QueueNamePrefix="there")
-    there = toy.client(cloud, "sqs", role=role, region="sa-east-1").list_queues(QueueNamePrefix="there")
+    sample.client(cloud, "sqs", role=role, region="sa-east-1").create_queue(QueueName="there")
+    assert "QueueUrls" not in sample.client(cloud, "sqs", region="sa-east-1").list_queues(QueueNamePrefix="there")
+    assert "QueueUrls" not in sample.client(cloud, "sqs", role=role).list_queues(QueueNamePrefix="there")
+    there = sample.client(cloud, "sqs", role=role, region="sa-east-1").list_queues(QueueNamePrefix="there")
     assert there["QueueUrls"] == ["https://sqs.sa-east-1.amazonaws.com/222222222222/there"]
 
 
@@ -94,7 +94,7 @@ def test_an_unsupported_call_is_an_error_that_names_it(cloud: Cloud, service: st
         "get_service_last_accessed_details": {"JobId": "x" * 36},
     }
     with pytest.raises(ClientError) as error:
-        getattr(toy.client(cloud, service), call)(**arguments.get(call, {}))
+        getattr(sample.client(cloud, service), call)(**arguments.get(call, {}))
     assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
     assert f"The local cloud does not serve {named}" in str(error.value)
 
@@ -116,36 +116,36 @@ def test_every_source_of_usage_answers_in_every_account_and_region(
 ) -> None:
     for registry in {place.registry for place in cloud.places}:
         role = f"arn:aws:iam::{registry.account}:role/reader"
-        answer = getattr(toy.client(cloud, service, role=role, region=registry.region), call)()
+        answer = getattr(sample.client(cloud, service, role=role, region=registry.region), call)()
         assert isinstance(answer[key], list)
         assert answer[key] == [] or service in ("lambda", "cloudtrail")
 
 
 def test_the_stack_has_outputs(cloud: Cloud) -> None:
-    stack = toy.client(cloud, "cloudformation").describe_stacks(StackName="toy")["Stacks"][0]
+    stack = sample.client(cloud, "cloudformation").describe_stacks(StackName="sample")["Stacks"][0]
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
-    assert outputs["BusArn"] == "arn:aws:events:us-east-2:111111111111:event-bus/toy"
+    assert outputs["BusArn"] == "arn:aws:events:us-east-2:111111111111:event-bus/sample"
 
 
 def test_a_long_poll_ends_when_a_message_arrives(cloud: Cloud) -> None:
-    sqs = toy.client(cloud, "sqs")
+    sqs = sample.client(cloud, "sqs")
     url = sqs.create_queue(QueueName="long")["QueueUrl"]
     got: list[dict[str, Any]] = []
     waiting = threading.Thread(
         target=lambda: got.extend(sqs.receive_message(QueueUrl=url, WaitTimeSeconds=20).get("Messages", []))
     )
     waiting.start()
-    toy.client(cloud, "sqs").send_message(QueueUrl=url, MessageBody="now")
+    sample.client(cloud, "sqs").send_message(QueueUrl=url, MessageBody="now")
     waiting.join(timeout=10)
     assert [message["Body"] for message in got] == ["now"]
 
 
 def test_a_function_assumes_a_spokes_role_only_where_it_is_trusted(cloud: Cloud) -> None:
     """People get any role they name; a function's role gets only what the template grants it, as on AWS."""
-    work, slow = (as_function(cloud, name) for name in ("toy-work", "toy-slow"))
-    trusting = {"RoleArn": "arn:aws:iam::222222222222:role/toy-spoke-read", "RoleSessionName": "me"}
+    work, slow = (as_function(cloud, name) for name in ("sample-work", "sample-slow"))
+    trusting = {"RoleArn": "arn:aws:iam::222222222222:role/sample-spoke-read", "RoleSessionName": "me"}
     got = work.assume_role(**trusting)
-    assert got["AssumedRoleUser"]["Arn"] == "arn:aws:sts::222222222222:assumed-role/toy-spoke-read/me"
+    assert got["AssumedRoleUser"]["Arn"] == "arn:aws:sts::222222222222:assumed-role/sample-spoke-read/me"
     with pytest.raises(ClientError, match="AccessDenied"):
         slow.assume_role(**trusting)
     with pytest.raises(ClientError, match="AccessDenied"):
@@ -167,8 +167,8 @@ HERE = "https://sqs.us-east-2.amazonaws.com/111111111111/"
 @pytest.mark.parametrize(
     ("service", "call", "arguments", "lacking"),
     [
-        ("sqs", "send_message", {"QueueUrl": HERE + "toy-far", "MessageBody": "x"}, "sqs:SendMessage"),
-        ("sqs", "receive_message", {"QueueUrl": HERE + "toy-slow"}, "sqs:ReceiveMessage"),
+        ("sqs", "send_message", {"QueueUrl": HERE + "sample-far", "MessageBody": "x"}, "sqs:SendMessage"),
+        ("sqs", "receive_message", {"QueueUrl": HERE + "sample-slow"}, "sqs:ReceiveMessage"),
         ("dynamodb", "get_item", {"TableName": "mine", "Key": {"pk": {"S": "a"}}}, "dynamodb:GetItem"),
         ("dynamodb", "put_item", {"TableName": "yours", "Item": {"pk": {"S": "a"}}}, "dynamodb:PutItem"),
         ("dynamodb", "transact_write_items", {"TransactItems": [put("mine"), put("yours")]}, "dynamodb:PutItem"),
@@ -176,7 +176,7 @@ HERE = "https://sqs.us-east-2.amazonaws.com/111111111111/"
         ("s3", "get_object", {"Bucket": "yours", "Key": "a"}, "s3:GetObject"),
         ("sns", "publish", {"TopicArn": "arn:aws:sns:us-east-2:111111111111:t", "Message": "x"}, "sns:Publish"),
         ("events", "put_events", {"Entries": [{"Source": "a", "DetailType": "b", "Detail": "{}"}]}, "events:PutEvents"),
-        ("lambda", "invoke", {"FunctionName": "toy-slow"}, "lambda:InvokeFunction"),
+        ("lambda", "invoke", {"FunctionName": "sample-slow"}, "lambda:InvokeFunction"),
         ("ecr", "create_repository", {"repositoryName": "a/b"}, "ecr:CreateRepository"),
         ("cloudtrail", "lookup_events", {}, "cloudtrail:LookupEvents"),
         ("ecs", "list_clusters", {}, "ecs:ListClusters"),
@@ -186,15 +186,15 @@ def test_a_function_may_do_nothing_beyond_its_roles_permissions(
     cloud: Cloud, service: str, call: str, arguments: dict[str, Any], lacking: str
 ) -> None:
     with pytest.raises(ClientError) as error:
-        getattr(as_function(cloud, "toy-work", service), call)(**arguments)
+        getattr(as_function(cloud, "sample-work", service), call)(**arguments)
     assert error.value.response["Error"]["Code"] in ("AccessDenied", "AccessDeniedException", "AuthorizationError")
     assert f"not authorized to perform: {lacking} on resource" in str(error.value)
 
 
 def test_a_function_may_use_its_roles_permissions(cloud: Cloud) -> None:
-    assert as_function(cloud, "toy-work").get_caller_identity()["Account"] == toy.HUB
-    assert as_function(cloud, "toy-work", "ecr").describe_repositories()["repositories"] == []
-    as_function(cloud, "toy-work", "sqs").send_message(QueueUrl=HERE + "toy-work", MessageBody='{"name": "mine"}')
+    assert as_function(cloud, "sample-work").get_caller_identity()["Account"] == sample.HUB
+    assert as_function(cloud, "sample-work", "ecr").describe_repositories()["repositories"] == []
+    as_function(cloud, "sample-work", "sqs").send_message(QueueUrl=HERE + "sample-work", MessageBody='{"name": "mine"}')
     assert cloud.settle(30) == {}
 
 
@@ -226,7 +226,7 @@ def test_registry_ports_are_named_by_environment_and_number(cloud: Cloud) -> Non
 
 def test_a_second_cloud_in_one_process_is_refused(cloud: Cloud, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="state allows only one"):
-        toy.cloud(tmp_path).start()
+        sample.cloud(tmp_path).start()
 
 
 def test_an_unread_body_does_not_break_the_connection(cloud: Cloud) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from botocore.config import Config
 
-from support.stacks import sample_stack as toy
+from support.stacks import sample_stack as sample
 from support.stacks.clients import client_of
 from tallyman_local.cloud import folders
 
@@ -21,12 +21,12 @@ NAME = "rocketseat/widget-server"
 
 def test_registries_in_a_folder_persist_and_quotas_throttle(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    with toy.cloud(tmp_path, data_dir=data) as cloud:
-        toy.client(cloud, "ecr").create_repository(repositoryName=NAME)
+    with sample.cloud(tmp_path, data_dir=data) as cloud:
+        sample.client(cloud, "ecr").create_repository(repositoryName=NAME)
         with pytest.raises(folders.InUse, match="another local cloud uses this folder"):
             folders.lock(data)
-    with toy.cloud(tmp_path, data_dir=data, quotas={"DescribeRepositories": 0.01}) as cloud:
-        ecr = toy.client(cloud, "ecr")
+    with sample.cloud(tmp_path, data_dir=data, quotas={"DescribeRepositories": 0.01}) as cloud:
+        ecr = sample.client(cloud, "ecr")
         assert [r["repositoryName"] for r in ecr.describe_repositories()["repositories"]] == [NAME]
         with pytest.raises(ecr.exceptions.ClientError) as caught:
             once(cloud).describe_repositories()

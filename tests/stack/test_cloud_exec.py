@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from support.stacks import sample_stack as toy
+from support.stacks import sample_stack as sample
 from tallyman_local.cloud import folders
 
 SOURCES = [str(Path(__file__).parents[2] / folder) for folder in ("layers/core/src", "cli", "local")]
@@ -68,8 +68,8 @@ def test_the_commands_exit_status_is_its_own(inside: tuple[subprocess.CompletedP
 def test_stdin_stdout_and_stderr_are_the_commands(
     inside: tuple[subprocess.CompletedProcess[str], dict[str, Any]],
 ) -> None:
-    done, told = inside
-    assert told["stdin"] == "from outside"
+    done, result = inside
+    assert result["stdin"] == "from outside"
     assert done.stdout.count("\n") == 1
     assert done.stderr == "for people\n"
 
@@ -89,26 +89,26 @@ def test_the_environment_points_to_the_local_cloud(
 
 
 def test_commands_inside_find_their_cloud(inside: tuple[subprocess.CompletedProcess[str], dict[str, Any]]) -> None:
-    told = inside[1]
-    assert told["settle"] == [0, ""]
-    assert told["chaos"] == [0, "so far: 0 lost, 0 doubled\n"]
-    assert told["off"][0] == 0
+    result = inside[1]
+    assert result["settle"] == [0, ""]
+    assert result["chaos"] == [0, "so far: 0 lost, 0 doubled\n"]
+    assert result["off"][0] == 0
 
 
 def test_a_scan_of_a_missing_image_is_an_error(inside: tuple[subprocess.CompletedProcess[str], dict[str, Any]]) -> None:
-    told = inside[1]
-    assert told["unknown"][0] == 1
-    assert "no/such" in told["unknown"][1]
-    assert told["environmentless"][0] == 1
-    assert "unknown environment 'nowhere'; the policy defines dev, prod" in told["environmentless"][1]
+    result = inside[1]
+    assert result["unknown"][0] == 1
+    assert "no/such" in result["unknown"][1]
+    assert result["environmentless"][0] == 1
+    assert "unknown environment 'nowhere'; the policy defines dev, prod" in result["environmentless"][1]
 
 
 def test_bad_input_exits_2(inside: tuple[subprocess.CompletedProcess[str], dict[str, Any]]) -> None:
-    told = inside[1]
-    assert [told[name][0] for name in ("nonsense", "bad_finding", "bad_chaos")] == [2, 2, 2]
-    assert "!!" in told["nonsense"][1]
-    assert "expected CVE:SEVERITY" in told["bad_finding"][1]
-    assert "soon" in told["bad_chaos"][1]
+    result = inside[1]
+    assert [result[name][0] for name in ("nonsense", "bad_finding", "bad_chaos")] == [2, 2, 2]
+    assert "!!" in result["nonsense"][1]
+    assert "expected CVE:SEVERITY" in result["bad_finding"][1]
+    assert "soon" in result["bad_chaos"][1]
 
 
 def test_outside_a_local_cloud_the_commands_report_it() -> None:
@@ -155,7 +155,7 @@ def running(status: dict[str, Any]) -> list[int]:
 
 def start(folder: Path, name: str) -> tuple[subprocess.Popen[bytes], list[int], str]:
     """`local exec` with a command that waits; its processes (cloud, workers, command) and its endpoint."""
-    told = folder / name
+    result = folder / name
     script = (
         "import json,os,time,urllib.request as u\n"
         "url=os.environ['AWS_ENDPOINT_URL']+'/_tallyman/status'\n"
@@ -163,13 +163,13 @@ def start(folder: Path, name: str) -> tuple[subprocess.Popen[bytes], list[int], 
         "    s=json.load(u.urlopen(url))\n"
         "    if all(f['pids'] for f in s['functions'].values()): break\n"
         "    time.sleep(0.05)\n"
-        f"open({str(told)!r}+'.new','w').write(json.dumps([os.getpid(),s]))\n"
-        f"os.rename({str(told)!r}+'.new',{str(told)!r})\n"
+        f"open({str(result)!r}+'.new','w').write(json.dumps([os.getpid(),s]))\n"
+        f"os.rename({str(result)!r}+'.new',{str(result)!r})\n"
         "time.sleep(300)\n"
     )
     process = subprocess.Popen([*TALLYMAN, "local", "exec", "--", sys.executable, "-c", script], env=ENVIRONMENT)
-    toy.wait_for(told.exists, 60)
-    command, status = json.loads(told.read_text())
+    sample.wait_for(result.exists, 60)
+    command, status = json.loads(result.read_text())
     return process, [command, *running(status)], status["url"]
 
 
@@ -188,7 +188,7 @@ def test_nothing_is_left_after_a_kill_that_cannot_be_caught(tmp_path: Path) -> N
     assert all(alive(pid) for pid in pids)
     process.kill()
     process.wait()
-    toy.wait_for(lambda: not any(alive(pid) for pid in pids), 10)
+    sample.wait_for(lambda: not any(alive(pid) for pid in pids), 10)
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes through /proc")
@@ -196,7 +196,7 @@ def test_a_signal_is_forwarded_to_the_command_and_nothing_is_left(tmp_path: Path
     process, pids, _ = start(tmp_path, "told")
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 128 + signal.SIGTERM
-    toy.wait_for(lambda: not any(alive(pid) for pid in pids), 10)
+    sample.wait_for(lambda: not any(alive(pid) for pid in pids), 10)
 
 
 def test_two_concurrent_clouds_are_isolated(tmp_path: Path) -> None:

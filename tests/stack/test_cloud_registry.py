@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from support.images import builders
-from support.stacks import sample_stack as toy
+from support.stacks import sample_stack as sample
 from tallyman_local.cloud.cloud import Cloud
 from tallyman_local.events.chaos import Settings
 
@@ -19,22 +19,22 @@ NAME = "rocketseat/widget-server"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("toy")
+    return tmp_path_factory.mktemp("sample")
 
 
 @pytest.fixture(scope="module")
 def cloud(folder: Path) -> Iterator[Cloud]:
-    with toy.cloud(folder) as running:
+    with sample.cloud(folder) as running:
         for place in running.places:
             role = f"arn:aws:iam::{place.registry.account}:role/owner"
-            ecr = toy.client(running, "ecr", role=role, region=place.registry.region)
+            ecr = sample.client(running, "ecr", role=role, region=place.registry.region)
             ecr.create_repository(repositoryName=NAME)
         yield running
 
 
 @pytest.fixture(scope="module")
 def token(cloud: Cloud) -> str:
-    data = toy.client(cloud, "ecr").get_authorization_token()["authorizationData"][0]
+    data = sample.client(cloud, "ecr").get_authorization_token()["authorizationData"][0]
     assert data["proxyEndpoint"] == "http://" + cloud.registries["TALLYMAN_REGISTRY_DEV_1"]
     return str(data["authorizationToken"])
 
@@ -75,7 +75,7 @@ def push(address: str, token: str, built: builders.Built, tag: str) -> None:
 
 def events(folder: Path, digest: str) -> list[dict[str, Any]]:
     """The events about a digest that the sample function received."""
-    bodies = [json.loads(note["body"]) for note in toy.notes(folder) if "body" in note]
+    bodies = [json.loads(note["body"]) for note in sample.notes(folder) if "body" in note]
     return [body for body in bodies if body.get("detail", {}).get("image-digest") == digest]
 
 
@@ -92,7 +92,7 @@ def test_a_push_reaches_the_function_from_every_registry(cloud: Cloud, folder: P
 def test_cloudtrail_has_the_caller_of_a_push(cloud: Cloud, token: str) -> None:
     built = builders.image("trailed")
     push(cloud.registries["TALLYMAN_REGISTRY_DEV_1"], token, built, "trailed")
-    trail = toy.client(cloud, "cloudtrail")
+    trail = sample.client(cloud, "cloudtrail")
     found = trail.lookup_events(LookupAttributes=[{"AttributeKey": "EventName", "AttributeValue": "PutImage"}])
     record = json.loads(found["Events"][0]["CloudTrailEvent"])
     assert record["requestParameters"]["imageTag"] == "trailed"
@@ -135,7 +135,7 @@ def test_a_scan_is_completed_by_tag_with_the_given_findings(cloud: Cloud, token:
     }
     status, answer = control(cloud, "scan", body)
     assert (status, answer["digest"], answer["findings"]) == (200, built.digest, 3)
-    found = toy.client(cloud, "ecr").describe_image_scan_findings(
+    found = sample.client(cloud, "ecr").describe_image_scan_findings(
         repositoryName=NAME, imageId={"imageDigest": built.digest}
     )
     assert found["imageScanFindings"]["findingSeverityCounts"] == {"CRITICAL": 2, "LOW": 1}

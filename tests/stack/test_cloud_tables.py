@@ -11,7 +11,7 @@ from moto.dynamodb.models.dynamo_type import Item
 from moto.dynamodb.models.table import Table
 from moto.sqs.models import Message
 
-from support.stacks import sample_stack as toy
+from support.stacks import sample_stack as sample
 from tallyman_local.cloud.cloud import Cloud
 
 TABLE = "facts"
@@ -19,13 +19,13 @@ TABLE = "facts"
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    with toy.cloud(tmp_path_factory.mktemp("toy")) as running:
+    with sample.cloud(tmp_path_factory.mktemp("sample")) as running:
         yield running
 
 
 @pytest.fixture
 def tables(cloud: Cloud) -> Iterator[Any]:
-    client = toy.client(cloud, "dynamodb")
+    client = sample.client(cloud, "dynamodb")
     names = ("pk", "sk", "other")
     client.create_table(
         TableName=TABLE,
@@ -145,7 +145,7 @@ def test_a_finished_transaction_keeps_no_copy(cloud: Cloud, tables: Any) -> None
         gc.collect()
         return [sum(isinstance(each, kind) for each in gc.get_objects()) for kind in (Table, Item, Message)]
 
-    queue = toy.client(cloud, "sqs")
+    queue = sample.client(cloud, "sqs")
     url = queue.create_queue(QueueName="over")["QueueUrl"]
     tables.put_item(TableName=TABLE, Item=item("a", "1"))
     before = alive()
@@ -163,7 +163,7 @@ def test_two_writers_with_the_same_condition_do_not_both_succeed(cloud: Cloud, t
     won: list[int] = []
 
     def write(n: int) -> None:
-        client = toy.client(cloud, "dynamodb")
+        client = sample.client(cloud, "dynamodb")
         for row in range(20):
             try:
                 client.put_item(

@@ -31,9 +31,9 @@ def test_tags(gated: Gated) -> None:
 def test_scan(gated: Gated) -> None:
     image = gated.pushed("scan")
     assert gated.closed("scan") == {"scan": "waiting"}
-    gated.world.scan(image, "gates/scan", "CVE-2026-1:CRITICAL")
+    gated.system.scan(image, "gates/scan", "CVE-2026-1:CRITICAL")
     assert gated.closed("scan") == {"scan": "failed"}
-    gated.world.scan(image, "gates/scan")
+    gated.system.scan(image, "gates/scan")
     assert gated.is_in("scan", image.digest)
 
 
@@ -42,47 +42,47 @@ def test_soak_and_its_override(gated: Gated) -> None:
     assert gated.closed("soak") == {"soak": "waiting"}
     gated.about("override", "soak", image.digest, gate="soak")
     assert gated.is_in("soak", image.digest)
-    assert any("soak is overridden" in subject for subject in gated.world.notices())
+    assert any("soak is overridden" in subject for subject in gated.system.notices())
 
 
 def test_signed(gated: Gated) -> None:
     image = gated.pushed("signed")
     assert gated.closed("signed") == {"signed": "waiting"}
-    gated.world.push(b.sbom(image), "gates/signed")
+    gated.system.push(b.sbom(image), "gates/signed")
     assert gated.closed("signed") == {"signed": "waiting"}
     signature = b.signature(image)
-    gated.world.push(signature, "gates/signed")
+    gated.system.push(signature, "gates/signed")
     assert gated.is_in("signed", image.digest)
-    assert gated.world.there("gates/signed", signature.digest) == [signature.digest] * 2
+    assert gated.system.there("gates/signed", signature.digest) == [signature.digest] * 2
 
 
 def test_attested(gated: Gated) -> None:
     image = gated.pushed("attested")
     assert gated.closed("attested") == {"attested": "waiting"}
-    gated.world.push(b.sbom(image), "gates/attested")
+    gated.system.push(b.sbom(image), "gates/attested")
     assert gated.is_in("attested", image.digest)
 
 
 def test_a_signature_that_was_removed_counts_no_more_by_its_event_or_by_the_sweep(gated: Gated) -> None:
     # a gate that nobody opens blocks the image of gates/gated
     image = gated.pushed("signed-approvals", "v7.0.0")
-    place = gated.world.place("gates/signed-approvals")
+    place = gated.system.place("gates/signed-approvals")
     ecr = {"registryId": place.registry.account, "repositoryName": place.name}
-    told, found = b.signature(image, "told"), b.signature(image, "found")
-    gated.world.push(told, "gates/signed-approvals")
+    result, found = b.signature(image, "told"), b.signature(image, "found")
+    gated.system.push(result, "gates/signed-approvals")
     assert "signed" not in gated.closed("signed-approvals", "v7.0.0")
-    gated.world.client("ecr").batch_delete_image(**ecr, imageIds=[{"imageDigest": told.digest}])
-    gated.world.settle()
+    gated.system.client("ecr").batch_delete_image(**ecr, imageIds=[{"imageDigest": result.digest}])
+    gated.system.settle()
     assert gated.closed("signed-approvals", "v7.0.0")["signed"] == "waiting"
-    gated.world.push(found, "gates/signed-approvals")
+    gated.system.push(found, "gates/signed-approvals")
     assert "signed" not in gated.closed("signed-approvals", "v7.0.0")
-    with gated.world.chaos(lose=1.0):
-        gated.world.client("ecr").batch_delete_image(**ecr, imageIds=[{"imageDigest": found.digest}])
-        gated.world.settle()
+    with gated.system.chaos(lose=1.0):
+        gated.system.client("ecr").batch_delete_image(**ecr, imageIds=[{"imageDigest": found.digest}])
+        gated.system.settle()
     assert "signed" not in gated.closed("signed-approvals", "v7.0.0")
-    gated.world.reconcile(str(place))
+    gated.system.reconcile(str(place))
     assert gated.closed("signed-approvals", "v7.0.0")["signed"] == "waiting"
-    gated.world.push(found, "gates/signed-approvals")
+    gated.system.push(found, "gates/signed-approvals")
     assert "signed" not in gated.closed("signed-approvals", "v7.0.0")
 
 
@@ -95,13 +95,18 @@ def test_approvals(gated: Gated) -> None:
     assert gated.closed("approvals") == {"approvals": "failed"}
     gated.about("approve", "approvals", image.digest)
     assert gated.is_in("approvals", image.digest)
-    assert [f.kind for f in gated.world.facts(image.digest, Kind.APPROVED, Kind.DENIED)] == [Kind.DENIED, Kind.APPROVED]
+    assert [f.kind for f in gated.system.facts(image.digest, Kind.APPROVED, Kind.DENIED)] == [
+        Kind.DENIED,
+        Kind.APPROVED,
+    ]
 
 
 def test_the_pusher_cannot_approve(gated: Gated) -> None:
     image = gated.pushed("approvals", "v1.1.0")
-    gated.world.reconcile("dev/gates/approvals")  # CloudTrail shows who pushed: the developer, in a session named local
-    assert any(f.actor for f in gated.world.facts(image.digest, Kind.PUSHED))
+    gated.system.reconcile(
+        "dev/gates/approvals"
+    )  # CloudTrail shows who pushed: the developer, in a session named local
+    assert any(f.actor for f in gated.system.facts(image.digest, Kind.PUSHED))
     gated.about("approve", "approvals", image.digest, "local")
     assert gated.closed("approvals", "v1.1.0") == {"approvals": "waiting"}
     gated.about("approve", "approvals", image.digest)
@@ -111,7 +116,7 @@ def test_the_pusher_cannot_approve(gated: Gated) -> None:
 def test_window_and_its_override(gated: Gated) -> None:
     image = gated.pushed("window")
     assert gated.closed("window") == {"window": "waiting"}
-    gate = next(g for g in gated.world.why("gates/window", "v1.0.0").gates if g.name == "window")
+    gate = next(g for g in gated.system.why("gates/window", "v1.0.0").gates if g.name == "window")
     assert gate.until is not None
     gated.about("override", "window", image.digest, gate="window")
     assert gated.is_in("window", image.digest)
@@ -140,9 +145,9 @@ def test_freeze(gated: Gated, place: dict[str, Any]) -> None:
 
 def test_a_freeze_without_permission_has_no_effect(gated: Gated) -> None:
     gated.say("freeze", "dan", role="role/developer", environment="prod")
-    gate = next(g for g in gated.world.why("gates/freeze", "latest").gates if g.name == "freeze")
+    gate = next(g for g in gated.system.why("gates/freeze", "latest").gates if g.name == "freeze")
     assert gate.verdict == "passed"
-    assert any("dan may not freeze" in letter.get("Reason", "") for letter in gated.world.dead_letters())
+    assert any("dan may not freeze" in letter.get("Reason", "") for letter in gated.system.dead_letters())
 
 
 def test_recalled(gated: Gated) -> None:
@@ -150,5 +155,5 @@ def test_recalled(gated: Gated) -> None:
     gated.say("recall", digest=image.digest)
     gated.about("approve", "recalled", image.digest)
     assert gated.closed("recalled") == {"recalled": "failed"}
-    gated.world.reconcile("dev/gates/recalled")
+    gated.system.reconcile("dev/gates/recalled")
     assert gated.closed("recalled") == {"recalled": "failed"}

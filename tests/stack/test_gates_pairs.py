@@ -19,11 +19,11 @@ def gated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gated]:
 
 
 def sign(gated: Gated, name: str, image: b.Built) -> None:
-    gated.world.push(b.signature(image), f"gates/{name}")
+    gated.system.push(b.signature(image), f"gates/{name}")
 
 
 def scan(gated: Gated, name: str, image: b.Built) -> None:
-    gated.world.scan(image, f"gates/{name}")
+    gated.system.scan(image, f"gates/{name}")
 
 
 def approve(gated: Gated, name: str, image: b.Built) -> None:

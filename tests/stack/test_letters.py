@@ -16,21 +16,21 @@ ROLE = f"arn:aws:iam::111111111111:{RELEASE}"
 
 
 @pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gated]:
+def gated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gated]:
     with gate_stack(tmp_path_factory.mktemp("letters")) as running:
-        cloud = running.world.cloud
+        cloud = running.system.cloud
         cloud.credentials(ROLE)  # creates the role, as an administrator
-        stacks = running.world.client("cloudformation").describe_stacks(StackName=cloud.stack)["Stacks"]
+        stacks = running.system.client("cloudformation").describe_stacks(StackName=cloud.stack)["Stacks"]
         arn = next(o["OutputValue"] for o in stacks[0]["Outputs"] if o["OutputKey"] == "PeoplePolicyArn")
-        running.world.client("iam").attach_role_policy(RoleName=RELEASE.partition("/")[2], PolicyArn=arn)
+        running.system.client("iam").attach_role_policy(RoleName=RELEASE.partition("/")[2], PolicyArn=arn)
         cloud.permissions.held.add(ROLE)
         yield running
 
 
 @pytest.fixture
-def tallyman(door: Gated) -> Any:
+def tallyman(gated: Gated) -> Any:
     """The command, run by a session of the role."""
-    cloud = door.world.cloud
+    cloud = gated.system.cloud
     keys = {name.upper(): value for name, value in cloud.credentials(ROLE, session="ana").items()}
     environment = {"AWS_ENDPOINT_URL": cloud.url, "AWS_REGION": "us-east-2", "TALLYMAN_STACK": cloud.stack, **keys}
 
@@ -42,9 +42,9 @@ def tallyman(door: Gated) -> Any:
     return run
 
 
-def test_a_poison_message_is_listed_replayed_and_discarded(door: Gated, tallyman: Any) -> None:
-    door.world.send("push", '{"no": "event"}')
-    door.world.settle()
+def test_a_poison_message_is_listed_replayed_and_discarded(gated: Gated, tallyman: Any) -> None:
+    gated.system.send("push", '{"no": "event"}')
+    gated.system.settle()
     (letter,) = tallyman("letters", "list")
     assert (letter["queue"], letter["source"], letter["function"]) == ("push", "push", "record_push")
     assert (letter["error"], letter["again"]) == ("BadMessage", None)
@@ -52,20 +52,20 @@ def test_a_poison_message_is_listed_replayed_and_discarded(door: Gated, tallyman
 
     (row,) = tallyman("letters", "replay", letter["letter"], "--because", "mended")
     assert row["done"], row
-    door.world.settle()
+    gated.system.settle()
     (again,) = tallyman("letters", "list", "--queue", "push")  # the cause still exists
     assert again["letter"] != letter["letter"]
 
     (row,) = tallyman("letters", "discard", "--queue", "push", "--because", "sent by hand")
     assert row["done"], row
     assert tallyman("letters", "list") == []
-    facts = [f for f in door.world.stack.ledger.of_environment("*") if f.detail.get("queue") == "push"]
+    facts = [f for f in gated.system.stack.ledger.of_environment("*") if f.detail.get("queue") == "push"]
     assert [f.detail["command"] for f in facts] == ["discard", "replay"]
     assert all(f.actor is not None and f.actor.endswith(":ana") for f in facts)
 
 
-def test_a_persons_command_is_sent_again_by_the_person(door: Gated, tallyman: Any) -> None:
-    door.say("freeze", "dan", "role/developers", environment="prod")
+def test_a_persons_command_is_sent_again_by_the_person(gated: Gated, tallyman: Any) -> None:
+    gated.say("freeze", "dan", "role/developers", environment="prod")
     (letter,) = tallyman("letters", "list", "--queue", "commands")
     (row,) = tallyman("letters", "replay", letter["letter"], status=1)
     assert not row["done"]
@@ -75,9 +75,9 @@ def test_a_persons_command_is_sent_again_by_the_person(door: Gated, tallyman: An
     tallyman("letters", "discard", letter["letter"], "--because", "done by ana")
 
 
-def test_a_person_cannot_remove_or_add_a_letter(door: Gated, tallyman: Any) -> None:
-    cloud = door.world.cloud
-    sqs = door.world.client("sqs", role=ROLE)
+def test_a_person_cannot_remove_or_add_a_letter(gated: Gated, tallyman: Any) -> None:
+    cloud = gated.system.cloud
+    sqs = gated.system.client("sqs", role=ROLE)
     url = sqs.get_queue_url(QueueName=f"{cloud.stack}-push-dead-letters")["QueueUrl"]
     with pytest.raises(ClientError, match="AccessDenied"):
         sqs.send_message(QueueUrl=url, MessageBody="{}")

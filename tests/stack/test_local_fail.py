@@ -14,18 +14,18 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from support.stacks import sample_stack as toy
+from support.stacks import sample_stack as sample
 from support.stacks.clients import client_of
 from tallyman_local.cloud.cloud import Cloud
 
-CLI = {"PYTHONPATH": os.pathsep.join(str(toy.ROOT.parents[3] / f) for f in ("layers/core/src", "cli", "local"))}
+CLI = {"PYTHONPATH": os.pathsep.join(str(sample.ROOT.parents[3] / f) for f in ("layers/core/src", "cli", "local"))}
 SECOND = "arn:aws:iam::222222222222:role/anyone"
 
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    folder: Path = tmp_path_factory.mktemp("toy")
-    with toy.cloud(folder) as running:
+    folder: Path = tmp_path_factory.mktemp("sample")
+    with sample.cloud(folder) as running:
         yield running
 
 

@@ -57,44 +57,44 @@ def secrets() -> Iterator[Secrets]:
         yield found
 
 
-def everything(world: Deployed) -> dict[str, str]:
+def everything(system: Deployed) -> dict[str, str]:
     """All text that is stored or sent: logs, facts, state, archive, notices, dead letters."""
-    texts = {f"log {path.name}": path.read_text("utf-8", "replace") for path in logs(world)}
-    dynamodb, s3 = world.client("dynamodb"), world.client("s3")
+    texts = {f"log {path.name}": path.read_text("utf-8", "replace") for path in logs(system)}
+    dynamodb, s3 = system.client("dynamodb"), system.client("s3")
     for table in ("ledger", "state"):
-        for page in dynamodb.get_paginator("scan").paginate(TableName=f"{world.cloud.stack}-{table}"):
+        for page in dynamodb.get_paginator("scan").paginate(TableName=f"{system.cloud.stack}-{table}"):
             for item in page["Items"]:
                 texts[f"{table} {item['pk']['S']} {item['sk']['S']}"] = str(item)
-    bucket = f"{world.cloud.stack}-archive-111111111111-us-east-2"
+    bucket = f"{system.cloud.stack}-archive-111111111111-us-east-2"
     for each in s3.list_objects_v2(Bucket=bucket)["Contents"]:
         texts[f"archive {each['Key']}"] = s3.get_object(Bucket=bucket, Key=each["Key"])["Body"].read().decode()
-    texts |= {f"notice {n}": str(notice) for n, notice in enumerate(world.published())}
-    texts |= {f"letter {n}": str(letter) for n, letter in enumerate(world.dead_letters())}
+    texts |= {f"notice {n}": str(notice) for n, notice in enumerate(system.published())}
+    texts |= {f"letter {n}": str(letter) for n, letter in enumerate(system.dead_letters())}
     return texts
 
 
-def logs(world: Deployed) -> list[Path]:
-    return sorted((world.cloud.data_dir / "logs").rglob("*"))
+def logs(system: Deployed) -> list[Path]:
+    return sorted((system.cloud.data_dir / "logs").rglob("*"))
 
 
 def test_no_log_fact_archive_or_notice_contains_a_secret(tmp_path: Path, secrets: Secrets) -> None:
-    with deployed(tmp_path, scanner="clean", parameters={"LogLevel": "DEBUG"}) as world:
-        world.push(b.multi_arch("quiet"), NAME, "v1.0.0")
-        registries = world.stack.policy.environment("prod").registries
+    with deployed(tmp_path, scanner="clean", parameters={"LogLevel": "DEBUG"}) as system:
+        system.push(b.multi_arch("quiet"), NAME, "v1.0.0")
+        registries = system.stack.policy.environment("prod").registries
         for number, how in enumerate(({"status": 503}, {"throttle": True}, {"after_bytes": 50})):  # error messages
-            world.cloud.failures.set(registries[number % 2], Failure(**how))  # type: ignore[arg-type]
-            world.push(b.image(f"fails {number}"), NAME, f"v1.1.{number}", settle=False)
-            world.cloud.settle(10)
-            world.cloud.failures.end()
-        world.push(b.image("foreign"), NAME, "v2.0.0", environment="prod")  # a stowaway, which causes a notice
-        world.send("verify", '{"digest": "no digest"}')
-        world.send("push", "no event")
-        world.settle()
-        world.reconcile()
-        assert world.there(NAME, "v1.0.0") != [None, None]
+            system.cloud.failures.set(registries[number % 2], Failure(**how))  # type: ignore[arg-type]
+            system.push(b.image(f"fails {number}"), NAME, f"v1.1.{number}", settle=False)
+            system.cloud.settle(10)
+            system.cloud.failures.end()
+        system.push(b.image("foreign"), NAME, "v2.0.0", environment="prod")  # a stowaway, which causes a notice
+        system.send("verify", '{"digest": "no digest"}')
+        system.send("push", "no event")
+        system.settle()
+        system.reconcile()
+        assert system.there(NAME, "v1.0.0") != [None, None]
         assert all(secrets.found.values())
-        texts = everything(world)
-        function = world.client("lambda").get_function(FunctionName=f"{world.cloud.stack}-promote-image")
+        texts = everything(system)
+        function = system.client("lambda").get_function(FunctionName=f"{system.cloud.stack}-promote-image")
         assert function["Configuration"]["Environment"]["Variables"]["POWERTOOLS_LOG_LEVEL"] == "DEBUG"
         assert {name.partition(" ")[0] for name in texts} == {"log", "ledger", "state", "archive", "notice", "letter"}
         kinds = {**secrets.found, "session": secrets.sessions()}

@@ -11,134 +11,134 @@ from tallyman.domain.history.facts import Kind, Via
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     with deployed(tmp_path_factory.mktemp("cloud"), scanner="clean") as running:
         yield running
 
 
-def test_a_push_is_recorded_verified_scanned_and_promoted_to_both_regions(world: Deployed) -> None:
+def test_a_push_is_recorded_verified_scanned_and_promoted_to_both_regions(system: Deployed) -> None:
     image = b.multi_arch("whole-way", attested=True)
-    world.push(image, "rocketseat/whole-way", "v1.0.0-abc1234")
-    assert world.there("rocketseat/whole-way", "v1.0.0-abc1234") == [image.digest, image.digest]
-    assert world.why("rocketseat/whole-way", "v1.0.0-abc1234").verdict == "promoted"
-    kinds = {f.kind for f in world.facts(image.digest)}
+    system.push(image, "rocketseat/whole-way", "v1.0.0-abc1234")
+    assert system.there("rocketseat/whole-way", "v1.0.0-abc1234") == [image.digest, image.digest]
+    assert system.why("rocketseat/whole-way", "v1.0.0-abc1234").verdict == "promoted"
+    kinds = {f.kind for f in system.facts(image.digest)}
     assert {Kind.PUSHED, Kind.VERIFIED, Kind.DECIDED, Kind.INTENDED, Kind.PROMOTED} <= kinds
     for platform in image.root.platform_children:
-        assert world.facts(platform.digest, Kind.SCANNED)
+        assert system.facts(platform.digest, Kind.SCANNED)
     for number in (1, 2):
-        place = world.place("rocketseat/whole-way", "prod", number)
+        place = system.place("rocketseat/whole-way", "prod", number)
         for digest, manifest in image.manifests.items():
-            found = world.stack.source.manifest(place, digest)
+            found = system.stack.source.manifest(place, digest)
             assert found is not None
             assert found.raw == manifest.raw
 
 
-def test_our_own_push_to_prod_is_not_a_stowaway(world: Deployed) -> None:
+def test_our_own_push_to_prod_is_not_a_stowaway(system: Deployed) -> None:
     image = b.multi_arch("own")
-    world.push(image, "rocketseat/own", "v1.0.0")
-    assert world.there("rocketseat/own", "v1.0.0") == [image.digest] * 2
+    system.push(image, "rocketseat/own", "v1.0.0")
+    assert system.there("rocketseat/own", "v1.0.0") == [image.digest] * 2
     for digest in image.manifests:
-        assert not world.facts(digest, Kind.STOWAWAY)
+        assert not system.facts(digest, Kind.STOWAWAY)
 
 
-def test_a_foreign_push_to_prod_is_a_stowaway_with_a_notice(world: Deployed) -> None:
+def test_a_foreign_push_to_prod_is_a_stowaway_with_a_notice(system: Deployed) -> None:
     image = b.image("foreign")
-    world.push(image, "rocketseat/foreign", "v1.0.0", environment="prod")
-    (found,) = world.facts(image.digest, Kind.STOWAWAY)
+    system.push(image, "rocketseat/foreign", "v1.0.0", environment="prod")
+    (found,) = system.facts(image.digest, Kind.STOWAWAY)
     assert (found.tag, found.detail["environment"]) == ("v1.0.0", "prod")
-    assert any("stowaway" in subject and "rocketseat/foreign" in subject for subject in world.notices())
+    assert any("stowaway" in subject and "rocketseat/foreign" in subject for subject in system.notices())
 
 
-def test_doubled_and_reordered_events_leave_one_history(world: Deployed) -> None:
+def test_doubled_and_reordered_events_leave_one_history(system: Deployed) -> None:
     image = b.multi_arch("doubled")
-    with world.chaos(double=1.0, reorder=True, delay=0.2, seed=7):
-        world.push(image, "rocketseat/doubled", "v1.0.0", settle=False)
-    world.settle()
-    pushes = [row for row in world.history("rocketseat/doubled", "v1.0.0") if row.kind == "pushed"]
+    with system.chaos(double=1.0, reorder=True, delay=0.2, seed=7):
+        system.push(image, "rocketseat/doubled", "v1.0.0", settle=False)
+    system.settle()
+    pushes = [row for row in system.history("rocketseat/doubled", "v1.0.0") if row.kind == "pushed"]
     assert [row.digest for row in pushes] == [image.digest]
-    assert world.there("rocketseat/doubled", "v1.0.0") == [image.digest] * 2
+    assert system.there("rocketseat/doubled", "v1.0.0") == [image.digest] * 2
 
 
-def test_if_every_event_is_lost_the_sweep_has_the_same_result(world: Deployed) -> None:
+def test_if_every_event_is_lost_the_sweep_has_the_same_result(system: Deployed) -> None:
     image = b.multi_arch("lost")
-    with world.chaos(lose=1.0):
-        world.push(image, "rocketseat/lost", "v1.0.0")
-        assert not world.facts(image.digest)
-        answer = world.reconcile("dev/rocketseat/lost")
+    with system.chaos(lose=1.0):
+        system.push(image, "rocketseat/lost", "v1.0.0")
+        assert not system.facts(image.digest)
+        answer = system.reconcile("dev/rocketseat/lost")
     missed = sum(each["missed"] for each in answer["registries"])
     assert missed >= 1
-    world.reconcile()
-    assert world.there("rocketseat/lost", "v1.0.0") == [image.digest] * 2
-    (row,) = [row for row in world.history("rocketseat/lost", "v1.0.0") if row.kind == "pushed"]
+    system.reconcile()
+    assert system.there("rocketseat/lost", "v1.0.0") == [image.digest] * 2
+    (row,) = [row for row in system.history("rocketseat/lost", "v1.0.0") if row.kind == "pushed"]
     assert row.via is Via.RECONCILED
 
 
-def test_a_push_reported_by_event_and_sweep_is_one_row(world: Deployed) -> None:
+def test_a_push_reported_by_event_and_sweep_is_one_row(system: Deployed) -> None:
     image = b.image("late")
-    world.create("rocketseat/late")
-    world.cloud.bus.set_chaos(None)
-    with world.chaos(delay=3600.0):  # longer than the sweep takes on any machine
-        world.push(image, "rocketseat/late", "v1.0.0", settle=False)
-        world.stack.reconcile({"repositories": ["dev/rocketseat/late"]})
-        assert {f.via for f in world.facts(image.digest, Kind.PUSHED)} == {Via.RECONCILED}
-    world.settle()  # chaos is off: what was held back arrived late
-    assert {f.via for f in world.facts(image.digest, Kind.PUSHED) if f.registry == world.place("x").registry} == {
+    system.create("rocketseat/late")
+    system.cloud.bus.set_chaos(None)
+    with system.chaos(delay=3600.0):  # longer than the sweep takes on any machine
+        system.push(image, "rocketseat/late", "v1.0.0", settle=False)
+        system.stack.reconcile({"repositories": ["dev/rocketseat/late"]})
+        assert {f.via for f in system.facts(image.digest, Kind.PUSHED)} == {Via.RECONCILED}
+    system.settle()  # chaos is off: what was held back arrived late
+    assert {f.via for f in system.facts(image.digest, Kind.PUSHED) if f.registry == system.place("x").registry} == {
         Via.RECONCILED,
         Via.EVENT,
     }
-    (row,) = [row for row in world.history("rocketseat/late", "v1.0.0") if row.kind == "pushed"]
+    (row,) = [row for row in system.history("rocketseat/late", "v1.0.0") if row.kind == "pushed"]
     assert row.via is Via.EVENT
 
 
-def test_a_tag_that_moves_is_a_push_and_a_move(world: Deployed) -> None:
+def test_a_tag_that_moves_is_a_push_and_a_move(system: Deployed) -> None:
     first, second = b.image("first"), b.image("second")
-    world.push(first, "rocketseat/moves", "latest")
-    world.push(second, "rocketseat/moves", "latest")
-    told = [(row.kind, row.digest) for row in world.history("rocketseat/moves", "latest")]
-    assert sorted(told) == sorted([("pushed", first.digest), ("pushed", second.digest), ("tag_moved", second.digest)])
+    system.push(first, "rocketseat/moves", "latest")
+    system.push(second, "rocketseat/moves", "latest")
+    result = [(row.kind, row.digest) for row in system.history("rocketseat/moves", "latest")]
+    assert sorted(result) == sorted([("pushed", first.digest), ("pushed", second.digest), ("tag_moved", second.digest)])
 
 
-def test_a_killed_worker_only_delays_the_promotion(world: Deployed) -> None:
+def test_a_killed_worker_only_delays_the_promotion(system: Deployed) -> None:
     image = b.multi_arch("killed")
-    world.push(image, "rocketseat/killed", "v1.0.0", settle=False)
+    system.push(image, "rocketseat/killed", "v1.0.0", settle=False)
     for function in ("tallyman-record-push", "tallyman-verify-digest", "tallyman-promote-image"):
-        world.cloud.kill(function)
-    world.settle()
-    world.cloud.kill("tallyman-promote-image")
-    world.reconcile()
-    assert world.there("rocketseat/killed", "v1.0.0") == [image.digest] * 2
-    (row,) = [row for row in world.history("rocketseat/killed", "v1.0.0") if row.kind == "pushed"]
+        system.cloud.kill(function)
+    system.settle()
+    system.cloud.kill("tallyman-promote-image")
+    system.reconcile()
+    assert system.there("rocketseat/killed", "v1.0.0") == [image.digest] * 2
+    (row,) = [row for row in system.history("rocketseat/killed", "v1.0.0") if row.kind == "pushed"]
     assert row.digest == image.digest
 
 
-def test_a_tag_taken_in_prod_is_a_conflict_and_not_changed(world: Deployed) -> None:
+def test_a_tag_taken_in_prod_is_a_conflict_and_not_changed(system: Deployed) -> None:
     theirs, ours = b.image("theirs"), b.image("ours")
-    world.push(theirs, "rocketseat/taken", "v1.0.0", environment="prod", number=2)
-    world.push(ours, "rocketseat/taken", "v1.0.0")
-    decision = world.why("rocketseat/taken", "v1.0.0")
+    system.push(theirs, "rocketseat/taken", "v1.0.0", environment="prod", number=2)
+    system.push(ours, "rocketseat/taken", "v1.0.0")
+    decision = system.why("rocketseat/taken", "v1.0.0")
     assert decision.verdict == "conflict"
     assert "taken by" in next(g.reason for g in decision.gates if g.name == "target")
-    assert world.there("rocketseat/taken", "v1.0.0") == [None, theirs.digest]
+    assert system.there("rocketseat/taken", "v1.0.0") == [None, theirs.digest]
 
 
-def test_a_malformed_event_becomes_a_dead_letter_with_its_reason(world: Deployed) -> None:
+def test_a_malformed_event_becomes_a_dead_letter_with_its_reason(system: Deployed) -> None:
     event = b.push_event(digest=b.image("x").digest)
     event["detail"]["image-digest"] = "sha256:short"
-    world.send("push", json.dumps(event))
-    world.send("scan", "not json")
-    world.settle()
-    letters = {letter["Function"]: letter for letter in world.dead_letters()}
+    system.send("push", json.dumps(event))
+    system.send("scan", "not json")
+    system.settle()
+    letters = {letter["Function"]: letter for letter in system.dead_letters()}
     assert letters["record_push"]["body"] == json.dumps(event)
     assert "sha256:short" in letters["record_push"]["Reason"]
     assert letters["record_push"]["Error"] == "BadMessage"
     assert letters["record_scan"]["body"] == "not json"
 
 
-def test_a_replayed_dead_letter_is_handled_like_any_message(world: Deployed) -> None:
+def test_a_replayed_dead_letter_is_handled_like_any_message(system: Deployed) -> None:
     image = b.image("replayed")
-    with world.chaos(lose=1.0):
-        world.push(image, "rocketseat/replayed", "v1.0.0")
-    event = b.push_event(world.place("rocketseat/replayed"), image.digest)
-    world.send("push", json.dumps(event))
-    world.settle()
-    assert [f.tag for f in world.facts(image.digest, Kind.PUSHED) if f.via is Via.EVENT][:1] == ["v1.0.0"]
+    with system.chaos(lose=1.0):
+        system.push(image, "rocketseat/replayed", "v1.0.0")
+    event = b.push_event(system.place("rocketseat/replayed"), image.digest)
+    system.send("push", json.dumps(event))
+    system.settle()
+    assert [f.tag for f in system.facts(image.digest, Kind.PUSHED) if f.via is Via.EVENT][:1] == ["v1.0.0"]

@@ -13,12 +13,12 @@ NAME = "rocketseat/widget-server"
 def test_only_the_signature_of_the_named_key_opens_the_gate(tmp_path: Path) -> None:
     key = signing.new_key()
     app = b.image("app")
-    with deployed(tmp_path, one_promotion(signed={"keys": [signing.pem(key)]})) as world:
-        world.push(app, NAME, "v1.0.0")
+    with deployed(tmp_path, one_promotion(signed={"keys": [signing.pem(key)]})) as system:
+        system.push(app, NAME, "v1.0.0")
         for signer in (signing.new_key(), key):
-            assert world.there(NAME, "v1.0.0") == [None, None]
+            assert system.there(NAME, "v1.0.0") == [None, None]
             bundle = signing.bundle(signing.envelope(signer, signing.statement(app.digest)))
             made = b.referrer(app, "application/vnd.dev.sigstore.bundle.v0.3+json", json.dumps(bundle))
-            world.push(made, NAME)
-        assert world.there(NAME, "v1.0.0") == [app.digest] * 2
-        assert world.why(NAME, "v1.0.0").verdict == "promoted"
+            system.push(made, NAME)
+        assert system.there(NAME, "v1.0.0") == [app.digest] * 2
+        assert system.why(NAME, "v1.0.0").verdict == "promoted"

@@ -38,7 +38,7 @@ Run = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     parameters = {"PeopleRoles": f"{READER},{CHANGER}", "PeopleChangeRoles": CHANGER}
     with deployed(tmp_path_factory.mktemp("people"), POLICY, parameters=parameters) as running:
         stacks = running.client("cloudformation").describe_stacks(StackName=running.cloud.stack)["Stacks"]
@@ -51,116 +51,116 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
 
 
 @pytest.fixture
-def run(world: Deployed) -> Run:
+def run(system: Deployed) -> Run:
     """Run a command with --json as a session of the role: (exit status, its JSON)."""
 
     def as_role(role: str, *arguments: str) -> tuple[int, Any]:
-        with mock.patch.dict(os.environ, world.cloud.credentials(role, session="ana")):
+        with mock.patch.dict(os.environ, system.cloud.credentials(role, session="ana")):
             result = CliRunner().invoke(app, [*arguments, "--json"])
         return result.exit_code, json.loads(result.stdout)
 
     return as_role
 
 
-def spoke(world: Deployed, role: str, name: str, region: str = "us-east-2") -> Any:
+def spoke(system: Deployed, role: str, name: str, region: str = "us-east-2") -> Any:
     """ECR's client of a session of `role` that assumed the spoke's role for people of this name."""
-    keys = world.client("sts", role=role).assume_role(
-        RoleArn=f"arn:aws:iam::{PROD}:role/{world.cloud.stack}-{name}", RoleSessionName="ana"
+    keys = system.client("sts", role=role).assume_role(
+        RoleArn=f"arn:aws:iam::{PROD}:role/{system.cloud.stack}-{name}", RoleSessionName="ana"
     )["Credentials"]
     return boto3.client(
         "ecr",
         region_name=region,
-        endpoint_url=world.cloud.url,
+        endpoint_url=system.cloud.url,
         aws_access_key_id=keys["AccessKeyId"],
         aws_secret_access_key=keys["SecretAccessKey"],
         aws_session_token=keys["SessionToken"],
     )
 
 
-def versions(world: Deployed, name: str, count: int) -> list[b.Built]:
+def versions(system: Deployed, name: str, count: int) -> list[b.Built]:
     built = [b.image(f"{name} {n}") for n in range(count)]
     for n, each in enumerate(built):
-        world.push(each, name, f"v1.{n}.0", environment="prod", settle=False)
-    world.settle()
+        system.push(each, name, f"v1.{n}.0", environment="prod", settle=False)
+    system.settle()
     return built
 
 
-def test_a_reader_plans_retention_in_a_spoke_and_every_source_of_usage_answers(world: Deployed, run: Run) -> None:
-    old, _ = versions(world, "shop/plan", 2)
+def test_a_reader_plans_retention_in_a_spoke_and_every_source_of_usage_answers(system: Deployed, run: Run) -> None:
+    old, _ = versions(system, "shop/plan", 2)
     status, plan = run(READER, "retention", "plan", "prod/shop/plan")
     assert (status, plan["refused"]) == (0, None)
     assert {i["digest"] for i in plan["images"] if i["action"] == "remove"} == {old.digest}
 
 
-def test_an_unnamed_person_is_refused_with_the_role_and_what_to_do(world: Deployed, run: Run) -> None:
-    versions(world, "shop/closed", 1)
-    status, told = run(STRANGER, "retention", "plan", "prod/shop/closed")
+def test_an_unnamed_person_is_refused_with_the_role_and_what_to_do(system: Deployed, run: Run) -> None:
+    versions(system, "shop/closed", 1)
+    status, answer = run(STRANGER, "retention", "plan", "prod/shop/closed")
     assert status == 1
-    assert f"arn:aws:iam::{PROD}:role/{world.cloud.stack}-spoke-people," in told["error"]
-    assert f"in account {PROD}" in told["error"]
-    assert "PeopleRoles" in told["error"]
-    assert "PeoplePolicyArn" in told["error"]
+    assert f"arn:aws:iam::{PROD}:role/{system.cloud.stack}-spoke-people," in answer["error"]
+    assert f"in account {PROD}" in answer["error"]
+    assert "PeopleRoles" in answer["error"]
+    assert "PeoplePolicyArn" in answer["error"]
 
 
-def test_only_the_changing_role_creates_a_repository(world: Deployed, run: Run) -> None:
-    status, (told,) = run(READER, "repository", "create", "guarded/new", "--in", "prod")
-    assert (status, told["state"]) == (1, "failed")
-    assert "spoke-people-change" in told["error"]
-    assert "PeopleChangeRoles" in told["error"]
-    assert world.stack.registries.settings(world.place("guarded/new", "prod")) is None
-    status, (told,) = run(CHANGER, "repository", "create", "guarded/new", "--in", "prod")
-    assert (status, told["state"], told["problem"]) == (0, "created", None)
-    ecr = spoke(world, CHANGER, "spoke-people-change")
+def test_only_the_changing_role_creates_a_repository(system: Deployed, run: Run) -> None:
+    status, (answer,) = run(READER, "repository", "create", "guarded/new", "--in", "prod")
+    assert (status, answer["state"]) == (1, "failed")
+    assert "spoke-people-change" in answer["error"]
+    assert "PeopleChangeRoles" in answer["error"]
+    assert system.stack.registries.settings(system.place("guarded/new", "prod")) is None
+    status, (answer,) = run(CHANGER, "repository", "create", "guarded/new", "--in", "prod")
+    assert (status, answer["state"], answer["problem"]) == (0, "created", None)
+    ecr = spoke(system, CHANGER, "spoke-people-change")
     text = ecr.get_repository_policy(repositoryName="guarded/new")["policyText"]
-    assert f"arn:aws:iam::{PROD}:role/{world.cloud.stack}-spoke-push" in text  # still only the promoting role
+    assert f"arn:aws:iam::{PROD}:role/{system.cloud.stack}-spoke-push" in text  # still only the promoting role
     assert "people" not in text
 
 
-def test_the_changing_role_restores_a_removed_image(world: Deployed, run: Run) -> None:
-    old, _ = versions(world, "shop/back", 2)
-    world.push(old, "shop/back", "v1.0.0", environment="old")
-    world.send("retention", json.dumps({"repository": str(world.place("shop/back", "prod"))}))
-    world.settle()
-    assert world.facts(old.digest, Kind.REMOVED)
-    assert world.there("shop/back", "v1.0.0") == [None]
-    origin, name = world.place("shop/back", "old"), f"prod/shop/back@{old.digest}"
-    status, told = run(READER, "retention", "restore", name)
+def test_the_changing_role_restores_a_removed_image(system: Deployed, run: Run) -> None:
+    old, _ = versions(system, "shop/back", 2)
+    system.push(old, "shop/back", "v1.0.0", environment="old")
+    system.send("retention", json.dumps({"repository": str(system.place("shop/back", "prod"))}))
+    system.settle()
+    assert system.facts(old.digest, Kind.REMOVED)
+    assert system.there("shop/back", "v1.0.0") == [None]
+    origin, name = system.place("shop/back", "old"), f"prod/shop/back@{old.digest}"
+    status, answer = run(READER, "retention", "restore", name)
     assert status == 1
-    assert world.there("shop/back", "v1.0.0") == [None]
-    status, told = run(CHANGER, "retention", "restore", name)
-    assert (status, told["outcome"], told["tags"]) == (0, f"copied back from {origin}", ["v1.0.0"]), told
-    assert world.there("shop/back", "v1.0.0") == [old.digest]
+    assert system.there("shop/back", "v1.0.0") == [None]
+    status, answer = run(CHANGER, "retention", "restore", name)
+    assert (status, answer["outcome"], answer["tags"]) == (0, f"copied back from {origin}", ["v1.0.0"]), answer
+    assert system.there("shop/back", "v1.0.0") == [old.digest]
 
 
-def test_the_changing_role_restores_an_archived_image(world: Deployed, run: Run) -> None:
-    (image,) = versions(world, "shop/cold", 1)
-    place = world.place("shop/cold", "prod")
-    assert world.stack.remover is not None
-    world.stack.remover.store(place, image.digest, archive=True)
+def test_the_changing_role_restores_an_archived_image(system: Deployed, run: Run) -> None:
+    (image,) = versions(system, "shop/cold", 1)
+    place = system.place("shop/cold", "prod")
+    assert system.stack.remover is not None
+    system.stack.remover.store(place, image.digest, archive=True)
     name = f"prod/shop/cold@{image.digest}"
     assert run(READER, "retention", "restore", name)[0] == 1
-    assert world.stack.source.describe(place, [image.digest])[0].archived
+    assert system.stack.source.describe(place, [image.digest])[0].archived
     assert run(CHANGER, "retention", "restore", name)[1]["outcome"] == "restored from the archive"
-    assert not world.stack.source.describe(place, [image.digest])[0].archived
+    assert not system.stack.source.describe(place, [image.digest])[0].archived
 
 
 @pytest.mark.parametrize("name", ["spoke-read", "spoke-push", "spoke-remove"])
-def test_nobody_can_assume_a_functions_role(world: Deployed, name: str) -> None:
+def test_nobody_can_assume_a_functions_role(system: Deployed, name: str) -> None:
     with pytest.raises(ClientError, match="AccessDenied"):
-        spoke(world, CHANGER, name)
+        spoke(system, CHANGER, name)
 
 
-def test_no_role_of_people_deletes_and_the_reading_role_writes_nothing(world: Deployed) -> None:
-    (image,) = versions(world, "shop/kept", 1)
+def test_no_role_of_people_deletes_and_the_reading_role_writes_nothing(system: Deployed) -> None:
+    (image,) = versions(system, "shop/kept", 1)
     kept: dict[str, Any] = {"repositoryName": "shop/kept"}
     wanted = [{"imageDigest": image.digest}]
     for role, name in ((READER, "spoke-people"), (CHANGER, "spoke-people-change")):
-        ecr = spoke(world, role, name)
+        ecr = spoke(system, role, name)
         with pytest.raises(ClientError, match="AccessDenied"):
             ecr.batch_delete_image(**kept, imageIds=wanted)
         with pytest.raises(ClientError, match="AccessDenied"):
             ecr.delete_repository(**kept, force=True)
-    reads = spoke(world, READER, "spoke-people")
+    reads = spoke(system, READER, "spoke-people")
     assert reads.describe_images(**kept)["imageDetails"][0]["imageTags"] == ["v1.0.0"]
     refused: list[Callable[[], object]] = [
         lambda: reads.put_image(**kept, imageManifest=image.root.raw.decode(), imageTag="v2.0.0"),
@@ -172,12 +172,12 @@ def test_no_role_of_people_deletes_and_the_reading_role_writes_nothing(world: De
         with pytest.raises(ClientError, match="AccessDenied"):
             call()
     with pytest.raises(ClientError, match="AccessDenied"):
-        spoke(world, READER, "spoke-people-change")
+        spoke(system, READER, "spoke-people-change")
 
 
-def test_readers_can_run_the_doctor_and_unreadable_parts_are_not_ok(world: Deployed, run: Run) -> None:
-    world.push(b.image("asked"), "shop/asked", "v1.0.0")
-    world.create("shop/asked", "prod")
+def test_readers_can_run_the_doctor_and_unreadable_parts_are_not_ok(system: Deployed, run: Run) -> None:
+    system.push(b.image("asked"), "shop/asked", "v1.0.0")
+    system.create("shop/asked", "prod")
     status, found = run(READER, "doctor")
     assert status == 0, found
     unseen = [f for f in found if f["verdict"] == "unknown"]

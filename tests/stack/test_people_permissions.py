@@ -23,26 +23,26 @@ Client = Callable[[str], Any]
 @pytest.fixture(scope="module")
 def gated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gated]:
     with gate_stack(tmp_path_factory.mktemp("people")) as running:
-        running.world.cloud.credentials(ROLE)  # creates the role, as an administrator
-        iam = running.world.client("iam")
+        running.system.cloud.credentials(ROLE)  # creates the role, as an administrator
+        iam = running.system.client("iam")
         iam.attach_role_policy(RoleName=RELEASE.partition("/")[2], PolicyArn=outputs(running)["PeoplePolicyArn"])
-        running.world.cloud.permissions.held.add(ROLE)
+        running.system.cloud.permissions.held.add(ROLE)
         yield running
 
 
 @pytest.fixture
 def person(gated: Gated) -> Client:
     """Clients of a session of the role."""
-    keys = gated.world.cloud.credentials(ROLE, session="ana")
+    keys = gated.system.cloud.credentials(ROLE, session="ana")
 
     def client(service: str) -> Any:
-        return client_of(gated.world.cloud.url, keys, service)
+        return client_of(gated.system.cloud.url, keys, service)
 
     return client
 
 
 def outputs(gated: Gated) -> dict[str, str]:
-    stack = gated.world.client("cloudformation").describe_stacks(StackName=gated.world.cloud.stack)["Stacks"][0]
+    stack = gated.system.client("cloudformation").describe_stacks(StackName=gated.system.cloud.stack)["Stacks"][0]
     return {o["OutputKey"]: o["OutputValue"] for o in stack["Outputs"]}
 
 
@@ -64,12 +64,12 @@ def test_nobody_can_write_a_fact_directly(gated: Gated, person: Client, table: s
     name = outputs(gated)[table]
     with pytest.raises(ClientError, match="AccessDenied"):
         FORGED[way](person("dynamodb"), name)
-    assert "Item" not in gated.world.client("dynamodb").get_item(TableName=name, Key=ITEM)
+    assert "Item" not in gated.system.client("dynamodb").get_item(TableName=name, Key=ITEM)
 
 
 @pytest.mark.parametrize("queue", ["push", "scan", "promote"])
 def test_nobody_can_forge_an_event_or_a_decision(gated: Gated, person: Client, queue: str) -> None:
-    url = gated.world.client("sqs").get_queue_url(QueueName=f"{gated.world.cloud.stack}-{queue}")["QueueUrl"]
+    url = gated.system.client("sqs").get_queue_url(QueueName=f"{gated.system.cloud.stack}-{queue}")["QueueUrl"]
     with pytest.raises(ClientError, match="AccessDenied"):
         person("sqs").send_message(QueueUrl=url, MessageBody=json.dumps(b.push_event()))
 
@@ -88,7 +88,7 @@ def test_nobody_can_change_the_archive_the_bus_or_the_topic(gated: Gated, person
 
 def test_a_person_reads_facts_and_sends_commands_recorded_with_their_name(gated: Gated, person: Client) -> None:
     image = b.image("people")
-    gated.world.push(image, "gates/approvals", "v1.0.0")
+    gated.system.push(image, "gates/approvals", "v1.0.0")
     found = outputs(gated)
     read = person("dynamodb").query(
         TableName=found["LedgerTable"],
@@ -108,15 +108,15 @@ def test_a_person_reads_facts_and_sends_commands_recorded_with_their_name(gated:
         "principal": "role/security",
     }
     person("sqs").send_message(QueueUrl=found["CommandsQueueUrl"], MessageBody=json.dumps(command))
-    gated.world.settle()
-    (approved,) = gated.world.facts(image.digest, Kind.APPROVED)
-    role = gated.world.client("iam").get_role(RoleName="release-managers")["Role"]
+    gated.system.settle()
+    (approved,) = gated.system.facts(image.digest, Kind.APPROVED)
+    role = gated.system.client("iam").get_role(RoleName="release-managers")["Role"]
     assert (approved.actor, approved.detail["principal"]) == (f"{role['RoleId']}:ana", RELEASE)
     assert gated.is_in("approvals", image.digest)
 
 
 def test_a_person_can_read_the_inputs_of_retention_plan_and_native(gated: Gated, person: Client) -> None:
-    gated.world.create("gates/approvals")
+    gated.system.create("gates/approvals")
     ecr, place = person("ecr"), {"registryId": ACCOUNT, "repositoryName": "gates/approvals"}
     assert ecr.describe_registry()["registryId"] == ACCOUNT
     with pytest.raises(ClientError, match="LifecyclePolicyNotFoundException"):
@@ -131,7 +131,7 @@ def test_a_person_can_read_the_inputs_of_retention_plan_and_native(gated: Gated,
 
 
 def test_the_policy_for_people_allows_no_writes_except_commands(gated: Gated) -> None:
-    iam = gated.world.client("iam")
+    iam = gated.system.client("iam")
     arn = outputs(gated)["PeoplePolicyArn"]
     version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
     document = iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]

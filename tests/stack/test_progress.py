@@ -19,28 +19,28 @@ from tallyman_local.moto import calls as moto_calls
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     with deployed(tmp_path_factory.mktemp("cloud"), scanner="clean") as running:
         yield running
 
 
 @pytest.fixture(autouse=True)
-def healed(world: Deployed) -> Iterator[None]:
+def healed(system: Deployed) -> Iterator[None]:
     yield
-    world.cloud.failures.end()
-    world.settle()
+    system.cloud.failures.end()
+    system.settle()
 
 
-def fail(world: Deployed, number: int, **how: object) -> None:
-    world.cloud.failures.set(world.stack.policy.environment("prod").registries[number - 1], Failure(**how))  # type: ignore[arg-type]
+def fail(system: Deployed, number: int, **how: object) -> None:
+    system.cloud.failures.set(system.stack.policy.environment("prod").registries[number - 1], Failure(**how))  # type: ignore[arg-type]
 
 
-def tagged(world: Deployed, name: str) -> list[bool]:
+def tagged(system: Deployed, name: str) -> list[bool]:
     """Whether each registry of prod has v1.0.0, read from the store: a failing registry can't be asked."""
     found = []
-    for place in world.stack.policy.environment("prod").repositories(name):
+    for place in system.stack.policy.environment("prod").repositories(name):
         try:
-            world.cloud.ecr.resolve(place.registry, place.name, "v1.0.0")
+            system.cloud.ecr.resolve(place.registry, place.name, "v1.0.0")
         except EcrError:
             found.append(False)
         else:
@@ -63,33 +63,33 @@ def wait_for(true: Callable[[], object]) -> None:
     ids=["down", "throttled", "cut"],
 )
 def test_a_failing_region_prevents_all_tags_until_it_recovers(
-    world: Deployed, number: int, how: dict[str, object]
+    system: Deployed, number: int, how: dict[str, object]
 ) -> None:
     name, image = f"rocketseat/fails-{number}-{'-'.join(how)}".replace("_", "-"), b.image(f"{number}{how}")
-    fail(world, number, **how)
-    world.push(image, name, "v1.0.0", settle=False)
-    wait_for(lambda: world.facts(image.digest, Kind.DELAYED))
-    assert tagged(world, name) == [False, False]
-    decision = world.why(name, "v1.0.0")
+    fail(system, number, **how)
+    system.push(image, name, "v1.0.0", settle=False)
+    wait_for(lambda: system.facts(image.digest, Kind.DELAYED))
+    assert tagged(system, name) == [False, False]
+    decision = system.why(name, "v1.0.0")
     assert decision.verdict == "waiting"
     assert decision.deciding is not None
-    assert str(world.stack.policy.environment("prod").registries[number - 1]) in decision.deciding.reason
-    other = world.place(name, "prod", 3 - number)
-    world.cloud.ecr.resolve(other.registry, name, image.digest)  # raises if it is missing: it was staged all the same
-    world.cloud.failures.end()
-    world.reconcile(f"dev/{name}")
-    assert until(lambda: tagged(world, name) == [True, True], "not promoted", world.cloud)
-    assert until(lambda: world.why(name, "v1.0.0").verdict == "promoted", "not promoted", world.cloud)
-    assert world.there(name, "v1.0.0") == [image.digest] * 2
-    delays = [f.detail["attempt"] for f in world.facts(image.digest, Kind.DELAYED)]
+    assert str(system.stack.policy.environment("prod").registries[number - 1]) in decision.deciding.reason
+    other = system.place(name, "prod", 3 - number)
+    system.cloud.ecr.resolve(other.registry, name, image.digest)  # raises if it is missing: it was staged all the same
+    system.cloud.failures.end()
+    system.reconcile(f"dev/{name}")
+    assert until(lambda: tagged(system, name) == [True, True], "not promoted", system.cloud)
+    assert until(lambda: system.why(name, "v1.0.0").verdict == "promoted", "not promoted", system.cloud)
+    assert system.there(name, "v1.0.0") == [image.digest] * 2
+    delays = [f.detail["attempt"] for f in system.facts(image.digest, Kind.DELAYED)]
     assert delays == list(range(1, len(delays) + 1))
-    assert len(world.facts(image.digest, Kind.PROMOTED)) == 1
+    assert len(system.facts(image.digest, Kind.PROMOTED)) == 1
 
 
-def test_a_killed_worker_is_replaced_and_settle_waits_for_it(world: Deployed) -> None:
+def test_a_killed_worker_is_replaced_and_settle_waits_for_it(system: Deployed) -> None:
     name, image = "rocketseat/killed", b.image("killed")
     started = threading.Event()
-    put = world.cloud.ecr._parts.images.put
+    put = system.cloud.ecr._parts.images.put
 
     def slow(
         repository: Repository,
@@ -102,15 +102,15 @@ def test_a_killed_worker_is_replaced_and_settle_waits_for_it(world: Deployed) ->
     ) -> Put:
         if str(repository).startswith("222222222222") and not started.is_set():
             started.set()
-            assert world.cloud.kill("tallyman-promote-image")
+            assert system.cloud.kill("tallyman-promote-image")
         return put(repository, raw, media_type, tag, digest, over_http=over_http)
 
-    world.cloud.ecr._parts.images.put = slow  # type: ignore[method-assign]
+    system.cloud.ecr._parts.images.put = slow  # type: ignore[method-assign]
     try:
-        world.push(image, name, "v1.0.0")
+        system.push(image, name, "v1.0.0")
     finally:
-        world.cloud.ecr._parts.images.put = put  # type: ignore[method-assign]
+        system.cloud.ecr._parts.images.put = put  # type: ignore[method-assign]
     assert started.is_set()
-    assert world.there(name, "v1.0.0") == [image.digest] * 2
-    assert len(world.facts(image.digest, Kind.PROMOTED)) == 1
-    assert not [i for i in listed(world.stack.state, pending_items.partition("prod")) if i.data["name"] == name]
+    assert system.there(name, "v1.0.0") == [image.digest] * 2
+    assert len(system.facts(image.digest, Kind.PROMOTED)) == 1
+    assert not [i for i in listed(system.stack.state, pending_items.partition("prod")) if i.data["name"] == name]

@@ -81,7 +81,7 @@ def listening(host: Host) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     with deployed(tmp_path_factory.mktemp("pull-request"), scanner="manual") as running:
         running.push(b.image("waits"), NAME, "v1.0.0")
         yield running
@@ -123,7 +123,7 @@ def run(script: str, checkout: Path, **variables: str) -> subprocess.CompletedPr
     return subprocess.run(command, cwd=checkout, env=given, capture_output=True, text=True, check=False)
 
 
-def test_the_action_comments_once_and_changes_its_own_comment(world: Deployed, checkout: Path) -> None:
+def test_the_action_comments_once_and_changes_its_own_comment(system: Deployed, checkout: Path) -> None:
     action = yaml.safe_load((ROOT / "action.yml").read_text())
     script = action["runs"]["steps"][-1]["run"]
     host = Host()
@@ -162,7 +162,7 @@ def test_the_action_comments_once_and_changes_its_own_comment(world: Deployed, c
         assert "the comment was not written: HTTP Error 403" in refused.stderr
 
 
-def test_the_step_for_gitlab_comments(world: Deployed, checkout: Path) -> None:
+def test_the_step_for_gitlab_comments(system: Deployed, checkout: Path) -> None:
     lines = yaml.safe_load((ROOT / "ci/gitlab.yml").read_text())["tallyman"]["script"]
     script = "\n".join(line for line in lines if not line.startswith(("pip ", "git clone")))
     script = script.replace("/tmp/tallyman.md", str(checkout.parent / "tallyman.md")).replace(

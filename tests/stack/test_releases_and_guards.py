@@ -30,7 +30,7 @@ NAME = "rocketseat/widget-server"
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     with deployed(tmp_path_factory.mktemp("cloud"), POLICY, scanner="clean") as running:
         running.first, running.second = b.image("first"), b.image("second")  # type: ignore[attr-defined]
         running.push(running.first, NAME, "v1.0.0")  # type: ignore[attr-defined]
@@ -44,45 +44,45 @@ def run(*words: str, status: int = 0) -> Any:
     return json.loads(result.stdout)
 
 
-def test_only_promotions_and_the_break_glass_role_push_into_prod(world: Deployed) -> None:
-    assert world.there(NAME, "v1.1.0") == [world.second.digest] * 2  # type: ignore[attr-defined]
+def test_only_promotions_and_the_break_glass_role_push_into_prod(system: Deployed) -> None:
+    assert system.there(NAME, "v1.1.0") == [system.second.digest] * 2  # type: ignore[attr-defined]
     role = "arn:aws:iam::222222222222:role/ci"
     with pytest.raises(ClientError, match="explicit deny"):
-        world.client("ecr", role=role).initiate_layer_upload(repositoryName=NAME)
-    there = world.client("ecr", role="arn:aws:iam::222222222222:role/break-glass")
+        system.client("ecr", role=role).initiate_layer_upload(repositoryName=NAME)
+    there = system.client("ecr", role="arn:aws:iam::222222222222:role/break-glass")
     assert there.initiate_layer_upload(repositoryName=NAME)["uploadId"]
-    assert world.client("ecr").initiate_layer_upload(repositoryName=NAME)["uploadId"]  # dev is unrestricted
+    assert system.client("ecr").initiate_layer_upload(repositoryName=NAME)["uploadId"]  # dev is unrestricted
 
 
-def test_reconcile_finds_a_repository_that_is_open_to_pushes(world: Deployed) -> None:
-    assert "unguarded" not in world.reconcile(NAME)["found"]
-    other = world.client("ecr", "sa-east-1", role="arn:aws:iam::222222222222:role/admin")
+def test_reconcile_finds_a_repository_that_is_open_to_pushes(system: Deployed) -> None:
+    assert "unguarded" not in system.reconcile(NAME)["found"]
+    other = system.client("ecr", "sa-east-1", role="arn:aws:iam::222222222222:role/admin")
     text = other.get_repository_policy(repositoryName=NAME)["policyText"]
     other.delete_repository_policy(repositoryName=NAME)
     for _ in range(2):
-        assert world.reconcile(NAME)["found"]["unguarded"] == 1
-    assert world.notices().count(f"{NAME} in prod is open to pushes") == 1  # other tests open other repositories
+        assert system.reconcile(NAME)["found"]["unguarded"] == 1
+    assert system.notices().count(f"{NAME} in prod is open to pushes") == 1  # other tests open other repositories
     (differs,) = [r for r in run("repository", "create", NAME, "--in", "prod", status=1) if r["state"] == "differs"]
     assert "no policy" in differs["problem"]
     other.set_repository_policy(repositoryName=NAME, policyText=text)
-    assert "unguarded" not in world.reconcile(NAME)["found"]
+    assert "unguarded" not in system.reconcile(NAME)["found"]
     assert json.loads(text) == differs["policy"]
 
 
-def test_reconcile_sets_the_policy_that_an_interrupted_creation_did_not(world: Deployed) -> None:
-    place = world.place("rocketseat/half-made", "prod")
-    owner = world.client("ecr", role="arn:aws:iam::222222222222:role/admin")
+def test_reconcile_sets_the_policy_that_an_interrupted_creation_did_not(system: Deployed) -> None:
+    place = system.place("rocketseat/half-made", "prod")
+    owner = system.client("ecr", role="arn:aws:iam::222222222222:role/admin")
     owner.create_repository(repositoryName=place.name)
     begun = {"environment": "prod", "name": place.name, "at": "2020-01-01T00:00:00Z"}
-    world.stack.state.put(StateChange(creation_items.PARTITION, str(place), 0, begun))
-    world.reconcile(place.name)
+    system.stack.state.put(StateChange(creation_items.PARTITION, str(place), 0, begun))
+    system.reconcile(place.name)
     text = owner.get_repository_policy(repositoryName=place.name)["policyText"]
-    assert problem(text, [world.stack.promoter("222222222222"), "arn:aws:iam::222222222222:role/break-glass"]) is None  # type: ignore[misc]
-    assert stored(world.stack.state, creation_items.PARTITION, str(place)) is None
+    assert problem(text, [system.stack.promoter("222222222222"), "arn:aws:iam::222222222222:role/break-glass"]) is None  # type: ignore[misc]
+    assert stored(system.stack.state, creation_items.PARTITION, str(place)) is None
 
 
-def test_a_release_is_rolled_back_and_then_recalled(world: Deployed) -> None:
-    first, second = world.first.digest, world.second.digest  # type: ignore[attr-defined]
+def test_a_release_is_rolled_back_and_then_recalled(system: Deployed) -> None:
+    first, second = system.first.digest, system.second.digest  # type: ignore[attr-defined]
     (row,) = run("release", "list", "prod")
     assert (row["repository"], row["digest"], row["tags"]) == (NAME, second, ["v1.1.0"])
     back = run("release", "roll-back", f"prod/{NAME}", "--to", "v1.0.0")
@@ -92,7 +92,7 @@ def test_a_release_is_rolled_back_and_then_recalled(world: Deployed) -> None:
     assert [r["digest"] for r in shown["history"]] == [first, second, first]
     then = run("release", "show", f"prod/{NAME}", "--at", shown["history"][1]["at"])
     assert then["digest"] == second
-    assert world.there(NAME, "v1.1.0") == [second, second]
+    assert system.there(NAME, "v1.1.0") == [second, second]
     recalled = run("recall", f"prod/{NAME}@{first}", "--because", "a leaked key", "--roll-back")
     assert [(r["environment"], r["digest"]) for r in recalled["releases"]] == [("prod", first)]
     assert recalled["rolled_back"] == [
@@ -117,9 +117,9 @@ def test_a_release_is_rolled_back_and_then_recalled(world: Deployed) -> None:
     ],
 )
 def test_a_role_may_not_do_another_roles_work(
-    world: Deployed, function: str, service: str, call: str, arguments: dict[str, Any]
+    system: Deployed, function: str, service: str, call: str, arguments: dict[str, Any]
 ) -> None:
-    client = world.client(service, role=f"arn:aws:iam::111111111111:role/tallyman-{function}-us-east-2")
-    table = {"TableName": f"{world.cloud.stack}-ledger"} if service == "dynamodb" else {}
+    client = system.client(service, role=f"arn:aws:iam::111111111111:role/tallyman-{function}-us-east-2")
+    table = {"TableName": f"{system.cloud.stack}-ledger"} if service == "dynamodb" else {}
     with pytest.raises(ClientError, match="AccessDenied"):
         getattr(client, call)(**arguments, **table)

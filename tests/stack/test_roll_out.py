@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from support.fakes.ports import stored
 from support.images import builders as b
-from support.stacks import sample_stack as toy
+from support.stacks import sample_stack as sample
 from support.stacks.deployed import Deployed, deployed
 from tallyman.domain.history.facts import Kind
 from tallyman_local.moto import rollouts
@@ -41,7 +41,7 @@ VERSIONS = (f"v{n}.0.0" for n in count(1))
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     with deployed(tmp_path_factory.mktemp("cloud"), POLICY, parameters=PARAMETERS) as running:
         for region in REGIONS:
             ecs = running.client("ecs", region, ADMIN)
@@ -81,47 +81,47 @@ def trust() -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": [principal]}
 
 
-def running_tasks(world: Deployed, region: str) -> dict[str, str]:
+def running_tasks(system: Deployed, region: str) -> dict[str, str]:
     """The images of the service's containers."""
-    ecs = world.client("ecs", region, ADMIN)
+    ecs = system.client("ecs", region, ADMIN)
     (service,) = ecs.describe_services(cluster="shop", services=["widgets"])["services"]
     definition = ecs.describe_task_definition(taskDefinition=service["taskDefinition"])["taskDefinition"]
     return {c["name"]: c["image"] for c in definition["containerDefinitions"]}
 
 
-def live(world: Deployed, region: str) -> str:
+def live(system: Deployed, region: str) -> str:
     """The image of the version that the alias names."""
-    client = world.client("lambda", region, ADMIN)
+    client = system.client("lambda", region, ADMIN)
     version = client.get_alias(FunctionName="resizer", Name="live")["FunctionVersion"]
     return str(client.get_function(FunctionName="resizer", Qualifier=version)["Code"]["ImageUri"])
 
 
-def outcomes(world: Deployed, name: str) -> list[tuple[str | None, str]]:
+def outcomes(system: Deployed, name: str) -> list[tuple[str | None, str]]:
     """The facts of a repository's roll-outs, oldest first: (registry, outcome)."""
-    facts = [f for f in world.stack.ledger.of_environment("prod", name) if f.kind is Kind.ROLLED_OUT]
+    facts = [f for f in system.stack.ledger.of_environment("prod", name) if f.kind is Kind.ROLLED_OUT]
     return [(f.detail["registry"], f.detail["outcome"]) for f in reversed(facts)]
 
 
-def test_a_service_moves_in_every_region_in_order_and_back_everywhere_when_one_fails(world: Deployed) -> None:
+def test_a_service_moves_in_every_region_in_order_and_back_everywhere_when_one_fails(system: Deployed) -> None:
     first = b.multi_arch("shop-one")
-    earlier = len(outcomes(world, ECS))
-    world.push(first, ECS, next(VERSIONS))
+    earlier = len(outcomes(system, ECS))
+    system.push(first, ECS, next(VERSIONS))
     for region in REGIONS:
         address = f"{ACCOUNT}.dkr.ecr.{region}.amazonaws.com/{ECS}@{first.digest}"
-        assert running_tasks(world, region) == {"app": address, "proxy": "proxy"}
+        assert running_tasks(system, region) == {"app": address, "proxy": "proxy"}
     places = [f"{ACCOUNT}/{region}" for region in REGIONS]
-    assert outcomes(world, ECS)[earlier:] == [(places[0], "moved"), (places[1], "moved"), (None, "done")]
+    assert outcomes(system, ECS)[earlier:] == [(places[0], "moved"), (places[1], "moved"), (None, "done")]
 
     moto_reason = "tasks failed to start"
     with failing_in("shop/widgets", moto_reason, REGIONS[1]):
         second = b.multi_arch("shop-two")
-        world.push(second, ECS, version := next(VERSIONS))
-    assert world.there(ECS, version) == [second.digest] * 2
+        system.push(second, ECS, version := next(VERSIONS))
+    assert system.there(ECS, version) == [second.digest] * 2
     for region in REGIONS:
-        assert first.digest in running_tasks(world, region)["app"]
-    assert outcomes(world, ECS)[earlier + 3 :] == [(places[0], "moved"), (places[1], "failed")]
-    assert any("was not rolled out to prod" in subject for subject in world.notices())
-    item = stored(world.stack.state, "RO#prod", ECS)
+        assert first.digest in running_tasks(system, region)["app"]
+    assert outcomes(system, ECS)[earlier + 3 :] == [(places[0], "moved"), (places[1], "failed")]
+    assert any("was not rolled out to prod" in subject for subject in system.notices())
+    item = stored(system.stack.state, "RO#prod", ECS)
     assert item is not None
     assert item.data["status"] == "failed"
     assert moto_reason in item.data["reason"]
@@ -140,61 +140,61 @@ def failing_in(service: str, reason: str, region: str) -> Any:
     return failing()
 
 
-def test_a_function_gets_the_image_of_its_architecture_and_a_failed_update_moves_no_alias(world: Deployed) -> None:
+def test_a_function_gets_the_image_of_its_architecture_and_a_failed_update_moves_no_alias(system: Deployed) -> None:
     image = b.multi_arch("resizer-one")
-    world.push(image, FUNCTION, next(VERSIONS))
+    system.push(image, FUNCTION, next(VERSIONS))
     (arm,) = [c for c in image.root.platform_children if c.platform and c.platform.architecture == "arm64"]
     for region in REGIONS:
-        assert live(world, region).endswith(f"@{arm.digest}")
+        assert live(system, region).endswith(f"@{arm.digest}")
     with failing_in("resizer", "the image is not valid", REGIONS[0]):
-        world.push(b.multi_arch("resizer-two"), FUNCTION, next(VERSIONS))
+        system.push(b.multi_arch("resizer-two"), FUNCTION, next(VERSIONS))
         # a reaction that found the lease taken is retried later, which `settle` does not wait for
-        toy.wait_for(lambda: outcomes(world, FUNCTION)[-1] == (f"{ACCOUNT}/{REGIONS[0]}", "failed"))
+        sample.wait_for(lambda: outcomes(system, FUNCTION)[-1] == (f"{ACCOUNT}/{REGIONS[0]}", "failed"))
     for region in REGIONS:
-        assert live(world, region).endswith(f"@{arm.digest}")
+        assert live(system, region).endswith(f"@{arm.digest}")
 
 
-def test_a_doubled_release_rolls_out_once(world: Deployed) -> None:
+def test_a_doubled_release_rolls_out_once(system: Deployed) -> None:
     image = b.image("shop-three")
-    world.push(image, ECS, next(VERSIONS))
-    client = world.client("ecs", REGIONS[0], ADMIN)
+    system.push(image, ECS, next(VERSIONS))
+    client = system.client("ecs", REGIONS[0], ADMIN)
     before = client.list_task_definitions(familyPrefix="widgets")["taskDefinitionArns"]
     hint = {"roll_out": {"environment": "prod", "repository": ECS}}
     for _ in range(3):
-        world.send("roll-out", json.dumps(hint))
-    world.settle()
+        system.send("roll-out", json.dumps(hint))
+    system.settle()
     assert client.list_task_definitions(familyPrefix="widgets")["taskDefinitionArns"] == before
-    assert not [letter for letter in world.dead_letters() if "roll-out" in letter["queue"]]
+    assert not [letter for letter in system.dead_letters() if "roll-out" in letter["queue"]]
 
 
-def test_a_release_whose_event_was_lost_is_rolled_out_by_reconcile(world: Deployed) -> None:
-    events = world.client("events")
+def test_a_release_whose_event_was_lost_is_rolled_out_by_reconcile(system: Deployed) -> None:
+    events = system.client("events")
     (bus,) = [b["Name"] for b in events.list_event_buses()["EventBuses"] if b["Name"] != "default"]
-    rule = {"Name": f"{world.cloud.stack}-released", "EventBusName": bus}
+    rule = {"Name": f"{system.cloud.stack}-released", "EventBusName": bus}
     image = b.image("shop-lost")
     events.disable_rule(**rule)
     try:
-        world.push(image, ECS, version := next(VERSIONS))
+        system.push(image, ECS, version := next(VERSIONS))
     finally:
         events.enable_rule(**rule)
-    assert world.there(ECS, version) == [image.digest] * 2
-    assert image.digest not in running_tasks(world, REGIONS[0])["app"]
-    answer = world.reconcile(f"prod/{ECS}")
+    assert system.there(ECS, version) == [image.digest] * 2
+    assert image.digest not in running_tasks(system, REGIONS[0])["app"]
+    answer = system.reconcile(f"prod/{ECS}")
     assert answer["retried"] == 1
     for region in REGIONS:
-        assert image.digest in running_tasks(world, region)["app"]
-    assert world.reconcile(f"prod/{ECS}")["retried"] == 0
+        assert image.digest in running_tasks(system, region)["app"]
+    assert system.reconcile(f"prod/{ECS}")["retried"] == 0
 
 
-def test_missing_permission_to_update_a_function_is_reported_as_by_iam(world: Deployed) -> None:
+def test_missing_permission_to_update_a_function_is_reported_as_by_iam(system: Deployed) -> None:
     role = f"arn:aws:iam::{ACCOUNT}:role/reader"
-    world.cloud.credentials(role)  # creates it
+    system.cloud.credentials(role)  # creates it
     arn = f"arn:aws:lambda:{REGIONS[0]}:{ACCOUNT}:function:resizer"
     allowed = {"Effect": "Allow", "Action": "lambda:GetFunction", "Resource": arn}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
-    world.client("iam", role=ADMIN).put_role_policy(RoleName="reader", PolicyName="read", PolicyDocument=policy)
-    world.cloud.permissions.held.add(role)
-    client = world.client("lambda", REGIONS[0], role)
+    system.client("iam", role=ADMIN).put_role_policy(RoleName="reader", PolicyName="read", PolicyDocument=policy)
+    system.cloud.permissions.held.add(role)
+    client = system.client("lambda", REGIONS[0], role)
     assert client.get_function(FunctionName="resizer")["Configuration"]["FunctionName"] == "resizer"
     calls: dict[str, Any] = {
         "UpdateFunctionCode": {"ImageUri": f"{ACCOUNT}.dkr.ecr.{REGIONS[0]}.amazonaws.com/old@sha256:{'1' * 64}"},
@@ -221,25 +221,25 @@ def test_missing_permission_to_update_a_function_is_reported_as_by_iam(world: De
 
 
 def test_lambda_may_pull_from_repositories_created_by_promotions_and_otherwise_the_roll_out_fails(
-    world: Deployed,
+    system: Deployed,
 ) -> None:
     first = b.multi_arch("resizer-allowed")
-    world.push(first, FUNCTION, next(VERSIONS))
-    before = [live(world, region) for region in REGIONS]
+    system.push(first, FUNCTION, next(VERSIONS))
+    before = [live(system, region) for region in REGIONS]
     assert all(any(c.digest in image for c in first.root.platform_children) for image in before)
-    ecr = world.client("ecr", REGIONS[1], ADMIN)
+    ecr = system.client("ecr", REGIONS[1], ADMIN)
     text = ecr.get_repository_policy(repositoryName=FUNCTION)["policyText"]
     assert [s["Sid"] for s in json.loads(text)["Statement"]] == ["LambdaPulls"]
     ecr.delete_repository_policy(repositoryName=FUNCTION)
     try:
-        world.push(b.multi_arch("resizer-refused"), FUNCTION, version := next(VERSIONS))
-        item = stored(world.stack.state, "RO#prod", FUNCTION)
+        system.push(b.multi_arch("resizer-refused"), FUNCTION, version := next(VERSIONS))
+        item = stored(system.stack.state, "RO#prod", FUNCTION)
         assert item is not None
         assert item.data["status"] == "failed"
         assert "Lambda does not have permission to access the ECR image" in item.data["reason"]
-        assert [live(world, region) for region in REGIONS] == before
+        assert [live(system, region) for region in REGIONS] == before
         # Lambda adds the permission it needs if the caller may set the repository's policy, as an administrator may
-        functions = world.client("lambda", REGIONS[1], ADMIN)
+        functions = system.client("lambda", REGIONS[1], ADMIN)
         image = f"{ACCOUNT}.dkr.ecr.{REGIONS[1]}.amazonaws.com/{FUNCTION}:{version}"
         functions.update_function_code(FunctionName="resizer", ImageUri=image)
         added = json.loads(ecr.get_repository_policy(repositoryName=FUNCTION)["policyText"])["Statement"]
@@ -253,8 +253,8 @@ def boto3_name(operation: str) -> str:
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in operation).lstrip("_")
 
 
-def test_a_hint_without_a_release_becomes_a_dead_letter_with_its_reason(world: Deployed) -> None:
-    world.send("roll-out", '{"hello": 1}')
-    world.settle()
-    (letter,) = [letter for letter in world.dead_letters() if "roll-out" in letter["queue"]]
+def test_a_hint_without_a_release_becomes_a_dead_letter_with_its_reason(system: Deployed) -> None:
+    system.send("roll-out", '{"hello": 1}')
+    system.settle()
+    (letter,) = [letter for letter in system.dead_letters() if "roll-out" in letter["queue"]]
     assert (letter["Error"], letter["Function"]) == ("BadMessage", "roll_out")

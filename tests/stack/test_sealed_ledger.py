@@ -19,7 +19,7 @@ AUDITOR = "arn:aws:iam::111111111111:role/auditor"
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[Deployed]:
+def system(tmp_path: Path) -> Iterator[Deployed]:
     with deployed(tmp_path, scanner="clean") as running:
         running.push(b.image("sealed"), NAME, "v1.0.0")
         keys = running.cloud.credentials(AUDITOR)
@@ -38,14 +38,14 @@ def audit(*words: str) -> dict[str, Any]:
     return found
 
 
-def table(world: Deployed) -> Any:
-    return world.client("dynamodb"), f"{world.cloud.stack}-ledger"
+def table(system: Deployed) -> Any:
+    return system.client("dynamodb"), f"{system.cloud.stack}-ledger"
 
 
-def test_tampering_with_the_ledger_is_found_and_located(world: Deployed, tmp_path: Path) -> None:
-    assert world.reconcile()["sealed"]["segments"] == 1
-    world.push(b.image("second"), NAME, "v1.0.1")
-    world.reconcile()
+def test_tampering_with_the_ledger_is_found_and_located(system: Deployed, tmp_path: Path) -> None:
+    assert system.reconcile()["sealed"]["segments"] == 1
+    system.push(b.image("second"), NAME, "v1.0.1")
+    system.reconcile()
     whole = audit("--export", str(tmp_path / "ledger.jsonl"))
     assert whole["findings"] == []
     assert (
@@ -54,8 +54,8 @@ def test_tampering_with_the_ledger_is_found_and_located(world: Deployed, tmp_pat
         == len((tmp_path / "ledger.jsonl").read_text().splitlines())
     )
     assert whole["segments"] >= 2
-    client, name = table(world)
-    first, second = [f for f in world.facts(b.image("sealed").digest) if f.kind in ("pushed", "verified")][:2]
+    client, name = table(system)
+    first, second = [f for f in system.facts(b.image("sealed").digest) if f.kind in ("pushed", "verified")][:2]
     key = {"pk": {"S": first.partition}, "sk": {"S": first.sort}}
     item = client.get_item(TableName=name, Key=key)["Item"]
     client.put_item(TableName=name, Item={**item, "actor": {"S": "mallory"}})
@@ -66,6 +66,6 @@ def test_tampering_with_the_ledger_is_found_and_located(world: Deployed, tmp_pat
         ("entry_hidden", f"{first.partition} {first.sort}0"),
         ("entry_removed", f"{second.partition} {second.sort}"),
     ]
-    world.client("s3").put_object(Bucket=world.stack.archive._bucket, Key="seals/0000000001", Body=b"{}")  # type: ignore[attr-defined]
+    system.client("s3").put_object(Bucket=system.stack.archive._bucket, Key="seals/0000000001", Body=b"{}")  # type: ignore[attr-defined]
     kinds = {each["kind"] for each in audit()["findings"]}
     assert "segment_altered" in kinds

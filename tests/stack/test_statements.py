@@ -41,19 +41,19 @@ Call = Callable[[Deployed, Any], object]
 def queue(name: str) -> Call:
     """Sends to a queue."""
 
-    def send(world: Deployed, sqs: Any) -> object:
-        own = world.client("sqs").get_queue_url(QueueName=f"{world.cloud.stack}-{name}")["QueueUrl"]
+    def send(system: Deployed, sqs: Any) -> object:
+        own = system.client("sqs").get_queue_url(QueueName=f"{system.cloud.stack}-{name}")["QueueUrl"]
         return sqs.send_message(QueueUrl=own, MessageBody="{}")
 
     return send
 
 
-def put_image(world: Deployed, ecr: Any) -> object:
+def put_image(system: Deployed, ecr: Any) -> object:
     """Push an existing image under another tag."""
     return ecr.put_image(repositoryName=NAME, imageManifest=b.image("there").root.raw.decode(), imageTag="moving-on")
 
 
-def register(world: Deployed, ecs: Any) -> object:
+def register(system: Deployed, ecs: Any) -> object:
     return ecs.register_task_definition(
         family="widgets",
         containerDefinitions=[{"name": "app", "image": "old", "memory": 128}],
@@ -62,7 +62,7 @@ def register(world: Deployed, ecs: Any) -> object:
     )
 
 
-def findings(world: Deployed, ecr: Any) -> object:
+def findings(system: Deployed, ecr: Any) -> object:
     return ecr.describe_image_scan_findings(repositoryName=NAME, imageId={"imageTag": "v1.0.0"})
 
 
@@ -72,8 +72,8 @@ def tasks(account: str) -> Call:
     return lambda _, ecs: ecs.describe_tasks(cluster="shop", tasks=[arn])
 
 
-def told(world: Deployed, events: Any) -> object:
-    entry = {"Source": "tallyman", "DetailType": "x", "Detail": "{}", "EventBusName": world.cloud.stack}
+def announce(system: Deployed, events: Any) -> object:
+    entry = {"Source": "tallyman", "DetailType": "x", "Detail": "{}", "EventBusName": system.cloud.stack}
     answer = events.put_events(Entries=[entry])
     assert not answer["FailedEntryCount"], answer
     return answer
@@ -86,7 +86,7 @@ CASES: dict[tuple[str, str], tuple[str, Call]] = {
     ("apply-retention", "NeedsRead"): ("ecs", tasks(HUB)),
     ("promote-image", "Findings"): ("ecr", findings),
     ("promote-image", "Sign"): ("ecr", put_image),
-    ("reconcile", "Tell"): ("events", told),
+    ("reconcile", "Tell"): ("events", announce),
     ("reconcile", "UsageRead"): ("ecs", tasks(HUB)),
     ("roll-out", "FunctionImages"): ("ecr", lambda _, ecr: ecr.get_repository_policy(repositoryName=NAME)),
     ("roll-out", "Functions"): ("lambda", lambda _, functions: functions.get_function(FunctionName="resizer")),
@@ -104,8 +104,8 @@ CASES: dict[tuple[str, str], tuple[str, Call]] = {
     ("verify-origin", "DeadLetter"): ("sqs", queue("origin-dead-letters")),
     ("verify-origin", "ReadSpokes"): (
         "sts",
-        lambda world, sts: sts.assume_role(
-            RoleArn=f"arn:aws:iam::{PROD}:role/{world.cloud.stack}-spoke-read", RoleSessionName="origin"
+        lambda system, sts: sts.assume_role(
+            RoleArn=f"arn:aws:iam::{PROD}:role/{system.cloud.stack}-spoke-read", RoleSessionName="origin"
         ),
     ),
     ("spoke-people", "NeedsRead"): ("ecs", tasks(PROD)),
@@ -124,7 +124,7 @@ CASES: dict[tuple[str, str], tuple[str, Call]] = {
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     """An image in both registries, which sign pushes by a profile."""
     with deployed(tmp_path_factory.mktemp("statements"), POLICY, parameters=PARAMETERS) as running:
         for environment in ("dev", "prod"):
@@ -141,17 +141,17 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         yield running
 
 
-def of_stack(world: Deployed, role: str) -> tuple[str, str]:
+def of_stack(system: Deployed, role: str) -> tuple[str, str]:
     """Account and name of a role."""
     if role.startswith("spoke-"):
-        return PROD, f"{world.cloud.stack}-{role}"
-    return HUB, role if role == "auditor" else f"{world.cloud.stack}-{role}-us-east-2"
+        return PROD, f"{system.cloud.stack}-{role}"
+    return HUB, role if role == "auditor" else f"{system.cloud.stack}-{role}-us-east-2"
 
 
-def refusal(call: Call, world: Deployed, client: Any) -> str | None:
+def refusal(call: Call, system: Deployed, client: Any) -> str | None:
     """IAM's refusal; None if it allows the call, whatever its result."""
     try:
-        call(world, client)
+        call(system, client)
     except ClientError as error:
         text = str(error)
         return text if any(word in text for word in REFUSED) else None
@@ -159,10 +159,10 @@ def refusal(call: Call, world: Deployed, client: Any) -> str | None:
 
 
 @pytest.mark.parametrize(("role", "sid"), sorted(CASES))
-def test_without_the_statement_a_call_of_its_role_is_refused(world: Deployed, role: str, sid: str) -> None:
+def test_without_the_statement_a_call_of_its_role_is_refused(system: Deployed, role: str, sid: str) -> None:
     service, call = CASES[role, sid]
-    account, name = of_stack(world, role)
-    client = world.client(service, role=f"arn:aws:iam::{account}:role/{name}")
+    account, name = of_stack(system, role)
+    client = system.client(service, role=f"arn:aws:iam::{account}:role/{name}")
     with changed(account, name, lambda statement: None if statement.get("Sid") == sid else statement):
-        assert refusal(call, world, client)
-    assert refusal(call, world, client) is None
+        assert refusal(call, system, client)
+    assert refusal(call, system, client) is None

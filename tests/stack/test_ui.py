@@ -16,23 +16,23 @@ NAME = "rocketseat/shown"
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     with deployed(tmp_path_factory.mktemp("cloud"), scanner="clean") as running:
         yield running
 
 
 def test_the_page_shows_a_new_push_and_a_button_runs_its_command(
-    world: Deployed, monkeypatch: pytest.MonkeyPatch
+    system: Deployed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in world.cloud.environment().items():
+    for name, value in system.cloud.environment().items():
         monkeypatch.setenv(name, value)
     seconds = iter(range(0, 1000, 2))
-    application = Application(Desk(world.stack, world.cloud.stack, run=runner(world.cloud.stack, None)), None)
+    application = Application(Desk(system.stack, system.cloud.stack, run=runner(system.cloud.stack, None)), None)
     application.pulse._monotonic = lambda: float(next(seconds))
     browser = Client(application)
     number = application.pulse.look()
     image = b.multi_arch("shown")
-    world.push(image, NAME, "v1.0.0")
+    system.push(image, NAME, "v1.0.0")
     assert browser.get(f"/pulse?number={number}").status_code == 200
     board = json.loads(browser.get(f"/board.json?q={NAME}").text)
     dev, prod = board["rows"][0]["cells"]

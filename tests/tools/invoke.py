@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tools import invoke_world
+from tools import invoke_cloud
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / ".aws-sam" / "native"
@@ -47,7 +47,7 @@ def main() -> int:
             check=False,
         ).returncode
     if arguments.prepare:
-        invoke_world.prepare(os.environ["AWS_ENDPOINT_URL"], arguments.function)
+        invoke_cloud.prepare(os.environ["AWS_ENDPOINT_URL"], arguments.function)
     return invoke(arguments.function, logical_id, arguments.event, arguments.architecture)
 
 
@@ -67,7 +67,7 @@ def invoke(function: str, logical_id: str, event: Path, architecture: str) -> in
     ]
     if run_quietly("docker", "image", "inspect", BASE_IMAGE.format(architecture=architecture)) == 0:
         command.append("--skip-pull-image")
-    written = invoke_world.Written(variables)
+    written = invoke_cloud.Written(variables)
     done = subprocess.run(
         command,
         stdin=subprocess.DEVNULL,

@@ -65,8 +65,8 @@ def with_outputs(text: str, printed: list[str]) -> str:
 
     def block(match: re.Match[str]) -> str:
         lines = [line for line in match[1].splitlines() if line.startswith("$ ")]
-        told = [part for line in lines for part in (line, next(left)) if part]
-        return "```console\n" + "\n".join(told) + "\n```"
+        result = [part for line in lines for part in (line, next(left)) if part]
+        return "```console\n" + "\n".join(result) + "\n```"
 
     return BLOCK.sub(block, text)
 

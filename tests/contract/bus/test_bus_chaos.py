@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from moto.sqs.models import sqs_backends
 
-from support.stacks import sample_stack as toy
+from support.stacks import sample_stack as sample
 from tallyman_local.events.bus import Bus
 from tallyman_local.events.chaos import Chaos, Settings
 from tallyman_local.moto import calls as moto_calls
@@ -30,18 +30,18 @@ def clock() -> Clock:
 @pytest.fixture
 def bus(clock: Clock) -> Iterator[Bus]:
     moto_calls.reset()
-    deploy_hub(toy.ROOT, "toy")
+    deploy_hub(sample.ROOT, "sample")
     yield Bus(invoke=lambda arn, payload: None, clock=clock)
     moto_calls.reset()
 
 
 def emit(bus: Bus, *names: str, source: str = "aws.ecr") -> None:
     for name in names:
-        bus.emit(toy.push_event(HUB.account, HUB.region, id=name, source=source), HUB.account, HUB.region)
+        bus.emit(sample.push_event(HUB.account, HUB.region, id=name, source=source), HUB.account, HUB.region)
 
 
 def arrived() -> list[str]:
-    queue = sqs_backends[HUB.account][HUB.region].queues["toy-work"]
+    queue = sqs_backends[HUB.account][HUB.region].queues["sample-work"]
     return [json.loads(message.body)["id"] for message in queue._messages]
 
 
@@ -98,7 +98,7 @@ def test_delayed_events_arrive_after_their_delay(bus: Bus, clock: Clock) -> None
     clock.now = 61
     bus.start()
     try:
-        toy.wait_for(lambda: bus.pending() == 0)
+        sample.wait_for(lambda: bus.pending() == 0)
         assert arrived() == ["a"]
     finally:
         bus.stop()

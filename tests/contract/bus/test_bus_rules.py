@@ -9,7 +9,7 @@ import pytest
 from moto.events.models import events_backends
 from moto.sqs.models import sqs_backends
 
-from support.stacks import sample_stack as toy
+from support.stacks import sample_stack as sample
 from tallyman.domain.names import EcrRegistry
 from tallyman.domain.times import parse_time
 from tallyman_local.events.bus import Bus
@@ -23,8 +23,8 @@ SPOKE = EcrRegistry("222222222222", "sa-east-1")
 @pytest.fixture
 def bus() -> Iterator[Bus]:
     moto_calls.reset()
-    hub = deploy_hub(toy.ROOT, "toy", parameters={"SpokeAccounts": SPOKE.account})
-    deploy_spoke(toy.ROOT, "toy", SPOKE, {"HubBusArn": hub.outputs["BusArn"], "HubAccount": HUB.account})
+    hub = deploy_hub(sample.ROOT, "sample", parameters={"SpokeAccounts": SPOKE.account})
+    deploy_spoke(sample.ROOT, "sample", SPOKE, {"HubBusArn": hub.outputs["BusArn"], "HubAccount": HUB.account})
     yield Bus(invoke=lambda arn, payload: invoked.append((arn, payload)))
     moto_calls.reset()
     invoked.clear()
@@ -44,22 +44,22 @@ def letters(queue: str, registry: EcrRegistry = HUB) -> list[dict[str, str]]:
 
 
 def test_an_event_reaches_the_queue_whose_rule_matches_before_emit_returns(bus: Bus) -> None:
-    event = toy.push_event(HUB.account, HUB.region)
+    event = sample.push_event(HUB.account, HUB.region)
     bus.emit(event, HUB.account, HUB.region)
-    assert bodies("toy-work") == [event]
+    assert bodies("sample-work") == [event]
     assert bus.counts["delivered"] == 1
 
 
 def test_an_event_without_a_matching_rule_is_dropped(bus: Bus) -> None:
-    bus.emit(toy.push_event(HUB.account, HUB.region, source="aws.s3"), HUB.account, HUB.region)
-    assert bodies("toy-work") == []
+    bus.emit(sample.push_event(HUB.account, HUB.region, source="aws.s3"), HUB.account, HUB.region)
+    assert bodies("sample-work") == []
     assert bus.counts["unmatched"] == 1
 
 
 def test_an_event_crosses_accounts_with_its_account_region_time_and_id(bus: Bus) -> None:
-    event = toy.push_event(SPOKE.account, SPOKE.region)
+    event = sample.push_event(SPOKE.account, SPOKE.region)
     bus.emit(event, SPOKE.account, SPOKE.region)
-    (arrived,) = bodies("toy-work")
+    (arrived,) = bodies("sample-work")
     assert arrived == event
     assert (arrived["account"], arrived["region"], arrived["time"], arrived["id"]) == (
         SPOKE.account,
@@ -70,62 +70,62 @@ def test_an_event_crosses_accounts_with_its_account_region_time_and_id(bus: Bus)
 
 
 def test_a_forwarded_event_is_not_forwarded_again(bus: Bus) -> None:
-    bus.emit(toy.push_event(SPOKE.account, SPOKE.region), SPOKE.account, SPOKE.region)
-    assert bodies("toy-far") == []
-    own = toy.push_event(HUB.account, HUB.region)
-    bus.emit(own, HUB.account, HUB.region, "toy")  # PutEvents on the second bus: one hop is still allowed
-    assert bodies("toy-far") == [own]
+    bus.emit(sample.push_event(SPOKE.account, SPOKE.region), SPOKE.account, SPOKE.region)
+    assert bodies("sample-far") == []
+    own = sample.push_event(HUB.account, HUB.region)
+    bus.emit(own, HUB.account, HUB.region, "sample")  # PutEvents on the second bus: one hop is still allowed
+    assert bodies("sample-far") == [own]
 
 
 def test_a_bus_refuses_what_its_policy_does_not_allow(bus: Bus) -> None:
-    bus.emit(toy.push_event(SPOKE.account, SPOKE.region, source="test.other"), SPOKE.account, SPOKE.region)
-    assert bodies("toy-far") == []
+    bus.emit(sample.push_event(SPOKE.account, SPOKE.region, source="test.other"), SPOKE.account, SPOKE.region)
+    assert bodies("sample-far") == []
     (letter,) = letters("spoke-undelivered", SPOKE)
     assert letter["ERROR_CODE"] == "NO_PERMISSIONS"
-    assert letter["TARGET_ARN"] == "arn:aws:events:us-east-2:111111111111:event-bus/toy"
+    assert letter["TARGET_ARN"] == "arn:aws:events:us-east-2:111111111111:event-bus/sample"
 
 
 def test_a_bus_refuses_an_account_that_its_policy_does_not_name(bus: Bus) -> None:
     stranger = EcrRegistry("333333333333", "us-east-2")
     deploy_spoke(
-        toy.ROOT,
-        "toy",
+        sample.ROOT,
+        "sample",
         stranger,
-        {"HubBusArn": f"arn:aws:events:{HUB.region}:{HUB.account}:event-bus/toy"} | {"HubAccount": HUB.account},
+        {"HubBusArn": f"arn:aws:events:{HUB.region}:{HUB.account}:event-bus/sample"} | {"HubAccount": HUB.account},
     )
-    bus.emit(toy.push_event(stranger.account, stranger.region), stranger.account, stranger.region)
-    assert bodies("toy-work") == []
+    bus.emit(sample.push_event(stranger.account, stranger.region), stranger.account, stranger.region)
+    assert bodies("sample-work") == []
     assert letters("spoke-undelivered", stranger)[0]["ERROR_CODE"] == "NO_PERMISSIONS"
 
 
 def test_a_queue_takes_only_from_the_rules_that_its_policy_names(bus: Bus) -> None:
-    event = toy.push_event(HUB.account, HUB.region, source="test.forbidden")
+    event = sample.push_event(HUB.account, HUB.region, source="test.forbidden")
     bus.emit(event, HUB.account, HUB.region)
-    assert bodies("toy-far") == []
-    assert bodies("toy-undelivered") == [event]
-    assert letters("toy-undelivered")[0]["ERROR_CODE"] == "NO_PERMISSIONS"
+    assert bodies("sample-far") == []
+    assert bodies("sample-undelivered") == [event]
+    assert letters("sample-undelivered")[0]["ERROR_CODE"] == "NO_PERMISSIONS"
 
 
 def test_a_missing_queue_sends_the_event_to_the_targets_dead_letter_queue(bus: Bus) -> None:
-    del sqs_backends[HUB.account][HUB.region].queues["toy-work"]
-    event = toy.push_event(HUB.account, HUB.region)
+    del sqs_backends[HUB.account][HUB.region].queues["sample-work"]
+    event = sample.push_event(HUB.account, HUB.region)
     bus.emit(event, HUB.account, HUB.region)
-    assert bodies("toy-undelivered") == [event]
-    assert letters("toy-undelivered")[0]["ERROR_CODE"] == "RESOURCE_NOT_FOUND"
+    assert bodies("sample-undelivered") == [event]
+    assert letters("sample-undelivered")[0]["ERROR_CODE"] == "RESOURCE_NOT_FOUND"
     assert bus.counts["failed"] == 1
 
 
 def test_an_undeliverable_event_without_a_dead_letter_queue_is_dropped_and_counted(bus: Bus) -> None:
-    del sqs_backends[HUB.account][HUB.region].queues["toy-work"]
-    bus.emit(toy.push_event(HUB.account, HUB.region), HUB.account, HUB.region, "toy")
+    del sqs_backends[HUB.account][HUB.region].queues["sample-work"]
+    bus.emit(sample.push_event(HUB.account, HUB.region), HUB.account, HUB.region, "sample")
     assert bus.counts["dropped"] == 1
 
 
 def test_a_disabled_rule_matches_nothing(bus: Bus) -> None:
     for rule in events_backends[HUB.account][HUB.region].event_buses["default"].rules.values():
         rule.disable()
-    bus.emit(toy.push_event(HUB.account, HUB.region), HUB.account, HUB.region)
-    assert bodies("toy-work") == []
+    bus.emit(sample.push_event(HUB.account, HUB.region), HUB.account, HUB.region)
+    assert bodies("sample-work") == []
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_target_receives_its_configured_input(bus: Bus, target: dict[str, Any]
     arn = "arn:aws:lambda:us-east-2:111111111111:function:f"
     events.put_targets("lambda", "default", [{"Id": "1", "Arn": arn, **target}])
     detail = {"action-type": "PUSH", "result": "SUCCESS"}
-    bus.emit(toy.push_event(HUB.account, HUB.region, source="test", detail=detail), HUB.account, HUB.region)
+    bus.emit(sample.push_event(HUB.account, HUB.region, source="test", detail=detail), HUB.account, HUB.region)
     ((function, payload),) = invoked
     assert function == arn
     assert json.loads(payload) == expected
@@ -161,7 +161,7 @@ def test_put_events_says_which_entries_are_wrong(bus: Bus) -> None:
     assert answer["FailedEntryCount"] == 4
     codes = [entry.get("ErrorCode") for entry in answer["Entries"]]
     assert codes == [None, "MalformedDetail", "MalformedDetail", "InvalidArgument", "NotAuthorizedForSourceException"]
-    (event,) = bodies("toy-work")
+    (event,) = bodies("sample-work")
     assert event["id"] == answer["Entries"][0]["EventId"]
     assert event["account"] == HUB.account
     assert before <= parse_time(event["time"]) <= datetime.now(UTC)
@@ -171,24 +171,24 @@ def test_put_events_says_which_entries_are_wrong(bus: Bus) -> None:
 def test_put_events_keeps_the_time_of_an_entry(bus: Bus, time: float | str) -> None:
     entry = {"Source": "my.application", "DetailType": "ECR Image Action", "Detail": "{}", "Time": time}
     bus.put_events([entry], HUB.account, HUB.region)
-    (event,) = bodies("toy-work")
+    (event,) = bodies("sample-work")
     assert event["time"] == "2026-11-16T01:54:34Z"
 
 
 def test_put_events_finds_a_bus_by_name_and_by_arn(bus: Bus) -> None:
     entry = {"Source": "my.application", "DetailType": "ECR Image Action", "Detail": "{}"}
-    for name in ("toy", f"arn:aws:events:{HUB.region}:{HUB.account}:event-bus/toy"):
+    for name in ("sample", f"arn:aws:events:{HUB.region}:{HUB.account}:event-bus/sample"):
         answer = bus.put_events([{**entry, "EventBusName": name}], HUB.account, HUB.region)
         assert answer["FailedEntryCount"] == 0
-    assert len(bodies("toy-work")) == 2
+    assert len(bodies("sample-work")) == 2
 
 
 def test_roles_are_created_once_in_an_account(bus: Bus) -> None:
     again = EcrRegistry(SPOKE.account, "eu-west-1")
-    arn = f"arn:aws:events:{HUB.region}:{HUB.account}:event-bus/toy"
+    arn = f"arn:aws:events:{HUB.region}:{HUB.account}:event-bus/sample"
     values = {"HubBusArn": arn, "HubAccount": HUB.account, "CreateRoles": "false"}
-    assert deploy_spoke(toy.ROOT, "toy", again, values).skipped == {}
-    assert moto_calls.role("arn:aws:iam::222222222222:role/toy-spoke-read")
+    assert deploy_spoke(sample.ROOT, "sample", again, values).skipped == {}
+    assert moto_calls.role("arn:aws:iam::222222222222:role/sample-spoke-read")
 
 
 def test_a_template_that_cannot_be_translated_says_why(tmp_path: Any) -> None:
@@ -197,7 +197,7 @@ def test_a_template_that_cannot_be_translated_says_why(tmp_path: Any) -> None:
         "Resources: {F: {Type: AWS::Serverless::Function, Properties: {Events: {A: {Type: Nonsense}}}}}\n"
     )
     with pytest.raises(BadTemplate, match="F"):
-        deploy_hub(tmp_path, "toy")
+        deploy_hub(tmp_path, "sample")
 
 
 @pytest.mark.parametrize("may", [True, False])
@@ -214,7 +214,7 @@ def test_an_event_crosses_accounts_only_as_the_role_of_the_target_may(bus: Bus, 
     for target in targets:
         target["RoleArn"] = forward
     strict = Bus(invoke=lambda arn, payload: None, role_may=role_may)
-    strict.emit(toy.push_event(SPOKE.account, SPOKE.region), SPOKE.account, SPOKE.region)
+    strict.emit(sample.push_event(SPOKE.account, SPOKE.region), SPOKE.account, SPOKE.region)
     assert asked
     assert {(role, action) for role, action, _ in asked} == {(forward, "events:PutEvents")}
-    assert bool(bodies("toy-work")) is may
+    assert bool(bodies("sample-work")) is may

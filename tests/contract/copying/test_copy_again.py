@@ -28,7 +28,7 @@ BUILT = index(PART, LISTED)
 ABOUT = (signature(BUILT), sbom(BUILT))
 
 
-class Dying(HttpClient):
+class DyingClient(HttpClient):
     """Kills the process before its n-th request is sent, or after it was served; 0: never."""
 
     def __init__(self, n: int = 0, when: str = "before") -> None:
@@ -105,7 +105,7 @@ class Registries:
 
 
 @pytest.fixture
-def world() -> Iterator[Registries]:
+def registries() -> Iterator[Registries]:
     with ExitStack() as stack:
         yield Registries(stack)
 
@@ -113,42 +113,44 @@ def world() -> Iterator[Registries]:
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_copy_that_dies_at_any_request_is_completed_by_the_next_run(when: str) -> None:
     with ExitStack() as stack:
-        counted = Dying()
+        counted = DyingClient()
         assert all(report.ok for report in Registries(stack).run(counted))
     deaths = 0
     for n in range(1, counted.count + 1):
         with ExitStack() as stack:
-            world = Registries(stack)
+            registries = Registries(stack)
             try:
-                world.run(Dying(n, when))
+                registries.run(DyingClient(n, when))
             except Crash:
                 deaths += 1
-            if any("v1" in server.repo(NAME).tags for server in world.targets):  # tags come last, across all targets
-                assert all(world.holds(server) for server in world.targets), n
+            if any(
+                "v1" in server.repo(NAME).tags for server in registries.targets
+            ):  # tags come last, across all targets
+                assert all(registries.holds(server) for server in registries.targets), n
             lacking = {str(d) for built in (BUILT, *ABOUT) for d in built.blobs}
-            lacking = {d for d in lacking if any(d not in server.repo(NAME).blobs for server in world.targets)}
-            world.source.requests.clear()
-            assert all(report.ok for report in world.run(HttpClient())), n
-            assert all(world.whole(server) for server in world.targets), n
-            read = [path.rpartition("/")[2] for method, path in world.source.requests if "/blobs/" in path]
+            lacking = {d for d in lacking if any(d not in server.repo(NAME).blobs for server in registries.targets)}
+            registries.source.requests.clear()
+            assert all(report.ok for report in registries.run(HttpClient())), n
+            assert all(registries.whole(server) for server in registries.targets), n
+            read = [path.rpartition("/")[2] for method, path in registries.source.requests if "/blobs/" in path]
             assert len(read) == len(set(read))
             assert set(read) <= lacking
-            for server in world.targets:
+            for server in registries.targets:
                 server.requests.clear()
-            assert all(report.ok for report in world.run(HttpClient()))
-            assert not [r for server in world.targets for r in server.requests if r[0] in ("POST", "PUT", "PATCH")]
+            assert all(report.ok for report in registries.run(HttpClient()))
+            assert not [r for server in registries.targets for r in server.requests if r[0] in ("POST", "PUT", "PATCH")]
     assert deaths > counted.count * 0.9
 
 
-def test_a_referrer_missing_from_the_fallback_list_is_added_by_the_next_copy(world: Registries) -> None:
-    for server in world.targets:
+def test_a_referrer_missing_from_the_fallback_list_is_added_by_the_next_copy(registries: Registries) -> None:
+    for server in registries.targets:
         server.on("PUT", f"/manifests/sha256-{BUILT.digest.hex}", Trouble(status=503), times=9)
-    assert not any(report.ok for report in world.run(HttpClient()))
-    for server in world.targets:
+    assert not any(report.ok for report in registries.run(HttpClient()))
+    for server in registries.targets:
         server.rules.clear()
         assert (
             str(ABOUT[0].digest) in server.repo(NAME).manifests or str(ABOUT[1].digest) in server.repo(NAME).manifests
         )
-        assert world.listed(server) == []
-    assert all(report.ok for report in world.run(HttpClient()))
-    assert all(world.whole(server) for server in world.targets)
+        assert registries.listed(server) == []
+    assert all(report.ok for report in registries.run(HttpClient()))
+    assert all(registries.whole(server) for server in registries.targets)

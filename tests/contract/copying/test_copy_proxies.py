@@ -42,7 +42,7 @@ class Registries:
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registries]:
+def registries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registries]:
     context = certify(tmp_path, FROM, TO.partition(":")[0])
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     wire.tls.cache_clear()
@@ -59,39 +59,39 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registrie
 
 
 def test_registries_with_tls_are_reached_through_the_proxy_and_those_of_this_machine_without(
-    world: Registries, capsys: pytest.CaptureFixture[str]
+    registries: Registries, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    done = copied(capsys, f"{FROM}/team/app:v1", f"{TO}/team/app", f"{world.own.host}/team/app")
+    done = copied(capsys, f"{FROM}/team/app:v1", f"{TO}/team/app", f"{registries.own.host}/team/app")
     assert [t["verdict"] for t in done["targets"]] == ["done"] * 2
-    assert holds(world.target, "team/app", BUILT, "v1")
-    assert holds(world.own, "team/app", BUILT, "v1")
-    assert world.tunnels == {f"{FROM}:443", TO}
+    assert holds(registries.target, "team/app", BUILT, "v1")
+    assert holds(registries.own, "team/app", BUILT, "v1")
+    assert registries.tunnels == {f"{FROM}:443", TO}
     assert done["bytes_read"] == sum(map(len, BUILT.blobs.values()))
 
 
 def test_a_proxy_gets_the_login_of_its_address(
-    world: Registries, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    registries: Registries, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    world.proxy.login = "Basic " + base64.b64encode(b"me@home:pass word").decode()
-    monkeypatch.setenv("https_proxy", world.proxy.url.replace("//", "//me%40home:pass%20word@"))
+    registries.proxy.login = "Basic " + base64.b64encode(b"me@home:pass word").decode()
+    monkeypatch.setenv("https_proxy", registries.proxy.url.replace("//", "//me%40home:pass%20word@"))
     copied(capsys, f"{FROM}/team/app:v1", f"{TO}/team/app")
-    assert holds(world.target, "team/app", BUILT, "v1")
-    assert not [sent for sent in world.source.authorizations + world.target.authorizations if sent]
+    assert holds(registries.target, "team/app", BUILT, "v1")
+    assert not [sent for sent in registries.source.authorizations + registries.target.authorizations if sent]
 
 
 @pytest.mark.parametrize("status", [403, 407])
 def test_a_refusing_proxy_is_named_and_contacted_once(
-    world: Registries, status: int, capsys: pytest.CaptureFixture[str]
+    registries: Registries, status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    world.proxy.refuse = status
+    registries.proxy.refuse = status
     done = copied(capsys, f"{FROM}/team/app:v1", f"{TO}/team/app", status=1)
-    assert f"the proxy 127.0.0.1:{world.proxy.port} refuses the connection to {FROM}:443" in done["error"]
+    assert f"the proxy 127.0.0.1:{registries.proxy.port} refuses the connection to {FROM}:443" in done["error"]
     assert str(status) in done["error"]
-    assert len(world.proxy.asked) == 1
+    assert len(registries.proxy.asked) == 1
 
 
 def test_a_proxy_that_does_not_speak_http_is_reported(
-    world: Registries, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    registries: Registries, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -112,31 +112,31 @@ def test_a_proxy_that_does_not_speak_http_is_reported(
 
 
 def test_hosts_in_no_proxy_are_contacted_directly(
-    world: Registries, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    registries: Registries, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("no_proxy", "example")
     done = copied(capsys, f"{FROM}/team/app:v1", f"{TO}/team/app", status=1)
     assert f"no answer from {TO}" in done["targets"][0]["error"]  # no resolver knows this name
-    assert world.tunnels == {f"{FROM}:443"}
+    assert registries.tunnels == {f"{FROM}:443"}
 
 
 def test_a_registry_without_tls_is_reached_by_the_http_proxy(
-    world: Registries, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    registries: Registries, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    world.proxy.login = "Basic " + base64.b64encode(b"me:too").decode()
+    registries.proxy.login = "Basic " + base64.b64encode(b"me:too").decode()
     for name in ("HTTP_PROXY", "https_proxy"):
-        monkeypatch.setenv(name, world.proxy.url.replace("//", "//me:too@"))
-    world.proxy.names = {**world.proxy.names, "plain.test:80": world.own.port}
+        monkeypatch.setenv(name, registries.proxy.url.replace("//", "//me:too@"))
+    registries.proxy.names = {**registries.proxy.names, "plain.test:80": registries.own.port}
     copied(capsys, "--plain-http", "plain.test", f"{FROM}/team/app:v1", "plain.test/team/app")
-    assert holds(world.own, "team/app", BUILT, "v1")
-    assert ("GET", "http://plain.test/v2/team/app/manifests/v1") in world.proxy.asked
+    assert holds(registries.own, "team/app", BUILT, "v1")
+    assert ("GET", "http://plain.test/v2/team/app/manifests/v1") in registries.proxy.asked
 
 
 @pytest.mark.parametrize(
     "address", ["socks5://me:secret@proxy:1080", "https://me:secret@proxy", "http://:8080", "http://a:b:c"]
 )
 def test_an_unusable_proxy_is_bad_input(
-    world: Registries, address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    registries: Registries, address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("https_proxy", address)
     assert run([f"{FROM}/team/app:v1", f"{TO}/team/app"]) == 2
@@ -146,23 +146,23 @@ def test_an_unusable_proxy_is_bad_input(
     assert "secret" not in said
 
 
-def test_requests_to_ecr_use_the_proxy_too(world: Registries, tmp_path: Path) -> None:
-    world.proxy.login = "Basic " + base64.b64encode(b"me:too").decode()
-    way = {"https": Proxy("127.0.0.1", world.proxy.port, world.proxy.login)}
+def test_requests_to_ecr_use_the_proxy_too(registries: Registries, tmp_path: Path) -> None:
+    registries.proxy.login = "Basic " + base64.b64encode(b"me:too").decode()
+    way = {"https": Proxy("127.0.0.1", registries.proxy.port, registries.proxy.login)}
     http = HttpClient(ca_file=str(tmp_path / "ca.pem"), proxy=lambda scheme, host, port: way.get(scheme))
     path = "/v2/team/app/manifests/v1"
     answer = http.open("GET", f"https://{FROM}{path}", headers={}, what="read")
     assert answer.all(1_000_000) == BUILT.raw
-    answer = http.open("GET", f"http://{world.own.host}{path}", headers={}, what="read")
+    answer = http.open("GET", f"http://{registries.own.host}{path}", headers={}, what="read")
     assert answer.status == 404
     answer.close()
-    assert world.proxy.asked == [("CONNECT", f"{FROM}:443")]
+    assert registries.proxy.asked == [("CONNECT", f"{FROM}:443")]
 
 
-def test_an_untrusted_certificate_is_reported(world: Registries, capsys: pytest.CaptureFixture[str]) -> None:
-    world.proxy.names = {**world.proxy.names, "other.test:443": world.source.port}
+def test_an_untrusted_certificate_is_reported(registries: Registries, capsys: pytest.CaptureFixture[str]) -> None:
+    registries.proxy.names = {**registries.proxy.names, "other.test:443": registries.source.port}
     done = copied(capsys, "other.test/team/app:v1", f"{TO}/team/app", status=1)
     assert "other.test:443 has a certificate that this machine does not trust" in done["error"]
     assert "not valid for 'other.test'" in done["error"]
-    assert len(world.proxy.asked) == 1  # the same a moment later
-    assert world.source.requests == []
+    assert len(registries.proxy.asked) == 1  # the same a moment later
+    assert registries.source.requests == []

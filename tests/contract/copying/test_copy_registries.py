@@ -51,7 +51,7 @@ class Registries:
 
 
 @pytest.fixture(params=["near", "far"])
-def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registries]:
+def registries(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registries]:
     """Registries nearby, and registries that count as far away: then the source is read ahead."""
     monkeypatch.setattr(copy, "FAR", -1.0 if request.param == "far" else 60.0)
     with ExitStack() as stack:
@@ -88,158 +88,158 @@ def reading(built: Built) -> str:
     ],
 )
 def test_transient_errors_are_retried(
-    world: Registries, where: str, method: str, part: str, trouble: Trouble, times: int
+    registries: Registries, where: str, method: str, part: str, trouble: Trouble, times: int
 ) -> None:
     built = multi_arch() if "manifests" in part else BUILT
-    world.source.push(NAME, built, "v1")
-    server: OciServer = getattr(world, where)
+    registries.source.push(NAME, built, "v1")
+    server: OciServer = getattr(registries, where)
     server.on(method, part, trouble, times)
-    [outcome] = world.copy(built)
+    [outcome] = registries.copy(built)
     assert isinstance(outcome, Staged), outcome
-    assert world.holds(built)
+    assert registries.holds(built)
 
 
-def test_a_broken_read_resumes_and_reads_nothing_twice(world: Registries) -> None:
+def test_a_broken_read_resumes_and_reads_nothing_twice(registries: Registries) -> None:
     built = image(big_layer(3_500_000))
-    world.source.push(NAME, built, "v1")
-    world.source.on("GET", reading(built), Trouble(cut=3_000_000, gently=True))
-    assert isinstance(world.copy(built)[0], Staged)
-    read = world.source.bytes_out - sum(len(m.raw) for m in built.manifests.values())
+    registries.source.push(NAME, built, "v1")
+    registries.source.on("GET", reading(built), Trouble(cut=3_000_000, gently=True))
+    assert isinstance(registries.copy(built)[0], Staged)
+    read = registries.source.bytes_out - sum(len(m.raw) for m in built.manifests.values())
     assert read <= sum(map(len, built.blobs.values())) + 2_000  # the referrers list
 
 
-def test_an_upload_whose_answer_was_lost_is_not_sent_again(world: Registries) -> None:
-    world.source.push(NAME, BUILT, "v1")
-    world.target.on("PUT", "/blobs/uploads/", Trouble(lost=True))
-    assert isinstance(world.copy(BUILT)[0], Staged)
-    assert world.target.count("PUT", "/blobs/uploads/") == len(BUILT.blobs)
+def test_an_upload_whose_answer_was_lost_is_not_sent_again(registries: Registries) -> None:
+    registries.source.push(NAME, BUILT, "v1")
+    registries.target.on("PUT", "/blobs/uploads/", Trouble(lost=True))
+    assert isinstance(registries.copy(BUILT)[0], Staged)
+    assert registries.target.count("PUT", "/blobs/uploads/") == len(BUILT.blobs)
 
 
-def test_retry_after_is_respected_with_jitter(world: Registries) -> None:
-    world.source.push(NAME, BUILT, "v1")
-    world.target.on("PUT", "/manifests/", Trouble(status=429, headers=(("Retry-After", "3"),)))
-    assert isinstance(world.copy(BUILT)[0], Staged)
-    [pause] = world.slept
+def test_retry_after_is_respected_with_jitter(registries: Registries) -> None:
+    registries.source.push(NAME, BUILT, "v1")
+    registries.target.on("PUT", "/manifests/", Trouble(status=429, headers=(("Retry-After", "3"),)))
+    assert isinstance(registries.copy(BUILT)[0], Staged)
+    [pause] = registries.slept
     assert 3 < pause < 4
 
 
-def test_a_retry_after_beyond_the_limit_is_an_error_with_its_time(world: Registries) -> None:
-    world.source.push(NAME, BUILT, "v1")
-    world.target.on("PUT", "/manifests/", Trouble(status=429, headers=(("Retry-After", "600"),)))
-    [outcome] = world.copy(BUILT)
+def test_a_retry_after_beyond_the_limit_is_an_error_with_its_time(registries: Registries) -> None:
+    registries.source.push(NAME, BUILT, "v1")
+    registries.target.on("PUT", "/manifests/", Trouble(status=429, headers=(("Retry-After", "600"),)))
+    [outcome] = registries.copy(BUILT)
     assert isinstance(outcome, Throttled)
     assert outcome.after == 600
-    assert world.slept == []
+    assert registries.slept == []
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_missing_permission_is_permanent_and_not_retried(world: Registries, status: int) -> None:
-    world.source.push(NAME, BUILT, "v1")
-    world.target.on("PUT", "/manifests/", Trouble(status=status), times=9)
-    [outcome] = world.copy(BUILT)
+def test_missing_permission_is_permanent_and_not_retried(registries: Registries, status: int) -> None:
+    registries.source.push(NAME, BUILT, "v1")
+    registries.target.on("PUT", "/manifests/", Trouble(status=status), times=9)
+    [outcome] = registries.copy(BUILT)
     assert isinstance(outcome, NotAllowed)
-    assert world.target.count("PUT", "/manifests/") == 1
+    assert registries.target.count("PUT", "/manifests/") == 1
 
 
 @pytest.mark.parametrize("trouble", [Trouble(flip=True), Trouble(more=b"too long")])
-def test_bytes_with_another_digest_are_completed_nowhere(world: Registries, trouble: Trouble) -> None:
-    world.source.push(NAME, BUILT, "v1")
-    world.source.on("GET", reading(BUILT), trouble, times=9)
-    outcomes = world.copy(BUILT, world.target, world.other)
+def test_bytes_with_another_digest_are_completed_nowhere(registries: Registries, trouble: Trouble) -> None:
+    registries.source.push(NAME, BUILT, "v1")
+    registries.source.on("GET", reading(BUILT), trouble, times=9)
+    outcomes = registries.copy(BUILT, registries.target, registries.other)
     assert [type(o) for o in outcomes] == [DigestMismatch, DigestMismatch]
-    for server in (world.target, world.other):
+    for server in (registries.target, registries.other):
         assert reading(BUILT).rpartition("/")[2] not in server.repo(NAME).blobs
         assert not server.repo(NAME).manifests
 
 
-def test_a_failing_target_does_not_stop_the_others(world: Registries) -> None:
-    world.source.push(NAME, BUILT, "v1")
-    world.other.on("POST", "/blobs/", Trouble(status=503), times=999)
-    good, bad = world.copy(BUILT, world.target, world.other)
+def test_a_failing_target_does_not_stop_the_others(registries: Registries) -> None:
+    registries.source.push(NAME, BUILT, "v1")
+    registries.other.on("POST", "/blobs/", Trouble(status=503), times=999)
+    good, bad = registries.copy(BUILT, registries.target, registries.other)
     assert isinstance(good, Staged)
     assert isinstance(bad, Unreachable)
-    assert world.holds(BUILT)
+    assert registries.holds(BUILT)
 
 
-def test_one_read_serves_all_targets(world: Registries) -> None:
-    world.source.push(NAME, BUILT, "v1")
-    assert all(isinstance(o, Staged) for o in world.copy(BUILT, world.target, world.other))
-    assert world.source.count("GET", "/blobs/") == len(BUILT.blobs)
-    assert world.holds(BUILT, world.other)
+def test_one_read_serves_all_targets(registries: Registries) -> None:
+    registries.source.push(NAME, BUILT, "v1")
+    assert all(isinstance(o, Staged) for o in registries.copy(BUILT, registries.target, registries.other))
+    assert registries.source.count("GET", "/blobs/") == len(BUILT.blobs)
+    assert registries.holds(BUILT, registries.other)
 
 
 # --- credentials
 
 
-def test_a_token_is_fetched_for_the_repository_and_kept(world: Registries) -> None:
-    world.source.push(NAME, BUILT, "v1")
-    world.source.token, world.target.token = "pull-1", "push-1"
-    assert isinstance(world.copy(BUILT)[0], Staged)
-    assert world.source.tokens_given == [f"repository:{NAME}:pull"]
-    assert world.target.tokens_given == [f"repository:{NAME}:pull,push"]
+def test_a_token_is_fetched_for_the_repository_and_kept(registries: Registries) -> None:
+    registries.source.push(NAME, BUILT, "v1")
+    registries.source.token, registries.target.token = "pull-1", "push-1"
+    assert isinstance(registries.copy(BUILT)[0], Staged)
+    assert registries.source.tokens_given == [f"repository:{NAME}:pull"]
+    assert registries.target.tokens_given == [f"repository:{NAME}:pull,push"]
 
 
-def test_a_token_that_expires_during_a_copy_is_renewed(world: Registries) -> None:
-    world.source.push(NAME, BUILT, "v1")
-    world.target.token = "first"
-    challenge = (("Www-Authenticate", f'Bearer realm="http://{world.target.host}/token",service="test"'),)
-    world.target.on("PUT", "/blobs/uploads/", Trouble(status=401, headers=challenge))
-    world.target.on("PUT", "/manifests/", Trouble(status=401, headers=challenge))
-    assert isinstance(world.copy(BUILT)[0], Staged)
-    assert len(world.target.tokens_given) >= 2
-    assert world.holds(BUILT)
+def test_a_token_that_expires_during_a_copy_is_renewed(registries: Registries) -> None:
+    registries.source.push(NAME, BUILT, "v1")
+    registries.target.token = "first"
+    challenge = (("Www-Authenticate", f'Bearer realm="http://{registries.target.host}/token",service="test"'),)
+    registries.target.on("PUT", "/blobs/uploads/", Trouble(status=401, headers=challenge))
+    registries.target.on("PUT", "/manifests/", Trouble(status=401, headers=challenge))
+    assert isinstance(registries.copy(BUILT)[0], Staged)
+    assert len(registries.target.tokens_given) >= 2
+    assert registries.holds(BUILT)
 
 
-def test_basic_credentials_are_sent_only_on_a_challenge(world: Registries) -> None:
-    world.source.push(NAME, BUILT, "v1")
-    world.logins[world.source.host] = Login("me", "secret")
-    world.source.on("GET", "/manifests/", Trouble(status=401, headers=(("Www-Authenticate", "Basic realm=x"),)))
-    assert isinstance(world.copy(BUILT)[0], Staged)
-    assert world.source.authorizations[0] is None
-    assert {*world.source.authorizations} == {None, Login("me", "secret").basic}
-    assert world.source.authorizations.count(None) <= 2  # and those that were in flight when the registry said so
-    assert set(world.target.authorizations) == {None}
+def test_basic_credentials_are_sent_only_on_a_challenge(registries: Registries) -> None:
+    registries.source.push(NAME, BUILT, "v1")
+    registries.logins[registries.source.host] = Login("me", "secret")
+    registries.source.on("GET", "/manifests/", Trouble(status=401, headers=(("Www-Authenticate", "Basic realm=x"),)))
+    assert isinstance(registries.copy(BUILT)[0], Staged)
+    assert registries.source.authorizations[0] is None
+    assert {*registries.source.authorizations} == {None, Login("me", "secret").basic}
+    assert registries.source.authorizations.count(None) <= 2  # and those that were in flight when the registry said so
+    assert set(registries.target.authorizations) == {None}
 
 
-def test_a_redirect_to_another_host_gets_no_credentials(world: Registries) -> None:
-    world.source.push(NAME, BUILT, "v1")
-    world.source.token = "secret"
-    world.other.push(NAME, BUILT)
+def test_a_redirect_to_another_host_gets_no_credentials(registries: Registries) -> None:
+    registries.source.push(NAME, BUILT, "v1")
+    registries.source.token = "secret"
+    registries.other.push(NAME, BUILT)
     blob = max(BUILT.blobs, key=lambda d: len(BUILT.blobs[d]))
-    elsewhere = (("Location", f"http://{world.other.host}/v2/{NAME}/blobs/{blob}"),)
-    world.source.on("GET", f"/blobs/{blob}", Trouble(status=307, headers=elsewhere))
-    assert isinstance(world.copy(BUILT)[0], Staged)
-    assert world.other.requests == [("GET", f"/v2/{NAME}/blobs/{blob}")]
-    assert world.other.authorizations == [None]
-    assert world.holds(BUILT)
+    elsewhere = (("Location", f"http://{registries.other.host}/v2/{NAME}/blobs/{blob}"),)
+    registries.source.on("GET", f"/blobs/{blob}", Trouble(status=307, headers=elsewhere))
+    assert isinstance(registries.copy(BUILT)[0], Staged)
+    assert registries.other.requests == [("GET", f"/v2/{NAME}/blobs/{blob}")]
+    assert registries.other.authorizations == [None]
+    assert registries.holds(BUILT)
 
 
 @pytest.mark.parametrize("nowhere", ["http://[x", "//[", "http://h:port/"])
-def test_a_redirect_to_an_invalid_address_fails_only_that_copy(world: Registries, nowhere: str) -> None:
-    world.source.push(NAME, BUILT, "v1")
+def test_a_redirect_to_an_invalid_address_fails_only_that_copy(registries: Registries, nowhere: str) -> None:
+    registries.source.push(NAME, BUILT, "v1")
     blob = max(BUILT.blobs, key=lambda d: len(BUILT.blobs[d]))
-    world.source.on("GET", f"/blobs/{blob}", Trouble(status=307, headers=(("Location", nowhere),)), times=99)
-    [outcome] = world.copy(BUILT)
+    registries.source.on("GET", f"/blobs/{blob}", Trouble(status=307, headers=(("Location", nowhere),)), times=99)
+    [outcome] = registries.copy(BUILT)
     assert isinstance(outcome, Unreachable)
 
 
-def test_an_upload_goes_to_no_other_host(world: Registries) -> None:
-    world.source.push(NAME, BUILT, "v1")
-    elsewhere = (("Location", f"http://{world.other.host}/v2/{NAME}/blobs/uploads/1"),)
-    world.target.on("POST", "/blobs/uploads/", Trouble(status=202, headers=elsewhere), times=99)
-    [outcome] = world.copy(BUILT)
+def test_an_upload_goes_to_no_other_host(registries: Registries) -> None:
+    registries.source.push(NAME, BUILT, "v1")
+    elsewhere = (("Location", f"http://{registries.other.host}/v2/{NAME}/blobs/uploads/1"),)
+    registries.target.on("POST", "/blobs/uploads/", Trouble(status=202, headers=elsewhere), times=99)
+    [outcome] = registries.copy(BUILT)
     assert isinstance(outcome, Unreachable)
     assert "not at the registry" in str(outcome)
-    assert world.other.requests == []
+    assert registries.other.requests == []
 
 
-def test_a_token_is_never_fetched_over_plain_http_from_another_machine(world: Registries) -> None:
-    world.source.push(NAME, BUILT, "v1")
-    world.logins[world.source.host] = Login("me", "secret")
+def test_a_token_is_never_fetched_over_plain_http_from_another_machine(registries: Registries) -> None:
+    registries.source.push(NAME, BUILT, "v1")
+    registries.logins[registries.source.host] = Login("me", "secret")
     challenge = (("Www-Authenticate", 'Bearer realm="http://elsewhere.invalid/token"'),)
-    world.source.on("GET", "/manifests/", Trouble(status=401, headers=challenge), times=9)
+    registries.source.on("GET", "/manifests/", Trouble(status=401, headers=challenge), times=9)
     with pytest.raises(NotAllowed, match="not encrypted"):
-        world.copy(BUILT)
+        registries.copy(BUILT)
 
 
 # --- referrers
@@ -248,111 +248,115 @@ def test_a_token_is_never_fetched_over_plain_http_from_another_machine(world: Re
 @pytest.mark.parametrize("api", [True, False])
 @pytest.mark.parametrize("target_api", [True, False])
 def test_referrers_are_copied_with_and_without_the_referrers_api(
-    world: Registries, api: bool, target_api: bool
+    registries: Registries, api: bool, target_api: bool
 ) -> None:
     built = index(image("a"), image("b", architecture="arm64"))
     signed = signature(built)
     listed = sbom(next(iter([image("a")])))
-    way, origin = world.way("pull,push"), repository_at(world.source.host, NAME)
-    world.source.referrers_api, world.target.referrers_api = api, target_api
-    world.source.push(NAME, built, "v1")
+    way, origin = registries.way("pull,push"), repository_at(registries.source.host, NAME)
+    registries.source.referrers_api, registries.target.referrers_api = api, target_api
+    registries.source.push(NAME, built, "v1")
     for made in (signed, listed):  # as a client pushes them: with the fallback tag where the referrers API is missing
-        world.source.repo(NAME).blobs.update({str(d): raw for d, raw in made.blobs.items()})
+        registries.source.repo(NAME).blobs.update({str(d): raw for d, raw in made.blobs.items()})
         way.put_manifest(origin, made.root)
-    [outcome] = world.copy(built)
+    [outcome] = registries.copy(built)
     assert isinstance(outcome, Staged), outcome
     for made in (built, signed, listed):
-        assert world.holds(made)
-    found = world.way().referrers(repository_at(world.target.host, NAME), built.digest)
+        assert registries.holds(made)
+    found = registries.way().referrers(repository_at(registries.target.host, NAME), built.digest)
     assert [d.digest for d in found] == [signed.digest]
     fallback = f"sha256-{built.digest.hex}"
-    assert (fallback in world.target.repo(NAME).tags) is not target_api
+    assert (fallback in registries.target.repo(NAME).tags) is not target_api
 
 
-def test_the_fallback_list_keeps_entries_of_others(world: Registries) -> None:
+def test_the_fallback_list_keeps_entries_of_others(registries: Registries) -> None:
     built = image("a")
-    world.target.referrers_api = False
-    way, place = world.way("pull,push"), repository_at(world.target.host, NAME)
-    world.target.push(NAME, built, "v1")
+    registries.target.referrers_api = False
+    way, place = registries.way("pull,push"), repository_at(registries.target.host, NAME)
+    registries.target.push(NAME, built, "v1")
     for made in (signature(built), sbom(built), signature(built)):
-        world.target.repo(NAME).blobs.update({str(d): raw for d, raw in made.blobs.items()})
+        registries.target.repo(NAME).blobs.update({str(d): raw for d, raw in made.blobs.items()})
         way.put_manifest(place, made.root)
-    assert {d.digest for d in world.way().referrers(place, built.digest)} == {
+    assert {d.digest for d in registries.way().referrers(place, built.digest)} == {
         signature(built).digest,
         sbom(built).digest,
     }
 
 
-def test_a_damaged_referrer_is_reported_and_stops_nothing(world: Registries) -> None:
+def test_a_damaged_referrer_is_reported_and_stops_nothing(registries: Registries) -> None:
     built = image("a")
-    world.source.push(NAME, built, "v1")
-    world.source.push(NAME, signature(built))
+    registries.source.push(NAME, built, "v1")
+    registries.source.push(NAME, signature(built))
     digest = str(signature(built).digest)
-    world.source.repo(NAME).manifests[digest] = (
-        world.source.repo(NAME).manifests[digest][0] + b" ",
-        world.source.repo(NAME).manifests[digest][1],
+    registries.source.repo(NAME).manifests[digest] = (
+        registries.source.repo(NAME).manifests[digest][0] + b" ",
+        registries.source.repo(NAME).manifests[digest][1],
     )
-    [outcome] = world.copy(built)
+    [outcome] = registries.copy(built)
     assert isinstance(outcome, Staged), outcome
     assert list(outcome.refused_referrers) == [digest]
-    assert world.holds(built)
+    assert registries.holds(built)
 
 
-def test_a_referrer_whose_blob_is_lost_is_reported_and_stops_nothing(world: Registries) -> None:
+def test_a_referrer_whose_blob_is_lost_is_reported_and_stops_nothing(registries: Registries) -> None:
     built = image("a")
     signed = signature(built)
-    world.source.push(NAME, built, "v1")
-    world.source.push(NAME, signed)
+    registries.source.push(NAME, built, "v1")
+    registries.source.push(NAME, signed)
     own = next(d for d in signed.blobs if d not in built.blobs)
-    del world.source.repo(NAME).blobs[str(own)]
-    [outcome] = world.copy(built)
+    del registries.source.repo(NAME).blobs[str(own)]
+    [outcome] = registries.copy(built)
     assert isinstance(outcome, Staged), outcome
     assert list(outcome.refused_referrers) == [signed.digest]
     assert own in outcome.refused_referrers[signed.digest]
-    assert world.holds(built)
+    assert registries.holds(built)
 
 
 # --- several images at once
 
 
-def test_shared_blobs_are_copied_once(world: Registries) -> None:
+def test_shared_blobs_are_copied_once(registries: Registries) -> None:
     base = big_layer(50_000)
     builts = [image(base, f"own-{n}") for n in range(6)]
     for n, built in enumerate(builts):
-        world.source.push(NAME, built, f"v{n}")
-    origin, place = repository_at(world.source.host, NAME), repository_at(world.target.host, NAME)
-    members, errors = read_graphs(world.way(), origin, [b.digest for b in builts])
+        registries.source.push(NAME, built, f"v{n}")
+    origin, place = repository_at(registries.source.host, NAME), repository_at(registries.target.host, NAME)
+    members, errors = read_graphs(registries.way(), origin, [b.digest for b in builts])
     assert members is not None
     assert errors == {}
-    done = stage(world.way(), origin, world.way("pull,push"), [place], members, CopyOptions(lambda: math.inf))
+    done = stage(registries.way(), origin, registries.way("pull,push"), [place], members, CopyOptions(lambda: math.inf))
     assert isinstance(done[place], Staged)
-    assert all(world.holds(built) for built in builts)
-    assert world.source.count("GET", f"/blobs/{base.digest}") == 1
+    assert all(registries.holds(built) for built in builts)
+    assert registries.source.count("GET", f"/blobs/{base.digest}") == 1
 
 
-def test_a_damaged_image_does_not_stop_the_others(world: Registries) -> None:
+def test_a_damaged_image_does_not_stop_the_others(registries: Registries) -> None:
     builts = [image(f"own-{n}") for n in range(4)]
     for n, built in enumerate(builts):
-        world.source.push(NAME, built, f"v{n}")
+        registries.source.push(NAME, built, f"v{n}")
     lost = next(iter(builts[1].blobs))
-    del world.source.repo(NAME).blobs[str(lost)]
-    origin, place = repository_at(world.source.host, NAME), repository_at(world.target.host, NAME)
-    members, _ = read_graphs(world.way(), origin, [b.digest for b in builts])
+    del registries.source.repo(NAME).blobs[str(lost)]
+    origin, place = repository_at(registries.source.host, NAME), repository_at(registries.target.host, NAME)
+    members, _ = read_graphs(registries.way(), origin, [b.digest for b in builts])
     assert members is not None
-    outcome = stage(world.way(), origin, world.way("pull,push"), [place], members, CopyOptions(lambda: math.inf))[place]
+    outcome = stage(
+        registries.way(), origin, registries.way("pull,push"), [place], members, CopyOptions(lambda: math.inf)
+    )[place]
     assert isinstance(outcome, Staged)
     assert list(outcome.failed) == [builts[1].digest]
     assert isinstance(outcome.failed[builts[1].digest], NotFound)
-    assert all(world.holds(built) for n, built in enumerate(builts) if n != 1)
-    assert not world.holds(builts[1])
+    assert all(registries.holds(built) for n, built in enumerate(builts) if n != 1)
+    assert not registries.holds(builts[1])
 
 
-def test_blobs_are_mounted_within_a_registry(world: Registries) -> None:
-    world.source.push(NAME, BUILT, "v1")
-    origin = repository_at(world.source.host, NAME)
+def test_blobs_are_mounted_within_a_registry(registries: Registries) -> None:
+    registries.source.push(NAME, BUILT, "v1")
+    origin = repository_at(registries.source.host, NAME)
     place = OciRepository(origin.registry, "team/other")
-    members = read_graph(world.way(), origin, BUILT.digest)
-    outcome = stage(world.way(), origin, world.way("pull,push"), [place], members, CopyOptions(lambda: math.inf))[place]
+    members = read_graph(registries.way(), origin, BUILT.digest)
+    outcome = stage(
+        registries.way(), origin, registries.way("pull,push"), [place], members, CopyOptions(lambda: math.inf)
+    )[place]
     assert isinstance(outcome, Staged)
     assert set(outcome.mounted) == set(BUILT.blobs)
-    assert world.source.count("GET", "/blobs/") == 0
+    assert registries.source.count("GET", "/blobs/") == 0

@@ -197,8 +197,8 @@ def test_an_archived_image_is_hidden_unless_asked_for(served: Served, client: An
     assert refusal(client.start_image_scan, **asked)[0] == "ImageArchivedException"
     client.update_image_storage_class(**asked, targetStorageClass="STANDARD")
     assert len(client.list_images(repositoryName=NAME)["imageIds"]) == 1
-    told = [e["detail"] for e in served.events if e["detail"]["action-type"] == "UPDATE_STORAGE_CLASS"]
-    assert [(d["target-storage-class"], d.get("last-activated-at"), "image-tag" in d) for d in told] == [
+    result = [e["detail"] for e in served.events if e["detail"]["action-type"] == "UPDATE_STORAGE_CLASS"]
+    assert [(d["target-storage-class"], d.get("last-activated-at"), "image-tag" in d) for d in result] == [
         ("ARCHIVE", None, False),
         ("STANDARD", "2026-11-16T12:00:00Z", False),
     ]

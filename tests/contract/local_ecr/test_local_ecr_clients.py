@@ -130,5 +130,5 @@ def test_docker_pushes_mounts_pulls_and_reports_an_immutable_tag(served: Served,
         assert status == 0, said
     finally:
         docker("rmi", first, second)
-    told = [(e["detail"]["repository-name"], e["detail"]["image-tag"]) for e in served.events]
-    assert told == [(NAME, "v1"), ("team/other", "v1")]
+    result = [(e["detail"]["repository-name"], e["detail"]["image-tag"]) for e in served.events]
+    assert result == [(NAME, "v1"), ("team/other", "v1")]

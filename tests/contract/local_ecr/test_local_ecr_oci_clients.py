@@ -36,7 +36,7 @@ def holds(served: Served, app: Built, tag: str = "v1") -> None:
         assert served.ecr.store.blobs.path(PROD, digest).read_bytes() == raw
 
 
-def told(served: Served, account: str) -> list[tuple[str, str]]:
+def events_of(served: Served, account: str) -> list[tuple[str, str]]:
     """Kind and tag of the events of that account's registry."""
     return [
         (event["detail-type"], event["detail"].get("image-tag", ""))
@@ -97,7 +97,7 @@ def test_regctl_copies_an_image_with_its_referrers_and_shows_the_tree(served: Se
     says(regctl, f"regctl image copy --referrers {source} {target}")
     holds(served, app)
     holds(served, signed, signed.digest)
-    assert sorted(told(served, PROD.account)) == [
+    assert sorted(events_of(served, PROD.account)) == [
         ("ECR Image Action", ""),
         ("ECR Image Action", ""),
         ("ECR Image Action", "v1"),
@@ -182,7 +182,7 @@ def test_oras_attaches_to_referrers_and_copies_the_graph(served: Served, oras: R
         return list(json.loads(says(oras, line))["referrers"])
 
     attach("example/sbom", ":v1", "sbom.json")
-    assert told(served, DEV.account)[-1] == ("ECR Referrer Action", "")
+    assert events_of(served, DEV.account)[-1] == ("ECR Referrer Action", "")
     (sbom,) = discovered(DEV)
     attach("example/signature", f"@{sbom['digest']}", "sbom.sig")
     (sbom,) = discovered(DEV)

@@ -72,7 +72,7 @@ def statuses(served: Served, tag: str = "v1") -> dict[str, tuple[str, str | None
     return {f"{s['registryId']}/{s['region']}": (s["status"], s.get("failureCode")) for s in found}
 
 
-def told(served: Served, registry: EcrRegistry) -> list[tuple[str, str]]:
+def events_of(served: Served, registry: EcrRegistry) -> list[tuple[str, str]]:
     """(detail-type, tag) of a registry's events."""
     return [
         (e["detail-type"], e["detail"]["image-tag"])
@@ -135,7 +135,7 @@ def test_an_immutable_destination_keeps_its_existing_tag(served: Served) -> None
     served.events.clear()
     served.push(new, "v1")
     assert tags(served, NEAR) == {old.digest: ["v1"], new.digest: []}
-    assert told(served, NEAR) == [("ECR Replication Action", "")]
+    assert events_of(served, NEAR) == [("ECR Replication Action", "")]
     assert statuses(served) == {str(NEAR): ("COMPLETE", None)}
 
 

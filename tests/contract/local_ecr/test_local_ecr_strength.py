@@ -37,9 +37,9 @@ from tallyman_local.server.http import Listener
 
 home = EcrRegistry("111111111111", "us-east-2")
 who = Identity(home.account, "arn:aws:iam::111111111111:user/dev", "AIDADEV")
-told = {"emit": lambda *event: None, "trail": lambda record: None}
+result = {"emit": lambda *event: None, "trail": lambda record: None}
 asked = {"endpoint_of": lambda registry: "http://localhost", "identify": lambda key: who}
-ecr = LocalEcr(Path(sys.argv[1]), Callbacks(clock=lambda: datetime.now(UTC), **told, **asked))
+ecr = LocalEcr(Path(sys.argv[1]), Callbacks(clock=lambda: datetime.now(UTC), **result, **asked))
 ecr.api("CreateRepository", b'{"repositoryName": "rocketseat/widget-server"}', home, who)
 token = ecr.api("GetAuthorizationToken", b"{}", home, who)[2].split(b'authorizationToken": "')[1].split(b'"')[0]
 registry, api = Listener(ecr.v2(home), threads=6), Listener(ecr.api_app(), threads=4)

@@ -56,11 +56,11 @@ def test_an_unchanged_or_refused_push_sends_no_event(served: Served) -> None:
     app = image("app")
     for name in (NAME, "team/app"):
         served.push(app, "v1", name=name)
-    told = len(served.events)
+    found = len(served.events)
     for name in (NAME, "team/app"):
         served.push(app, "v1", name=name)
         served.put(b"{", "v2", app.media_type, name=name)
-    assert len(served.events) == told
+    assert len(served.events) == found
 
 
 def test_a_deletion_sends_one_event_per_tag_and_one_for_the_image(served: Served) -> None:
@@ -69,8 +69,8 @@ def test_a_deletion_sends_one_event_per_tag_and_one_for_the_image(served: Served
     served.put(app.raw, "v2", app.media_type)
     served.events.clear()
     served.send("DELETE", f"{V2}/manifests/{app.digest}")
-    told = [(e["detail"]["action-type"], e["detail"]["image-tag"]) for e in served.events]
-    assert told == [("DELETE", "v1"), ("DELETE", "v2"), ("DELETE", "")]
+    found = [(e["detail"]["action-type"], e["detail"]["image-tag"]) for e in served.events]
+    assert found == [("DELETE", "v1"), ("DELETE", "v2"), ("DELETE", "")]
 
 
 def test_a_manifest_put_is_recorded_as_put_image_also_if_it_fails(served: Served) -> None:

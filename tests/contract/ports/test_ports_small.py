@@ -38,16 +38,16 @@ def cloud() -> Iterator[None]:
 
 
 @dataclass
-class Shelf:
+class ArchiveSetup:
     archive: Archive
     overwrite: Callable[[str, Digest, bytes], Any]
 
 
 @pytest.fixture(params=["fake", "s3"])
-def shelf(request: pytest.FixtureRequest) -> Iterator[Shelf]:
+def archive_setup(request: pytest.FixtureRequest) -> Iterator[ArchiveSetup]:
     if request.param == "fake":
         fake = FakeArchive()
-        yield Shelf(fake, lambda folder, digest, raw: fake.objects.update({(folder, digest): raw}))
+        yield ArchiveSetup(fake, lambda folder, digest, raw: fake.objects.update({(folder, digest): raw}))
         return
     with aws_mock.aws():
         s3 = aws_mock.client("s3")
@@ -56,23 +56,23 @@ def shelf(request: pytest.FixtureRequest) -> Iterator[Shelf]:
         def overwrite(folder: str, digest: Digest, raw: bytes) -> None:
             s3.put_object(Bucket=BUCKET, Key=f"{folder}/{digest.hex}", Body=raw)
 
-        yield Shelf(S3Archive(s3, BUCKET), overwrite)
+        yield ArchiveSetup(S3Archive(s3, BUCKET), overwrite)
 
 
 @pytest.mark.parametrize("raw", [b"", b'{"schemaVersion": 2}', bytes(range(256)) * 16 * 1024])
-def test_bytes_are_read_as_they_were_written(shelf: Shelf, raw: bytes) -> None:
-    digest = shelf.archive.put("manifests", raw)
+def test_bytes_are_read_as_they_were_written(archive_setup: ArchiveSetup, raw: bytes) -> None:
+    digest = archive_setup.archive.put("manifests", raw)
     assert digest == Digest.of(raw)
-    assert shelf.archive.get("manifests", digest) == raw
-    assert shelf.archive.get("scans", digest) is None
+    assert archive_setup.archive.get("manifests", digest) == raw
+    assert archive_setup.archive.get("scans", digest) is None
 
 
-def test_archived_objects_are_never_overwritten(shelf: Shelf) -> None:
-    digest = shelf.archive.put("manifests", b"right")
-    shelf.overwrite("manifests", digest, b"damaged")
-    assert shelf.archive.put("manifests", b"right") == digest
+def test_archived_objects_are_never_overwritten(archive_setup: ArchiveSetup) -> None:
+    digest = archive_setup.archive.put("manifests", b"right")
+    archive_setup.overwrite("manifests", digest, b"damaged")
+    assert archive_setup.archive.put("manifests", b"right") == digest
     with pytest.raises(DigestMismatch):
-        shelf.archive.get("manifests", digest)
+        archive_setup.archive.get("manifests", digest)
 
 
 def test_a_missing_bucket_is_not_a_missing_object(cloud: None) -> None:
@@ -91,21 +91,21 @@ def test_an_objects_key_is_its_folder_and_hexadecimal_digest(cloud: None) -> Non
 
 
 @dataclass
-class Post:
+class HintsSetup:
     hints: Hints
     received: Callable[[], list[dict[str, Any]]]
 
 
 @pytest.fixture(params=["fake", "sqs"])
-def post(request: pytest.FixtureRequest) -> Iterator[Post]:
+def hints_setup(request: pytest.FixtureRequest) -> Iterator[HintsSetup]:
     if request.param == "fake":
         fake = FakeHints()
-        yield Post(fake, lambda: fake.to("promote"))
+        yield HintsSetup(fake, lambda: fake.to("promote"))
         return
     with aws_mock.aws():
         sqs = aws_mock.client("sqs")
         url = sqs.create_queue(QueueName="promote")["QueueUrl"]
-        yield Post(SqsHints(sqs, {"promote": url}), lambda: [json.loads(m["Body"]) for m in messages(sqs, url)])
+        yield HintsSetup(SqsHints(sqs, {"promote": url}), lambda: [json.loads(m["Body"]) for m in messages(sqs, url)])
 
 
 def messages(sqs: Any, url: str) -> list[dict[str, Any]]:
@@ -115,16 +115,16 @@ def messages(sqs: Any, url: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_a_hint_arrives_as_it_was_sent(post: Post) -> None:
+def test_a_hint_arrives_as_it_was_sent(hints_setup: HintsSetup) -> None:
     body = {"digest": digest_of("app"), "to": "prod", "n": [1, None, "São Paulo"]}
-    post.hints.send("promote", body)
-    assert post.received() == [body]
+    hints_setup.hints.send("promote", body)
+    assert hints_setup.received() == [body]
 
 
 @pytest.mark.parametrize("delay", [-1, 901])
-def test_a_hint_is_delayed_by_at_most_a_quarter_of_an_hour(post: Post, delay: int) -> None:
+def test_a_hint_is_delayed_by_at_most_a_quarter_of_an_hour(hints_setup: HintsSetup, delay: int) -> None:
     with pytest.raises(BadInput, match="900"):
-        post.hints.send("promote", {}, delay)
+        hints_setup.hints.send("promote", {}, delay)
 
 
 def test_an_unconfigured_queue_is_bad_input(cloud: None) -> None:
@@ -166,16 +166,16 @@ def test_a_missing_queue_is_not_found(cloud: None) -> None:
 
 
 @dataclass
-class Board:
+class NoticesSetup:
     notices: Notices
     published: Callable[[], list[tuple[str, str, dict[str, str]]]]
 
 
 @pytest.fixture(params=["fake", "sns"])
-def board(request: pytest.FixtureRequest) -> Iterator[Board]:
+def notices_setup(request: pytest.FixtureRequest) -> Iterator[NoticesSetup]:
     if request.param == "fake":
         fake = FakeNotices()
-        yield Board(fake, lambda: fake.published)
+        yield NoticesSetup(fake, lambda: fake.published)
         return
     with aws_mock.aws():
         sns, sqs = aws_mock.client("sns"), aws_mock.client("sqs")
@@ -191,12 +191,14 @@ def board(request: pytest.FixtureRequest) -> Iterator[Board]:
                 for m in found
             ]
 
-        yield Board(SnsNotices(sns, topic), published)
+        yield NoticesSetup(SnsNotices(sns, topic), published)
 
 
-def test_a_notice_is_published_with_its_subject_text_and_attributes(board: Board) -> None:
-    board.notices.publish("v1 is refused for prod", "v1 is refused for prod: 1 finding…", {"kind": "refused"})
-    assert board.published() == [("v1 is refused for prod", "v1 is refused for prod: 1 finding…", {"kind": "refused"})]
+def test_a_notice_is_published_with_its_subject_text_and_attributes(notices_setup: NoticesSetup) -> None:
+    notices_setup.notices.publish("v1 is refused for prod", "v1 is refused for prod: 1 finding…", {"kind": "refused"})
+    assert notices_setup.published() == [
+        ("v1 is refused for prod", "v1 is refused for prod: 1 finding…", {"kind": "refused"})
+    ]
 
 
 def test_a_channel_is_the_topic_beside_the_stacks_own(cloud: None) -> None:
@@ -284,16 +286,16 @@ class Replies:
 
 
 @dataclass
-class Crowd:
+class PeopleSetup:
     people: People
     ids: dict[str, str]
 
 
 @pytest.fixture(params=["fake", "iam"])
-def crowd(request: pytest.FixtureRequest) -> Iterator[Crowd]:
+def people_setup(request: pytest.FixtureRequest) -> Iterator[PeopleSetup]:
     if request.param == "fake":
         ids = {"role/release-managers": "AROA1", "role/dev": "AROA2", "user/ana": "AIDA1", "role/aws/sso/Ops": "AROA3"}
-        yield Crowd(FakePeople(ids), ids)
+        yield PeopleSetup(FakePeople(ids), ids)
         return
     with aws_mock.aws():
         iam = aws_mock.client("iam")
@@ -304,22 +306,22 @@ def crowd(request: pytest.FixtureRequest) -> Iterator[Crowd]:
             for path, name in (("/", "release-managers"), ("/", "dev"), ("/aws/sso/", "Ops"))
         }
         roles["user/ana"] = iam.create_user(UserName="ana")["User"]["UserId"]
-        yield Crowd(IamPeople(iam), roles)
+        yield PeopleSetup(IamPeople(iam), roles)
 
 
-def test_a_sender_is_identified_by_its_unique_id(crowd: Crowd) -> None:
+def test_a_sender_is_identified_by_its_unique_id(people_setup: PeopleSetup) -> None:
     allowed = ["role/nobody", "role/dev", "role/release-managers", "user/ana", "role/aws/sso/Ops"]
     for entry in allowed[1:]:
         session = ":session-1" if entry.startswith("role/") else ""
-        assert crowd.people.principal(crowd.ids[entry] + session, allowed) == entry
+        assert people_setup.people.principal(people_setup.ids[entry] + session, allowed) == entry
 
 
-def test_an_unlisted_sender_is_not_identified(crowd: Crowd) -> None:
-    sender = crowd.ids["role/dev"] + ":session"
-    assert crowd.people.principal(sender, ["role/release-managers"]) is None
-    assert crowd.people.principal(sender, []) is None
-    assert crowd.people.principal("", ["role/dev", "role/nobody"]) is None
-    assert crowd.people.principal("AROAOTHER:release-managers", ["role/release-managers"]) is None
+def test_an_unlisted_sender_is_not_identified(people_setup: PeopleSetup) -> None:
+    sender = people_setup.ids["role/dev"] + ":session"
+    assert people_setup.people.principal(sender, ["role/release-managers"]) is None
+    assert people_setup.people.principal(sender, []) is None
+    assert people_setup.people.principal("", ["role/dev", "role/nobody"]) is None
+    assert people_setup.people.principal("AROAOTHER:release-managers", ["role/release-managers"]) is None
 
 
 def test_ids_are_read_once_in_five_minutes() -> None:

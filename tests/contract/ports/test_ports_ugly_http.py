@@ -81,96 +81,96 @@ class ScriptedRegistry:
 
 
 @pytest.fixture
-def world() -> Iterator[ScriptedRegistry]:
+def ecr() -> Iterator[ScriptedRegistry]:
     with scripted() as script:
         yield ScriptedRegistry(script)
 
 
-def accepted(world: ScriptedRegistry, path: str = "/v2/up/1?state=x") -> Reply:
-    return Reply(202, headers={"Location": world.script.base + path})
+def accepted(ecr: ScriptedRegistry, path: str = "/v2/up/1?state=x") -> Reply:
+    return Reply(202, headers={"Location": ecr.script.base + path})
 
 
-def read(world: ScriptedRegistry, start: int = 0) -> bytes:
-    with world.source().open_blob(DEV, RIGHT, start) as stream:
+def read(ecr: ScriptedRegistry, start: int = 0) -> bytes:
+    with ecr.source().open_blob(DEV, RIGHT, start) as stream:
         return b"".join(stream)
 
 
 # --- tokens
 
 
-def test_an_expired_token_is_renewed_once_and_the_request_repeated(world: ScriptedRegistry) -> None:
-    world.script.replies += [Reply(401, b"Not Authorized\n"), Reply(201)]
-    world.target().put_manifest(DEV, ROOT, "v1")
-    assert world.sent_tokens() == [f"Basic {SECRET}1", f"Basic {SECRET}2"]
-    assert [a.body for a in world.script.asked] == [ROOT.raw] * 2
+def test_an_expired_token_is_renewed_once_and_the_request_repeated(ecr: ScriptedRegistry) -> None:
+    ecr.script.replies += [Reply(401, b"Not Authorized\n"), Reply(201)]
+    ecr.target().put_manifest(DEV, ROOT, "v1")
+    assert ecr.sent_tokens() == [f"Basic {SECRET}1", f"Basic {SECRET}2"]
+    assert [a.body for a in ecr.script.asked] == [ROOT.raw] * 2
 
 
-def test_a_403_can_mean_an_expired_token(world: ScriptedRegistry) -> None:
+def test_a_403_can_mean_an_expired_token(ecr: ScriptedRegistry) -> None:
     expired = "Your authorization token has expired. Reauthenticate and try again."
-    world.script.replies += [oci(403, "DENIED", expired), Reply(201)]
-    world.target().put_manifest(DEV, ROOT, "v1")
-    assert world.tokens == 2
+    ecr.script.replies += [oci(403, "DENIED", expired), Reply(201)]
+    ecr.target().put_manifest(DEV, ROOT, "v1")
+    assert ecr.tokens == 2
 
 
-def test_a_renewed_token_that_is_refused_too_is_no_permission(world: ScriptedRegistry) -> None:
-    world.script.replies += [Reply(401, b"Not Authorized\n")] * 2
+def test_a_renewed_token_that_is_refused_too_is_no_permission(ecr: ScriptedRegistry) -> None:
+    ecr.script.replies += [Reply(401, b"Not Authorized\n")] * 2
     with pytest.raises(NotAllowed, match=r"us-east-2/rocketseat/widget-server:v1.*Not Authorized"):
-        world.target().put_manifest(DEV, ROOT, "v1")
-    assert len(world.script.asked) == 2
+        ecr.target().put_manifest(DEV, ROOT, "v1")
+    assert len(ecr.script.asked) == 2
 
 
-def test_one_token_serves_a_registry_and_is_renewed_before_its_credentials_end(world: ScriptedRegistry) -> None:
-    target = world.target()
-    world.script.default = Reply(201)
+def test_one_token_serves_a_registry_and_is_renewed_before_its_credentials_end(ecr: ScriptedRegistry) -> None:
+    target = ecr.target()
+    ecr.script.default = Reply(201)
     for _ in range(3):
         target.put_manifest(DEV, ROOT)
-    assert world.tokens == 1
+    assert ecr.tokens == 1
     target.put_manifest(PROD, ROOT)
-    assert world.tokens == 2
-    world.now += 601
+    assert ecr.tokens == 2
+    ecr.now += 601
     target.put_manifest(DEV, ROOT)
-    assert world.tokens == 3
+    assert ecr.tokens == 3
 
 
-def test_missing_permission_is_permanent_and_names_caller_action_and_registry(world: ScriptedRegistry) -> None:
+def test_missing_permission_is_permanent_and_names_caller_action_and_registry(ecr: ScriptedRegistry) -> None:
     words = (
         "User: arn:aws:iam::111111111111:role/x is not authorized to perform: ecr:PutImage on resource: "
         "arn:aws:ecr:us-east-2:111111111111:repository/rocketseat/widget-server because no identity-based policy "
         "allows the ecr:PutImage action"
     )
-    world.script.replies += [oci(403, "DENIED", words)]
+    ecr.script.replies += [oci(403, "DENIED", words)]
     with pytest.raises(NotAllowed, match="ecr:PutImage on resource") as caught:
-        world.target(attempts=4).put_manifest(DEV, ROOT, "v1")
+        ecr.target(attempts=4).put_manifest(DEV, ROOT, "v1")
     assert not caught.value.retryable
-    assert len(world.script.asked) == 1
+    assert len(ecr.script.asked) == 1
 
 
 def test_no_message_log_or_representation_contains_the_token(
-    world: ScriptedRegistry, caplog: pytest.LogCaptureFixture
+    ecr: ScriptedRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    world.script.replies += [Reply(401, b"no"), Reply(401, b"no")]
+    ecr.script.replies += [Reply(401, b"no"), Reply(401, b"no")]
     with caplog.at_level(logging.DEBUG), pytest.raises(NotAllowed) as caught:
-        world.target().put_manifest(DEV, ROOT, "v1")
-    target = world.target()
-    world.script.default = Reply(201)
+        ecr.target().put_manifest(DEV, ROOT, "v1")
+    target = ecr.target()
+    ecr.script.default = Reply(201)
     target.put_manifest(DEV, ROOT)
     auth: Any = target._writer._client._auth
     tokens = auth._tokens
     assert len(tokens) == 1
-    world.script.replies += [Reply(200, b"right")]
+    ecr.script.replies += [Reply(200, b"right")]
     with caplog.at_level(logging.DEBUG):
-        read(world)
+        read(ecr)
     texts = [str(caught.value), repr(caught.value), repr(tokens), caplog.text]
     assert not [t for t in texts if SECRET in t]
 
 
-def test_no_message_contains_a_presigned_url(world: ScriptedRegistry) -> None:
-    world.script.replies += [Reply(403, b"<Error><Code>AccessDenied</Code></Error>")]
+def test_no_message_contains_a_presigned_url(ecr: ScriptedRegistry) -> None:
+    ecr.script.replies += [Reply(403, b"<Error><Code>AccessDenied</Code></Error>")]
     with pytest.raises(NotAllowed) as caught:
-        read(world)
-    world.url = f"http://127.0.0.1:1/layer?X-Amz-Signature={SECRET}"
+        read(ecr)
+    ecr.url = f"http://127.0.0.1:1/layer?X-Amz-Signature={SECRET}"
     with pytest.raises(Unreachable) as broken:
-        read(world)
+        read(ecr)
     for error in (caught.value, broken.value):
         assert SECRET not in f"{error} {error!r}"
 
@@ -178,43 +178,43 @@ def test_no_message_contains_a_presigned_url(world: ScriptedRegistry) -> None:
 # --- throttling and server errors
 
 
-def test_a_throttling_error_has_the_time_to_wait(world: ScriptedRegistry) -> None:
-    world.script.replies += [oci(429, "TOOMANYREQUESTS", "Rate exceeded", Retry_After="7")]
+def test_a_throttling_error_has_the_time_to_wait(ecr: ScriptedRegistry) -> None:
+    ecr.script.replies += [oci(429, "TOOMANYREQUESTS", "Rate exceeded", Retry_After="7")]
     with pytest.raises(Throttled, match="Rate exceeded") as caught:
-        world.target(attempts=4).put_manifest(DEV, ROOT, "v1")
+        ecr.target(attempts=4).put_manifest(DEV, ROOT, "v1")
     assert caught.value.after == 7
-    assert world.slept == []
+    assert ecr.slept == []
 
 
-def test_a_short_retry_after_is_waited_for(world: ScriptedRegistry) -> None:
-    world.script.replies += [oci(429, "TOOMANYREQUESTS", "Rate exceeded", Retry_After="2"), Reply(201)]
-    world.target(attempts=2).put_manifest(DEV, ROOT, "v1")
-    [pause] = world.slept
+def test_a_short_retry_after_is_waited_for(ecr: ScriptedRegistry) -> None:
+    ecr.script.replies += [oci(429, "TOOMANYREQUESTS", "Rate exceeded", Retry_After="2"), Reply(201)]
+    ecr.target(attempts=2).put_manifest(DEV, ROOT, "v1")
+    [pause] = ecr.slept
     assert 2 <= pause <= 2.25  # plus a random part for each client
 
 
-def test_server_errors_are_tried_again_a_few_times(world: ScriptedRegistry) -> None:
-    world.script.replies += [Reply(503, b"busy"), Reply(500), Reply(201)]
-    world.target(attempts=3).put_manifest(DEV, ROOT, "v1")
-    assert len(world.slept) == 2
-    world.script.default = Reply(503, b"busy")
+def test_server_errors_are_tried_again_a_few_times(ecr: ScriptedRegistry) -> None:
+    ecr.script.replies += [Reply(503, b"busy"), Reply(500), Reply(201)]
+    ecr.target(attempts=3).put_manifest(DEV, ROOT, "v1")
+    assert len(ecr.slept) == 2
+    ecr.script.default = Reply(503, b"busy")
     with pytest.raises(Unreachable, match=r"busy \(503\)"):
-        world.target(attempts=3).put_manifest(DEV, ROOT, "v1")
-    assert len(world.script.asked) == 6
+        ecr.target(attempts=3).put_manifest(DEV, ROOT, "v1")
+    assert len(ecr.script.asked) == 6
 
 
-def test_a_broken_connection_is_tried_again(world: ScriptedRegistry) -> None:
-    world.script.replies += [Reply(201, b"x", length=5, reset=True), Reply(201)]
-    world.target(attempts=2).put_manifest(DEV, ROOT, "v1")
-    world.script.replies += [Reply(201, b"x", length=5, reset=True)]
+def test_a_broken_connection_is_tried_again(ecr: ScriptedRegistry) -> None:
+    ecr.script.replies += [Reply(201, b"x", length=5, reset=True), Reply(201)]
+    ecr.target(attempts=2).put_manifest(DEV, ROOT, "v1")
+    ecr.script.replies += [Reply(201, b"x", length=5, reset=True)]
     with pytest.raises(Unreachable):
-        world.target(attempts=1).put_manifest(DEV, ROOT, "v1")
+        ecr.target(attempts=1).put_manifest(DEV, ROOT, "v1")
 
 
-def test_a_refused_connection_is_unreachable(world: ScriptedRegistry) -> None:
-    world.url = "http://127.0.0.1:1/layer"
+def test_a_refused_connection_is_unreachable(ecr: ScriptedRegistry) -> None:
+    ecr.url = "http://127.0.0.1:1/layer"
     with pytest.raises(Unreachable, match="rocketseat/widget-server"):
-        read(world)
+        read(ecr)
 
 
 # --- refusals of manifests
@@ -242,13 +242,13 @@ def test_a_refused_connection_is_unreachable(world: ScriptedRegistry) -> None:
     ],
 )
 def test_each_refusal_of_a_manifest_has_its_own_error(
-    world: ScriptedRegistry, reply: Reply, expected: type[TallymanError], retryable: bool
+    ecr: ScriptedRegistry, reply: Reply, expected: type[TallymanError], retryable: bool
 ) -> None:
-    world.script.replies += [reply]
+    ecr.script.replies += [reply]
     with pytest.raises(expected, match="rocketseat/widget-server:v1") as caught:
-        world.target().put_manifest(DEV, ROOT, "v1")
+        ecr.target().put_manifest(DEV, ROOT, "v1")
     assert caught.value.retryable is retryable
-    assert len(world.script.asked) == 1
+    assert len(ecr.script.asked) == 1
 
 
 TAKEN = oci(
@@ -258,61 +258,61 @@ TAKEN = oci(
 )
 
 
-def test_a_taken_tag_of_the_same_image_is_success(world: ScriptedRegistry) -> None:
-    world.images = [{"imageManifest": ROOT.raw.decode(), "imageManifestMediaType": ROOT.media_type}]
-    world.script.replies += [TAKEN]
-    world.target().put_manifest(DEV, ROOT, "v1")
-    assert len(world.script.asked) == 1
+def test_a_taken_tag_of_the_same_image_is_success(ecr: ScriptedRegistry) -> None:
+    ecr.images = [{"imageManifest": ROOT.raw.decode(), "imageManifestMediaType": ROOT.media_type}]
+    ecr.script.replies += [TAKEN]
+    ecr.target().put_manifest(DEV, ROOT, "v1")
+    assert len(ecr.script.asked) == 1
 
 
-def test_a_taken_tag_of_another_image_is_a_conflict(world: ScriptedRegistry) -> None:
+def test_a_taken_tag_of_another_image_is_a_conflict(ecr: ScriptedRegistry) -> None:
     other = image("other").root
-    world.images = [{"imageManifest": other.raw.decode(), "imageManifestMediaType": other.media_type}]
-    world.script.replies += [TAKEN]
+    ecr.images = [{"imageManifest": other.raw.decode(), "imageManifestMediaType": other.media_type}]
+    ecr.script.replies += [TAKEN]
     with pytest.raises(TagTaken, match="immutable"):
-        world.target().put_manifest(DEV, ROOT, "v1")
+        ecr.target().put_manifest(DEV, ROOT, "v1")
 
 
-def test_a_taken_tag_that_has_meanwhile_disappeared_is_a_transient_error(world: ScriptedRegistry) -> None:
-    world.script.replies += [TAKEN]
+def test_a_taken_tag_that_has_meanwhile_disappeared_is_a_transient_error(ecr: ScriptedRegistry) -> None:
+    ecr.script.replies += [TAKEN]
     with pytest.raises(TransientError):
-        world.target().put_manifest(DEV, ROOT, "v1")
+        ecr.target().put_manifest(DEV, ROOT, "v1")
 
 
-def test_an_answer_with_another_digest_for_the_manifest_is_an_error(world: ScriptedRegistry) -> None:
-    world.script.then(201, Docker_Content_Digest=RIGHT)
+def test_an_answer_with_another_digest_for_the_manifest_is_an_error(ecr: ScriptedRegistry) -> None:
+    ecr.script.then(201, Docker_Content_Digest=RIGHT)
     with pytest.raises(DigestMismatch):
-        world.target().put_manifest(DEV, ROOT)
+        ecr.target().put_manifest(DEV, ROOT)
 
 
 # --- uploads
 
 
-def test_an_upload_is_one_post_and_one_put_of_known_length(world: ScriptedRegistry) -> None:
-    world.script.replies += [accepted(world), Reply(201)]
-    world.target().upload(DEV, RIGHT, 5, iter([b"ri", b"ght"]))
-    post, put = world.script.asked
+def test_an_upload_is_one_post_and_one_put_of_known_length(ecr: ScriptedRegistry) -> None:
+    ecr.script.replies += [accepted(ecr), Reply(201)]
+    ecr.target().upload(DEV, RIGHT, 5, iter([b"ri", b"ght"]))
+    post, put = ecr.script.asked
     assert (post.method, post.path) == ("POST", "/v2/rocketseat/widget-server/blobs/uploads/")
     assert (put.method, put.path) == ("PUT", f"/v2/up/1?state=x&digest={RIGHT.replace(':', '%3A')}")
     assert (put.headers["Content-Length"], put.body) == ("5", b"right")
 
 
-def test_an_upload_goes_to_no_other_host(world: ScriptedRegistry) -> None:
+def test_an_upload_goes_to_no_other_host(ecr: ScriptedRegistry) -> None:
     with scripted() as elsewhere:
-        world.script.replies += [Reply(202, headers={"Location": f"{elsewhere.base}/v2/up/1"})]
+        ecr.script.replies += [Reply(202, headers={"Location": f"{elsewhere.base}/v2/up/1"})]
         with pytest.raises(Unreachable, match="not at the registry"):
-            world.target().upload(DEV, RIGHT, 5, [b"right"])
-        world.script.replies += [Reply(307, headers={"Location": f"{elsewhere.base}/v2/up/1"})]
+            ecr.target().upload(DEV, RIGHT, 5, [b"right"])
+        ecr.script.replies += [Reply(307, headers={"Location": f"{elsewhere.base}/v2/up/1"})]
         with pytest.raises(Unreachable, match="redirect"):
-            world.target().upload(DEV, RIGHT, 5, [b"right"])
+            ecr.target().upload(DEV, RIGHT, 5, [b"right"])
         assert elsewhere.asked == []
 
 
 @pytest.mark.parametrize("location", ["http://[x", "//[", "http://localhost:99999/v2/up/1"])
-def test_an_upload_to_an_invalid_address_is_refused(world: ScriptedRegistry, location: str) -> None:
-    world.script.replies += [Reply(202, headers={"Location": location})]
+def test_an_upload_to_an_invalid_address_is_refused(ecr: ScriptedRegistry, location: str) -> None:
+    ecr.script.replies += [Reply(202, headers={"Location": location})]
     with pytest.raises(Unreachable, match="not at the registry"):
-        world.target().upload(DEV, RIGHT, 5, [b"right"])
+        ecr.target().upload(DEV, RIGHT, 5, [b"right"])
 
 
 def test_a_location_without_tls_and_path_belongs_to_the_registry() -> None:
@@ -325,41 +325,41 @@ def test_a_location_without_tls_and_path_belongs_to_the_registry() -> None:
     assert client.location(place, answer, "upload") == "https://registry.test/"
 
 
-def test_a_relative_location_belongs_to_the_registry(world: ScriptedRegistry) -> None:
-    world.script.replies += [Reply(202, headers={"Location": "/v2/up/7"}), Reply(201)]
-    world.target().upload(DEV, RIGHT, 5, [b"right"])
-    assert world.script.asked[1].path.startswith("/v2/up/7?digest=")
+def test_a_relative_location_belongs_to_the_registry(ecr: ScriptedRegistry) -> None:
+    ecr.script.replies += [Reply(202, headers={"Location": "/v2/up/7"}), Reply(201)]
+    ecr.target().upload(DEV, RIGHT, 5, [b"right"])
+    assert ecr.script.asked[1].path.startswith("/v2/up/7?digest=")
 
 
-def test_an_upload_without_location_is_a_transient_error(world: ScriptedRegistry) -> None:
-    world.script.replies += [Reply(202)]
+def test_an_upload_without_location_is_a_transient_error(ecr: ScriptedRegistry) -> None:
+    ecr.script.replies += [Reply(202)]
     with pytest.raises(Unreachable, match="location"):
-        world.target().upload(DEV, RIGHT, 5, [b"right"])
+        ecr.target().upload(DEV, RIGHT, 5, [b"right"])
 
 
 @pytest.mark.parametrize("size", [10_000_000, None])
-def test_an_upload_with_a_failing_source_is_never_completed(world: ScriptedRegistry, size: int | None) -> None:
+def test_an_upload_with_a_failing_source_is_never_completed(ecr: ScriptedRegistry, size: int | None) -> None:
     def chunks() -> Iterable[bytes]:
         yield b"x" * 1_000_000
         raise OSError("the source's own socket")
 
-    world.script.replies += [accepted(world), Reply(201)]
+    ecr.script.replies += [accepted(ecr), Reply(201)]
     with pytest.raises(OSError, match="own socket"):
-        world.target().upload(DEV, RIGHT, size, chunks())
-    world.script.saw(lambda s: len(s.asked) == 2)
-    assert world.script.asked[1].whole is False
+        ecr.target().upload(DEV, RIGHT, size, chunks())
+    ecr.script.saw(lambda s: len(s.asked) == 2)
+    assert ecr.script.asked[1].whole is False
 
 
-def test_a_crash_during_an_upload_closes_its_connection(world: ScriptedRegistry) -> None:
+def test_a_crash_during_an_upload_closes_its_connection(ecr: ScriptedRegistry) -> None:
     def chunks() -> Iterable[bytes]:
         yield b"x" * 1_000_000
         raise KeyboardInterrupt
 
-    world.script.replies += [accepted(world), Reply(201)]
+    ecr.script.replies += [accepted(ecr), Reply(201)]
     with pytest.raises(KeyboardInterrupt):
-        world.target().upload(DEV, RIGHT, None, chunks())
-    world.script.saw(lambda s: len(s.asked) == 2)
-    assert world.script.asked[1].whole is False
+        ecr.target().upload(DEV, RIGHT, None, chunks())
+    ecr.script.saw(lambda s: len(s.asked) == 2)
+    assert ecr.script.asked[1].whole is False
 
 
 @pytest.mark.parametrize(
@@ -376,113 +376,113 @@ def test_a_crash_during_an_upload_closes_its_connection(world: ScriptedRegistry)
         (Reply(201, b"x", length=9, reset=True), Unreachable),
     ],
 )
-def test_each_refused_upload_has_its_own_error(world: ScriptedRegistry, reply: Reply, expected: type) -> None:
-    world.script.replies += [accepted(world), reply]
+def test_each_refused_upload_has_its_own_error(ecr: ScriptedRegistry, reply: Reply, expected: type) -> None:
+    ecr.script.replies += [accepted(ecr), reply]
     with pytest.raises(expected, match="upload sha256:"):
-        world.target().upload(DEV, RIGHT, 5, [b"right"])
+        ecr.target().upload(DEV, RIGHT, 5, [b"right"])
 
 
-def test_an_upload_that_is_refused_early_has_the_reason(world: ScriptedRegistry) -> None:
+def test_an_upload_that_is_refused_early_has_the_reason(ecr: ScriptedRegistry) -> None:
     denied = oci(403, "DENIED", "not authorized to perform: ecr:UploadLayerPart")
-    world.script.replies += [accepted(world), Reply(denied.status, denied.body, denied.headers, deaf=True)]
+    ecr.script.replies += [accepted(ecr), Reply(denied.status, denied.body, denied.headers, deaf=True)]
     with pytest.raises((NotAllowed, Unreachable)):  # the socket's reset may arrive before the answer
-        world.target().upload(DEV, RIGHT, 50_000_000, (b"x" * 1_000_000 for _ in range(50)))
+        ecr.target().upload(DEV, RIGHT, 50_000_000, (b"x" * 1_000_000 for _ in range(50)))
 
 
-def test_an_upload_opened_by_a_failed_mount_is_used(world: ScriptedRegistry) -> None:
-    target = world.target()
-    world.script.replies += [accepted(world), Reply(201)]
+def test_an_upload_opened_by_a_failed_mount_is_used(ecr: ScriptedRegistry) -> None:
+    target = ecr.target()
+    ecr.script.replies += [accepted(ecr), Reply(201)]
     assert target.mount(DEV, RIGHT, "team/base") is False
     target.upload(DEV, RIGHT, 5, [b"right"])
-    assert [a.method for a in world.script.asked] == ["POST", "PUT"]
-    assert f"mount={RIGHT.replace(':', '%3A')}&from=team%2Fbase" in world.script.asked[0].path
+    assert [a.method for a in ecr.script.asked] == ["POST", "PUT"]
+    assert f"mount={RIGHT.replace(':', '%3A')}&from=team%2Fbase" in ecr.script.asked[0].path
 
 
 # --- reading blobs
 
 
-def test_a_blob_is_requested_without_credentials(world: ScriptedRegistry) -> None:
-    world.script.replies += [Reply(200, b"right")]
-    assert read(world) == b"right"
-    assert world.sent_tokens() == [None]
+def test_a_blob_is_requested_without_credentials(ecr: ScriptedRegistry) -> None:
+    ecr.script.replies += [Reply(200, b"right")]
+    assert read(ecr) == b"right"
+    assert ecr.sent_tokens() == [None]
 
 
-def test_a_redirect_of_a_blob_is_not_followed(world: ScriptedRegistry) -> None:
+def test_a_redirect_of_a_blob_is_not_followed(ecr: ScriptedRegistry) -> None:
     with scripted() as elsewhere:
-        world.script.replies += [Reply(307, headers={"Location": f"{elsewhere.base}/stolen"})]
+        ecr.script.replies += [Reply(307, headers={"Location": f"{elsewhere.base}/stolen"})]
         with pytest.raises(Unreachable, match="307"):
-            read(world)
+            read(ecr)
         assert elsewhere.asked == []
 
 
 @pytest.mark.parametrize("reset", [False, True])
-def test_a_body_that_ends_early_is_unreachable_not_the_end(world: ScriptedRegistry, reset: bool) -> None:
-    world.script.replies += [Reply(200, b"rig", length=5, reset=reset)]
+def test_a_body_that_ends_early_is_unreachable_not_the_end(ecr: ScriptedRegistry, reset: bool) -> None:
+    ecr.script.replies += [Reply(200, b"rig", length=5, reset=reset)]
     with pytest.raises(Unreachable):
-        read(world)
+        read(ecr)
 
 
-def test_a_body_ends_at_its_declared_length(world: ScriptedRegistry) -> None:
-    world.script.replies += [Reply(200, b"right and more", length=5)]
-    assert read(world) == b"right"
+def test_a_body_ends_at_its_declared_length(ecr: ScriptedRegistry) -> None:
+    ecr.script.replies += [Reply(200, b"right and more", length=5)]
+    assert read(ecr) == b"right"
 
 
-def test_a_body_of_unknown_length_has_no_size(world: ScriptedRegistry) -> None:
-    world.script.replies += [Reply(200, b"right", length=-1, headers={"Connection": "close"})]
-    with world.source().open_blob(DEV, RIGHT) as stream:
+def test_a_body_of_unknown_length_has_no_size(ecr: ScriptedRegistry) -> None:
+    ecr.script.replies += [Reply(200, b"right", length=-1, headers={"Connection": "close"})]
+    with ecr.source().open_blob(DEV, RIGHT) as stream:
         assert stream.size is None
         assert b"".join(stream) == b"right"
 
 
-def test_content_encoding_is_not_decoded(world: ScriptedRegistry) -> None:
-    world.script.replies += [Reply(200, b"\x1f\x8bnot really", headers={"Content-Encoding": "gzip"})]
-    assert read(world) == b"\x1f\x8bnot really"
-    assert world.script.asked[0].headers["Accept-Encoding"] == "identity"
+def test_content_encoding_is_not_decoded(ecr: ScriptedRegistry) -> None:
+    ecr.script.replies += [Reply(200, b"\x1f\x8bnot really", headers={"Content-Encoding": "gzip"})]
+    assert read(ecr) == b"\x1f\x8bnot really"
+    assert ecr.script.asked[0].headers["Accept-Encoding"] == "identity"
 
 
-def test_reading_can_start_at_any_byte(world: ScriptedRegistry) -> None:
-    world.script.replies += [Reply(206, b"ght", {"Content-Range": "bytes 2-4/5"})]
-    with world.source().open_blob(DEV, RIGHT, 2) as stream:
+def test_reading_can_start_at_any_byte(ecr: ScriptedRegistry) -> None:
+    ecr.script.replies += [Reply(206, b"ght", {"Content-Range": "bytes 2-4/5"})]
+    with ecr.source().open_blob(DEV, RIGHT, 2) as stream:
         assert (stream.size, b"".join(stream)) == (5, b"ght")
-    assert world.script.asked[0].headers["Range"] == "bytes=2-"
+    assert ecr.script.asked[0].headers["Range"] == "bytes=2-"
 
 
-def test_storage_without_ranges_is_read_from_the_start(world: ScriptedRegistry) -> None:
-    world.script.replies += [Reply(200, b"right")]
-    with world.source().open_blob(DEV, RIGHT, 2) as stream:
+def test_storage_without_ranges_is_read_from_the_start(ecr: ScriptedRegistry) -> None:
+    ecr.script.replies += [Reply(200, b"right")]
+    with ecr.source().open_blob(DEV, RIGHT, 2) as stream:
         assert (stream.size, b"".join(stream)) == (5, b"ght")
 
 
-def test_another_range_than_requested_is_refused(world: ScriptedRegistry) -> None:
-    world.script.replies += [Reply(206, b"right", {"Content-Range": "bytes 0-4/5"})]
+def test_another_range_than_requested_is_refused(ecr: ScriptedRegistry) -> None:
+    ecr.script.replies += [Reply(206, b"right", {"Content-Range": "bytes 0-4/5"})]
     with pytest.raises(Unreachable, match="another part"):
-        read(world, 2)
+        read(ecr, 2)
 
 
 @pytest.mark.parametrize(
     ("status", "expected"),
     [(403, NotAllowed), (404, NotFound), (416, Unreachable), (500, Unreachable), (503, Throttled)],
 )
-def test_each_refusal_of_a_blob_has_its_own_error(world: ScriptedRegistry, status: int, expected: type) -> None:
-    world.script.replies += [Reply(status, b"no")]
+def test_each_refusal_of_a_blob_has_its_own_error(ecr: ScriptedRegistry, status: int, expected: type) -> None:
+    ecr.script.replies += [Reply(status, b"no")]
     with pytest.raises(expected, match="read the blob sha256:"):
-        read(world)
+        read(ecr)
 
 
-def test_each_failure_to_get_a_blobs_url_has_its_own_error(world: ScriptedRegistry) -> None:
+def test_each_failure_to_get_a_blobs_url_has_its_own_error(ecr: ScriptedRegistry) -> None:
     def refuse(**request: Any) -> dict[str, Any]:
         body = {"Error": {"Code": "LayersNotFoundException", "Message": "The layer does not exist"}}
         raise ClientError(body, "GetDownloadUrlForLayer")  # type: ignore[arg-type]
 
-    world.get_download_url_for_layer = refuse  # type: ignore[method-assign]
+    ecr.get_download_url_for_layer = refuse  # type: ignore[method-assign]
     with pytest.raises(NotFound, match="rocketseat/widget-server"):
-        read(world)
+        read(ecr)
 
 
 def test_a_slow_receiver_has_more_time_than_the_connect_timeout(
-    world: ScriptedRegistry, monkeypatch: pytest.MonkeyPatch
+    ecr: ScriptedRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target, limits = world.target(), list[tuple[str, float | None]]()
+    target, limits = ecr.target(), list[tuple[str, float | None]]()
     http: Any = target._writer._client._http
     opened = http.open
 
@@ -491,7 +491,7 @@ def test_a_slow_receiver_has_more_time_than_the_connect_timeout(
         return opened(method, url, **more)
 
     monkeypatch.setattr(http, "open", watched)
-    world.script.replies += [accepted(world), Reply(201)]
+    ecr.script.replies += [accepted(ecr), Reply(201)]
     target.upload(DEV, RIGHT, 5, [b"right"])
     assert limits == [("POST", 60.0), ("PUT", 120.0)]
 

@@ -103,7 +103,7 @@ def refused(shop: KubernetesServer, aws: FakeAws | None = None) -> str:
     return error
 
 
-def told(uses: list[Use]) -> set[tuple[str, str, str]]:
+def summary(uses: list[Use]) -> set[tuple[str, str, str]]:
     """(Kind, name, digest or tag)."""
     return {(u.kind, u.name, u.digest or u.tag or u.image) for u in uses}
 
@@ -150,7 +150,7 @@ def test_every_kind_of_workload_is_read(shop: KubernetesServer) -> None:
         ],
         PODS: [pod("bare", f"{HOST}:v1", f"{HOST}@{ONE}")],
     }
-    assert told(running(shop)) == {
+    assert summary(running(shop)) == {
         ("eks deployment", "shop/default/web/app", "v9"),
         ("eks replicaset", "shop/default/web-1/app", "v8"),
         ("eks statefulset", "shop/default/db/app", "v7"),
@@ -205,7 +205,7 @@ def test_every_container_of_a_pod_and_its_volumes_count(shop: KubernetesServer) 
     made["status"]["initContainerStatuses"] = [{"name": "init", "image": f"{HOST}:init2", "imageID": f"{HOST}@{TWO}"}]
     made["status"]["ephemeralContainerStatuses"] = [{"name": "debug", "image": CONFIG, "imageID": f"{HOST}@{THREE}"}]
     shop.objects[PODS] = [made]
-    assert {what for _, _, what in told(running(shop))} == {
+    assert {what for _, _, what in summary(running(shop))} == {
         *(ONE, TWO, THREE),
         *("app", "init", "init2", "debug", "data"),
     }
@@ -231,7 +231,7 @@ def test_a_pod_without_status_and_lists_that_are_null_are_read(shop: KubernetesS
     shop.answers["/apis/batch/v1/cronjobs"] = [
         Answer(200, b'{"kind":"CronJobList","apiVersion":"batch/v1","metadata":{},"items":null}')
     ]
-    assert told(running(shop)) == {("eks pod", "shop/default/web/app", "v1")}
+    assert summary(running(shop)) == {("eks pod", "shop/default/web/app", "v1")}
 
 
 def test_invalid_image_names_are_no_use_and_images_of_other_registries_no_failure(

@@ -27,7 +27,7 @@ def git(folder: Path, *words: str, **environment: str) -> str:
     return done.stdout.strip()
 
 
-def variables(world: Deployed, work: Path, **more: str) -> dict[str, str]:
+def variables(system: Deployed, work: Path, **more: str) -> dict[str, str]:
     """The environment variables of a build, and the commands that its image has."""
     programs = work / "bin"
     programs.mkdir(exist_ok=True)
@@ -38,9 +38,9 @@ def variables(world: Deployed, work: Path, **more: str) -> dict[str, str]:
         "PATH": f"{programs}:{os.environ['PATH']}",
         "HOME": str(work),
         "PYTHONPATH": ":".join(str(ROOT / folder) for folder in ("layers/core/src", "cli", "local")),
-        **world.cloud.environment(),
+        **system.cloud.environment(),
         "DOCKER_CONFIG": str(docker_config(work)),
-        "IMAGE_REGISTRY": world.cloud.environment()["TALLYMAN_REGISTRY_DEV_1"],
+        "IMAGE_REGISTRY": system.cloud.environment()["TALLYMAN_REGISTRY_DEV_1"],
         "IMAGE_REPOSITORY": NAME,
         "IMAGE_ENVIRONMENT": "dev",
         "BUILD_CACHE": "none",  # the base image is this machine's
@@ -48,9 +48,9 @@ def variables(world: Deployed, work: Path, **more: str) -> dict[str, str]:
     }
 
 
-def build(world: Deployed, folder: Path, work: Path, **more: str) -> codebuild.Outcome:
+def build(system: Deployed, folder: Path, work: Path, **more: str) -> codebuild.Outcome:
     work.mkdir(exist_ok=True)
-    return codebuild.run(ROOT / "buildspec.yml", folder, variables(world, work, **more), work)
+    return codebuild.run(ROOT / "buildspec.yml", folder, variables(system, work, **more), work)
 
 
 def log_in(env: dict[str, str]) -> None:
@@ -75,20 +75,20 @@ def docker_config(work: Path) -> Path:
 @cache
 def buildx_plugin() -> str | None:
     """The path of buildx; None if there is none."""
-    told = _told("docker", "info", "--format", "{{json .ClientInfo.Plugins}}")
-    return next((p["Path"] for p in json.loads(told or "null") or () if p["Name"] == "buildx"), None)
+    result = _output("docker", "info", "--format", "{{json .ClientInfo.Plugins}}")
+    return next((p["Path"] for p in json.loads(result or "null") or () if p["Name"] == "buildx"), None)
 
 
 @cache
 def builder_apart() -> str | None:
     """A running buildx builder with a separate BuildKit; None if there is none."""
-    for line in (_told("docker", "buildx", "ls", "--format", "json") or "").splitlines():
+    for line in (_output("docker", "buildx", "ls", "--format", "json") or "").splitlines():
         found = json.loads(line)
         if found["Driver"] != "docker" and any(node.get("Status") == "running" for node in found["Nodes"]):
             return str(found["Name"])
     return None
 
 
-def _told(*command: str) -> str | None:
+def _output(*command: str) -> str | None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout if done.returncode == 0 else None

@@ -33,7 +33,7 @@ class Chain(PromotionStack):
     """A stack in which every push causes its event, for record_push and verify_digest, as the template's rules deliver
     it."""
 
-    told = 0
+    delivered = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,8 +59,8 @@ class Chain(PromotionStack):
                 return
 
     def tell(self) -> bool:
-        new = self.registries.pushes[self.told :]
-        self.told += len(new)
+        new = self.registries.pushes[self.delivered :]
+        self.delivered += len(new)
         for place, digest, tag in new:
             self.clock.advance(milliseconds=20)
             body = json.dumps(push_event(place, digest, tag or "", at=self.clock()))

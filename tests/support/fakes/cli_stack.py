@@ -136,10 +136,10 @@ class FakeStack:
         assert result.exit_code == status, result.output
         return json.loads(result.stdout)
 
-    def push(self, built: Built, tag: str | None, place: Repository = DEV, *, told: bool = True) -> Digest:
-        """A client's push; `told`: with ECR's events, which record_push and verify_digest process."""
+    def push(self, built: Built, tag: str | None, place: Repository = DEV, *, with_events: bool = True) -> Digest:
+        """A client's push; `with_events`: with ECR's events, which record_push and verify_digest process."""
         self.registries.push(place, built, tag)
-        if told:
+        if with_events:
             for digest in built.manifests:
                 event = push_event(place, digest, tag if digest == built.digest else "", at=self.clock())
                 self.service("record_push").handle(json.dumps(event))

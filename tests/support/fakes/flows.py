@@ -127,7 +127,7 @@ class Flow:
         for place in (DEV, PROD, PROD_SA):
             self.registries.add(place)
         self.queue: list[tuple[Any, str, str]] = []
-        self.told = 0
+        self.delivered = 0
         self.runs: Counter[str] = Counter()
         self.each: list[Spent] = []  # the cost of each invocation
         self.handled: Callable[[str, str], None] = lambda function, text: None
@@ -215,8 +215,8 @@ class Flow:
 
     def tell(self) -> None:
         """Send the events of the pushes since the last call to record_push and verify_digest."""
-        new = self.registries.pushes[self.told :]
-        self.told += len(new)
+        new = self.registries.pushes[self.delivered :]
+        self.delivered += len(new)
         for place, digest, tag in new:
             event = json.dumps(push_event(place, digest, tag or "", at=self.clock()))
             for queue in ("push", "verify"):

@@ -20,46 +20,46 @@ V1 = "dev/rocketseat/widget-server:v1.0.0"
 class Origin:
     """A stack whose promotion to prod requires signers, and an image in dev."""
 
-    def __init__(self, world: FakeStack, folder: Path, built: Built | None = None) -> None:
-        self.world, self.folder = world, folder
-        world.signatures = OriginSignatures(folder)
+    def __init__(self, system: FakeStack, folder: Path, built: Built | None = None) -> None:
+        self.system, self.folder = system, folder
+        system.signatures = OriginSignatures(folder)
         self.app = built or image("app")
-        world.push(self.app, "v1.0.0")
+        system.push(self.app, "v1.0.0")
 
     def asks(self, signed: dict[str, Any] | None, built: dict[str, Any] | None = None) -> None:
         asked = {name: gate for name, gate in (("signed", signed), ("built", built)) if gate}
         gates = json.dumps({"verified": True, **asked})
         text = POLICY.replace("{verified: true, scan: {max: {critical: 0}}}", gates)
-        roots = self.world.policy.roots
-        self.world.policy = replace(policy_file.loads(text.encode()).for_hub(DEV.registry), roots=roots)
-        self.world.stack.given = self.world.policy
+        roots = self.system.policy.roots
+        self.system.policy = replace(policy_file.loads(text.encode()).for_hub(DEV.registry), roots=roots)
+        self.system.stack.given = self.system.policy
 
     def attach(self, made: Built, tag: str | None = None) -> None:
         """Push a referrer, and process its events."""
-        self.world.push(made, tag)
-        self.world.work()
+        self.system.push(made, tag)
+        self.system.work()
 
     def handle(self, hint: Any, left: float = 60.0) -> str:
-        self.world.clock.advance(milliseconds=1)
-        said: str = self.world.services.verify_origin.handle(json.dumps(hint), lambda: left)
+        self.system.clock.advance(milliseconds=1)
+        said: str = self.system.services.verify_origin.handle(json.dumps(hint), lambda: left)
         return said
 
     def ask(self) -> str:
         found = self.handle({"verify_origin": {"repository": str(DEV), "digest": self.app.digest}})
-        self.world.work()
+        self.system.work()
         return found
 
     def gets(self, sigstore: Sigstore) -> None:
         """Deploy with these trust roots beside the policy."""
         (self.folder / "trusted_root.json").write_text(json.dumps(sigstore.roots))
-        self.world.signatures = OriginSignatures(self.folder)
+        self.system.signatures = OriginSignatures(self.folder)
 
     def deploys(self) -> None:
         """Load the policy with the files beside it again, as the functions do."""
         found = OriginSignatures(self.folder)
         roots = ",".join(each for each in (found.roots, found.notation_roots) if each) or None
-        self.world.policy = replace(self.world.policy, roots=roots)
-        self.world.stack.given = self.world.policy
+        self.system.policy = replace(self.system.policy, roots=roots)
+        self.system.stack.given = self.system.policy
 
     def by_tag(self, key: PrivateKey, digest: str | None = None) -> None:
         payload = signing.payload(digest or self.app.digest)
@@ -73,14 +73,14 @@ class Origin:
         return self.reason("signed")
 
     def reason(self, name: str) -> tuple[str, str]:
-        found = json.loads(self.world.run("why", V1, "--to", "prod", "--json").stdout)
+        found = json.loads(self.system.run("why", V1, "--to", "prod", "--json").stdout)
         (gate,) = [g for g in found["gates"] if g["name"] == name]
         return gate["verdict"], gate["reason"]
 
     def went(self) -> bool:
-        self.world.work()
-        return self.world.registries.tag_of(PROD, "v1.0.0") == self.app.digest
+        self.system.work()
+        return self.system.registries.tag_of(PROD, "v1.0.0") == self.app.digest
 
     @property
     def facts(self) -> list[Fact]:
-        return [f for f in self.world.ledger.facts if f.kind is Kind.ORIGIN]
+        return [f for f in self.system.ledger.facts if f.kind is Kind.ORIGIN]

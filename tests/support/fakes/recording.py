@@ -57,7 +57,7 @@ def policy(**gates: Any) -> Policy:
 
 @dataclass
 class RecordingStack:
-    """Fakes of everything outside, which outlive the processes that `at_work` starts."""
+    """Fakes of everything outside, which outlive the processes that `process` starts."""
 
     policy: Policy = field(default_factory=policy)
     clock: FakeClock = field(default_factory=FakeClock)
@@ -76,7 +76,7 @@ class RecordingStack:
             self.registries.add(place)
         self.ledger = FakeLedger(self.state)
 
-    def at_work(self, crash: CrashAfter | None = None) -> "RecordingServices":
+    def process(self, crash: CrashAfter | None = None) -> "RecordingServices":
         """The services of one process; `crash` kills it."""
         ports = FakePorts(
             policy=self.policy,
@@ -94,16 +94,16 @@ class RecordingStack:
         made = services(ports)
         return RecordingServices(made.record_push, made.record_scan, made.evaluator, made.reconcile, made)
 
-    def told(self, *events: Mapping[str, Any]) -> None:
+    def deliver(self, *events: Mapping[str, Any]) -> None:
         """Deliver these events to record_push."""
-        staff = self.at_work()
+        services = self.process()
         for event in events:
-            staff.record.handle(json.dumps(event))
+            services.record.handle(json.dumps(event))
 
     def reconcile(self, event: Mapping[str, Any] | None = None, left: Any = lambda: 900.0) -> dict[str, Any]:
         """One run of reconcile; without an event a person's run of everything."""
         self.runs += 1
-        return self.at_work().reconcile.run(event or {}, f"request-{self.runs}", left)
+        return self.process().reconcile.run(event or {}, f"request-{self.runs}", left)
 
     def rows(self, repository: Repository = DEV, tag: str | None = None) -> list[Row]:
         """The history of a repository, oldest first."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Held:
+class FakeRepository:
     """One repository: its settings and contents."""
 
     settings: RepositorySettings
@@ -60,7 +60,7 @@ class FakeRegistries:
 
     def __init__(self, clock: Clock, chunk: int = 64 * 1024) -> None:
         self._clock, self._chunk = clock, chunk
-        self._held: dict[Location, Held] = {}
+        self._held: dict[Location, FakeRepository] = {}
         self._failures: dict[Place, list[_Failure]] = {}
         self._lock = threading.RLock()
         self.requests: list[tuple[str, Location | Place, Any]] = []
@@ -76,10 +76,10 @@ class FakeRegistries:
         """Add a repository; by default immutable except `latest`, AES256, scan on push."""
         values = {"immutable": True, "mutable_tags": ("latest",), "scan_on_push": True, **settings}
         made = RepositorySettings(repository, created_at=self._clock(), **values)
-        self._held[repository] = Held(made)
+        self._held[repository] = FakeRepository(made)
         return made
 
-    def held(self, repository: Location) -> Held:
+    def held(self, repository: Location) -> FakeRepository:
         """The repository's contents, which a test may read or change directly."""
         if repository not in self._held:
             raise NotFound(f"the repository {repository.name} does not exist in {repository.registry}")
@@ -260,7 +260,7 @@ class FakeRegistries:
         repository = settings.repository
         self._check("create", repository.registry, repository, settings)
         with self._lock:
-            held = self._held.setdefault(repository, Held(replace(settings, created_at=self._clock())))
+            held = self._held.setdefault(repository, FakeRepository(replace(settings, created_at=self._clock())))
             held.pull = held.pull or tuple(pull)
             held.functions = held.functions or functions
             held.push = held.push if held.push is not None or push is None else tuple(push)
@@ -287,7 +287,7 @@ class FakeRegistries:
             watch(repository, manifest, tag)
 
     def _detail(
-        self, repository: Repository, held: Held, digest: Digest, tags: Mapping[Digest, Sequence[str]]
+        self, repository: Repository, held: FakeRepository, digest: Digest, tags: Mapping[Digest, Sequence[str]]
     ) -> ImageDetail:
         manifest = held.manifests[digest]
         shown = ImageDetail(
@@ -307,13 +307,13 @@ class FakeRegistries:
             return shown  # a test put it there: a registry also lists what it can't read
         return replace(shown, size=size, artifact_type=manifest.artifact_type, subject=subject)
 
-    def _image(self, method: str, repository: Repository, digest: Digest) -> Held:
+    def _image(self, method: str, repository: Repository, digest: Digest) -> FakeRepository:
         held = self._enter(method, repository, digest)
         if digest not in held.manifests:
             raise NotFound(f"the image {repository.at(digest)} does not exist")
         return held
 
-    def _enter(self, method: str, repository: Location, argument: Any) -> Held:
+    def _enter(self, method: str, repository: Location, argument: Any) -> FakeRepository:
         self._check(method, repository.registry, repository, argument)
         return self.held(repository)
 
@@ -349,7 +349,7 @@ class _Blob:
             yield part
 
 
-def _by_digest(held: Held) -> dict[Digest, list[str]]:
+def _by_digest(held: FakeRepository) -> dict[Digest, list[str]]:
     """The tags of each image, in order."""
     found: dict[Digest, list[str]] = {}
     for tag, digest in held.tags.items():

@@ -86,7 +86,7 @@ class FakeReplication:
         return self.reached
 
 
-class Retaining:
+class RetentionStack:
     """Everything outside one run, which outlives the workers that `worker` starts."""
 
     def __init__(self, text: str = ENFORCED) -> None:

@@ -22,25 +22,25 @@ from tallyman_cli.main import app
 REPOSITORY = f"dev/{DEV.name}"
 
 
-class Keeper:
-    """The stack of `world` with retention. `works`: whether the function answers; `lifecycles`: lifecycle policy
+class RetentionCliStack:
+    """The stack of `system` with retention. `works`: whether the function answers; `lifecycles`: lifecycle policy
     documents."""
 
-    def __init__(self, world: FakeStack) -> None:
-        self.world = world
+    def __init__(self, system: FakeStack) -> None:
+        self.system = system
         self.usage, self.replication = FakeUsage(), FakeReplication()
-        self.remover = FakeRemover(world.registries)
+        self.remover = FakeRemover(system.registries)
         self.lifecycles: dict[Repository, str] = {}
         self.works = True
         self.policy(ENFORCED)
-        world.stack.retention_inputs = self.needs
-        world.stack.lifecycle = self.lifecycles.get
-        world.stack.remover = self.remover
-        world.stack.sleep = self._sleep
+        system.stack.retention_inputs = self.needs
+        system.stack.lifecycle = self.lifecycles.get
+        system.stack.remover = self.remover
+        system.stack.sleep = self._sleep
 
     def policy(self, text: str) -> None:
         """The active retention policy of every repository."""
-        self.world.policy = self.world.stack.given = retention_policy(text)
+        self.system.policy = self.system.stack.given = retention_policy(text)
 
     def needs(self, policy: Policy) -> tuple[ReadInputs, TakeInventory]:
         """The inputs to plans by this policy."""
@@ -48,17 +48,17 @@ class Keeper:
 
     def ports(self) -> FakePorts:
         """The ports of the stack, with those of retention."""
-        return replace(self.world.ports, replication=self.replication, usage_readings=self.usage, remover=self.remover)
+        return replace(self.system.ports, replication=self.replication, usage_readings=self.usage, remover=self.remover)
 
     def push(self, tag: str | None, built: Built | None = None) -> Digest:
         """Push an image a day after the previous one."""
-        self.world.clock.advance(days=1)
-        return self.world.registries.push(DEV, built or image(tag or "untagged"), tag)
+        self.system.clock.advance(days=1)
+        return self.system.registries.push(DEV, built or image(tag or "untagged"), tag)
 
     def versions(self, number: int) -> list[Digest]:
         """Push v1.0.0, v1.1.0 and so on; then a day passes."""
         found = [self.push(f"v1.{n}.0") for n in range(number)]
-        self.world.clock.advance(days=1)
+        self.system.clock.advance(days=1)
         return found
 
     def runs(self, digest: Digest) -> None:
@@ -67,7 +67,7 @@ class Keeper:
 
     def there(self) -> set[Digest]:
         """The images of dev."""
-        return {detail.digest for detail in self.world.registries.images(DEV)}
+        return {detail.digest for detail in self.system.registries.images(DEV)}
 
     def run(self, *arguments: str, typed: str) -> Result:
         """Run the command with these arguments."""
@@ -75,10 +75,10 @@ class Keeper:
 
     def json(self, *arguments: str, status: int = 0) -> Any:
         """`tallyman retention` with --json, parsed."""
-        return self.world.json("retention", *arguments, status=status)
+        return self.system.json("retention", *arguments, status=status)
 
     def _sleep(self, seconds: float) -> None:
-        w = self.world
+        w = self.system
         w.slept += seconds
         w.clock.advance(seconds=seconds)
         if not self.works:

@@ -61,15 +61,15 @@ class Showcase:
 
     def __init__(self) -> None:
         policy = policy_file.loads(POLICY.encode()).for_hub(HUB)
-        self.world = FakeStack(policy, clock=FakeClock(NOW - timedelta(days=21)))
+        self.system = FakeStack(policy, clock=FakeClock(NOW - timedelta(days=21)))
         self.usage = FakeUsage()
-        self.world.stack.retention_inputs = self._needs
-        self.world.people.ids = {"role/release-managers": "AROAMANAGERS"}
-        self._told = 0
+        self.system.stack.retention_inputs = self._needs
+        self.system.people.ids = {"role/release-managers": "AROAMANAGERS"}
+        self._delivered = 0
 
     def _needs(self, policy: Policy) -> tuple[ReadInputs, TakeInventory]:
         return retention_inputs(
-            replace(self.world.ports, replication=FakeReplication(), usage_readings=self.usage), policy
+            replace(self.system.ports, replication=FakeReplication(), usage_readings=self.usage), policy
         )
 
     def place(self, name: str) -> Repository:
@@ -78,13 +78,13 @@ class Showcase:
 
     def at(self, days: float) -> None:
         """Advance to this many days before the end."""
-        self.world.clock.now = max(self.world.clock.now, NOW - timedelta(days=days))
+        self.system.clock.now = max(self.system.clock.now, NOW - timedelta(days=days))
 
     def release(self, name: str, tag: str, size: int = 40_000, *, latest: bool = True, clean: bool = True) -> Built:
         """Push for two platforms with an attestation each, and scan."""
         place = self.place(name)
-        if place not in set(self.world.registries._held):
-            self.world.registries.add(place)
+        if place not in set(self.system.registries._held):
+            self.system.registries.add(place)
         base = big_layer(90_000, 7)
         commit = tag.rpartition("-")[2]
         labels = {
@@ -99,11 +99,11 @@ class Showcase:
             for n, a in enumerate(("amd64", "arm64"))
         ]
         built = index(*images, *(attestation(each) for each in images), annotations=notes)
-        self.world.clock.advance(seconds=1)
-        self.world.push(built, tag, place)
+        self.system.clock.advance(seconds=1)
+        self.system.push(built, tag, place)
         if latest:
-            self.world.push(built, "latest", place)
-        self.world.push(signature(built), None, place)
+            self.system.push(built, "latest", place)
+        self.system.push(signature(built), None, place)
         if clean:
             self.scan(built, place)
         self.settle()
@@ -114,20 +114,20 @@ class Showcase:
         counts: dict[str, int] = {}
         for finding in findings:
             counts[finding.severity] = counts.get(finding.severity, 0) + 1
-        self.world.clock.advance(seconds=20)
+        self.system.clock.advance(seconds=20)
         for child in built.root.platform_children:
-            report = ScanReport("complete", counts, findings, self.world.clock())
-            self.world.service("record_scan").record(place, child.digest, report, Via.EVENT)
-            self.world.services.evaluator.digest(child.digest)
+            report = ScanReport("complete", counts, findings, self.system.clock())
+            self.system.service("record_scan").record(place, child.digest, report, Via.EVENT)
+            self.system.services.evaluator.digest(child.digest)
         self.settle()
 
     def settle(self) -> None:
         """Let the functions work, and deliver the events of their own pushes."""
-        w = self.world
+        w = self.system
         for _ in range(8):
             w.work()
-            fresh = w.registries.pushes[self._told :]
-            self._told = len(w.registries.pushes)
+            fresh = w.registries.pushes[self._delivered :]
+            self._delivered = len(w.registries.pushes)
             for place, digest, tag in fresh:
                 if place.registry != HUB:
                     event = push_event(place, digest, tag or "", at=w.clock())
@@ -138,28 +138,28 @@ class Showcase:
 
     def say(self, *words: str, who: str = "AROAMANAGERS:ana") -> None:
         """Send a person's command."""
-        self.world.sender = who
-        with patch.object(context, "connect", lambda stack=None, policy=None: self.world.stack):
-            result = self.world.run(*words)
+        self.system.sender = who
+        with patch.object(context, "connect", lambda stack=None, policy=None: self.system.stack):
+            result = self.system.run(*words)
         assert result.exit_code == 0, result.output
         self.settle()
 
     def time_passes(self, hours: float) -> None:
         """Evaluate again whatever waits for time."""
-        self.world.clock.advance(hours=hours)
+        self.system.clock.advance(hours=hours)
         for environment in ("staging", "prod"):
-            for item in self.world.state.list(f"P#{environment}"):
-                self.world.services.evaluator.digest(Digest(item.sk.split("@")[1]))
+            for item in self.system.state.list(f"P#{environment}"):
+                self.system.services.evaluator.digest(Digest(item.sk.split("@")[1]))
         self.settle()
 
     def swept(self) -> None:
         """Run a sweep that counts the registries' contents."""
-        for held in self.world.registries._held.values():
+        for held in self.system.registries._held.values():
             size = sum(m.size or 0 for m in held.manifests.values())
-            data = {"swept": format_time(self.world.clock()), "images": len(held.manifests), "bytes": size * 2_000}
+            data = {"swept": format_time(self.system.clock()), "images": len(held.manifests), "bytes": size * 2_000}
             key = sweeps.key(held.settings.repository)
-            item = self.world.state.get(*key)
-            self.world.state.put(StateChange(*key, item.revision if item else 0, data))
+            item = self.system.state.get(*key)
+            self.system.state.put(StateChange(*key, item.revision if item else 0, data))
 
 
 def hash_of(*parts: object) -> int:
@@ -224,4 +224,4 @@ def showcase() -> Showcase:
 
 def digest_of(s: Showcase, name: str, tag: str) -> Digest:
     """The digest of a tag of dev."""
-    return s.world.registries.held(s.place(name)).tags[tag]
+    return s.system.registries.held(s.place(name)).tags[tag]

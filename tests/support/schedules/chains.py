@@ -129,23 +129,23 @@ def hold(sim: Simulation, who: people.People) -> None:
     laws.the_seal_holds(sim)
     for place in (DEV, *CHAIN):
         laws.everything_is_known(sim, place)
-    _told_in_order(sim)
+    _recorded_in_order(sim)
     _whole(sim, who)
     _arrived(sim, who)
     for environment in PLACES:
         _announced(sim, environment)
 
 
-def _told_in_order(sim: Simulation) -> None:
+def _recorded_in_order(sim: Simulation) -> None:
     """The ledger has no push that did not happen, and those of a tag are in order."""
     real: dict[tuple[Repository, str | None], list[Digest]] = {}
     for repository, digest, tag in sim.registries.pushes:
         real.setdefault((repository, tag or None), []).append(digest)
-    told: dict[tuple[Repository, str], list[Digest]] = {}
+    recorded: dict[tuple[Repository, str], list[Digest]] = {}
     for fact in sorted(sim.ledger.facts, key=lambda f: f.sort):
         if fact.kind in PUSHES and fact.repository and fact.digest and fact.tag:
-            told.setdefault((fact.repository, fact.tag), []).append(fact.digest)
-    for key, digests in told.items():
+            recorded.setdefault((fact.repository, fact.tag), []).append(fact.digest)
+    for key, digests in recorded.items():
         rest = iter(real.get(key, []))
         once = [d for n, d in enumerate(digests) if n == 0 or digests[n - 1] != d]
         if not all(any(d == r for r in rest) for d in once):

@@ -71,7 +71,7 @@ class Queued:
     gone: bool = False
 
 
-class Quiet:
+class NothingRuns:
     """Replaces the supervision of running services and repository policies: nothing runs, nothing is open."""
 
     def running(self, registry: EcrRegistry) -> Any:
@@ -162,9 +162,9 @@ class Simulation:
         for environment in self.policy.environments.values():
             self.replication.configure(environment.registries[0], *environment.replicas)
         self.arrived = 0
-        self.quiet, self.remover = Quiet(), Remover(self)
+        self.quiet, self.remover = NothingRuns(), Remover(self)
         self.deployed: list[Policy] = [self.policy]
-        self.told = 0
+        self.delivered = 0
         self.limit: datetime | None = None
         self.by_hand: dict[tuple[Repository, Digest, str | None], datetime] = {}
         self.by_hand_removed: set[Digest] = set()
@@ -227,7 +227,7 @@ class Simulation:
         """A client's push, with the events that ECR sends for it."""
         self.registries.push(place, built, tag)
         self.by_hand[place, built.digest, tag] = self.now
-        self.told = len(self.registries.pushes)
+        self.delivered = len(self.registries.pushes)
         for digest in built.manifests:
             event = push_event(place, digest, tag or "" if digest == built.digest else "", at=self.now)
             self.tell(event, "push", "verify")
@@ -420,7 +420,7 @@ class Simulation:
 
     def _tell_promoted(self) -> None:
         """Send the events of the pushes of promotions; `push` sends those of people's pushes."""
-        new, self.told = self.registries.pushes[self.told :], len(self.registries.pushes)
+        new, self.delivered = self.registries.pushes[self.delivered :], len(self.registries.pushes)
         for place, digest, tag in new if self.chained else ():
             self.tell(push_event(place, digest, tag or "", at=self.now), "push", "verify")
 

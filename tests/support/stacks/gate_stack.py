@@ -65,16 +65,16 @@ people:
 class Gated:
     """The cloud, with actions and checks for gate tests."""
 
-    def __init__(self, world: Deployed) -> None:
-        self.world = world
+    def __init__(self, system: Deployed) -> None:
+        self.system = system
         self._pushed: dict[tuple[str, str], Built] = {}
 
     def push(self, *images: tuple[str, str]) -> None:
         """Push a different image to each `gates/<name>` under the tag; wait once for all of them."""
         for name, tag in images:
             self._pushed[name, tag] = image(f"{name} {tag}")
-            self.world.push(self._pushed[name, tag], f"gates/{name}", tag, settle=False)
-        self.world.settle()
+            self.system.push(self._pushed[name, tag], f"gates/{name}", tag, settle=False)
+        self.system.settle()
 
     def pushed(self, name: str, tag: str = "v1.0.0") -> Built:
         """The image of `gates/<name>` under this tag; pushed on first use."""
@@ -84,14 +84,14 @@ class Gated:
 
     def say(self, command: str, who: str = "ana", role: str = RELEASE, settle: bool = True, **more: Any) -> str:
         """Send a command as this person, in the CLI's format; wait until it is processed. Return the request's id."""
-        keys = self.world.cloud.credentials(f"arn:aws:iam::{self.world.stack.hub.account}:{role}", session=who)
-        sqs = client_of(self.world.cloud.url, keys, "sqs", self.world.stack.hub.region)
+        keys = self.system.cloud.credentials(f"arn:aws:iam::{self.system.stack.hub.account}:{role}", session=who)
+        sqs = client_of(self.system.cloud.url, keys, "sqs", self.system.stack.hub.region)
         request = str(uuid4())
-        url = sqs.get_queue_url(QueueName=f"{self.world.cloud.stack}-commands")["QueueUrl"]
+        url = sqs.get_queue_url(QueueName=f"{self.system.cloud.stack}-commands")["QueueUrl"]
         body = {"command": command, "request": request, "because": f"{who} says so", **more}
         sqs.send_message(QueueUrl=url, MessageBody=json.dumps(body))
         if settle:
-            self.world.settle()
+            self.system.settle()
         return request
 
     def about(self, command: str, name: str, digest: str, who: str = "ana", **more: Any) -> str:
@@ -102,19 +102,19 @@ class Gated:
     def closed(self, name: str, tag: str = "v1.0.0") -> dict[str, str]:
         """The gates except `target` that have not passed, with their verdicts; asserts that prod does not have the
         tag."""
-        assert self.world.there(f"gates/{name}", tag) == [None, None]
-        decision = self.world.why(f"gates/{name}", tag)
+        assert self.system.there(f"gates/{name}", tag) == [None, None]
+        decision = self.system.why(f"gates/{name}", tag)
         assert decision.verdict != "promoted"
         return {g.name: g.verdict for g in decision.gates if g.verdict != PASSED and g.name != "target"}
 
     def is_in(self, name: str, digest: str, tag: str = "v1.0.0") -> bool:
         """Whether both registries of prod have it, and the decision agrees."""
-        verdict = self.world.why(f"gates/{name}", tag).verdict
-        return self.world.there(f"gates/{name}", tag) == [digest, digest] and verdict == "promoted"
+        verdict = self.system.why(f"gates/{name}", tag).verdict
+        return self.system.there(f"gates/{name}", tag) == [digest, digest] and verdict == "promoted"
 
 
 @contextmanager
 def gate_stack(folder: Path) -> Iterator[Gated]:
     """The cloud with a repository for each gate, running. Scans stay open until a test completes them."""
-    with deployed(folder, policy()) as world:
-        yield Gated(world)
+    with deployed(folder, policy()) as system:
+        yield Gated(system)

@@ -24,7 +24,7 @@ def cloud(folder: Path, **options: Any) -> Cloud:
     """A cloud of the sample stack, not started; its functions record what they do in `folder`/notes.jsonl."""
     policy = folder / "tallyman.yaml"
     policy.write_text(POLICY)
-    return Cloud(policy, root=ROOT, options=Options(stack="toy", parameters={"Folder": str(folder)}, **options))
+    return Cloud(policy, root=ROOT, options=Options(stack="sample", parameters={"Folder": str(folder)}, **options))
 
 
 def client(cloud: Cloud, service: str, *, role: str = "", region: str = "us-east-2") -> Any:
@@ -33,7 +33,7 @@ def client(cloud: Cloud, service: str, *, role: str = "", region: str = "us-east
     return client_of(cloud.url, keys, service, region)
 
 
-def send(cloud: Cloud, queue: str = "toy-work", **order: Any) -> None:
+def send(cloud: Cloud, queue: str = "sample-work", **order: Any) -> None:
     """Send an order to a queue of the stack."""
     sqs = client(cloud, "sqs")
     delay = order.pop("delay", 0)

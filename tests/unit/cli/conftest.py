@@ -18,7 +18,7 @@ def no_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> FakeStack:
+def system(monkeypatch: pytest.MonkeyPatch) -> FakeStack:
     """The stack that every command finds; the environment names no other."""
     for name in ("TALLYMAN_STACK", "TALLYMAN_POLICY", "TALLYMAN_DEBUG", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
@@ -33,8 +33,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> FakeStack:
 
 
 @pytest.fixture
-def everywhere(world: FakeStack) -> FakeStack:
+def everywhere(system: FakeStack) -> FakeStack:
     """The same, with the repository in prod too."""
-    world.registries.add(PROD)
-    world.registries.add(PROD_SA)
-    return world
+    system.registries.add(PROD)
+    system.registries.add(PROD_SA)
+    return system

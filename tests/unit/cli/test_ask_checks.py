@@ -91,9 +91,9 @@ def test_a_push_invokes_the_check_with_the_images_facts_and_passed_opens_the_gat
 )
 def test_a_missing_or_invalid_answer_waits_with_its_reason(stack: FakeStack, answer: Any, reason: str) -> None:
     push(stack, answer)
-    verdict, told = check(stack)
+    verdict, reported = check(stack)
     assert verdict == "waiting"
-    assert reason in told
+    assert reason in reported
     assert stack.registries.tag_of(PROD, "v1.0.0") is None
 
 

@@ -60,7 +60,7 @@ class FakeGuards:
         return self.problems.get(repository)
 
 
-class Setter:
+class FakeEcrSettings:
     """`EcrSettings`, with the calls that an audit makes to correct settings."""
 
     def __init__(self) -> None:
@@ -70,12 +70,12 @@ class Setter:
         return lambda *given: self.calls.append((name, given))
 
 
-class Audited(FakeStack):
+class AuditedStack(FakeStack):
     """A stack without findings."""
 
     def __init__(self, policy: str = POLICY + RETAINED) -> None:
         super().__init__(policy_file.loads(policy.encode(), "tallyman.yaml"))
-        self.guards, self.replication, self.setter = FakeGuards(), FakeReplication(), Setter()
+        self.guards, self.replication, self.setter = FakeGuards(), FakeReplication(), FakeEcrSettings()
         self.remarks: list[str] = []
         self.stack.guards = self.guards
         self.stack.promoter = lambda account: f"arn:aws:iam::{account}:role/tallyman-spoke-push"
@@ -108,21 +108,21 @@ def only(found: list[Finding]) -> Finding:
 
 
 def test_a_correct_stack_has_no_findings() -> None:
-    audited = Audited()
+    audited = AuditedStack()
     for place in (DEV, PROD, PROD_SA):
         audited.tag(place, "v1.0.0", APP)
     assert audited.images() == audited.repositories() == []
     assert audited.remarks == []
 
 
-def stowaway(audited: Audited) -> None:
+def stowaway(audited: AuditedStack) -> None:
     found = fact(Kind.STOWAWAY, APP, PROD, "v6.6.6", at=WEEK_AGO, actor="arn:aws:iam::222222222222:user/eve")
     audited.ledger.append(replace(found, detail={"environment": "prod"}))
     audited.put(IMAGES, images.key(PROD, APP), HeldImage(present=True, archived=False))
 
 
 def test_a_stowaway_is_found_with_who_pushed_it() -> None:
-    audited = Audited()
+    audited = AuditedStack()
     stowaway(audited)
     found = only(audited.images())
     assert (found.kind, found.where, found.since, found.mend) == ("stowaway", str(PROD), WEEK_AGO, None)
@@ -133,18 +133,18 @@ def test_a_stowaway_is_found_with_who_pushed_it() -> None:
 
 @pytest.mark.parametrize("ended", ["removed", "promoted since"])
 def test_a_removed_or_promoted_stowaway_is_no_finding(ended: str) -> None:
-    audited = Audited()
+    audited = AuditedStack()
     stowaway(audited)
     if ended == "removed":
         audited.put(IMAGES, images.key(PROD, APP), HeldImage(present=False, archived=False))
     else:
-        told = Intended("prod", [str(PROD.registry)], NAME, NAME, APP)
-        audited.ledger.append(replace(fact(Kind.INTENDED, APP), detail=told.dump()))
+        result = Intended("prod", [str(PROD.registry)], NAME, NAME, APP)
+        audited.ledger.append(replace(fact(Kind.INTENDED, APP), detail=result.dump()))
     assert audited.images() == []
 
 
 def test_a_tag_that_differs_between_the_registries_of_an_environment_is_found() -> None:
-    audited = Audited()
+    audited = AuditedStack()
     audited.tag(PROD, "latest", APP)
     audited.tag(PROD_SA, "latest", OTHER)
     found = only(audited.images())
@@ -153,7 +153,7 @@ def test_a_tag_that_differs_between_the_registries_of_an_environment_is_found() 
 
 
 def test_a_tag_missing_in_one_registry_is_found_unless_a_promotion_is_setting_it() -> None:
-    audited = Audited()
+    audited = AuditedStack()
     audited.tag(PROD, "v1.0.0", APP)
     found = only(audited.images())
     assert (found.kind, found.what) == (
@@ -180,7 +180,7 @@ def test_a_tag_missing_in_one_registry_is_found_unless_a_promotion_is_setting_it
 
 
 def test_a_version_that_names_two_images_in_two_environments_is_found() -> None:
-    audited = Audited()
+    audited = AuditedStack()
     audited.tag(DEV, "v1.0.0", APP)
     audited.tag(DEV, "latest", APP)  # no version
     for place in (PROD, PROD_SA):
@@ -191,13 +191,13 @@ def test_a_version_that_names_two_images_in_two_environments_is_found() -> None:
     assert found.what == f"{NAME}:v1.0.0 is {APP} in dev, {OTHER} in prod"
 
 
-def release(audited: Audited, digest: Digest) -> None:
+def release(audited: AuditedStack, digest: Digest) -> None:
     state = ReleaseState("r1", digest, ("v1.0.0",), "sha256:0", NOON, None, announced=True)
     audited.put(RELEASES, releases.key("prod", NAME), state)
 
 
 def test_a_release_without_its_image_is_found_with_the_removals_time() -> None:
-    audited = Audited()
+    audited = AuditedStack()
     built = image("app")
     audited.registries.push(PROD, built, "v1.0.0")
     release(audited, built.digest)
@@ -208,7 +208,7 @@ def test_a_release_without_its_image_is_found_with_the_removals_time() -> None:
 
 
 def test_an_unreadable_release_is_found_as_unread() -> None:
-    audited = Audited()
+    audited = AuditedStack()
     built = image("app")
     audited.registries.push(PROD, built, "v1.0.0")
     release(audited, built.digest)
@@ -219,7 +219,7 @@ def test_an_unreadable_release_is_found_as_unread() -> None:
 
 
 def test_a_noncompliant_release_is_found_with_its_gates() -> None:
-    audited = Audited()
+    audited = AuditedStack()
     gates = ({"name": "scan", "verdict": "failed", "reason": "2 critical"},)
     watched = NoncompliantImage(APP, NAME, "dev", "prod", ("v1.0.0",), gates, "sha256:0", WEEK_AGO)
     audited.put(NONCOMPLIANT, noncompliant.key("prod", NAME, APP, "dev"), watched)
@@ -240,7 +240,7 @@ def test_a_noncompliant_release_is_found_with_its_gates() -> None:
 def test_a_setting_that_differs_from_the_policy_is_found_and_corrected_if_possible(
     settings: dict[str, Any], kinds: list[str], mends: str | None
 ) -> None:
-    audited = Audited()
+    audited = AuditedStack()
     audited.registries.add(PROD, **settings)
     audited.ledger.append(fact(Kind.SETTINGS_CHANGED, None, PROD, at=WEEK_AGO, call="x", settings={}))
     found = audited.repositories()
@@ -256,14 +256,14 @@ def test_a_setting_that_differs_from_the_policy_is_found_and_corrected_if_possib
 
 
 def test_a_key_that_differs_from_the_policy_is_found() -> None:
-    audited = Audited(POLICY.replace("encryption: AES256", "encryption: KMS, kms_key: alias/images") + RETAINED)
+    audited = AuditedStack(POLICY.replace("encryption: AES256", "encryption: KMS, kms_key: alias/images") + RETAINED)
     for place in (DEV, PROD, PROD_SA):
         audited.registries.add(place, encryption="KMS", kms_key=None if place == PROD else "arn:aws:kms:x:1:key/k")
     found = only(audited.repositories())
     assert (found.kind, found.where, found.mend) == ("setting_kms_key", str(PROD), None)
 
 
-def protected(audited: Audited) -> None:
+def protected(audited: AuditedStack) -> None:
     """The statement that repository creation sets, in every target."""
     for place in (PROD, PROD_SA):
         allowed = [f"arn:aws:iam::{place.registry.account}:role/tallyman-spoke-push"]
@@ -271,7 +271,7 @@ def protected(audited: Audited) -> None:
 
 
 def test_a_repository_open_to_pushes_is_found_and_its_other_statements_kept() -> None:
-    audited = Audited(GUARDED + RETAINED)
+    audited = AuditedStack(GUARDED + RETAINED)
     protected(audited)
     assert audited.repositories() == []
     other = {"Sid": "Theirs", "Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "ecr:DescribeImages"}
@@ -293,7 +293,7 @@ def test_a_repository_open_to_pushes_is_found_and_its_other_statements_kept() ->
 
 
 def test_a_repository_policy_without_its_pull_accounts_is_found() -> None:
-    audited = Audited(
+    audited = AuditedStack(
         POLICY.replace("scan_on_push: true}", 'scan_on_push: true, pull: ["333333333333"]}', 1) + RETAINED
     )
     found = {each.where: each for each in audited.repositories()}
@@ -311,7 +311,7 @@ def allow(principal: Any, *actions: str) -> dict[str, Any]:
     ["ecr:PutImage", "ecr:Put*", "ecr:*", "*", "ecr:InitiateLayerUpload", "ECR:putimage", "ecr:P?tIm*", "ecr:C*"],
 )
 def test_a_statement_that_allows_others_to_push_to_a_target_is_found(action: str) -> None:
-    audited = Audited()
+    audited = AuditedStack()
     eve = "arn:aws:iam::999999999999:role/eve"
     audited.guards.policies = {place: allow({"AWS": [eve]}, "ecr:DescribeImages", action) for place in (DEV, PROD)}
     found = only(audited.repositories())  # dev is filled by pushes
@@ -328,14 +328,14 @@ def test_a_statement_that_allows_others_to_push_to_a_target_is_found(action: str
     ],
 )
 def test_other_forms_of_push_permission_are_found(statement: dict[str, Any], who: str) -> None:
-    audited = Audited()
+    audited = AuditedStack()
     audited.guards.policies[PROD] = {"Statement": {"Effect": "Allow", "Condition": {"Bool": {"a": "b"}}, **statement}}
     found = only(audited.repositories())
     assert (found.kind, found.what) == ("others_push", f"the repository's policy lets {who} push")
 
 
 def test_a_statement_that_allows_pulls_or_denies_pushes_is_no_finding() -> None:
-    audited = Audited()
+    audited = AuditedStack()
     pulls = allow({"AWS": "arn:aws:iam::999999999999:root"}, "ecr:BatchGetImage")
     audited.guards.policies[PROD] = {
         "Statement": [
@@ -349,7 +349,7 @@ def test_a_statement_that_allows_pulls_or_denies_pushes_is_no_finding() -> None:
 
 @pytest.mark.parametrize("text", ["{", "[]", '"x"', '{"Statement": 5}', "[" * 100_000])
 def test_an_unreadable_repository_policy_is_found_and_the_audit_continues(text: str) -> None:
-    audited = Audited()
+    audited = AuditedStack()
     audited.guards.policies[PROD] = text
     audited.replication.reached = [PROD_SA.registry]
     found = audited.repositories()
@@ -358,20 +358,20 @@ def test_an_unreadable_repository_policy_is_found_and_the_audit_continues(text: 
 
 
 def test_ecrs_own_lifecycle_policy_in_a_target_is_found() -> None:
-    audited = Audited()
+    audited = AuditedStack()
     audited.rules = {DEV: "{}", PROD: "{}"}
     audited.stack.lifecycle = audited.rules.get
     found = only(audited.repositories())
     assert (found.kind, found.where) == ("lifecycle_policy", str(PROD))
 
 
-def doctors(audited: Audited) -> dict[str, Checked]:
+def doctors(audited: AuditedStack) -> dict[str, Checked]:
     found = repositories(Site(audited.stack, "tallyman", lambda service, region: None))
     return {each.found.partition(": ")[0]: each for each in found}
 
 
 def test_a_repository_without_cleanup_is_a_remark_of_audit_and_doctor() -> None:
-    audited = Audited(POLICY)
+    audited = AuditedStack(POLICY)
     audited.stack.lifecycle = {PROD_SA: "{}"}.get
     audited.registries.add(DEV)
     assert [(each.kind, each.where) for each in audited.repositories()] == [("lifecycle_policy", str(PROD_SA))]
@@ -382,7 +382,7 @@ def test_a_repository_without_cleanup_is_a_remark_of_audit_and_doctor() -> None:
 
 
 def test_at_most_three_repositories_without_cleanup_are_named() -> None:
-    audited = Audited(POLICY)
+    audited = AuditedStack(POLICY)
     for number in range(3):
         audited.registries.add(Repository(PROD.registry, f"rocketseat/app{number}"))
     assert audited.repositories() == []
@@ -390,7 +390,7 @@ def test_at_most_three_repositories_without_cleanup_are_named() -> None:
 
 
 def test_a_repository_unreadable_for_the_doctor_does_not_stop_the_others() -> None:
-    audited = Audited()
+    audited = AuditedStack()
     after = Repository(PROD.registry, "rocketseat/zebra")
     audited.registries.add(after, scan_on_push=False)
     audited.guards.policies[PROD] = "{"
@@ -402,7 +402,7 @@ def test_a_repository_unreadable_for_the_doctor_does_not_stop_the_others() -> No
 def test_a_replicated_registry_is_listed_once() -> None:
     text = POLICY.replace("sa-east-1]}", "sa-east-1], replicate: native}")
     assert "native" in text
-    audited = Audited(text + RETAINED)
+    audited = AuditedStack(text + RETAINED)
     ecr = SimpleNamespace(describe_registry=dict)
     audited.stack.clients = lambda: cast(AwsClients, SimpleNamespace(get=lambda *_: ecr))
     site = Site(audited.stack, "tallyman", lambda service, region: None)
@@ -414,7 +414,7 @@ def test_a_replicated_registry_is_listed_once() -> None:
 
 
 def test_replication_of_deletions_is_found() -> None:
-    audited = Audited()
+    audited = AuditedStack()
     audited.replication.reached = [PROD_SA.registry]
     found = audited.repositories()
     assert {each.kind for each in found} == {"delete_replication"}
@@ -422,7 +422,7 @@ def test_replication_of_deletions_is_found() -> None:
 
 
 def test_an_unreadable_registry_is_found_and_does_not_stop_the_others() -> None:
-    audited = Audited()
+    audited = AuditedStack()
     audited.registries.fail(PROD.registry, NotAllowed("AccessDenied"))
     audited.registries.add(PROD_SA, scan_on_push=False)
     assert [(each.kind, each.where) for each in audited.repositories()] == [

@@ -31,7 +31,7 @@ ENGINE: dict[str, str | None] = {"": "docker"}
 class Builds:
     """Builds of one checkout. `said`: stderr of the last one."""
 
-    world: FakeStack
+    system: FakeStack
     folder: Path
     tools: Path
     said: str = ""
@@ -44,7 +44,7 @@ class Builds:
     def __call__(self, *options: str, status: int = 0) -> dict[str, Any]:
         command = ["build", str(self.folder), "--repository", NAME, "--json", *options]
         path = f"{self.tools}:{os.environ['PATH']}"
-        result = self.world.run(*command, PATH=path, **self.environment)
+        result = self.system.run(*command, PATH=path, **self.environment)
         self.said = result.stderr
         assert result.exit_code == status, result.output
         return json.loads(result.stdout) if status == 0 else {}
@@ -55,7 +55,7 @@ class Builds:
 
     def manifest(self, digest: str) -> Manifest:
         """The manifest that was pushed."""
-        found = self.world.registries.manifest(DEV, digest)
+        found = self.system.registries.manifest(DEV, digest)
         assert found is not None
         return found
 
@@ -66,7 +66,7 @@ class Builds:
 
 
 @pytest.fixture
-def builds(world: FakeStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Builds:
+def builds(system: FakeStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Builds:
     for name in CI:
         monkeypatch.delenv(name, raising=False)
     tools, folder = tmp_path / "tools", tmp_path / "app"
@@ -75,7 +75,7 @@ def builds(world: FakeStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     (tools / "docker").write_text(scripted_docker.script(tools))
     (tools / "docker").chmod(0o755)
     (folder / "Dockerfile").write_text("FROM debian:13\nCOPY app.py /srv/\n")
-    made = Builds(world, folder, tools)
+    made = Builds(system, folder, tools)
     made.git("init", "-q", "-b", "main")
     made.git("add", ".")
     made.git("commit", "-q", "-m", "one")
@@ -84,8 +84,8 @@ def builds(world: FakeStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_buildx_exports_an_archive_without_attestations_and_with_a_separate_cache(builds: Builds) -> None:
     builds.docker(APART)
-    told = builds("--push", "--cache", f"{NAME}-parts")
-    assert told["state"] == "pushed"
+    reported = builds("--push", "--cache", f"{NAME}-parts")
+    assert reported["state"] == "pushed"
     (call,) = builds.made()
     assert call[:4] == ["buildx", "build", "--builder", "mine"]
     assert {"--provenance=false", "--sbom=false"} <= set(call)
@@ -94,19 +94,19 @@ def test_buildx_exports_an_archive_without_attestations_and_with_a_separate_cach
     assert call[call.index("--cache-to") + 1] == (
         f"{ref},mode=max,image-manifest=true,oci-mediatypes=true,ignore-error=true"
     )
-    manifest = builds.manifest(told["digest"])
+    manifest = builds.manifest(reported["digest"])
     assert manifest.layers[0].digest == Digest.of(scripted_docker.BASE)  # as stored in its registry
-    assert len(builds.world.registries.referrers(DEV, manifest.digest)) == 2
+    assert len(builds.system.registries.referrers(DEV, manifest.digest)) == 2
 
 
 def test_the_engines_own_builder_gets_no_cache_export(builds: Builds) -> None:
     builds.docker(ENGINE)
-    told = builds("--push", "--cache", f"{NAME}-parts")
+    reported = builds("--push", "--cache", f"{NAME}-parts")
     (call,) = builds.made()
     assert "--load" in call
     assert "--cache-to" not in call
     assert "that takes a BuildKit by itself" in builds.said
-    assert told["state"] == "pushed"
+    assert reported["state"] == "pushed"
 
 
 def test_without_buildx_docker_build_is_used(builds: Builds) -> None:
@@ -157,7 +157,7 @@ def test_a_failed_build_has_its_output_and_is_not_retried(builds: Builds) -> Non
     builds("--push", "--cache", "kept", status=1)
     assert "RUN make: exit code 2" in builds.said
     assert len(builds.made()) == 1
-    assert builds.world.registries.describe(DEV, []) == []
+    assert builds.system.registries.describe(DEV, []) == []
 
 
 @pytest.mark.parametrize("buildx", [APART, None], ids=["apart", "plain"])
@@ -165,12 +165,12 @@ def test_several_platforms_are_built_one_by_one_and_joined_in_an_index(
     builds: Builds, buildx: Mapping[str, str | None]
 ) -> None:
     builds.docker(buildx)
-    told = builds("--push", "--platform", "linux/amd64,linux/arm64")
-    index = builds.manifest(told["tags"][0])
-    assert index.digest == told["digest"]
+    reported = builds("--push", "--platform", "linux/amd64,linux/arm64")
+    index = builds.manifest(reported["tags"][0])
+    assert index.digest == reported["digest"]
     assert [str(child.platform) for child in index.children] == ["linux/amd64", "linux/arm64"]
     digests = [*(child.digest for child in index.children), index.digest]
-    assert [len(builds.world.registries.referrers(DEV, digest)) for digest in digests] == [2, 2, 1]
+    assert [len(builds.system.registries.referrers(DEV, digest)) for digest in digests] == [2, 2, 1]
     assert ("linux/arm64 is not what the builder runs" in builds.said) == (buildx is APART)
 
 
@@ -194,9 +194,9 @@ def test_build_details_are_attached_to_the_image_and_never_inside_it(builds: Bui
         "CODEBUILD_BUILD_ARN": "arn:aws:codebuild:us-east-2:111111111111:build/tallyman-build:8f2b",
         "CODEBUILD_INITIATOR": "ana",
     }
-    told = builds("--push")
-    assert told["digest"] == plain
-    digests = [found.digest for found in builds.world.registries.referrers(DEV, Digest(told["digest"]))]
+    reported = builds("--push")
+    assert reported["digest"] == plain
+    digests = [found.digest for found in builds.system.registries.referrers(DEV, Digest(reported["digest"]))]
     notes = [builds.manifest(digest).annotations for digest in digests]
     (said,) = [each for each in notes if "tallyman.build.id" in each]
     assert said == {
@@ -212,10 +212,10 @@ def test_build_details_are_attached_to_the_image_and_never_inside_it(builds: Bui
 def said_of(builds: Builds, digest: str, kind: str) -> list[dict[str, Any]]:
     """The documents of a type about an image."""
     found = []
-    for each in builds.world.registries.referrers(DEV, Digest(digest)):
+    for each in builds.system.registries.referrers(DEV, Digest(digest)):
         manifest = builds.manifest(each.digest)
         if manifest.artifact_type == kind:
-            with builds.world.registries.open_blob(DEV, manifest.layers[0].digest) as stream:
+            with builds.system.registries.open_blob(DEV, manifest.layers[0].digest) as stream:
                 found.append(json.loads(b"".join(stream)))
     return found
 
@@ -299,10 +299,10 @@ def test_a_missing_base_image_is_reported_with_advice(builds: Builds) -> None:
 
 def test_the_printed_address_can_be_pulled(builds: Builds) -> None:
     builds.docker(APART)
-    told = builds("--push")
-    assert told["images"] == [f"{DEV.registry.host}/{DEV.name}@{told['digest']}"]
+    reported = builds("--push")
+    assert reported["images"] == [f"{DEV.registry.host}/{DEV.name}@{reported['digest']}"]
     builds.environment = {"TALLYMAN_REGISTRY_DEV_1": "localhost:5001"}
-    assert builds("--push")["images"] == [f"localhost:5001/{DEV.name}@{told['digest']}"]
+    assert builds("--push")["images"] == [f"localhost:5001/{DEV.name}@{reported['digest']}"]
 
 
 def test_with_a_key_provenance_and_sbom_are_signed_in_statements(builds: Builds, tmp_path: Path) -> None:
@@ -311,7 +311,7 @@ def test_with_a_key_provenance_and_sbom_are_signed_in_statements(builds: Builds,
     (tmp_path / "sbom.json").write_text(json.dumps({"spdxVersion": "SPDX-2.3", "packages": [{"SPDXID": "a"}]}))
     builds.docker(APART)
     answer = builds("--push", "--sign", str(tmp_path / "key.pem"), "--sbom", str(tmp_path / "sbom.json"))
-    registries, trust = builds.world.registries, Trust({"mine": from_pem(signing.pem(key))})
+    registries, trust = builds.system.registries, Trust({"mine": from_pem(signing.pem(key))})
     found = {}
     for entry in registries.referrers(DEV, Digest(answer["digest"])):
         manifest = builds.manifest(entry.digest)

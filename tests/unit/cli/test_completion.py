@@ -20,14 +20,14 @@ def complete(line: str) -> list[str]:
 
 
 @pytest.fixture
-def stack(world: FakeStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeStack:
+def stack(system: FakeStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeStack:
     file = tmp_path / "policy.yaml"
     file.write_text(POLICY)
     monkeypatch.setenv("TALLYMAN_POLICY", str(file))
-    world.push(image("one"), "v1.0.0")
-    world.clock.advance(seconds=10)
-    world.push(image("two"), "v1.1.0")
-    return world
+    system.push(image("one"), "v1.0.0")
+    system.clock.advance(seconds=10)
+    system.push(image("two"), "v1.1.0")
+    return system
 
 
 @pytest.mark.parametrize(

@@ -11,17 +11,17 @@ NAME = "rocketseat/widget-server"
 PLACE = f"dev/{NAME}"
 
 
-def released(world: FakeStack) -> None:
+def released(system: FakeStack) -> None:
     """v1.0.0 in prod; v1.1.0, with findings, not."""
     first, second = multi_arch("one"), multi_arch("two")
-    world.push(first, "v1.0.0")
-    world.scan(first)
-    world.work()
-    world.clock.advance(minutes=1)
-    world.push(second, "v1.1.0")
-    world.scan(second, {"critical": 2})
+    system.push(first, "v1.0.0")
+    system.scan(first)
+    system.work()
+    system.clock.advance(minutes=1)
+    system.push(second, "v1.1.0")
+    system.scan(second, {"critical": 2})
     data = {"swept": "2026-11-16T00:00:00Z", "images": 6, "bytes": 5_000_000_000}
-    world.state.put(StateChange(*sweeps.key(DEV), 0, data))
+    system.state.put(StateChange(*sweeps.key(DEV), 0, data))
 
 
 def test_list_names_environments_repositories_and_images(everywhere: FakeStack) -> None:
@@ -75,18 +75,18 @@ def test_tree_draws_index_platforms_and_referrers(everywhere: FakeStack) -> None
     assert everywhere.run("tree", f"{PLACE}@sha256:{'0' * 64}").exit_code == 1
 
 
-def test_diff_shows_changes_and_exits_1(world: FakeStack) -> None:
-    world.push(image("base", "one", labels={"version": "1"}), "v1.0.0")
-    world.push(image("base", "two", labels={"version": "2"}), "v1.1.0")
-    text = world.run("diff", f"{PLACE}:v1.0.0", f"{PLACE}:v1.1.0")
+def test_diff_shows_changes_and_exits_1(system: FakeStack) -> None:
+    system.push(image("base", "one", labels={"version": "1"}), "v1.0.0")
+    system.push(image("base", "two", labels={"version": "2"}), "v1.1.0")
+    text = system.run("diff", f"{PLACE}:v1.0.0", f"{PLACE}:v1.1.0")
     assert text.exit_code == 1
     assert "layers: 1 kept" in text.stdout
     assert [line.split() for line in text.stdout.splitlines() if "label version" in line] == [
         ["-", "setting", "label", "version", "1"],
         ["+", "setting", "label", "version", "2"],
     ]
-    assert world.json("diff", f"{PLACE}:v1.0.0", f"{PLACE}:v1.1.0", status=1)["same"] is False
-    same = world.run("diff", f"{PLACE}:v1.0.0", f"{PLACE}:v1.0.0")
+    assert system.json("diff", f"{PLACE}:v1.0.0", f"{PLACE}:v1.1.0", status=1)["same"] is False
+    same = system.run("diff", f"{PLACE}:v1.0.0", f"{PLACE}:v1.0.0")
     assert same.exit_code == 0
     assert "the same image" in same.stdout
 
@@ -101,9 +101,9 @@ def test_watch_follows_recorded_facts(everywhere: FakeStack) -> None:
     assert any("decided" in line and "failed (scan: " in line for line in lines)
     assert any("released" in line and f"prod/{NAME}:v1.0.0" in line for line in lines)
     assert len(lines) == len(set(lines))
-    told = everywhere.run("watch", "--since", began, "--for", "0", "--json").stdout.splitlines()
-    assert all(json.loads(line)["kind"] for line in told)
-    assert len(told) == len(lines)
+    result = everywhere.run("watch", "--since", began, "--for", "0", "--json").stdout.splitlines()
+    assert all(json.loads(line)["kind"] for line in result)
+    assert len(result) == len(lines)
     every = everywhere.run("watch", "--since", began, "--for", "0", "--all").stdout.splitlines()
     assert len(every) > len(lines)
     for place in (PLACE, "dev/*", "WIDGET"):

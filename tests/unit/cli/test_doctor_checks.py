@@ -78,7 +78,7 @@ PLACES = (DEV.registry, PROD.registry, PROD_SA.registry)
 
 
 def trip(
-    world: FakeStack,
+    system: FakeStack,
     hub: Hub,
     *,
     errors: dict[EcrRegistry, str] | None = None,
@@ -93,35 +93,35 @@ def trip(
         if payload.get("round_trip"):
             for registry in PLACES:
                 sent = {"sent": "2026-11-16T01:54:34.000Z", "arrived": None}
-                world.state.put(StateChange(*trips.key("nonce", registry), 0, sent))
-            told = [{"registry": str(r), "nonce": "nonce", "error": (errors or {}).get(r)} for r in PLACES]
-            return {"trips": told, "ways": None}
+                system.state.put(StateChange(*trips.key("nonce", registry), 0, sent))
+            result = [{"registry": str(r), "nonce": "nonce", "error": (errors or {}).get(r)} for r in PLACES]
+            return {"trips": result, "ways": None}
         fine = {"rule": "tallyman-spoke-image", "enabled": True, "undelivered": 0, "error": None}
         return {"ways": [{"registry": str(r), **fine, **(ways or {}).get(r, {})} for r in PLACES]}
 
     def sleep(seconds: float) -> None:
-        world.slept += seconds
+        system.slept += seconds
         for registry in arriving:
-            item = world.state.get(*trips.key("nonce", registry))
+            item = system.state.get(*trips.key("nonce", registry))
             if item is not None and item.data["arrived"] is None:
                 data = {**item.data, "arrived": "2026-11-16T01:54:35.250Z"}
-                world.state.put(StateChange(item.pk, item.sk, item.revision, data))
+                system.state.put(StateChange(item.pk, item.sk, item.revision, data))
 
-    world.reconciled = reconciled
-    return list(round_trip(Site(replace(world.stack, sleep=sleep), "tallyman", hub, 30.0)))
+    system.reconciled = reconciled
+    return list(round_trip(Site(replace(system.stack, sleep=sleep), "tallyman", hub, 30.0)))
 
 
-def test_an_arrived_test_event_is_ok_with_its_duration_without_further_checks(world: FakeStack) -> None:
-    found = trip(world, Hub(), arriving=PLACES)
+def test_an_arrived_test_event_is_ok_with_its_duration_without_further_checks(system: FakeStack) -> None:
+    found = trip(system, Hub(), arriving=PLACES)
     assert [(f.verdict, f.found) for f in found] == [
         ("ok", f"{r}: a test event arrived in 1.25 s") for r in PLACES
     ]  # fmt: skip
-    assert world.slept < 1  # it does not wait longer than necessary
+    assert system.slept < 1  # it does not wait longer than necessary
 
 
-def test_the_wait_is_bounded_and_arrived_test_events_are_ok(world: FakeStack) -> None:
-    found = trip(world, Hub(), arriving=[DEV.registry])
-    assert world.slept == pytest.approx(30.0)
+def test_the_wait_is_bounded_and_arrived_test_events_are_ok(system: FakeStack) -> None:
+    found = trip(system, Hub(), arriving=[DEV.registry])
+    assert system.slept == pytest.approx(30.0)
     assert [f.verdict for f in found] == ["ok", "failed", "failed"]
     assert "every link that can be seen looks well" in found[1].found
     assert "--timeout" in str(found[1].todo)
@@ -167,9 +167,9 @@ NO_RULE = ClientError({"Error": {"Code": "ResourceNotFoundException", "Message":
     ],
 )
 def test_the_broken_link_is_named(
-    world: FakeStack, hub: dict[str, Any], way: dict[str, Any], why: str, todo: str
+    system: FakeStack, hub: dict[str, Any], way: dict[str, Any], why: str, todo: str
 ) -> None:
-    found = trip(world, Hub(**hub), arriving=[DEV.registry, PROD_SA.registry], ways={PROD.registry: way})
+    found = trip(system, Hub(**hub), arriving=[DEV.registry, PROD_SA.registry], ways={PROD.registry: way})
     (broken,) = [f for f in found if f.verdict != "ok"]
     assert broken.verdict == "failed"
     assert broken.found.startswith(f"{PROD.registry}: no test event arrived in 30 s: ")
@@ -177,79 +177,79 @@ def test_the_broken_link_is_named(
     assert todo in str(broken.todo)
 
 
-def test_the_hubs_own_registry_needs_no_bus_and_names_its_own_rule(world: FakeStack) -> None:
+def test_the_hubs_own_registry_needs_no_bus_and_names_its_own_rule(system: FakeStack) -> None:
     ways = {DEV.registry: {"rule": "tallyman-image-own", "enabled": False}}
-    found = trip(world, Hub(describe_event_bus={}), arriving=[PROD.registry, PROD_SA.registry], ways=ways)
+    found = trip(system, Hub(describe_event_bus={}), arriving=[PROD.registry, PROD_SA.registry], ways=ways)
     assert "the rule tallyman-image-own is disabled there" in found[0].found
     ways = {DEV.registry: {"rule": "tallyman-image-own"}}
-    world.state.items.clear()
-    found = trip(world, Hub(describe_event_bus={}), arriving=[PROD.registry, PROD_SA.registry], ways=ways)
+    system.state.items.clear()
+    found = trip(system, Hub(describe_event_bus={}), arriving=[PROD.registry, PROD_SA.registry], ways=ways)
     assert "every link that can be seen looks well" in found[0].found
 
 
-def test_an_unsent_test_event_is_not_waited_for(world: FakeStack) -> None:
+def test_an_unsent_test_event_is_not_waited_for(system: FakeStack) -> None:
     errors = dict.fromkeys(PLACES, "assume the role: no")
-    found = trip(world, Hub(), errors=errors)
-    assert world.slept == 0
+    found = trip(system, Hub(), errors=errors)
+    assert system.slept == 0
     assert {f.verdict for f in found} == {"failed"}
     assert "deploy the hub again" in str(found[0].todo)
     assert f"deploy spoke.yaml again in {PROD.registry}" in str(found[1].todo)
 
 
-def test_functions_without_test_events_need_a_new_deployment(world: FakeStack) -> None:
-    world.reconciled = lambda payload: {"trips": None}
-    (finding,) = round_trip(Site(world.stack, "tallyman", Hub()))
+def test_functions_without_test_events_need_a_new_deployment(system: FakeStack) -> None:
+    system.reconciled = lambda payload: {"trips": None}
+    (finding,) = round_trip(Site(system.stack, "tallyman", Hub()))
     assert (finding.verdict, finding.todo) == ("unknown", "deploy the hub again")
 
 
 # --- the other checks
 
 
-def site(world: FakeStack, **answers: Any) -> Site:
-    return Site(world.stack, "tallyman", Hub(**answers))
+def site(system: FakeStack, **answers: Any) -> Site:
+    return Site(system.stack, "tallyman", Hub(**answers))
 
 
 TRAILS = {"trailList": [{"Name": "all", "TrailARN": "arn:all"}, {"Name": "old", "TrailARN": "arn:old"}]}
 
 
-def test_only_an_enabled_trail_counts(world: FakeStack) -> None:
+def test_only_an_enabled_trail_counts(system: FakeStack) -> None:
     on = {"describe_trails": TRAILS, "get_trail_status": lambda request: {"IsLogging": request["Name"] == "arn:all"}}
-    (finding,) = checks.trail(site(world, **on))
+    (finding,) = checks.trail(site(system, **on))
     assert (finding.verdict, finding.found) == ("ok", "CloudTrail writes to all")
-    (finding,) = checks.trail(site(world, **on | {"get_trail_status": {"IsLogging": False}}))
+    (finding,) = checks.trail(site(system, **on | {"get_trail_status": {"IsLogging": False}}))
     assert (finding.verdict, finding.found) == ("warning", "every trail is switched off: all, old")
-    (finding,) = checks.trail(site(world, describe_trails={"trailList": []}))
+    (finding,) = checks.trail(site(system, describe_trails={"trailList": []}))
     assert (finding.verdict, finding.found) == ("warning", "there is no trail")
 
 
-def quotas(world: FakeStack, put: float, images: float, repositories: float) -> list[str]:
+def quotas(system: FakeStack, put: float, images: float, repositories: float) -> list[str]:
     def answer(request: dict[str, Any]) -> dict[str, Any]:
         if "NextToken" not in request:
             return {"Quotas": [{"QuotaName": PUT, "Value": put}], "NextToken": "more"}
         values = ((IMAGES, images), (REPOSITORIES, repositories))
         return {"Quotas": [{"QuotaName": name, "Value": value} for name, value in values]}
 
-    return [f.verdict for f in rates_and_counts(site(world, list_service_quotas=answer))]
+    return [f.verdict for f in rates_and_counts(site(system, list_service_quotas=answer))]
 
 
-def test_quotas_are_compared_with_usage(world: FakeStack) -> None:
-    world.state.put(StateChange(sweeps.PARTITION, str(DEV), 0, {"images": 90}))
-    world.state.put(StateChange(sweeps.PARTITION, str(PROD), 0, {"images": 99_999}))  # another account's quota
-    assert quotas(world, 10, 100_000, 100_000) == ["ok", "ok", "ok"]
-    assert quotas(world, 5, 100_000, 100_000) == ["warning", "ok", "ok"]
-    assert quotas(world, 10, 100, 100_000) == ["ok", "warning", "ok"]
-    assert quotas(world, 10, 100_000, 1) == ["ok", "ok", "warning"]
+def test_quotas_are_compared_with_usage(system: FakeStack) -> None:
+    system.state.put(StateChange(sweeps.PARTITION, str(DEV), 0, {"images": 90}))
+    system.state.put(StateChange(sweeps.PARTITION, str(PROD), 0, {"images": 99_999}))  # another account's quota
+    assert quotas(system, 10, 100_000, 100_000) == ["ok", "ok", "ok"]
+    assert quotas(system, 5, 100_000, 100_000) == ["warning", "ok", "ok"]
+    assert quotas(system, 10, 100, 100_000) == ["ok", "warning", "ok"]
+    assert quotas(system, 10, 100_000, 1) == ["ok", "ok", "warning"]
 
 
-def test_an_unreadable_quota_is_not_ok(world: FakeStack) -> None:
-    found = list(rates_and_counts(site(world, list_service_quotas={"Quotas": []})))
+def test_an_unreadable_quota_is_not_ok(system: FakeStack) -> None:
+    found = list(rates_and_counts(site(system, list_service_quotas={"Quotas": []})))
     assert {f.verdict for f in found} == {"unknown"}
 
 
 @pytest.mark.parametrize(("left", "verdict"), [(1000, "ok"), (17, "ok"), (10, "warning")])
-def test_a_new_accounts_concurrency_is_reported_before_it_throttles(world: FakeStack, left: int, verdict: str) -> None:
+def test_a_new_accounts_concurrency_is_reported_before_it_throttles(system: FakeStack, left: int, verdict: str) -> None:
     limit = {"AccountLimit": {"UnreservedConcurrentExecutions": left}}
-    (finding,) = concurrency(site(world, get_account_settings=limit))
+    (finding,) = concurrency(site(system, get_account_settings=limit))
     assert finding.verdict == verdict
     assert (finding.todo is None) == (verdict == "ok")
     assert finding.todo is None or "L-B99A9384" in finding.todo
@@ -273,21 +273,21 @@ environments:
     ],
 )
 def test_a_service_that_a_release_cannot_update_is_reported(
-    world: FakeStack, services: Any, verdict: str, word: str
+    system: FakeStack, services: Any, verdict: str, word: str
 ) -> None:
     refused = ClientError({"Error": {"Code": str(services), "Message": "no"}}, "describe_services")
     answer = refused if isinstance(services, str) else {"services": services}
-    here = Site(world.stack, "tallyman", Hub(describe_services=answer))
+    here = Site(system.stack, "tallyman", Hub(describe_services=answer))
     policy = policy_file.loads(SERVICES.encode(), "tallyman.yaml")
-    stack = replace(world.stack, given=policy, clients=lambda: ByService(here))
+    stack = replace(system.stack, given=policy, clients=lambda: ByService(here))
     (finding,) = rollouts(replace(here, stack=stack))
     assert finding.verdict == verdict
     assert word in finding.found
 
 
-def test_an_unreadable_cluster_is_reported(world: FakeStack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_cluster_is_reported(system: FakeStack, monkeypatch: pytest.MonkeyPatch) -> None:
     def readings(source: EksClusters, registry: EcrRegistry, at: datetime, rules: UsageRules) -> Iterator[Reading]:
-        assert rules == world.policy.usage
+        assert rules == system.policy.usage
         if registry == PROD_SA.registry:
             yield Reading("EKS", registry, at, error="list the EKS clusters of it: not allowed")
             return
@@ -297,8 +297,8 @@ def test_an_unreadable_cluster_is_reported(world: FakeStack, monkeypatch: pytest
             yield Reading("EKS cluster lab", registry, at, error="the EKS cluster lab can't be reached")
 
     monkeypatch.setattr(EksClusters, "readings", readings)
-    here = Site(world.stack, "tallyman", Hub())
-    found = list(clusters(replace(here, stack=replace(world.stack, clients=lambda: ByService(here)))))
+    here = Site(system.stack, "tallyman", Hub())
+    found = list(clusters(replace(here, stack=replace(system.stack, clients=lambda: ByService(here)))))
     assert [(each.verdict, each.found) for each in found] == [
         ("ok", f"EKS cluster shop in {PROD.registry} can be read"),
         ("unknown", "the EKS cluster lab can't be reached"),
@@ -308,15 +308,15 @@ def test_an_unreadable_cluster_is_reported(world: FakeStack, monkeypatch: pytest
     assert list(clusters(here)) == []
 
 
-def test_a_source_of_usage_that_can_not_be_read_is_told(world: FakeStack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_of_usage_that_can_not_be_read_is_told(system: FakeStack, monkeypatch: pytest.MonkeyPatch) -> None:
     def read(source: Source, registry: EcrRegistry, at: datetime) -> Reading:
         refused = registry == PROD.registry and source.name == "Batch"
         return Reading(source.name, registry, at, error="not allowed" if refused else None)
 
     monkeypatch.setattr("tallyman_cli.doctor.usage.reading", read)
-    here = Site(world.stack, "tallyman", Hub())
-    found = list(usage(replace(here, stack=replace(world.stack, clients=lambda: ByService(here)))))
-    others = [registry for registry in world.policy.registries() if registry != PROD.registry]
+    here = Site(system.stack, "tallyman", Hub())
+    found = list(usage(replace(here, stack=replace(system.stack, clients=lambda: ByService(here)))))
+    others = [registry for registry in system.policy.registries() if registry != PROD.registry]
     assert [each.found for each in found if each.verdict == "unknown"] == [
         f"Batch of {PROD.registry} can't be read: not allowed"
     ]
@@ -350,53 +350,55 @@ class ByService:
         return self.site.client(service, registry.region)
 
 
-def test_disabled_and_missing_rules_are_reported(world: FakeStack) -> None:
+def test_disabled_and_missing_rules_are_reported(system: FakeStack) -> None:
     rules = [{"Name": "tallyman-image-own", "State": "DISABLED"}, {"Name": "tallyman-call-own", "State": "ENABLED"}]
-    (finding,) = checks.rules(site(world, list_rules={"Rules": rules}))
+    (finding,) = checks.rules(site(system, list_rules={"Rules": rules}))
     assert (finding.verdict, finding.found) == ("failed", "disabled: tallyman-image-own, tallyman-image-own")
-    (finding,) = checks.rules(site(world, list_rules={"Rules": []}))
+    (finding,) = checks.rules(site(system, list_rules={"Rules": []}))
     assert (finding.verdict, finding.found) == ("failed", "there are none")
 
 
-def test_a_stack_whose_name_has_ours_as_prefix_is_ignored(world: FakeStack) -> None:
+def test_a_stack_whose_name_has_ours_as_prefix_is_ignored(system: FakeStack) -> None:
     """The environments of samconfig.toml are `tallyman` and `tallyman-dev`."""
     rules = [{"Name": "tallyman-image-own", "State": "ENABLED"}, {"Name": "tallyman-dev-call-own", "State": "DISABLED"}]
-    (finding,) = checks.rules(site(world, list_rules={"Rules": rules}))
+    (finding,) = checks.rules(site(system, list_rules={"Rules": rules}))
     assert finding.verdict == "ok"
     full = {"Attributes": {"ApproximateNumberOfMessages": "2", "ApproximateNumberOfMessagesNotVisible": "0"}}
     for name, verdict in (("tallyman-dev-push-dead-letters", "ok"), ("tallyman-push-dead-letters", "failed")):
         urls = {"QueueUrls": [f"https://sqs/{name}"]}
-        (finding,) = checks.queues(site(world, list_queues=urls, get_queue_attributes=full))
+        (finding,) = checks.queues(site(system, list_queues=urls, get_queue_attributes=full))
         assert finding.verdict == verdict
 
 
-def test_undelivered_events_in_a_spoke_are_reported(world: FakeStack) -> None:
+def test_undelivered_events_in_a_spoke_are_reported(system: FakeStack) -> None:
     way = {"registry": str(PROD.registry), "rule": "r", "enabled": True, "undelivered": 3, "error": None}
-    world.reconciled = lambda payload: {"ways": [way]}
-    (finding,) = checks.queues(site(world, list_queues={}))
+    system.reconciled = lambda payload: {"ways": [way]}
+    (finding,) = checks.queues(site(system, list_queues={}))
     assert (finding.verdict, finding.found) == (
         "failed",
         f"not empty: tallyman-spoke-undelivered in {PROD.registry} (3)",
     )
 
 
-def pushed(world: FakeStack, place: Repository, day: int, via: Via, partition: str, tag: str | None = "v1.0.0") -> None:
+def pushed(
+    system: FakeStack, place: Repository, day: int, via: Via, partition: str, tag: str | None = "v1.0.0"
+) -> None:
     """Record a push to a repository whose name contains this partition."""
     at = datetime(2026, 11, day, tzinfo=UTC)
-    item = world.state.get(partition, str(place))
+    item = system.state.get(partition, str(place))
     if item is None:
-        world.state.put(StateChange(partition, str(place), 0, {"at": "2026-11-16T00:00:00Z"}))
+        system.state.put(StateChange(partition, str(place), 0, {"at": "2026-11-16T00:00:00Z"}))
     fact = Fact(Kind.PUSHED, fact_id(place, day, via), at, at, via, digest_of(f"{day}"), place, tag)
-    world.ledger.append(fact)
+    system.ledger.append(fact)
 
 
-def test_the_last_push_of_each_registry_shows_whether_events_arrive(world: FakeStack) -> None:
-    pushed(world, DEV, 2, Via.RECONCILED, sweeps.PARTITION)
-    pushed(world, DEV, 3, Via.EVENT, sweeps.PARTITION)
-    pushed(world, DEV, 4, Via.RECONCILED, sweeps.PARTITION, tag=None)  # a child: not every registry sends its event
-    pushed(world, PROD, 2, Via.EVENT, active.PARTITION)
-    pushed(world, PROD, 3, Via.RECONCILED, active.PARTITION)
-    found = [(f.verdict, f.found.partition(": ")[2]) for f in checks.events(site(world))]
+def test_the_last_push_of_each_registry_shows_whether_events_arrive(system: FakeStack) -> None:
+    pushed(system, DEV, 2, Via.RECONCILED, sweeps.PARTITION)
+    pushed(system, DEV, 3, Via.EVENT, sweeps.PARTITION)
+    pushed(system, DEV, 4, Via.RECONCILED, sweeps.PARTITION, tag=None)  # a child: not every registry sends its event
+    pushed(system, PROD, 2, Via.EVENT, active.PARTITION)
+    pushed(system, PROD, 3, Via.RECONCILED, active.PARTITION)
+    found = [(f.verdict, f.found.partition(": ")[2]) for f in checks.events(site(system))]
     assert found == [
         ("ok", "an event reported the last push"),
         ("failed", "the last push was found by a sweep, no event came"),
@@ -404,23 +406,23 @@ def test_the_last_push_of_each_registry_shows_whether_events_arrive(world: FakeS
     ]
 
 
-def test_without_access_to_reconcile_the_hubs_own_queues_are_reported(world: FakeStack) -> None:
+def test_without_access_to_reconcile_the_hubs_own_queues_are_reported(system: FakeStack) -> None:
     def refused(payload: Any) -> dict[str, Any]:
         raise NotAllowed("invoke: no")
 
-    world.reconciled = refused
-    (finding,) = checks.queues(site(world, list_queues={}))
+    system.reconciled = refused
+    (finding,) = checks.queues(site(system, list_queues={}))
     assert finding.verdict == "ok"
     hub = {name: denied(name) for name in ("list_rules", "list_queues", "describe_trails", "list_service_quotas")}
-    (finding,) = [f for f in checks.findings(site(world, **hub)) if f.check == "round trip"]
+    (finding,) = [f for f in checks.findings(site(system, **hub)) if f.check == "round trip"]
     assert finding.verdict == "unknown"
 
 
-def test_a_failing_check_is_unknown_and_does_not_stop_the_others(world: FakeStack) -> None:
+def test_a_failing_check_is_unknown_and_does_not_stop_the_others(system: FakeStack) -> None:
     operations = ("list_rules", "list_queues", "describe_trails", "list_service_quotas", "get_account_settings")
     hub = Hub(**{name: denied(name) for name in operations})
-    world.reconciled = lambda payload: {"trips": [], "ways": [], "registries": []}
-    found = {f.check: f.verdict for f in checks.findings(Site(world.stack, "tallyman", hub))}
+    system.reconciled = lambda payload: {"trips": [], "ways": [], "registries": []}
+    found = {f.check: f.verdict for f in checks.findings(Site(system.stack, "tallyman", hub))}
     assert {found[check] for check in ("rules", "queues", "trail", "quotas")} == {"unknown"}
     assert found["applications"] == "unknown"  # nothing is known yet
 

@@ -104,36 +104,40 @@ def test_the_registry_of_a_name_is_the_one_that_docker_would_ask(name: str, regi
 # --- from the ledger
 
 
-def told(world: FakeStack, place: Repository, tag: str, day: int, platforms: int = 1, **said: dict[str, str]) -> Digest:
+def recorded(
+    system: FakeStack, place: Repository, tag: str, day: int, platforms: int = 1, **said: dict[str, str]
+) -> Digest:
     """An image with a tag, and facts about it."""
     at, digest = START + timedelta(days=day), b.digest_of(f"{tag} {day}")
-    if world.state.get(sweeps.PARTITION, str(place)) is None:
-        world.state.put(StateChange(sweeps.PARTITION, str(place), 0, {"images": 1}))
-    world.state.put(StateChange(tag_items.partition(place), tag, 0, {"digest": digest, "at": format_time(at)}))
+    if system.state.get(sweeps.PARTITION, str(place)) is None:
+        system.state.put(StateChange(sweeps.PARTITION, str(place), 0, {"images": 1}))
+    system.state.put(StateChange(tag_items.partition(place), tag, 0, {"digest": digest, "at": format_time(at)}))
     for kind, key in ((Kind.PUSHED, "built"), (Kind.VERIFIED, "labels")):
         detail = {key: said.get(key, {}), "verdict": "passed", "platforms": [{"os": "linux"}] * platforms}
         fact = Fact(kind, fact_id(kind, place, tag), at, at, Via.EVENT, digest, place, tag, detail=detail)
-        world.ledger.append(fact)
+        system.ledger.append(fact)
     return digest
 
 
-def contents(world: FakeStack) -> tuple[list[Finding], list[Finding]]:
-    found = Contents(Site(world.stack, "tallyman", lambda service, region: None))
+def contents(system: FakeStack) -> tuple[list[Finding], list[Finding]]:
+    found = Contents(Site(system.stack, "tallyman", lambda service, region: None))
     return list(found.applications()), list(found.base_images())
 
 
-def test_annotations_win_over_labels_which_may_be_the_bases(world: FakeStack) -> None:
+def test_annotations_win_over_labels_which_may_be_the_bases(system: FakeStack) -> None:
     labels = {"base.name": "debian:13"}
-    told(world, b.DEV, "v1.0.0", 1, labels=labels, built={"base.name": f"{OWN}/base/python:3", "base.digest": "sha256"})
-    _, (finding,) = contents(world)
+    recorded(
+        system, b.DEV, "v1.0.0", 1, labels=labels, built={"base.name": f"{OWN}/base/python:3", "base.digest": "sha256"}
+    )
+    _, (finding,) = contents(system)
     assert (finding.verdict, finding.todo) == ("ok", None)
     assert finding.found == f"rocketseat/widget-server: stands on {OWN}/base/python:3 (1)"
 
 
-def test_images_with_an_unknown_or_external_base_get_a_warning(world: FakeStack) -> None:
-    told(world, b.DEV, "v1.0.0", 1)
-    told(world, b.DEV, "v1.1.0", 2, labels={"base.name": "python:3.13", "base.digest": "sha256:1"})
-    (one,), (finding,) = contents(world)
+def test_images_with_an_unknown_or_external_base_get_a_warning(system: FakeStack) -> None:
+    recorded(system, b.DEV, "v1.0.0", 1)
+    recorded(system, b.DEV, "v1.1.0", 2, labels={"base.name": "python:3.13", "base.digest": "sha256:1"})
+    (one,), (finding,) = contents(system)
     assert (one.verdict, one.found) == ("ok", "1 repository holds one application")
     assert finding.verdict == "warning"
     assert "from outside: python:3.13" in finding.found
@@ -142,43 +146,45 @@ def test_images_with_an_unknown_or_external_base_get_a_warning(world: FakeStack)
     assert "tallyman build" in str(finding.todo)
 
 
-def test_a_central_base_image_may_come_from_outside_itself(world: FakeStack) -> None:
+def test_a_central_base_image_may_come_from_outside_itself(system: FakeStack) -> None:
     base = Repository(b.DEV.registry, "base/python")
-    told(world, base, "3.13", 1, labels={"base.name": "debian:13"})
-    told(world, b.DEV, "v1.0.0", 2, built={"base.name": f"{base.registry.host}/base/python:3.13", "base.digest": "x"})
-    _, found = contents(world)
+    recorded(system, base, "3.13", 1, labels={"base.name": "debian:13"})
+    recorded(
+        system, b.DEV, "v1.0.0", 2, built={"base.name": f"{base.registry.host}/base/python:3.13", "base.digest": "x"}
+    )
+    _, found = contents(system)
     assert [(f.verdict, f.found.partition(":")[0]) for f in found] == [
         ("ok", "base/python"),
         ("ok", "rocketseat/widget-server"),
     ]
 
 
-def test_one_name_in_several_registries_counts_once_and_artifacts_do_not_count(world: FakeStack) -> None:
+def test_one_name_in_several_registries_counts_once_and_artifacts_do_not_count(system: FakeStack) -> None:
     for place in (b.DEV, b.PROD, b.PROD_SA):
-        told(world, place, "v1.0.0", 1)
-    told(world, b.DEV, "api-1.0.0", 1, platforms=0)  # a chart
-    told(world, b.DEV, "web-1.0.0", 1, platforms=0)
-    (one,), (finding,) = contents(world)
+        recorded(system, place, "v1.0.0", 1)
+    recorded(system, b.DEV, "api-1.0.0", 1, platforms=0)  # a chart
+    recorded(system, b.DEV, "web-1.0.0", 1, platforms=0)
+    (one,), (finding,) = contents(system)
     assert one.verdict == "ok"
     assert "1 of the 1 newest images" in finding.found
 
 
-def test_a_builds_cache_repository_is_no_application(world: FakeStack) -> None:
-    told(world, b.DEV, "v1.0.0", 1)
-    told(world, Repository(b.DEV.registry, f"{b.DEV.name}-parts"), "3f2a91c-amd64", 1)
-    told(world, Repository(b.DEV.registry, "spare-parts"), "v1.0.0", 1)
-    _, found = contents(world)
+def test_a_builds_cache_repository_is_no_application(system: FakeStack) -> None:
+    recorded(system, b.DEV, "v1.0.0", 1)
+    recorded(system, Repository(b.DEV.registry, f"{b.DEV.name}-parts"), "3f2a91c-amd64", 1)
+    recorded(system, Repository(b.DEV.registry, "spare-parts"), "v1.0.0", 1)
+    _, found = contents(system)
     assert [f.found.partition(":")[0] for f in found] == [b.DEV.name, "spare-parts"]
 
 
-def test_several_applications_are_named(world: FakeStack) -> None:
-    told(world, b.DEV, "api-1.0.0", 1)
-    told(world, b.DEV, "web-1.0.0", 2)
-    (finding,), _ = contents(world)
+def test_several_applications_are_named(system: FakeStack) -> None:
+    recorded(system, b.DEV, "api-1.0.0", 1)
+    recorded(system, b.DEV, "web-1.0.0", 2)
+    (finding,), _ = contents(system)
     assert finding.verdict == "warning"
     assert finding.found == "rocketseat/widget-server: evidently holds several applications: api, web"
 
 
-def test_without_images_no_check_is_ok(world: FakeStack) -> None:
-    (finding,), found = contents(world)
+def test_without_images_no_check_is_ok(system: FakeStack) -> None:
+    (finding,), found = contents(system)
     assert (finding.verdict, found) == ("unknown", [])

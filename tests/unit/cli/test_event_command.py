@@ -34,11 +34,11 @@ def test_each_difference_is_named(tmp_path: Path) -> None:
     (tmp_path / "record_push/push.json").unlink()
     (tmp_path / "record_push/own.json").write_text("{}")
     (tmp_path / "reconcile/schedule.json").write_text("{}")
-    status, _, told = run("--check", "--to", str(tmp_path))
+    status, _, result = run("--check", "--to", str(tmp_path))
     assert status == 1
-    assert "record_push/push.json is missing" in told
-    assert "record_push/own.json has no source" in told
-    assert "reconcile/schedule.json is not what its source says" in told
+    assert "record_push/push.json is missing" in result
+    assert "record_push/own.json has no source" in result
+    assert "reconcile/schedule.json is not what its source says" in result
 
 
 def test_an_event_of_the_requested_image_is_printed() -> None:
@@ -51,9 +51,9 @@ def test_an_event_of_the_requested_image_is_printed() -> None:
 
 
 def test_an_unknown_event_is_bad_input() -> None:
-    status, _, told = run("record_push/pull")
+    status, _, result = run("record_push/pull")
     assert status == 2
-    assert "record_push/push-ten" in told
+    assert "record_push/push-ten" in result
 
 
 @pytest.mark.parametrize("option", [("--digest", "sha256:1"), ("--tag", "-"), ("--registry", "1/2")])

@@ -17,12 +17,12 @@ from tallyman_cli.shared import rows
 NAME = "dev/rocketseat/widget-server"
 
 
-def test_a_move_of_a_tag_is_two_rows_newest_first(world: FakeStack) -> None:
+def test_a_move_of_a_tag_is_two_rows_newest_first(system: FakeStack) -> None:
     first, second = image("one"), image("two")
-    world.push(first, "latest")
-    world.clock.advance(minutes=1)
-    world.push(second, "latest")
-    found = world.json("history", f"{NAME}:latest")
+    system.push(first, "latest")
+    system.clock.advance(minutes=1)
+    system.push(second, "latest")
+    found = system.json("history", f"{NAME}:latest")
     assert [(r["kind"], r["digest"]) for r in found] == [
         ("tag_moved", second.digest),
         ("pushed", second.digest),
@@ -35,12 +35,12 @@ def test_a_move_of_a_tag_is_two_rows_newest_first(world: FakeStack) -> None:
     assert (found[0]["via"], found[0]["actor"]) == ("event", None)
 
 
-def test_at_a_moment_the_newest_row_is_the_tags_digest_then(world: FakeStack) -> None:
+def test_at_a_moment_the_newest_row_is_the_tags_digest_then(system: FakeStack) -> None:
     first, second = image("one"), image("two")
-    world.push(first, "latest")
-    world.clock.advance(minutes=1)
-    world.push(second, "latest")
-    found = world.json("history", f"{NAME}:latest", "--at", "2026-11-16T01:55:00Z")
+    system.push(first, "latest")
+    system.clock.advance(minutes=1)
+    system.push(second, "latest")
+    found = system.json("history", f"{NAME}:latest", "--at", "2026-11-16T01:55:00Z")
     assert [r["digest"] for r in found] == [first.digest]
 
 
@@ -54,45 +54,45 @@ def test_an_environment_of_two_registries_shows_both_and_a_numbered_one_only_its
     assert {r["registry"] for r in second} == {str(PROD_SA.registry)}
 
 
-def test_an_ecr_address_and_a_port_of_the_local_cloud_mean_their_registry(world: FakeStack) -> None:
+def test_an_ecr_address_and_a_port_of_the_local_cloud_mean_their_registry(system: FakeStack) -> None:
     app = image("one")
-    world.push(app, "v1.0.0")
+    system.push(app, "v1.0.0")
     address = "111111111111.dkr.ecr.us-east-2.amazonaws.com/rocketseat/widget-server:v1.0.0"
-    assert [r["digest"] for r in world.json("history", address)] == [app.digest]
-    result = world.run("history", "localhost:5101/rocketseat/widget-server", TALLYMAN_REGISTRY_DEV_1="localhost:5101")
+    assert [r["digest"] for r in system.json("history", address)] == [app.digest]
+    result = system.run("history", "localhost:5101/rocketseat/widget-server", TALLYMAN_REGISTRY_DEV_1="localhost:5101")
     assert app.digest in result.stdout
-    other = world.run("history", "localhost:5999/rocketseat/widget-server")
+    other = system.run("history", "localhost:5999/rocketseat/widget-server")
     assert (other.exit_code, other.stdout) == (2, "")
     assert "5999" in other.stderr
 
 
-def test_a_pattern_means_every_repository_that_matches(world: FakeStack) -> None:
-    world.push(image("one"), "v1.0.0")
-    assert len(world.json("history", "dev/rocketseat/*")) == 1
-    assert world.run("history", "dev/other/*").exit_code == 1
-    assert world.run("history", "dev/rocketseat/*:v1").exit_code == 2
+def test_a_pattern_means_every_repository_that_matches(system: FakeStack) -> None:
+    system.push(image("one"), "v1.0.0")
+    assert len(system.json("history", "dev/rocketseat/*")) == 1
+    assert system.run("history", "dev/other/*").exit_code == 1
+    assert system.run("history", "dev/rocketseat/*:v1").exit_code == 2
 
 
-def test_a_digest_shows_the_images_history_under_every_tag(world: FakeStack) -> None:
+def test_a_digest_shows_the_images_history_under_every_tag(system: FakeStack) -> None:
     first, second = image("one"), image("two")
-    world.push(first, "v1.0.0")
-    world.push(first, "latest")
-    world.clock.advance(minutes=1)
-    world.push(second, "latest")
-    found = world.json("history", f"{NAME}@{first.digest}")
+    system.push(first, "v1.0.0")
+    system.push(first, "latest")
+    system.clock.advance(minutes=1)
+    system.push(second, "latest")
+    found = system.json("history", f"{NAME}@{first.digest}")
     assert {(r["kind"], r["tag"]) for r in found} == {("pushed", "v1.0.0"), ("pushed", "latest")}
 
 
-def test_without_facts_the_list_is_empty_and_a_note_says_so(world: FakeStack) -> None:
-    result = world.run("history", NAME, "--json")
+def test_without_facts_the_list_is_empty_and_a_note_says_so(system: FakeStack) -> None:
+    result = system.run("history", NAME, "--json")
     assert (result.exit_code, result.stdout.strip()) == (0, "[]")
     assert "nothing is recorded" in result.stderr
 
 
-def test_a_row_without_a_terminal_is_one_line_with_the_whole_digest(world: FakeStack) -> None:
+def test_a_row_without_a_terminal_is_one_line_with_the_whole_digest(system: FakeStack) -> None:
     app = multi_arch()
-    world.push(app, "v1.0.0")
-    lines = world.run("history", f"{NAME}:v1.0.0").stdout.splitlines()
+    system.push(app, "v1.0.0")
+    lines = system.run("history", f"{NAME}:v1.0.0").stdout.splitlines()
     assert len(lines) == 2
     assert lines[0].split() == ["at", "kind", "image", "digest", "via"]
     assert app.digest in lines[1]
@@ -111,8 +111,8 @@ def test_a_row_without_a_terminal_is_one_line_with_the_whole_digest(world: FakeS
         (["history", f"{NAME}@sha256:1"], "not a digest"),
     ],
 )
-def test_bad_input_exits_2_with_one_message_and_no_output(world: FakeStack, arguments: list[str], word: str) -> None:
-    result = world.run(*arguments)
+def test_bad_input_exits_2_with_one_message_and_no_output(system: FakeStack, arguments: list[str], word: str) -> None:
+    result = system.run(*arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert word in result.stderr
     assert "Traceback" not in result.stderr
@@ -177,14 +177,14 @@ def test_with_a_limit_few_facts_are_read() -> None:
     assert Counting.read < 100
 
 
-def test_a_missing_repository_is_reported_and_one_without_history_is_no_error(world: FakeStack) -> None:
-    result = world.run("history", "dev/rocketseat/nothing-here")
+def test_a_missing_repository_is_reported_and_one_without_history_is_no_error(system: FakeStack) -> None:
+    result = system.run("history", "dev/rocketseat/nothing-here")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "there is no repository rocketseat/nothing-here in 111111111111/us-east-2" in result.stderr
-    assert world.run("history", "dev/rocketseat/nothing-here:v1.0.0").exit_code == 1
-    assert "there is no repository" in world.json("history", "dev/rocketseat/nothing-here", status=1)["error"]
+    assert system.run("history", "dev/rocketseat/nothing-here:v1.0.0").exit_code == 1
+    assert "there is no repository" in system.json("history", "dev/rocketseat/nothing-here", status=1)["error"]
     empty = Repository(DEV.registry, "rocketseat/empty")
-    world.registries.add(empty)
-    result = world.run("history", "dev/rocketseat/empty")
+    system.registries.add(empty)
+    result = system.run("history", "dev/rocketseat/empty")
     assert (result.exit_code, result.stdout) == (0, "")
     assert "nothing is recorded" in result.stderr

@@ -18,16 +18,16 @@ def run(folder: Path, *arguments: str, given: str = "") -> tuple[int, str, str]:
 
 
 def test_a_hub_and_two_spokes(tmp_path: Path) -> None:
-    status, told, _ = run(tmp_path, "--hub", HUB, "--prod", PROD[0], "--prod", PROD[1], "--main-to-prod")
+    status, result, _ = run(tmp_path, "--hub", HUB, "--prod", PROD[0], "--prod", PROD[1], "--main-to-prod")
     assert status == 0
     policy = load(tmp_path / "tallyman.yaml")
     assert [str(r) for r in policy.environment("prod").registries] == list(PROD)
     assert policy.promotion("dev", "prod", "any/thing", "main-abc1234") is not None
     assert policy.promotion("dev", "prod", "any/thing", "feature-abc1234") is None
     assert "SpokeAccounts=222222222222" in (tmp_path / "samconfig.toml").read_text()
-    assert told.count("spoke.yaml") == 2
-    assert told.count("PeopleRoles=") == 1  # roles are created once per account
-    assert told.index("CreateRoles=true") < told.index("CreateRoles=false")
+    assert result.count("spoke.yaml") == 2
+    assert result.count("PeopleRoles=") == 1  # roles are created once per account
+    assert result.index("CreateRoles=true") < result.index("CreateRoles=false")
 
 
 def test_one_account_holds_both_environments(tmp_path: Path) -> None:
@@ -39,9 +39,9 @@ def test_one_account_holds_both_environments(tmp_path: Path) -> None:
 
 def test_existing_files_are_not_changed(tmp_path: Path) -> None:
     (tmp_path / "tallyman.yaml").write_text("mine")
-    status, _, told = run(tmp_path, "--hub", HUB, "--prod", HUB)
+    status, _, result = run(tmp_path, "--hub", HUB, "--prod", HUB)
     assert status == 2
-    assert "--force" in told
+    assert "--force" in result
     assert (tmp_path / "tallyman.yaml").read_text() == "mine"
     assert not (tmp_path / "samconfig.toml").exists()
 

@@ -22,9 +22,9 @@ ASKED = Letter("cccccccc-3", "commands", RECALL, SENT, "may not", "NotAllowed", 
 
 
 @pytest.fixture
-def post(world: FakeStack) -> FakeStack:
-    world.letters.boxes += [GONE, BAD, ASKED]
-    return world
+def post(system: FakeStack) -> FakeStack:
+    system.letters.boxes += [GONE, BAD, ASKED]
+    return system
 
 
 def test_letters_are_listed_by_queue_and_reason(post: FakeStack) -> None:

@@ -47,32 +47,32 @@ def raising(error: Exception) -> Any:
     ],
 )
 def test_every_error_is_one_message_on_stderr(
-    world: FakeStack, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int
+    system: FakeStack, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int
 ) -> None:
     monkeypatch.setattr(context, "connect", raising(error))
-    result = world.run(*HISTORY)
+    result = system.run(*HISTORY)
     assert (result.exit_code, result.stdout) == (status, "")
     assert str(error) in result.stderr
     assert len(result.stderr.splitlines()) == 1
-    as_json = world.run(*HISTORY, "--json")
+    as_json = system.run(*HISTORY, "--json")
     assert as_json.exit_code == status
     assert str(error) in json.loads(as_json.stdout)["error"]
 
 
-def test_debugging_shows_the_traceback(world: FakeStack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_debugging_shows_the_traceback(system: FakeStack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(context, "connect", raising(BadInput("no such thing")))
-    result = world.run(*HISTORY, TALLYMAN_DEBUG="1")
+    result = system.run(*HISTORY, TALLYMAN_DEBUG="1")
     assert result.exit_code == 2
     assert "Traceback" in result.stderr
 
 
-def test_json_mode_does_not_outlive_its_command(world: FakeStack) -> None:
-    assert world.run(*HISTORY, "--json").stdout == "[]\n"
-    assert world.run(*HISTORY, "--at", "never").stdout == ""
+def test_json_mode_does_not_outlive_its_command(system: FakeStack) -> None:
+    assert system.run(*HISTORY, "--json").stdout == "[]\n"
+    assert system.run(*HISTORY, "--at", "never").stdout == ""
 
 
-def test_the_version_is_printed(world: FakeStack) -> None:
-    assert world.run("--version").stdout == f"tallyman {tallyman.__version__}\n"
+def test_the_version_is_printed(system: FakeStack) -> None:
+    assert system.run("--version").stdout == f"tallyman {tallyman.__version__}\n"
 
 
 @pytest.mark.parametrize(
@@ -85,20 +85,22 @@ def test_the_version_is_printed(world: FakeStack) -> None:
         ("local", "settle", "--timeout", "-1"),
     ],
 )
-def test_usage_errors_exit_2(world: FakeStack, arguments: tuple[str, ...]) -> None:
-    result = world.run(*arguments)
+def test_usage_errors_exit_2(system: FakeStack, arguments: tuple[str, ...]) -> None:
+    result = system.run(*arguments)
     assert (result.exit_code, result.stdout) == (2, "")
-    as_json = world.run(*arguments, "--json")
+    as_json = system.run(*arguments, "--json")
     assert as_json.exit_code == 2
     assert json.loads(as_json.stdout)["error"] in " ".join(as_json.stderr.split())
 
 
-def test_the_json_option_of_an_executed_command_is_not_ours(world: FakeStack) -> None:
-    result = world.run("local", "nonsense", "--", "true", "--json")
+def test_the_json_option_of_an_executed_command_is_not_ours(system: FakeStack) -> None:
+    result = system.run("local", "nonsense", "--", "true", "--json")
     assert (result.exit_code, result.stdout) == (2, "")
 
 
-def test_options_before_and_after_the_command_are_equivalent(monkeypatch: pytest.MonkeyPatch, world: FakeStack) -> None:
+def test_options_before_and_after_the_command_are_equivalent(
+    monkeypatch: pytest.MonkeyPatch, system: FakeStack
+) -> None:
     monkeypatch.undo()
     asked: list[str] = []
 
@@ -109,22 +111,22 @@ def test_options_before_and_after_the_command_are_equivalent(monkeypatch: pytest
     monkeypatch.setattr(aws, "find_stack", find)
     for name in ("TALLYMAN_POLICY", "TALLYMAN_STACK"):
         monkeypatch.delenv(name, raising=False)
-    world.run("--stack", "one", *HISTORY)
-    world.run(*HISTORY, "--stack", "two")
-    world.run("--stack", "one", *HISTORY, "--stack", "two")
-    world.run(*HISTORY)
-    world.run(*HISTORY, TALLYMAN_STACK="three")
+    system.run("--stack", "one", *HISTORY)
+    system.run(*HISTORY, "--stack", "two")
+    system.run("--stack", "one", *HISTORY, "--stack", "two")
+    system.run(*HISTORY)
+    system.run(*HISTORY, TALLYMAN_STACK="three")
     assert asked == ["one", "two", "two", "tallyman", "three"]
 
 
 def test_an_invalid_policy_is_bad_input_before_any_request(
-    monkeypatch: pytest.MonkeyPatch, world: FakeStack, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, system: FakeStack, tmp_path: Path
 ) -> None:
     monkeypatch.undo()
     monkeypatch.setattr(aws, "find_stack", raising(AssertionError("asked")))
     file = tmp_path / "policy.yaml"
     file.write_text("environmens: {}\n")
-    result = world.run(*HISTORY, "--policy", str(file))
+    result = system.run(*HISTORY, "--policy", str(file))
     assert result.exit_code == 2
     assert f"{file}:1" in result.stderr
 
@@ -132,56 +134,56 @@ def test_an_invalid_policy_is_bad_input_before_any_request(
 # --- the policy
 
 
-def test_without_a_file_the_active_policy_is_used(world: FakeStack) -> None:
-    publish(world.policy, world.archive, world.ledger, world.state, world.clock)
-    world.stack.given = None
-    world.push(image("one"), "v1.0.0")
-    assert len(world.json(*HISTORY)) == 1
+def test_without_a_file_the_active_policy_is_used(system: FakeStack) -> None:
+    publish(system.policy, system.archive, system.ledger, system.state, system.clock)
+    system.stack.given = None
+    system.push(image("one"), "v1.0.0")
+    assert len(system.json(*HISTORY)) == 1
 
 
-def test_the_active_trust_file_is_used_and_a_different_one_reported(world: FakeStack) -> None:
+def test_the_active_trust_file_is_used_and_a_different_one_reported(system: FakeStack) -> None:
     for roots in ("sha256:1", None, "sha256:2"):
-        policy = replace(world.policy, roots=roots)
-        assert publish(policy, world.archive, world.ledger, world.state, world.clock)
-        assert not publish(policy, world.archive, world.ledger, world.state, world.clock)
-        stack = replace(world.stack, given=None, _in_force=None)
-        assert stack.policy.roots == stack.policy_at(world.clock()).roots == roots
-        world.clock.advance(seconds=1)
+        policy = replace(system.policy, roots=roots)
+        assert publish(policy, system.archive, system.ledger, system.state, system.clock)
+        assert not publish(policy, system.archive, system.ledger, system.state, system.clock)
+        stack = replace(system.stack, given=None, _in_force=None)
+        assert stack.policy.roots == stack.policy_at(system.clock()).roots == roots
+        system.clock.advance(seconds=1)
 
 
-def test_without_an_active_policy_a_function_is_invoked_that_records_it(world: FakeStack) -> None:
-    world.stack.given = None
+def test_without_an_active_policy_a_function_is_invoked_that_records_it(system: FakeStack) -> None:
+    system.stack.given = None
 
     def woken(payload: Any) -> dict[str, Any]:
-        publish(world.policy, world.archive, world.ledger, world.state, world.clock)
+        publish(system.policy, system.archive, system.ledger, system.state, system.clock)
         return {}
 
-    world.reconciled = woken
-    assert world.run(*HISTORY).exit_code == 0
-    assert world.sweeps == [{"repositories": []}]
+    system.reconciled = woken
+    assert system.run(*HISTORY).exit_code == 0
+    assert system.sweeps == [{"repositories": []}]
 
 
-def test_if_no_policy_becomes_active_the_message_says_what_to_do(world: FakeStack) -> None:
-    world.stack.given = None
-    result = world.run(*HISTORY)
+def test_if_no_policy_becomes_active_the_message_says_what_to_do(system: FakeStack) -> None:
+    system.stack.given = None
+    result = system.run(*HISTORY)
     assert result.exit_code == 2
     assert "--policy" in result.stderr
 
 
-def test_a_policy_file_wins_over_the_active_policy(world: FakeStack, tmp_path: Path) -> None:
+def test_a_policy_file_wins_over_the_active_policy(system: FakeStack, tmp_path: Path) -> None:
     file = tmp_path / "policy.yaml"
     file.write_text(POLICY.replace("dev:", "test:").replace("from: dev", "from: test"))
-    result = world.run("history", "dev/rocketseat/widget-server", "--policy", str(file))
+    result = system.run("history", "dev/rocketseat/widget-server", "--policy", str(file))
     assert result.exit_code == 2
     assert "test, prod" in result.stderr
 
 
-def test_a_policy_without_environments_has_the_hub_as_its_only_one(world: FakeStack) -> None:
+def test_a_policy_without_environments_has_the_hub_as_its_only_one(system: FakeStack) -> None:
     plain = policy_file.loads(b"repositories: []\n")
-    publish(plain, world.archive, world.ledger, world.state, world.clock)
-    world.stack.given = None
-    world.push(image("one"), "v1.0.0")
-    assert len(world.json("history", "main/rocketseat/widget-server")) == 1
+    publish(plain, system.archive, system.ledger, system.state, system.clock)
+    system.stack.given = None
+    system.push(image("one"), "v1.0.0")
+    assert len(system.json("history", "main/rocketseat/widget-server")) == 1
 
 
 # --- finding the stack
@@ -209,8 +211,8 @@ class FakeAws:
         if self.outputs is None:
             from botocore.exceptions import ClientError
 
-            told = {"Code": "ValidationError", "Message": f"Stack with id {StackName} does not exist"}
-            raise ClientError({"Error": told, "ResponseMetadata": {"HTTPStatusCode": 400}}, "DescribeStacks")  # type: ignore[typeddict-item]
+            answer = {"Code": "ValidationError", "Message": f"Stack with id {StackName} does not exist"}
+            raise ClientError({"Error": answer, "ResponseMetadata": {"HTTPStatusCode": 400}}, "DescribeStacks")  # type: ignore[typeddict-item]
         return {"Stacks": [{"Outputs": [{"OutputKey": k, "OutputValue": v} for k, v in self.outputs.items()]}]}
 
 

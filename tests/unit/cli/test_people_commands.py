@@ -41,34 +41,34 @@ people:
 IDS = {"role/release-managers": "AROARELEASE", "role/security": "AROASECURITY", "role/developer": "AROADEVELOPER"}
 
 
-def live(world: FakeStack, gates: str = "{verified: true}", overridable: str = "[]", people: str = PEOPLE) -> Built:
+def live(system: FakeStack, gates: str = "{verified: true}", overridable: str = "[]", people: str = PEOPLE) -> Built:
     """The stack with these gates, and an image in dev that record_push and verify_digest have recorded."""
     text = POLICY.replace("{verified: true, scan: {max: {critical: 0}}}", f"{gates}, overridable: {overridable}")
-    world.policy = policy_file.loads((text + people).encode()).for_hub(DEV.registry)
-    world.stack.given = world.policy
-    world.people.ids.update(IDS)
-    world.sender = "AROARELEASE:ana"
+    system.policy = policy_file.loads((text + people).encode()).for_hub(DEV.registry)
+    system.stack.given = system.policy
+    system.people.ids.update(IDS)
+    system.sender = "AROARELEASE:ana"
     app = image("app")
-    world.push(app, "v1.0.0")
-    world.work()
+    system.push(app, "v1.0.0")
+    system.work()
     return app
 
 
-def facts(world: FakeStack, *kinds: Kind) -> list[Fact]:
-    return [f for f in world.ledger.facts if f.kind in kinds]
+def facts(system: FakeStack, *kinds: Kind) -> list[Fact]:
+    return [f for f in system.ledger.facts if f.kind in kinds]
 
 
-def in_prod(world: FakeStack) -> list[Any]:
-    return [world.registries.tag_of(place, "v1.0.0") for place in (PROD, PROD_SA)]
+def in_prod(system: FakeStack) -> list[Any]:
+    return [system.registries.tag_of(place, "v1.0.0") for place in (PROD, PROD_SA)]
 
 
-def why(world: FakeStack) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(world.run("why", V1, *TO, "--json").stdout)
+def why(system: FakeStack) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(system.run("why", V1, *TO, "--json").stdout)
     return found
 
 
-def gate(world: FakeStack, name: str) -> dict[str, Any]:
-    gates: list[dict[str, Any]] = why(world)["gates"]
+def gate(system: FakeStack, name: str) -> dict[str, Any]:
+    gates: list[dict[str, Any]] = why(system)["gates"]
     (found,) = [g for g in gates if g["name"] == name]
     return found
 
@@ -185,10 +185,10 @@ def test_a_late_older_freeze_does_not_undo_a_thaw(everywhere: FakeStack) -> None
     live(everywhere, APPROVALS)
     service = everywhere.service("record_command")
     sent = everywhere.clock()
-    told = {"environment": "prod", "because": "x"}
-    service.handle(json.dumps({"command": "thaw", "request": "b", **told}), everywhere.sender, sent)
+    answer = {"environment": "prod", "because": "x"}
+    service.handle(json.dumps({"command": "thaw", "request": "b", **answer}), everywhere.sender, sent)
     early = sent - timedelta(seconds=1)
-    service.handle(json.dumps({"command": "freeze", "request": "a", **told}), everywhere.sender, early)
+    service.handle(json.dumps({"command": "freeze", "request": "a", **answer}), everywhere.sender, early)
     assert gate(everywhere, "freeze")["verdict"] == "passed"
     assert len(facts(everywhere, Kind.FROZEN, Kind.THAWED)) == 2
 
@@ -216,9 +216,9 @@ def test_an_override_opens_an_overridable_gate_with_a_notice(
     assert in_prod(everywhere) == [app.digest, app.digest]
     (fact,) = facts(everywhere, Kind.OVERRIDDEN)
     assert (fact.detail["gate"], fact.detail["principal"]) == ("soak", "role/release-managers")
-    told = [text for subject, text, _ in everywhere.notices.published if "soak is overridden" in subject]
-    assert len(told) == 1
-    assert "by ana (role/release-managers): the site is down" in told[0]
+    answer = [text for subject, text, _ in everywhere.notices.published if "soak is overridden" in subject]
+    assert len(answer) == 1
+    assert "by ana (role/release-managers): the site is down" in answer[0]
     soak = next(g for g in found["gates"] if g["name"] == "soak")
     assert soak["verdict"] == "passed"
     assert soak["facts"]["overridden"]["verdict"] == "waiting"
@@ -329,8 +329,8 @@ def test_a_roll_back_names_the_tags_of_what_runs_again_beside_its_digest(everywh
     old, new = digest_of("old"), digest_of("new")
     for number, (digest, tag) in enumerate([(old, "v1.0.0"), (new, "v1.1.0")]):
         at = NOON + timedelta(hours=number)
-        told = Released(tag, "prod", DEV.name, digest, [tag], {}, None, "sha256:0", at.isoformat())
-        detail = told.dump()
+        answer = Released(tag, "prod", DEV.name, digest, [tag], {}, None, "sha256:0", at.isoformat())
+        detail = answer.dump()
         everywhere.ledger.append(replace(fact(Kind.RELEASED, digest, at=at, environment="prod"), detail=detail))
     tags = RollBack(cast("Any", everywhere.stack), "prod", DEV.name).tags(old)
     assert tags == ["v1.0.0"]

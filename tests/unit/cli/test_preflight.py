@@ -134,18 +134,18 @@ def noted(aws: Aws, policy: str, tmp_path: Path, given: str = "") -> list[str]:
 
 
 def test_policy_requirements_that_the_parameters_do_not_allow_are_reported(tmp_path: Path) -> None:
-    told = noted(Aws(), SPOKES, tmp_path)
-    assert [each.rpartition(" ")[2] for each in told] == ["SpokeAccounts", "RollOutServices", "RollOutFunctions"]
-    assert "222222222222" in told[0]
-    assert "shop/web" in told[1]
+    result = noted(Aws(), SPOKES, tmp_path)
+    assert [each.rpartition(" ")[2] for each in result] == ["SpokeAccounts", "RollOutServices", "RollOutFunctions"]
+    assert "222222222222" in result[0]
+    assert "shop/web" in result[1]
     given = "SpokeAccounts=333333333333,222222222222 RollOutServices=arn:aws:ecs:a RollOutFunctions=arn:aws:lambda:b"
     assert noted(Aws(), SPOKES, tmp_path, given) == []
 
 
 @pytest.mark.parametrize(("at_once", "word"), [(10, "takes up to 17"), (-1, "lambda:GetAccountSettings")])
 def test_a_new_accounts_concurrency_is_reported_before_the_deployment(at_once: int, word: str, tmp_path: Path) -> None:
-    (told,) = noted(Aws(at_once=at_once), "environments: {dev: {registries: [111111111111/us-east-2]}}", tmp_path)
-    assert word in told
+    (result,) = noted(Aws(at_once=at_once), "environments: {dev: {registries: [111111111111/us-east-2]}}", tmp_path)
+    assert word in result
 
 
 def test_overrides_are_read_as_sam_takes_them() -> None:

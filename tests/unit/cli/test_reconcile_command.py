@@ -20,11 +20,11 @@ def answer(**more: Any) -> dict[str, Any]:
     return {**found, "problems": [], "more": False, "token": "t1", **more}
 
 
-def test_runs_continue_by_token_to_the_end_and_their_results_are_summed(world: FakeStack) -> None:
+def test_runs_continue_by_token_to_the_end_and_their_results_are_summed(system: FakeStack) -> None:
     answers = [answer(more=True), answer(more=True), answer()]
-    world.reconciled = lambda payload: answers.pop(0)
-    found = world.json("reconcile")
-    assert world.sweeps == [{}, {"token": "t1"}, {"token": "t1"}]
+    system.reconciled = lambda payload: answers.pop(0)
+    found = system.json("reconcile")
+    assert system.sweeps == [{}, {"token": "t1"}, {"token": "t1"}]
     assert [(r["registry"], r["images"], r["missed"], r["error"]) for r in found["registries"]] == [
         ("111111111111/us-east-2", 120, 6, None),
         ("222222222222/us-east-2", 9, 0, None),
@@ -49,58 +49,58 @@ def test_runs_continue_by_token_to_the_end_and_their_results_are_summed(world: F
         ),
     ],
 )
-def test_only_the_named_repositories_are_swept(world: FakeStack, text: str, payload: dict[str, Any]) -> None:
-    world.reconciled = lambda payload: answer()
-    assert world.run("reconcile", text).exit_code == 0
-    assert world.sweeps == [payload]
+def test_only_the_named_repositories_are_swept(system: FakeStack, text: str, payload: dict[str, Any]) -> None:
+    system.reconciled = lambda payload: answer()
+    assert system.run("reconcile", text).exit_code == 0
+    assert system.sweeps == [payload]
 
 
-def test_any_result_exits_0(world: FakeStack) -> None:
-    world.reconciled = lambda payload: answer(problems=["CloudTrail of 222222222222 can't be read"])
-    result = world.run("reconcile")
+def test_any_result_exits_0(system: FakeStack) -> None:
+    system.reconciled = lambda payload: answer(problems=["CloudTrail of 222222222222 can't be read"])
+    result = system.run("reconcile")
     assert result.exit_code == 0
     assert "2 pushed" in result.stdout
     assert "CloudTrail" in result.stderr
 
 
-def test_an_unreadable_registry_in_any_run_exits_1(world: FakeStack) -> None:
+def test_an_unreadable_registry_in_any_run_exits_1(system: FakeStack) -> None:
     bad = answer(more=True)
     bad["registries"][1]["error"] = "no answer"
     answers = [bad, answer()]
-    world.reconciled = lambda payload: answers.pop(0)
-    result = world.run("reconcile")
+    system.reconciled = lambda payload: answers.pop(0)
+    result = system.run("reconcile")
     assert result.exit_code == 1
     assert "222222222222/us-east-2 could not be read: no answer" in result.stderr
 
 
-def test_an_unreadable_registry_outside_the_request_is_ignored(world: FakeStack) -> None:
+def test_an_unreadable_registry_outside_the_request_is_ignored(system: FakeStack) -> None:
     bad = answer()
     bad["registries"][0]["error"] = "no answer"
-    world.reconciled = lambda payload: bad
-    assert world.run("reconcile", "dev/rocketseat/widget-server").exit_code == 1
-    found = world.json("reconcile", "prod/rocketseat/widget-server")
+    system.reconciled = lambda payload: bad
+    assert system.run("reconcile", "dev/rocketseat/widget-server").exit_code == 1
+    found = system.json("reconcile", "prod/rocketseat/widget-server")
     assert [r["registry"] for r in found["registries"]] == ["222222222222/us-east-2"]
 
 
-def test_a_failed_function_exits_1_with_its_message(world: FakeStack) -> None:
+def test_a_failed_function_exits_1_with_its_message(system: FakeStack) -> None:
     def fails(payload: Any) -> dict[str, Any]:
         raise Refused("run tallyman-reconcile: it failed: KeyError: 'x'")
 
-    world.reconciled = fails
-    result = world.run("reconcile")
+    system.reconciled = fails
+    result = system.run("reconcile")
     assert result.exit_code == 1
     assert "KeyError" in result.stderr
 
 
 @pytest.mark.parametrize("text", ["staging/app", "nonsense", "prod[7]/app"])
-def test_bad_input_invokes_nothing(world: FakeStack, text: str) -> None:
-    assert world.run("reconcile", text).exit_code == 2
-    assert world.sweeps == []
+def test_bad_input_invokes_nothing(system: FakeStack, text: str) -> None:
+    assert system.run("reconcile", text).exit_code == 2
+    assert system.sweeps == []
 
 
-def test_a_repository_that_no_registry_has_is_reported(world: FakeStack) -> None:
+def test_a_repository_that_no_registry_has_is_reported(system: FakeStack) -> None:
     nothing = {"registry": "111111111111/us-east-2", "repositories": 0, "images": 0, "missed": 0, "error": None}
-    world.reconciled = lambda payload: answer(registries=[nothing])
-    result = world.run("reconcile", "dev/no/such", "--json")
+    system.reconciled = lambda payload: answer(registries=[nothing])
+    result = system.run("reconcile", "dev/no/such", "--json")
     assert result.exit_code == 0
     assert result.stderr == "no registry that was read has a repository dev/no/such\n"

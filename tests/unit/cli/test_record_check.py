@@ -23,32 +23,32 @@ EVENT = json.loads((Path(__file__).parents[3] / "events/record_push/check.json")
 class Bus:
     """A stack whose promotion requires the check e2e, and events on its bus."""
 
-    def __init__(self, world: FakeStack, *senders: str) -> None:
-        self.world, self.app = world, image("app")
+    def __init__(self, system: FakeStack, *senders: str) -> None:
+        self.system, self.app = system, image("app")
         gates = json.dumps({"check": [{"name": "e2e", "from": list(senders or (SENDER,))}]})
         text = POLICY.replace("{verified: true, scan: {max: {critical: 0}}}", gates)
-        world.policy = policy_file.loads(text.encode()).for_hub(DEV.registry)
-        world.stack.given = world.policy
-        world.push(self.app, "v1.0.0")
+        system.policy = policy_file.loads(text.encode()).for_hub(DEV.registry)
+        system.stack.given = system.policy
+        system.push(self.app, "v1.0.0")
 
     def brings(self, minutes: int = 0, id: str = "1", source: str = "acme.ci", **detail: Any) -> str:
         event = json.loads(EVENT)
         event["detail"] |= {"digest": self.app.digest, **detail}
         event |= {"id": id, "source": source}
-        sent = self.world.clock() + timedelta(minutes=minutes)
-        said: str = self.world.service("record_push").handle(json.dumps(event), sent)
-        self.world.work()
+        sent = self.system.clock() + timedelta(minutes=minutes)
+        said: str = self.system.service("record_push").handle(json.dumps(event), sent)
+        self.system.work()
         return said
 
     @property
     def gate(self) -> tuple[str, str]:
-        found = json.loads(self.world.run("why", V1, "--to", "prod", "--json").stdout)
+        found = json.loads(self.system.run("why", V1, "--to", "prod", "--json").stdout)
         (gate,) = [g for g in found["gates"] if g["name"] == "check"]
         return gate["verdict"], gate["reason"]
 
     @property
     def facts(self) -> list[Fact]:
-        return [f for f in self.world.ledger.facts if f.kind is Kind.CHECKED]
+        return [f for f in self.system.ledger.facts if f.kind is Kind.CHECKED]
 
 
 def test_a_named_sender_opens_the_gate_and_the_fact_says_who(everywhere: FakeStack) -> None:
@@ -58,7 +58,7 @@ def test_a_named_sender_opens_the_gate_and_the_fact_says_who(everywhere: FakeSta
     (fact,) = bus.facts
     assert (fact.actor, Said.parse(fact).principal) == ("event:abc", SENDER)
     assert bus.gate == ("passed", f"e2e passed, by abc ({SENDER}): https://ci.example.com/runs/42")
-    assert bus.world.registries.tag_of(PROD, "v1.0.0") == bus.app.digest
+    assert bus.system.registries.tag_of(PROD, "v1.0.0") == bus.app.digest
 
 
 @pytest.mark.parametrize(
@@ -111,16 +111,16 @@ def test_a_sender_removed_from_the_policy_no_longer_counts(everywhere: FakeStack
     bus = Bus(everywhere)
     bus.brings()
     assert bus.gate[0] == "passed"
-    text = bus.world.policy.raw.decode().replace("acme.ci", "acme.other")
+    text = bus.system.policy.raw.decode().replace("acme.ci", "acme.other")
     policy = policy_file.loads(text.encode()).for_hub(DEV.registry)
-    bus.world.stack.given = policy
+    bus.system.stack.given = policy
     assert "today it would wait: no result of e2e yet from event/111111111111/acme.other" in bus.gate[1]
 
 
 def test_people_cannot_post_as_an_event_sender(everywhere: FakeStack) -> None:
     bus = Bus(everywhere)
-    said = bus.world.run("check", "post", V1, "e2e", "--passed", "--because", "me")
-    bus.world.work()
+    said = bus.system.run("check", "post", V1, "e2e", "--passed", "--because", "me")
+    bus.system.work()
     assert (bus.gate[0], bus.facts, said.exit_code) == ("waiting", [], said.exit_code)
 
 

@@ -15,13 +15,13 @@ from tallyman_cli.registry.creation import differences
 CREATE = ("repository", "create", "rocketseat/widget-server", "--in")
 
 
-def test_it_is_created_as_the_policy_says_in_every_registry(world: FakeStack) -> None:
-    found = world.json(*CREATE, "prod")
+def test_it_is_created_as_the_policy_says_in_every_registry(system: FakeStack) -> None:
+    found = system.json(*CREATE, "prod")
     assert [(f["registry"], f["state"], f["differences"]) for f in found] == [
         (str(PROD.registry), "created", []),
         (str(PROD_SA.registry), "created", []),
     ]
-    made = world.registries.held(PROD_SA).settings
+    made = system.registries.held(PROD_SA).settings
     assert (made.immutable, made.mutable_tags, made.encryption, made.scan_on_push) == (
         True,
         ("latest",),
@@ -30,45 +30,45 @@ def test_it_is_created_as_the_policy_says_in_every_registry(world: FakeStack) ->
     )
 
 
-def test_an_equal_existing_repository_is_ok(world: FakeStack) -> None:
-    result = world.run(*CREATE, "dev")
+def test_an_equal_existing_repository_is_ok(system: FakeStack) -> None:
+    result = system.run(*CREATE, "dev")
     assert result.exit_code == 0
     assert "is there as the policy says" in result.stdout
-    assert world.json(*CREATE, "dev")[0]["state"] == "equal"
+    assert system.json(*CREATE, "dev")[0]["state"] == "equal"
 
 
-def test_a_different_existing_repository_is_kept_and_each_difference_reported(world: FakeStack) -> None:
-    world.registries.add(DEV, immutable=False, mutable_tags=(), scan_on_push=False)
-    (found,) = world.json(*CREATE, "dev", status=1)
+def test_a_different_existing_repository_is_kept_and_each_difference_reported(system: FakeStack) -> None:
+    system.registries.add(DEV, immutable=False, mutable_tags=(), scan_on_push=False)
+    (found,) = system.json(*CREATE, "dev", status=1)
     assert found["state"] == "differs"
     assert found["differences"] == [
         {"setting": "immutable", "wanted": True, "found": False},
         {"setting": "mutable_tags", "wanted": ["latest"], "found": []},
         {"setting": "scan_on_push", "wanted": True, "found": False},
     ]
-    text = world.run(*CREATE, "dev")
+    text = system.run(*CREATE, "dev")
     assert text.exit_code == 1
     assert "immutable: wanted yes, found no" in text.stdout
-    assert not world.registries.held(DEV).settings.immutable
+    assert not system.registries.held(DEV).settings.immutable
 
 
-def test_a_registry_that_does_not_answer_does_not_stop_the_others(world: FakeStack) -> None:
-    world.registries.fail(PROD.registry, Unreachable("us-east-2 does not answer"))
-    first, second = world.json(*CREATE, "prod", status=1)
+def test_a_registry_that_does_not_answer_does_not_stop_the_others(system: FakeStack) -> None:
+    system.registries.fail(PROD.registry, Unreachable("us-east-2 does not answer"))
+    first, second = system.json(*CREATE, "prod", status=1)
     assert (first["state"], second["state"]) == ("failed", "created")
     assert "does not answer" in first["error"]
 
 
-def test_an_environment_that_renames_gets_its_own_name(world: FakeStack) -> None:
+def test_an_environment_that_renames_gets_its_own_name(system: FakeStack) -> None:
     renamed = POLICY.replace("us-east-2, 222222222222/sa-east-1]}", 'us-east-2], repository: "prod/{name}"}')
-    world.stack.given = policy_file.loads(renamed.encode())
-    (found,) = world.json(*CREATE, "prod")
+    system.stack.given = policy_file.loads(renamed.encode())
+    (found,) = system.json(*CREATE, "prod")
     assert found["repository"] == "prod/rocketseat/widget-server"
     assert found["uri"] == "222222222222.dkr.ecr.us-east-2.amazonaws.com/prod/rocketseat/widget-server"
 
 
-def test_in_a_local_cloud_the_address_is_the_port(world: FakeStack) -> None:
-    result = world.run(*CREATE, "dev", TALLYMAN_REGISTRY_DEV_1="localhost:5101")
+def test_in_a_local_cloud_the_address_is_the_port(system: FakeStack) -> None:
+    result = system.run(*CREATE, "dev", TALLYMAN_REGISTRY_DEV_1="localhost:5101")
     assert "(localhost:5101/rocketseat/widget-server)" in result.stdout
 
 
@@ -80,11 +80,11 @@ def test_in_a_local_cloud_the_address_is_the_port(world: FakeStack) -> None:
         (("rocketseat/widget-server",), "--in"),
     ],
 )
-def test_bad_input_creates_nothing(world: FakeStack, arguments: tuple[str, ...], word: str) -> None:
-    result = world.run("repository", "create", *arguments)
+def test_bad_input_creates_nothing(system: FakeStack, arguments: tuple[str, ...], word: str) -> None:
+    result = system.run("repository", "create", *arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert word in result.stderr
-    assert not [r for r in world.registries.requests if r[0] == "create"]
+    assert not [r for r in system.registries.requests if r[0] == "create"]
 
 
 @pytest.mark.parametrize(

@@ -159,9 +159,9 @@ def test_the_base_images_of_a_dockerfile_and_whether_they_are_pinned() -> None:
 def test_the_labels_of_a_build_are_the_same_for_the_same_commit(folder: Path) -> None:
     found = checkout.read(folder)
     image = Manifest(b"{}", "application/vnd.oci.image.manifest.v1+json")
-    told = annotations(found, "v1.4.0")
-    assert told["org.opencontainers.image.revision"] == found.commit
-    assert told["org.opencontainers.image.authors"] == "Ana <ana@example.com>"
+    result = annotations(found, "v1.4.0")
+    assert result["org.opencontainers.image.revision"] == found.commit
+    assert result["org.opencontainers.image.authors"] == "Ana <ana@example.com>"
     statement = provenance("app", image, found, bases(DOCKERFILE), Invocation())
     assert statement["subject"] == [{"name": "app", "digest": {"sha256": image.digest.hex}}]
     assert statement == provenance("app", image, checkout.read(folder), bases(DOCKERFILE), Invocation())

@@ -56,7 +56,7 @@ class Repository:
 class Served:
     """A repository, its address, and the command that reads it."""
 
-    world: FakeStack
+    system: FakeStack
     repository: Repository
     url: str
     file: Path
@@ -64,7 +64,7 @@ class Served:
     def ask(self, root: Path | None = None, *more: str) -> Any:
         trusted = root or self.repository.folder / "1.root.json"
         options = ("--mirror", self.url, "--root", str(trusted), "--out", str(self.file), *more)
-        return self.world.run("policy", "trust-roots", *options)
+        return self.system.run("policy", "trust-roots", *options)
 
 
 class _Silent(SimpleHTTPRequestHandler):
@@ -72,7 +72,7 @@ class _Silent(SimpleHTTPRequestHandler):
         pass
 
 
-def _served(world: FakeStack, tmp_path: Path, name: str = "repository") -> Iterator[Served]:
+def _served(system: FakeStack, tmp_path: Path, name: str = "repository") -> Iterator[Served]:
     folder = tmp_path / name
     folder.mkdir()
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Silent, directory=str(folder)))
@@ -80,7 +80,7 @@ def _served(world: FakeStack, tmp_path: Path, name: str = "repository") -> Itera
     thread.start()
     try:
         yield Served(
-            world, Repository(folder), f"http://127.0.0.1:{server.server_port}", tmp_path / "trusted_root.json"
+            system, Repository(folder), f"http://127.0.0.1:{server.server_port}", tmp_path / "trusted_root.json"
         )
     finally:
         server.shutdown()
@@ -89,9 +89,9 @@ def _served(world: FakeStack, tmp_path: Path, name: str = "repository") -> Itera
 
 
 @pytest.fixture
-def served(world: FakeStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+def served(system: FakeStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    yield from _served(world, tmp_path)
+    yield from _served(system, tmp_path)
 
 
 def roots() -> bytes:

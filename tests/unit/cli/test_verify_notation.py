@@ -42,17 +42,17 @@ class Signer:
 class Notation:
     """An authority beside the policy, and a stack that trusts it."""
 
-    def __init__(self, world: FakeStack, folder: Path) -> None:
-        self.origin, self.folder = Origin(world, folder), folder
+    def __init__(self, system: FakeStack, folder: Path) -> None:
+        self.origin, self.folder = Origin(system, folder), folder
         self.root = Issuer(valid=LONG)
         self.signer = Signer()
-        world.revocations = self.signer
+        system.revocations = self.signer
         self.trust(self.root)
 
     def trust(self, *roots: Issuer) -> None:
         for name in TRUST_STORES[:2]:
             (self.folder / name).write_bytes(b"".join(each.pem for each in roots))
-        self.origin.world.signatures = OriginSignatures(self.folder)
+        self.origin.system.signatures = OriginSignatures(self.folder)
         self.origin.deploys()
 
     def attach(self, kind: str = JWS, **bent: Any) -> None:
@@ -70,7 +70,7 @@ class Notation:
         self.attach(headers=headers)
 
     @property
-    def told(self) -> list[OriginDetails]:
+    def details(self) -> list[OriginDetails]:
         return [OriginDetails.parse(fact) for fact in self.origin.facts]
 
 
@@ -87,10 +87,10 @@ def test_a_signature_by_a_subject_of_the_policy_opens_the_gate_and_names_it(nota
     notation.attach(kind)
     assert origin.went()
     assert origin.gate == ("passed", "signed by CN=release,O=Rocketseat,ST=WA,C=US")
-    (told,) = notation.told
-    assert (told.verdict, told.form, told.looked) == ("verified", "notation", [SUBJECT])
-    assert told.identity is not None
-    assert set(told.identity) == {"subject", "root"}
+    (result,) = notation.details
+    assert (result.verdict, result.form, result.looked) == ("verified", "notation", [SUBJECT])
+    assert result.identity is not None
+    assert set(result.identity) == {"subject", "root"}
 
 
 def test_invalid_signatures_open_nothing_and_are_named(notation: Notation) -> None:
@@ -119,8 +119,8 @@ def test_the_current_policy_decides_and_a_new_signer_waits(notation: Notation) -
     origin = notation.origin
     origin.asks({"notation": [{"subject": SUBJECT}]})
     notation.attach()
-    (told,) = notation.told
-    root = (told.identity or {})["root"]
+    (result,) = notation.details
+    root = (result.identity or {})["root"]
     origin.asks({"notation": [{"subject": SUBJECT, "root": root}]})
     assert origin.gate[0] == "passed"
     origin.asks({"notation": [{"subject": SUBJECT, "root": f"sha256:{'0' * 64}"}]})
@@ -147,11 +147,11 @@ def test_a_removed_root_no_longer_counts(notation: Notation) -> None:
 
 
 def test_an_expired_verification_is_repeated(notation: Notation) -> None:
-    origin, clock = notation.origin, notation.origin.world.clock
+    origin, clock = notation.origin, notation.origin.system.clock
     origin.asks({"notation": [{"subject": SUBJECT}]})
     notation.attach(headers={notary.EXPIRY: clock().replace(microsecond=0) + timedelta(hours=2)})
     assert origin.gate[0] == "passed"
-    origin.world.clock.advance(seconds=3 * 3600)
+    origin.system.clock.advance(seconds=3 * 3600)
     assert origin.gate[0] == "waiting"
     origin.ask()
     assert origin.gate[0] == "failed"
@@ -179,7 +179,7 @@ def test_the_revocation_status_is_read_again_after_a_day(notation: Notation) -> 
     notation.by_profile()
     assert origin.gate[0] == "passed"
     notation.signer.revoked_now = [notary.JOB]
-    origin.world.clock.advance(seconds=25 * 3600)
+    origin.system.clock.advance(seconds=25 * 3600)
     assert origin.gate[0] == "waiting"
     origin.ask()
     verdict, reason = origin.gate

@@ -49,8 +49,8 @@ def test_a_signature_by_a_key_of_the_policy_opens_the_gate_and_names_it(origin: 
     assert origin.went()
     (fact,) = origin.facts
     fingerprint = SignerKey.parse(signing.pem(key)).name
-    told = OriginDetails.parse(fact)
-    assert (fact.digest, told.verdict, told.keys) == (origin.app.digest, "verified", [fingerprint])
+    result = OriginDetails.parse(fact)
+    assert (fact.digest, result.verdict, result.keys) == (origin.app.digest, "verified", [fingerprint])
     assert origin.gate == ("passed", f"signed by key {fingerprint[:19]}")
 
 
@@ -100,15 +100,15 @@ def test_identities_by_the_roots_beside_the_policy(origin: Origin) -> None:
     origin.gets(sigstore)
     origin.ask()
     assert origin.gate == ("passed", f"signed by {signing.SUBJECT} ({signing.ISSUER})")
-    told = OriginDetails.parse(origin.facts[-1])
-    assert told.signed_at == "2026-11-16T12:00:00Z"
+    result = OriginDetails.parse(origin.facts[-1])
+    assert result.signed_at == "2026-11-16T12:00:00Z"
     for wrong in ({**asked, "issuer": "https://evil.example.com"}, {**asked, "subject": "https://github.com/evil/*"}):
         origin.asks({"identities": [wrong]})
         assert origin.gate[0] == "failed"
         assert "whom the policy does not name" in origin.gate[1]
     origin.asks({"identities": [asked], "roots": f"sha256:{'0' * 64}"})
     assert origin.gate[0] == "waiting"
-    origin.asks({"identities": [asked], "roots": told.roots})
+    origin.asks({"identities": [asked], "roots": result.roots})
     assert origin.gate[0] == "passed"
 
 
@@ -134,9 +134,9 @@ def test_bytes_with_another_digest_are_no_signature(origin: Origin) -> None:
     origin.asks({"keys": [signing.pem(key)]})
     good, evil = keyed(key, origin.app.digest), keyed(new_key(), origin.app.digest)
     made = referrer(origin.app, BUNDLE, json.dumps(evil))
-    origin.world.push(made, None)
+    origin.system.push(made, None)
     blob = made.root.layers[0].digest
-    origin.world.registries.damage(DEV, blob, json.dumps(good).encode())
+    origin.system.registries.damage(DEV, blob, json.dumps(good).encode())
     origin.ask()
     assert origin.gate[0] == "failed"
     assert "not those that its manifest names" in origin.gate[1]
@@ -149,7 +149,7 @@ def test_a_removed_signature_no_longer_counts(origin: Origin) -> None:
     origin.attach(made)
     assert origin.gate[0] == "passed"
     gone = replace(origin.facts[0], kind=Kind.DELETED, id="gone", digest=made.digest, detail={"gone": True})
-    origin.world.ledger.append(replace(gone, at=origin.world.clock()))
+    origin.system.ledger.append(replace(gone, at=origin.system.clock()))
     assert origin.gate == ("waiting", "no signature yet")
 
 
@@ -184,14 +184,14 @@ def test_a_replaced_trust_file_is_a_policy_change_and_releases_are_verified_by_i
     assert origin.went()
     file = origin.folder / "trusted_root.json"
     file.write_text(file.read_text() + "\n")  # the same roots in another file
-    origin.world.signatures = OriginSignatures(origin.folder)
+    origin.system.signatures = OriginSignatures(origin.folder)
     origin.deploys()
     assert origin.gate[0] == "waiting"
     problems: list[str] = []
-    released = origin.world.services.released
+    released = origin.system.services.released
     _, todo = released.watched(lambda place: True, Counter(), problems, asked=False)
     released.carry_out(todo, problems, lambda: 60.0)
-    origin.world.work()
+    origin.system.work()
     assert problems == []
     assert origin.gate[0] == "passed"
 
@@ -218,7 +218,7 @@ def test_a_removed_provenance_no_longer_counts_even_without_signature_gates(orig
     origin.attach(made)
     assert origin.reason("built")[0] == "passed"
     gone = replace(origin.facts[0], kind=Kind.DELETED, id="gone", digest=made.digest, detail={"gone": True})
-    origin.world.ledger.append(replace(gone, at=origin.world.clock()))
+    origin.system.ledger.append(replace(gone, at=origin.system.clock()))
     assert origin.reason("built") == ("waiting", "no signed provenance yet")
 
 
@@ -238,9 +238,9 @@ def test_an_index_is_signed_itself_or_on_each_of_its_platforms(everywhere: FakeS
 
 
 def test_without_signers_in_the_policy_nothing_is_read(origin: Origin) -> None:
-    asked = len(origin.world.registries.requests)
+    asked = len(origin.system.registries.requests)
     assert origin.ask().startswith("ignored")
-    assert len(origin.world.registries.requests) == asked
+    assert len(origin.system.registries.requests) == asked
 
 
 def test_invalid_messages_and_missing_time(origin: Origin) -> None:
@@ -249,7 +249,7 @@ def test_invalid_messages_and_missing_time(origin: Origin) -> None:
     for body in ({}, {"verify_origin": {"repository": "x", "digest": "y"}}):
         with pytest.raises(BadMessage):
             origin.handle(body)
-    origin.world.push(referrer(origin.app, BUNDLE, json.dumps(keyed(key, origin.app.digest))), None)
+    origin.system.push(referrer(origin.app, BUNDLE, json.dumps(keyed(key, origin.app.digest))), None)
     event = {"verify_origin": {"repository": str(DEV), "digest": origin.app.digest}}
     with pytest.raises(OutOfTime):
         origin.handle(event, left=0)
@@ -375,7 +375,7 @@ class Kms:
 def test_a_key_of_kms_is_a_signer_by_its_arn(origin: Origin) -> None:
     key = new_key()
     origin.asks({"keys": [ARN]})
-    origin.world.public_keys = Kms(**{"1": signing.pem(key)})
+    origin.system.public_keys = Kms(**{"1": signing.pem(key)})
     origin.by_bundle(keyed(new_key(), origin.app.digest))
     assert origin.gate[0] == "failed"
     origin.by_bundle(keyed(key, origin.app.digest))
@@ -387,11 +387,11 @@ def test_a_key_of_kms_is_a_signer_by_its_arn(origin: Origin) -> None:
 def test_an_unreadable_kms_key_verifies_nothing_and_is_read_again(origin: Origin) -> None:
     key, other = new_key(), new_key()
     origin.asks({"keys": [ARN, signing.pem(other)]})
-    origin.world.public_keys = Kms()
+    origin.system.public_keys = Kms()
     origin.by_bundle(keyed(key, origin.app.digest))
     assert origin.gate == ("waiting", "1 signature not verified yet with the present keys and roots")
     assert f"the key {ARN} can't be read" in origin.ask()
-    origin.world.public_keys = Kms(**{"1": signing.pem(key)})
+    origin.system.public_keys = Kms(**{"1": signing.pem(key)})
     origin.ask()
     assert origin.gate[0] == "passed"
     origin.asks({"keys": [ARN.replace("/1", "/2")]})

@@ -8,25 +8,25 @@ from support.images.builders import image, multi_arch
 NAME = "dev/rocketseat/widget-server"
 
 
-def test_each_gate_is_shown_with_its_key_verdict_reason_and_facts(world: FakeStack) -> None:
+def test_each_gate_is_shown_with_its_key_verdict_reason_and_facts(system: FakeStack) -> None:
     app = multi_arch()
-    world.push(app, "v1.0.0")
-    world.scan(app, {"critical": 1})
-    found = world.json("why", f"{NAME}:v1.0.0", "--to", "prod", status=1)
+    system.push(app, "v1.0.0")
+    system.scan(app, {"critical": 1})
+    found = system.json("why", f"{NAME}:v1.0.0", "--to", "prod", status=1)
     assert set(found) >= {"image", "digest", "to", "verdict", "policy", "gates"}
     assert (found["image"], found["digest"], found["to"]) == (f"{NAME}:v1.0.0", app.digest, "prod")
     assert found["verdict"] == "failed"
-    assert found["policy"] == world.policy.digest
+    assert found["policy"] == system.policy.digest
     verdicts = {g["name"]: g["verdict"] for g in found["gates"]}
     wanted = {"tags": "passed", "verified": "passed", "scan": "failed", "target": "waiting"}
     assert verdicts.items() >= wanted.items()
     assert all(set(g) == {"name", "verdict", "reason", "facts"} for g in found["gates"])
-    assert not world.hints.to("commands")
+    assert not system.hints.to("commands")
 
 
-def test_a_missing_scan_waits_and_the_deciding_gate_comes_first(world: FakeStack) -> None:
-    world.push(multi_arch(), "v1.0.0")
-    result = world.run("why", f"{NAME}:v1.0.0", "--to", "prod")
+def test_a_missing_scan_waits_and_the_deciding_gate_comes_first(system: FakeStack) -> None:
+    system.push(multi_arch(), "v1.0.0")
+    result = system.run("why", f"{NAME}:v1.0.0", "--to", "prod")
     assert result.exit_code == 1
     lines = result.stdout.splitlines()
     assert lines[0].startswith(f"{NAME}:v1.0.0 waits for prod: scan: ")
@@ -72,38 +72,38 @@ def test_at_a_moment_only_what_was_known_then_counts(everywhere: FakeStack) -> N
     assert "no record says" in before.stderr
 
 
-def test_a_moved_tag_means_its_image_at_that_moment(world: FakeStack) -> None:
+def test_a_moved_tag_means_its_image_at_that_moment(system: FakeStack) -> None:
     first, second = image("one"), image("two")
-    world.push(first, "latest")
-    world.clock.advance(minutes=5)
-    world.push(second, "latest")
-    found = world.json("why", f"{NAME}:latest", "--to", "prod", "--at", "2026-11-16T01:55:00Z", status=1)
+    system.push(first, "latest")
+    system.clock.advance(minutes=5)
+    system.push(second, "latest")
+    found = system.json("why", f"{NAME}:latest", "--to", "prod", "--at", "2026-11-16T01:55:00Z", status=1)
     assert found["digest"] == first.digest
     assert found["gates"][0]["facts"]["tags"] == ["latest"]
 
 
-def test_a_past_moment_is_judged_by_the_policy_of_that_time(world: FakeStack) -> None:
+def test_a_past_moment_is_judged_by_the_policy_of_that_time(system: FakeStack) -> None:
     from tallyman.adapters.files import policy_file
     from tallyman.services.deciding.policy_in_force import publish
 
     old = policy_file.loads(POLICY.replace("critical: 0", "critical: 5").encode())
-    publish(old, world.archive, world.ledger, world.state, world.clock)
+    publish(old, system.archive, system.ledger, system.state, system.clock)
     app = image("one")
-    world.push(app, "v1.0.0")
-    world.scan(app, {"critical": 1})
-    world.clock.advance(minutes=10)
-    publish(world.policy, world.archive, world.ledger, world.state, world.clock)
-    world.stack.given = None
-    then = world.json("why", f"{NAME}:v1.0.0", "--to", "prod", "--at", "2026-11-16T01:55:00Z", status=1)
+    system.push(app, "v1.0.0")
+    system.scan(app, {"critical": 1})
+    system.clock.advance(minutes=10)
+    publish(system.policy, system.archive, system.ledger, system.state, system.clock)
+    system.stack.given = None
+    then = system.json("why", f"{NAME}:v1.0.0", "--to", "prod", "--at", "2026-11-16T01:55:00Z", status=1)
     assert (then["policy"], then["verdict"]) == (old.digest, "waiting")
-    now = world.json("why", f"{NAME}:v1.0.0", "--to", "prod", status=1)
-    assert (now["policy"], now["verdict"]) == (world.policy.digest, "failed")
+    now = system.json("why", f"{NAME}:v1.0.0", "--to", "prod", status=1)
+    assert (now["policy"], now["verdict"]) == (system.policy.digest, "failed")
 
 
-def test_an_image_without_events_is_judged_by_known_facts_with_a_note(world: FakeStack) -> None:
+def test_an_image_without_events_is_judged_by_known_facts_with_a_note(system: FakeStack) -> None:
     app = image("one")
-    world.push(app, "v1.0.0", told=False)
-    result = world.run("why", f"{NAME}:v1.0.0", "--to", "prod")
+    system.push(app, "v1.0.0", with_events=False)
+    result = system.run("why", f"{NAME}:v1.0.0", "--to", "prod")
     assert result.exit_code == 1
     assert "tallyman reconcile dev/rocketseat/widget-server" in result.stderr
     assert "no tag of dev points to it" in result.stdout
@@ -121,9 +121,9 @@ def test_an_image_without_events_is_judged_by_known_facts_with_a_note(world: Fak
     ],
 )
 def test_without_such_a_promotion_bad_input_names_the_existing_ones(
-    world: FakeStack, image_text: str, to: str, words: list[str]
+    system: FakeStack, image_text: str, to: str, words: list[str]
 ) -> None:
-    result = world.run("why", image_text, "--to", to)
+    result = system.run("why", image_text, "--to", to)
     assert (result.exit_code, result.stdout) == (2, "")
     for word in words:
         assert word in result.stderr

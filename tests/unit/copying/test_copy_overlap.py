@@ -29,7 +29,7 @@ def forever() -> float:
     return float("inf")
 
 
-class Meeting(FakeRegistries):
+class SynchronizedRegistries(FakeRegistries):
     """Calls signal bells, or wait for them: `on[method, repository, argument]` runs before that call."""
 
     def __init__(self) -> None:
@@ -73,18 +73,18 @@ class Bell(threading.Event):
 
 
 @pytest.fixture
-def registries() -> Meeting:
-    return Meeting()
+def registries() -> SynchronizedRegistries:
+    return SynchronizedRegistries()
 
 
-def staged(registries: Meeting, built: Built, **more: Any) -> Staged:
+def staged(registries: SynchronizedRegistries, built: Built, **more: Any) -> Staged:
     members = read_graph(registries, DEV, built.digest)
     found = stage(registries, DEV, registries, [PROD], members, CopyOptions(forever, **more))[PROD]
     assert isinstance(found, Staged), found
     return found
 
 
-def test_a_manifest_is_put_while_blobs_of_others_are_in_transit(registries: Meeting) -> None:
+def test_a_manifest_is_put_while_blobs_of_others_are_in_transit(registries: SynchronizedRegistries) -> None:
     slow, quick = big_layer(9_000, 1), layer("quick")
     first, second = image(quick), image(slow, architecture="arm64")
     registries.push(DEV, index(first, second))
@@ -94,7 +94,7 @@ def test_a_manifest_is_put_while_blobs_of_others_are_in_transit(registries: Meet
     assert set(staged(registries, index(first, second), parallel=4).pushed) >= {first.digest, second.digest}
 
 
-def test_a_signature_is_put_as_soon_as_its_image_exists(registries: Meeting) -> None:
+def test_a_signature_is_put_as_soon_as_its_image_exists(registries: SynchronizedRegistries) -> None:
     """While a blob of another referrer is still in transit."""
     built = image("a")
     signed, listed = signature(built), referrer(built, "application/spdx+json", "s" * 9_000)
@@ -107,7 +107,7 @@ def test_a_signature_is_put_as_soon_as_its_image_exists(registries: Meeting) -> 
     assert set(staged(registries, built, parallel=4).pushed) == {built.digest, signed.digest, listed.digest}
 
 
-def test_referrers_are_read_while_manifests_are_read(registries: Meeting) -> None:
+def test_referrers_are_read_while_manifests_are_read(registries: SynchronizedRegistries) -> None:
     built = index(image("a"), image("b", architecture="arm64"))
     registries.push(DEV, built)
     registries.push(DEV, signature(built))
@@ -119,7 +119,7 @@ def test_referrers_are_read_while_manifests_are_read(registries: Meeting) -> Non
 
 @pytest.mark.parametrize("targets", [{PROD: None}, {PROD: None, PROD_SA: None}], ids=["one", "two"])
 def test_targets_are_checked_while_the_source_is_read(
-    registries: Meeting, targets: Mapping[Location, str | None]
+    registries: SynchronizedRegistries, targets: Mapping[Location, str | None]
 ) -> None:
     child = image("a")
     built = index(child)
@@ -134,7 +134,7 @@ def test_targets_are_checked_while_the_source_is_read(
     assert all(report.ok and report.tagged == {"v1": built.digest} for report in found.values()), found
 
 
-def test_prefetched_answers_are_not_requested_again(registries: Meeting) -> None:
+def test_prefetched_answers_are_not_requested_again(registries: SynchronizedRegistries) -> None:
     built = image("a")
     registries.push(DEV, built, "v1")
     registries.push(PROD, built, "v1")
@@ -143,7 +143,7 @@ def test_prefetched_answers_are_not_requested_again(registries: Meeting) -> None
     assert [method for method, where, _ in registries.requests if where == PROD] == ["manifests"]
 
 
-def test_a_distant_sources_blob_is_opened_while_its_upload_begins(registries: Meeting) -> None:
+def test_a_distant_sources_blob_is_opened_while_its_upload_begins(registries: SynchronizedRegistries) -> None:
     big = big_layer(9_000)
     built = image(big)
     registries.push(DEV, built)
@@ -153,7 +153,7 @@ def test_a_distant_sources_blob_is_opened_while_its_upload_begins(registries: Me
     assert big.digest in staged(registries, built, seconds=FAR * 2).uploaded
 
 
-def test_a_nearby_sources_blob_is_opened_by_its_sender(registries: Meeting) -> None:
+def test_a_nearby_sources_blob_is_opened_by_its_sender(registries: SynchronizedRegistries) -> None:
     """An extra thread per blob costs more than the latency of a nearby registry."""
     big = big_layer(9_000)
     built = image(big)

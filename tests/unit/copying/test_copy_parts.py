@@ -99,26 +99,26 @@ class Registries:
 
 
 @pytest.fixture
-def world() -> Registries:
+def system() -> Registries:
     return Registries()
 
 
-def test_a_large_blob_goes_in_parts_and_leaves_no_progress_behind(world: Registries) -> None:
-    assert isinstance(world.copy()[PROD], Staged)
-    assert world.whole()
-    size = len(world.layer.raw)
-    assert [first for first, _ in world.uploads.sent] == list(range(0, size, PART))
-    assert world.progress() == []
+def test_a_large_blob_goes_in_parts_and_leaves_no_progress_behind(system: Registries) -> None:
+    assert isinstance(system.copy()[PROD], Staged)
+    assert system.whole()
+    size = len(system.layer.raw)
+    assert [first for first, _ in system.uploads.sent] == list(range(0, size, PART))
+    assert system.progress() == []
 
 
-def test_a_small_blob_is_uploaded_in_one_request(world: Registries) -> None:
-    world.copy()
-    config = next(d for d in world.built.blobs if d != world.layer.digest)
-    assert ("upload", PROD, config) in world.registries.requests
-    assert ("upload", PROD, world.layer.digest) not in world.registries.requests
+def test_a_small_blob_is_uploaded_in_one_request(system: Registries) -> None:
+    system.copy()
+    config = next(d for d in system.built.blobs if d != system.layer.digest)
+    assert ("upload", PROD, config) in system.registries.requests
+    assert ("upload", PROD, system.layer.digest) not in system.registries.requests
 
 
-def test_an_ended_run_is_resumed_at_its_offset(world: Registries) -> None:
+def test_an_ended_run_is_resumed_at_its_offset(system: Registries) -> None:
     left = [40.0]
 
     def deadline() -> float:
@@ -129,78 +129,78 @@ def test_an_ended_run_is_resumed_at_its_offset(world: Registries) -> None:
     while True:
         runs += 1
         left[0] = 30.0
-        outcome = world.copy(deadline=deadline)[PROD]
+        outcome = system.copy(deadline=deadline)[PROD]
         if isinstance(outcome, Staged):
             break
         assert isinstance(outcome, OutOfTime)
         assert runs < 20
     assert runs > 1
-    assert world.whole()
-    assert world.uploads.begun == 1
-    read_twice = sum(n for _, n in world.uploads.sent) - len(world.layer.raw)
+    assert system.whole()
+    assert system.uploads.begun == 1
+    read_twice = sum(n for _, n in system.uploads.sent) - len(system.layer.raw)
     assert read_twice == 0  # each part was accepted once
-    assert world.read == sorted(world.read)
+    assert system.read == sorted(system.read)
 
 
-def test_a_part_with_a_lost_answer_is_not_sent_twice(world: Registries) -> None:
-    world.uploads.lose = lambda number: number == 3
-    outcome = world.copy()[PROD]  # it catches up alone
+def test_a_part_with_a_lost_answer_is_not_sent_twice(system: Registries) -> None:
+    system.uploads.lose = lambda number: number == 3
+    outcome = system.copy()[PROD]  # it catches up alone
     assert isinstance(outcome, Staged), outcome
-    assert world.whole()
-    assert world.uploads.begun == 1
-    assert world.read == [0, 2 * PART]
+    assert system.whole()
+    assert system.uploads.begun == 1
+    assert system.read == [0, 2 * PART]
 
 
-def test_bytes_that_the_registry_has_are_not_sent_again_for_any_part_size(world: Registries) -> None:
-    raw = bytes(world.layer.raw)
-    session = world.uploads.begin(PROD, world.layer.digest)
-    world.uploads.sessions[session] += raw[:7_000]  # a part of another length, whose answer was not recorded
+def test_bytes_that_the_registry_has_are_not_sent_again_for_any_part_size(system: Registries) -> None:
+    raw = bytes(system.layer.raw)
+    session = system.uploads.begin(PROD, system.layer.digest)
+    system.uploads.sessions[session] += raw[:7_000]  # a part of another length, whose answer was not recorded
     kept = {"session": session, "offset": 5_000}
-    world.state.put(StateChange(f"U#{PROD}", str(world.layer.digest), 0, kept, FakeClock()() + timedelta(days=1)))
-    assert isinstance(world.copy()[PROD], Staged)
-    assert world.whole()
-    assert world.read == [5_000]
-    assert [first for first, _ in world.uploads.sent] == [5_000, 7_000, 12_000, 17_000, 22_000, 27_000]
+    system.state.put(StateChange(f"U#{PROD}", str(system.layer.digest), 0, kept, FakeClock()() + timedelta(days=1)))
+    assert isinstance(system.copy()[PROD], Staged)
+    assert system.whole()
+    assert system.read == [5_000]
+    assert [first for first, _ in system.uploads.sent] == [5_000, 7_000, 12_000, 17_000, 22_000, 27_000]
 
 
-def test_an_expired_session_restarts(world: Registries) -> None:
-    world.uploads.lose = lambda number: number >= 3
-    assert isinstance(world.copy()[PROD], Unreachable)
-    world.uploads.lose = lambda number: False
-    world.uploads.sessions.clear()
-    assert isinstance(world.copy()[PROD], Staged)  # refused once, then from byte 0
-    assert world.whole()
-    assert world.uploads.begun == 2
-    assert world.read[-1] == 0
+def test_an_expired_session_restarts(system: Registries) -> None:
+    system.uploads.lose = lambda number: number >= 3
+    assert isinstance(system.copy()[PROD], Unreachable)
+    system.uploads.lose = lambda number: False
+    system.uploads.sessions.clear()
+    assert isinstance(system.copy()[PROD], Staged)  # refused once, then from byte 0
+    assert system.whole()
+    assert system.uploads.begun == 2
+    assert system.read[-1] == 0
 
 
-def test_a_blob_assembled_with_wrong_bytes_restarts_and_is_never_completed(world: Registries) -> None:
-    world.uploads.lose = lambda number: number >= 3
-    assert isinstance(world.copy()[PROD], Unreachable)
-    world.uploads.lose = lambda number: False
-    [held] = world.uploads.sessions.values()
+def test_a_blob_assembled_with_wrong_bytes_restarts_and_is_never_completed(system: Registries) -> None:
+    system.uploads.lose = lambda number: number >= 3
+    assert isinstance(system.copy()[PROD], Unreachable)
+    system.uploads.lose = lambda number: False
+    [held] = system.uploads.sessions.values()
     held[0] ^= 1
-    assert isinstance(world.copy()[PROD], Staged)
-    assert world.whole()
+    assert isinstance(system.copy()[PROD], Staged)
+    assert system.whole()
 
 
-def test_a_damaged_source_is_completed_nowhere(world: Registries) -> None:
-    damaged = world.layer.raw[:-1] + bytes([world.layer.raw[-1] ^ 1])
-    world.registries.damage(DEV, world.layer.digest, damaged)
-    assert isinstance(world.copy(PROD, PROD_SA)[PROD], DigestMismatch)
-    assert world.layer.digest not in world.registries.held(PROD).blobs
+def test_a_damaged_source_is_completed_nowhere(system: Registries) -> None:
+    damaged = system.layer.raw[:-1] + bytes([system.layer.raw[-1] ^ 1])
+    system.registries.damage(DEV, system.layer.digest, damaged)
+    assert isinstance(system.copy(PROD, PROD_SA)[PROD], DigestMismatch)
+    assert system.layer.digest not in system.registries.held(PROD).blobs
 
 
-def test_targets_at_different_offsets_share_one_read(world: Registries) -> None:
-    world.uploads.lose = lambda number: number >= 4
-    assert isinstance(world.copy(PROD)[PROD], Unreachable)
-    world.uploads.lose = lambda number: False
-    world.read.clear()
-    outcome = world.copy(PROD, PROD_SA)
+def test_targets_at_different_offsets_share_one_read(system: Registries) -> None:
+    system.uploads.lose = lambda number: number >= 4
+    assert isinstance(system.copy(PROD)[PROD], Unreachable)
+    system.uploads.lose = lambda number: False
+    system.read.clear()
+    outcome = system.copy(PROD, PROD_SA)
     assert all(isinstance(found, Staged) for found in outcome.values()), outcome
-    assert world.read == [0]
-    assert world.whole(PROD, PROD_SA)
-    assert world.uploads.begun == 2
+    assert system.read == [0]
+    assert system.whole(PROD, PROD_SA)
+    assert system.uploads.begun == 2
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -208,48 +208,48 @@ def test_a_crash_at_any_call_costs_at_most_one_part(when: str) -> None:
     counted = CrashAfter(0)
     Registries().copy(crash=counted)
     for n in range(1, counted.count + 1):
-        world = Registries()
+        system = Registries()
         with suppress(Crash):
-            world.copy(crash=CrashAfter(n, when))
-        sent_before = len(world.uploads.sent)
-        complete = world.layer.digest in world.registries.held(PROD).blobs
-        outcome = world.copy()[PROD]
+            system.copy(crash=CrashAfter(n, when))
+        sent_before = len(system.uploads.sent)
+        complete = system.layer.digest in system.registries.held(PROD).blobs
+        outcome = system.copy()[PROD]
         assert isinstance(outcome, Staged), (n, outcome)
-        assert world.whole()
-        assert complete or world.progress() == []  # otherwise it stays until it expires
-        assert len(world.layer.raw) not in world.read  # a range past the end is refused
-        if world.uploads.begun == 1 and sent_before:
-            sent = sum(size for _, size in world.uploads.sent)
-            assert sent <= len(world.layer.raw) + PART, n
+        assert system.whole()
+        assert complete or system.progress() == []  # otherwise it stays until it expires
+        assert len(system.layer.raw) not in system.read  # a range past the end is refused
+        if system.uploads.begun == 1 and sent_before:
+            sent = sum(size for _, size in system.uploads.sent)
+            assert sent <= len(system.layer.raw) + PART, n
 
 
-def test_only_repositories_with_resumable_uploads_get_parts(world: Registries) -> None:
-    parts = Parts(world.uploads, world.state, FakeClock(), takes=lambda repository: repository == PROD_SA, large=1)
-    members = read_graph(world.registries, DEV, world.built.digest)
+def test_only_repositories_with_resumable_uploads_get_parts(system: Registries) -> None:
+    parts = Parts(system.uploads, system.state, FakeClock(), takes=lambda repository: repository == PROD_SA, large=1)
+    members = read_graph(system.registries, DEV, system.built.digest)
     stage(
-        world.registries,
+        system.registries,
         DEV,
-        world.registries,
+        system.registries,
         [PROD, PROD_SA],
         members,
         CopyOptions(lambda: float("inf"), parts=parts),
     )
-    assert world.whole(PROD, PROD_SA)
-    assert ("upload", PROD, world.layer.digest) in world.registries.requests
-    assert ("upload", PROD_SA, world.layer.digest) not in world.registries.requests
+    assert system.whole(PROD, PROD_SA)
+    assert ("upload", PROD, system.layer.digest) in system.registries.requests
+    assert ("upload", PROD_SA, system.layer.digest) not in system.registries.requests
 
 
-def test_the_registrys_offset_is_used(world: Registries) -> None:
+def test_the_registrys_offset_is_used(system: Registries) -> None:
     """More than we had recorded: the last answer was lost in another process."""
 
     def chunks(start: int) -> Iterable[bytes]:
-        raw = world.layer.raw
+        raw = system.layer.raw
         return (raw[at : at + 1000] for at in range(start, len(raw), 1000))
 
-    world.uploads.lose = lambda number: number == 2
+    system.uploads.lose = lambda number: number == 2
     with pytest.raises(Unreachable):
-        world.parts.upload(PROD, world.layer.digest, SIZE, 0, chunks(0))
-    world.uploads.lose = lambda number: False
-    assert world.parts.offset(PROD, world.layer.digest) == PART
-    world.parts.upload(PROD, world.layer.digest, SIZE, PART, chunks(PART))
-    assert world.layer.digest in world.registries.held(PROD).blobs
+        system.parts.upload(PROD, system.layer.digest, SIZE, 0, chunks(0))
+    system.uploads.lose = lambda number: False
+    assert system.parts.offset(PROD, system.layer.digest) == PART
+    system.parts.upload(PROD, system.layer.digest, SIZE, PART, chunks(PART))
+    assert system.layer.digest in system.registries.held(PROD).blobs

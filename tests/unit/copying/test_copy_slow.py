@@ -193,7 +193,7 @@ def test_an_endless_body_is_cut_at_the_blobs_size(writers: int) -> None:
 
 
 def test_an_interrupted_copy_ends_at_the_next_chunk() -> None:
-    told = threading.Event()
+    result = threading.Event()
     began: list[Digest] = []
 
     class Interrupted(FakeRegistries):
@@ -201,11 +201,11 @@ def test_an_interrupted_copy_ends_at_the_next_chunk() -> None:
             began.append(digest)
             if len(began) == 3:
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-                assert told.wait(LONG)
+                assert result.wait(LONG)
             super().upload(repository, digest, size, chunks)
 
     def handler(number: int, frame: object) -> None:
-        told.set()
+        result.set()
         raise KeyboardInterrupt
 
     registries = Interrupted(FakeClock(), chunk=10)

@@ -16,73 +16,73 @@ from tallyman.state import pending as pending_items
 from tallyman.state.items import StateItem
 
 
-def pending(world: RecordingStack) -> list[dict[str, object]]:
-    return [dict(item.data) for item in listed(world.state, pending_items.partition("prod"))]
+def pending(system: RecordingStack) -> list[dict[str, object]]:
+    return [dict(item.data) for item in listed(system.state, pending_items.partition("prod"))]
 
 
 def soaking() -> RecordingStack:
-    world = RecordingStack(policy(soak="24h"))
-    digest = world.registries.push(DEV, image("a"), "v1.0.0")
-    world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
-    return world
+    system = RecordingStack(policy(soak="24h"))
+    digest = system.registries.push(DEV, image("a"), "v1.0.0")
+    system.deliver(push_event(DEV, digest, "v1.0.0", at=system.clock()))
+    return system
 
 
 def test_a_waiting_image_is_pending_with_reason_and_end_and_notified_once() -> None:
-    world = soaking()
-    (item,) = pending(world)
+    system = soaking()
+    (item,) = pending(system)
     assert (item["verdict"], item["gate"], item["until"]) == ("waiting", "soak", "2026-11-17T01:54:34Z")
     for _ in range(3):
-        world.at_work().evaluator.digest(image("a").digest)
-    assert [s for s, _, _ in world.notices.published] == ["rocketseat/widget-server:v1.0.0 is held for prod"]
-    assert len(world.facts(Kind.DECIDED)) == 1
+        system.process().evaluator.digest(image("a").digest)
+    assert [s for s, _, _ in system.notices.published] == ["rocketseat/widget-server:v1.0.0 is held for prod"]
+    assert len(system.facts(Kind.DECIDED)) == 1
 
 
 def test_an_open_promotion_is_hinted_once_and_again_by_sweeps_and_people() -> None:
-    world = soaking()
-    world.clock.advance(hours=24)
+    system = soaking()
+    system.clock.advance(hours=24)
     for _ in range(2):
-        world.at_work().evaluator.digest(image("a").digest, "correlation-1")
-    (hint,) = world.hints.to("promote")
+        system.process().evaluator.digest(image("a").digest, "correlation-1")
+    (hint,) = system.hints.to("promote")
     assert hint["correlation"] == "correlation-1"
-    world.at_work().evaluator.digest(image("a").digest, again=True)
-    assert len(world.hints.to("promote")) == 2
+    system.process().evaluator.digest(image("a").digest, again=True)
+    assert len(system.hints.to("promote")) == 2
 
 
 def test_a_reopened_promotion_is_hinted_again() -> None:
-    world = soaking()
-    world.clock.advance(hours=24)
-    evaluator = world.at_work().evaluator
+    system = soaking()
+    system.clock.advance(hours=24)
+    evaluator = system.process().evaluator
     evaluator.digest(image("a").digest)
-    recall = fact(Kind.RECALLED, image("a").digest, actor="AROAX:ana", because="no", at=world.clock())
-    world.ledger.append(recall)
+    recall = fact(Kind.RECALLED, image("a").digest, actor="AROAX:ana", because="no", at=system.clock())
+    system.ledger.append(recall)
     evaluator.digest(image("a").digest)
-    del world.ledger.items[recall.partition, recall.sort]  # no more than a test can pass: it may go as before
+    del system.ledger.items[recall.partition, recall.sort]  # no more than a test can pass: it may go as before
     evaluator.digest(image("a").digest)
-    assert len(world.hints.to("promote")) == 2
+    assert len(system.hints.to("promote")) == 2
 
 
 def test_decisions_of_one_moment_keep_their_order() -> None:
-    world = RecordingStack(policy(scan={"max": {"critical": 0}}))
+    system = RecordingStack(policy(scan={"max": {"critical": 0}}))
     app = image("a")
-    world.registries.push(DEV, app, "v1.0.0")
-    world.told(push_event(DEV, app.digest, "v1.0.0", at=world.clock()))
-    evaluator = world.at_work().evaluator
+    system.registries.push(DEV, app, "v1.0.0")
+    system.deliver(push_event(DEV, app.digest, "v1.0.0", at=system.clock()))
+    evaluator = system.process().evaluator
     for n, critical in enumerate((1, 0, 2, 0, 3)):
-        world.ledger.append(scanned(app.digest, {"critical": critical}, at=world.clock(), seen=world.clock(), n=n))
+        system.ledger.append(scanned(app.digest, {"critical": critical}, at=system.clock(), seen=system.clock(), n=n))
         evaluator.image(app.digest)  # the clock stands still
-    decided = sorted(world.facts(Kind.DECIDED), key=lambda f: f.sort)
+    decided = sorted(system.facts(Kind.DECIDED), key=lambda f: f.sort)
     assert len({f.at for f in decided}) == len(decided)
-    (item,) = pending(world)
+    (item,) = pending(system)
     assert item["decided"] == decided[-1].id
 
 
 def test_a_refusal_names_the_finding_the_tag_and_the_command() -> None:
-    world = RecordingStack(policy(scan={"max": {"critical": 0}}))
+    system = RecordingStack(policy(scan={"max": {"critical": 0}}))
     app = image("a")
-    world.registries.push(DEV, app, "v1.4.0-abc1234")
-    world.ledger.append(scanned(app.digest, {"critical": 1}, at=world.clock()))
-    world.told(push_event(DEV, app.digest, "v1.4.0-abc1234", at=world.clock()))
-    ((subject, text, attributes),) = world.notices.published
+    system.registries.push(DEV, app, "v1.4.0-abc1234")
+    system.ledger.append(scanned(app.digest, {"critical": 1}, at=system.clock()))
+    system.deliver(push_event(DEV, app.digest, "v1.4.0-abc1234", at=system.clock()))
+    ((subject, text, attributes),) = system.notices.published
     assert subject == "rocketseat/widget-server:v1.4.0-abc1234 is refused for prod"
     assert "1 critical finding" in text
     assert "tallyman why dev/rocketseat/widget-server:v1.4.0-abc1234 --to prod" in text
@@ -94,52 +94,52 @@ def test_a_reworded_refusal_is_recorded_without_a_second_notice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An update of Tallyman rewords reasons: thousands of refused images are no news."""
-    world = RecordingStack(policy(scan={"max": {"critical": 0}}))
-    digest = world.registries.push(DEV, image("a"), "v1.0.0")
-    world.ledger.append(scanned(digest, {"critical": 1}, at=world.clock()))
-    world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
+    system = RecordingStack(policy(scan={"max": {"critical": 0}}))
+    digest = system.registries.push(DEV, image("a"), "v1.0.0")
+    system.ledger.append(scanned(digest, {"critical": 1}, at=system.clock()))
+    system.deliver(push_event(DEV, digest, "v1.0.0", at=system.clock()))
     monkeypatch.setattr("tallyman.domain.gates.scan.counted", lambda number, what: f"{what.split()[0]}: {number}")
-    world.at_work().evaluator.digest(digest)
-    assert "critical: 1" in str(pending(world)[0]["reason"])
-    assert (len(world.facts(Kind.DECIDED)), len(world.notices.published)) == (2, 1)
-    world.clock.advance(minutes=1)
-    world.ledger.append(scanned(digest, {"critical": 2}, at=world.clock(), seen=world.clock()))
-    world.at_work().evaluator.digest(digest)
-    assert len(world.notices.published) == 2
+    system.process().evaluator.digest(digest)
+    assert "critical: 1" in str(pending(system)[0]["reason"])
+    assert (len(system.facts(Kind.DECIDED)), len(system.notices.published)) == (2, 1)
+    system.clock.advance(minutes=1)
+    system.ledger.append(scanned(digest, {"critical": 2}, at=system.clock(), seen=system.clock()))
+    system.process().evaluator.digest(digest)
+    assert len(system.notices.published) == 2
 
 
 def refused(**gates: Any) -> tuple[RecordingStack, Digest]:
     """An image with one critical finding, refused and announced."""
-    world = RecordingStack(policy(scan={"max": {"critical": 0}}, **gates))
-    digest = world.registries.push(DEV, image("a"), "v1.0.0")
-    world.ledger.append(scanned(digest, {"critical": 1}, at=world.clock()))
-    world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
-    assert len(world.notices.published) == 1
-    return world, digest
+    system = RecordingStack(policy(scan={"max": {"critical": 0}}, **gates))
+    digest = system.registries.push(DEV, image("a"), "v1.0.0")
+    system.ledger.append(scanned(digest, {"critical": 1}, at=system.clock()))
+    system.deliver(push_event(DEV, digest, "v1.0.0", at=system.clock()))
+    assert len(system.notices.published) == 1
+    return system, digest
 
 
 def test_another_policy_alone_is_recorded_and_announces_no_refused_image_again() -> None:
-    world, digest = refused()
-    world.clock.advance(hours=1)
-    world.ledger.append(scanned(digest, {"critical": 1}, at=world.clock(), seen=world.clock()))  # the same, later
+    system, digest = refused()
+    system.clock.advance(hours=1)
+    system.ledger.append(scanned(digest, {"critical": 1}, at=system.clock(), seen=system.clock()))  # the same, later
     for number in range(1, 4):
-        world.policy = replace(world.policy, raw=world.policy.raw + b"\n")
+        system.policy = replace(system.policy, raw=system.policy.raw + b"\n")
         for _ in range(2):
-            world.at_work().evaluator.digest(digest)
-        decided = world.facts(Kind.DECIDED)
-        assert (len(decided), decided[-1].detail["policy"]) == (1 + number, world.policy.digest)
-    assert len(world.notices.published) == 1
+            system.process().evaluator.digest(digest)
+        decided = system.facts(Kind.DECIDED)
+        assert (len(decided), decided[-1].detail["policy"]) == (1 + number, system.policy.digest)
+    assert len(system.notices.published) == 1
 
 
 def test_another_policy_and_other_words_announce_no_refused_image_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    world, digest = refused()
-    world.clock.advance(hours=1)
-    world.ledger.append(scanned(digest, {"critical": 1}, at=world.clock(), seen=world.clock()))
+    system, digest = refused()
+    system.clock.advance(hours=1)
+    system.ledger.append(scanned(digest, {"critical": 1}, at=system.clock(), seen=system.clock()))
     monkeypatch.setattr("tallyman.domain.gates.scan.counted", lambda number, what: f"{what.split()[0]}: {number}")
-    world.policy = replace(world.policy, raw=world.policy.raw + b"\n")
-    world.at_work().evaluator.digest(digest)
-    assert "critical: 1" in str(pending(world)[0]["reason"])
-    assert len(world.notices.published) == 1
+    system.policy = replace(system.policy, raw=system.policy.raw + b"\n")
+    system.process().evaluator.digest(digest)
+    assert "critical: 1" in str(pending(system)[0]["reason"])
+    assert len(system.notices.published) == 1
 
 
 @pytest.mark.parametrize(
@@ -155,49 +155,49 @@ def test_another_policy_and_other_words_announce_no_refused_image_again(monkeypa
 def test_a_policy_that_asks_for_other_things_is_announced_where_it_changes_what_refuses_the_image(
     gates: dict[str, Any], announced: int
 ) -> None:
-    world, digest = refused()
-    world.policy = policy(**gates)
+    system, digest = refused()
+    system.policy = policy(**gates)
     for _ in range(2):
-        world.at_work().evaluator.digest(digest)
-    assert len(world.notices.published) == announced
+        system.process().evaluator.digest(digest)
+    assert len(system.notices.published) == announced
 
 
 def test_a_policy_that_lets_an_image_through_and_one_that_refuses_it_again_are_news() -> None:
-    world, digest = refused()
-    before = world.policy
-    world.policy = policy(scan={"max": {"critical": 1}})
-    world.at_work().evaluator.digest(digest)
-    world.policy = before
-    world.at_work().evaluator.digest(digest)
-    assert len(world.notices.published) == 2
+    system, digest = refused()
+    before = system.policy
+    system.policy = policy(scan={"max": {"critical": 1}})
+    system.process().evaluator.digest(digest)
+    system.policy = before
+    system.process().evaluator.digest(digest)
+    assert len(system.notices.published) == 2
 
 
 def test_another_gate_that_opens_meanwhile_does_not_announce_a_refused_image_again() -> None:
-    world, digest = refused(soak="1h")
-    world.clock.advance(hours=1)
-    world.at_work().evaluator.digest(digest)
-    assert len(world.facts(Kind.DECIDED)) == 2
-    assert len(world.notices.published) == 1
+    system, digest = refused(soak="1h")
+    system.clock.advance(hours=1)
+    system.process().evaluator.digest(digest)
+    assert len(system.facts(Kind.DECIDED)) == 2
+    assert len(system.notices.published) == 1
 
 
 def test_a_gate_that_waited_for_a_fact_and_then_for_a_person_is_announced_once() -> None:
-    world = RecordingStack(policy(scan={"max": {"critical": 0}, "unscannable": "approve"}))
-    digest = world.registries.push(DEV, image("a"), "v1.0.0")
-    world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
-    assert (pending(world)[0]["gate"], world.notices.published) == ("scan", [])
-    world.ledger.append(scanned(digest, status="unsupported", at=world.clock(), seen=world.clock()))
+    system = RecordingStack(policy(scan={"max": {"critical": 0}, "unscannable": "approve"}))
+    digest = system.registries.push(DEV, image("a"), "v1.0.0")
+    system.deliver(push_event(DEV, digest, "v1.0.0", at=system.clock()))
+    assert (pending(system)[0]["gate"], system.notices.published) == ("scan", [])
+    system.ledger.append(scanned(digest, status="unsupported", at=system.clock(), seen=system.clock()))
     for _ in range(2):
-        world.at_work().evaluator.digest(digest)
-    assert [subject for subject, _, _ in world.notices.published] == [
+        system.process().evaluator.digest(digest)
+    assert [subject for subject, _, _ in system.notices.published] == [
         "rocketseat/widget-server:v1.0.0 is held for prod"
     ]
 
 
 def test_two_concurrent_reactions_write_one_decision(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = RecordingStack(policy(soak="24h"))
-    digest = world.registries.push(DEV, image("a"), "v1.0.0")
-    first, second = world.at_work(), world.at_work()
-    real, others = world.state.get, [second]
+    system = RecordingStack(policy(soak="24h"))
+    digest = system.registries.push(DEV, image("a"), "v1.0.0")
+    first, second = system.process(), system.process()
+    real, others = system.state.get, [second]
 
     def get(pk: str, sk: str) -> StateItem | None:
         item = real(pk, sk)
@@ -205,19 +205,19 @@ def test_two_concurrent_reactions_write_one_decision(monkeypatch: pytest.MonkeyP
             others.pop().evaluator.image(digest)  # between the other's read and its write
         return item
 
-    monkeypatch.setattr(world.state, "get", get)
-    first.record.handle(json.dumps(push_event(DEV, digest, "v1.0.0", at=world.clock())))
+    monkeypatch.setattr(system.state, "get", get)
+    first.record.handle(json.dumps(push_event(DEV, digest, "v1.0.0", at=system.clock())))
     assert others == []
-    assert len(pending(world)) == len(world.facts(Kind.DECIDED)) == len(world.notices.published) == 1
+    assert len(pending(system)) == len(system.facts(Kind.DECIDED)) == len(system.notices.published) == 1
 
 
 def test_repeated_write_conflicts_are_a_transient_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = soaking()
+    system = soaking()
 
     def append(*_: object) -> object:
         raise RevisionConflict("always another writer")
 
-    world.clock.advance(hours=24)
-    monkeypatch.setattr(world.ledger, "append", append)
+    system.clock.advance(hours=24)
+    monkeypatch.setattr(system.ledger, "append", append)
     with pytest.raises(RevisionConflict, match="try again"):
-        world.at_work().evaluator.image(image("a").digest)
+        system.process().evaluator.image(image("a").digest)

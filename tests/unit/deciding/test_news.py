@@ -7,7 +7,7 @@ from support.images.builders import DEV, delete_event, image, index, multi_arch,
 from tallyman.domain.history.facts import Kind
 
 
-def told(flow: Flow, event: dict[str, object]) -> None:
+def deliver(flow: Flow, event: dict[str, object]) -> None:
     """Deliver this event to record_push."""
     flow.queue.append((flow.clock(), "push", json.dumps(event)))
     flow.work()
@@ -29,11 +29,11 @@ def test_a_removed_statement_causes_a_decision_about_its_index_when_pushed_again
     manifest = there.manifests[statement]
     flow.registries.delete(DEV, statement)
     flow.clock.advance(seconds=5)
-    told(flow, delete_event(DEV, statement, at=flow.clock()))
+    deliver(flow, delete_event(DEV, statement, at=flow.clock()))
     removed = flow.facts(Kind.DECIDED)[-1]
     assert removed.digest == built.digest
     there.manifests[statement], there.pushed_at[statement] = manifest, flow.clock()
-    told(flow, push_event(DEV, statement, "", at=flow.clock()))
+    deliver(flow, push_event(DEV, statement, "", at=flow.clock()))
     again = flow.facts(Kind.DECIDED)[-1]
     assert again.id != removed.id
     assert again.digest == built.digest
@@ -45,10 +45,10 @@ def test_a_nested_index_causes_a_decision_about_the_one_above() -> None:
     inner = index(image("a", architecture="amd64"), image("b", architecture="arm64"))
     outer = index(inner)
     flow.registries.push(DEV, outer, "v1.0.0")
-    flow.told = len(flow.registries.pushes)  # the events arrive one by one
-    told(flow, push_event(DEV, outer.digest, "v1.0.0", at=flow.clock()))
+    flow.result = len(flow.registries.pushes)  # the events arrive one by one
+    deliver(flow, push_event(DEV, outer.digest, "v1.0.0", at=flow.clock()))
     assert "2 platform images" not in scan_gate(flow)
-    told(flow, push_event(DEV, inner.digest, "", at=flow.clock()))
+    deliver(flow, push_event(DEV, inner.digest, "", at=flow.clock()))
     assert "2 platform images" in scan_gate(flow)
 
 
@@ -59,6 +59,6 @@ def test_a_push_of_a_platform_image_reads_nothing_of_the_index_above_it() -> Non
     flow.work()
     before, decisions = flow.counted(), len(flow.facts(Kind.DECIDED))
     flow.clock.advance(seconds=5)
-    told(flow, push_event(DEV, built.root.children[0].digest, "", at=flow.clock()))
+    deliver(flow, push_event(DEV, built.root.children[0].digest, "", at=flow.clock()))
     assert flow.spent(before).calls["query"] == 1
     assert len(flow.facts(Kind.DECIDED)) == decisions

@@ -28,8 +28,8 @@ def test_without_a_result_the_gate_waits_and_names_who_may_post() -> None:
 def test_a_result_is_the_verdict_with_its_poster_and_reason(posted: str, verdict: str) -> None:
     found = judged("check", case_of(result(posted), gates=E2E))
     assert (found.verdict, found.reason) == (verdict, f"e2e {posted}, by run-42 (role/ci): it is fine")
-    told = found.facts["checks"][0]
-    assert (told["result"], told["by"], told["at"]) == (posted, "run-42 (role/ci)", "2026-11-16T13:00:00Z")
+    reported = found.facts["checks"][0]
+    assert (reported["result"], reported["by"], reported["at"]) == (posted, "run-42 (role/ci)", "2026-11-16T13:00:00Z")
 
 
 @pytest.mark.parametrize(

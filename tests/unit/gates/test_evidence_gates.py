@@ -21,13 +21,15 @@ CHILD, OTHER = digest_of("amd64"), digest_of("arm64")
 def refers(
     kind: str, *predicates: str, digest: Digest = APP, place: Repository = DEV, referrer: str = "referrer"
 ) -> Fact:
-    told: dict[str, Any] = {"referrer": digest_of(referrer), "artifact_type": kind, "predicates": list(predicates)}
-    return replace(fact(Kind.REFERRED, digest, **told), detail={**told, "repository": str(place)})
+    answer: dict[str, Any] = {"referrer": digest_of(referrer), "artifact_type": kind, "predicates": list(predicates)}
+    return replace(fact(Kind.REFERRED, digest, **answer), detail={**answer, "repository": str(place)})
 
 
 def signing(*statuses: tuple[str, str], place: Repository = DEV, minutes: int = 0) -> Fact:
-    told = [{"profile": p, "status": s, "reason": "ACCESS_DENIED: no" if s == "failed" else None} for p, s in statuses]
-    return fact(Kind.SIGNING, APP, place, statuses=told, at=NOON + timedelta(minutes=minutes))
+    answer = [
+        {"profile": p, "status": s, "reason": "ACCESS_DENIED: no" if s == "failed" else None} for p, s in statuses
+    ]
+    return fact(Kind.SIGNING, APP, place, statuses=answer, at=NOON + timedelta(minutes=minutes))
 
 
 def test_without_a_signature_it_waits_for_one() -> None:

@@ -105,21 +105,21 @@ UNSCANNABLE = {"scan": {"max": {"critical": 0}, "unscannable": "approve"}}
 
 def test_an_unscannable_image_waits_for_an_approval() -> None:
     policy = policy_of(UNSCANNABLE, approve=["role/release-managers"])
-    told = scanned(APP, status="unsupported")
-    result = judged("scan", case_of(told, policy=policy))
+    found = scanned(APP, status="unsupported")
+    result = judged("scan", case_of(found, policy=policy))
     assert (result.verdict, result.reason) == (WAITING, "it can't be scanned; it waits for an approval")
-    opened = judged("scan", case_of(told, approval(), policy=policy))
+    opened = judged("scan", case_of(found, approval(), policy=policy))
     assert (opened.verdict, opened.reason) == (PASSED, "it can't be scanned; approved by ana (role/release-managers)")
-    closed = judged("scan", case_of(told, approval(), denial("bob", 5), policy=policy))
+    closed = judged("scan", case_of(found, approval(), denial("bob", 5), policy=policy))
     assert closed.verdict == FAILED
 
 
 def test_an_unscannable_image_uses_the_approvals_of_an_existing_gate() -> None:
     gates = {**UNSCANNABLE, "approvals": {"count": 1, "from": ["role/security"]}}
     policy = policy_of(gates, approve=["role/release-managers", "role/security"])
-    told = scanned(APP, status="unsupported")
-    assert judged("scan", case_of(told, approval(), policy=policy)).verdict == WAITING
-    assert judged("scan", case_of(told, approval(role="role/security"), policy=policy)).verdict == PASSED
+    found = scanned(APP, status="unsupported")
+    assert judged("scan", case_of(found, approval(), policy=policy)).verdict == WAITING
+    assert judged("scan", case_of(found, approval(role="role/security"), policy=policy)).verdict == PASSED
 
 
 def test_an_approval_does_not_override_findings() -> None:

@@ -91,9 +91,9 @@ def test_findings_below_the_policys_severities_do_not_count_and_unknown_ones_do(
     result = asked([row(**counts)], **scan)
     assert (result.verdict, result.reason) == (FAILED, "1 critical finding (at most 0)")
     if unknown is not None:
-        told = asked([row()], **scan)
-        assert told.verdict == FAILED
-        assert told.reason.endswith(f"; for 1 that counts it is not known {unknown}")
+        found = asked([row()], **scan)
+        assert found.verdict == FAILED
+        assert found.reason.endswith(f"; for 1 that counts it is not known {unknown}")
 
 
 def test_a_finding_of_several_packages_counts_unless_all_of_them_are_ignored() -> None:

@@ -52,7 +52,7 @@ def bom(analysis: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"bomFormat": "CycloneDX", "metadata": metadata, "vulnerabilities": [vulnerability], **more}
 
 
-def told(document: dict[str, Any], number: int = 1, kind: str = OPENVEX, **more: Any) -> Fact:
+def vex_fact(document: dict[str, Any], number: int = 1, kind: str = OPENVEX, **more: Any) -> Fact:
     """The fact of a verified document."""
     found = vex(kind, document, APP)
     assert found is not None
@@ -79,7 +79,7 @@ def asked(*facts: Fact, row: Mapping[str, Any] | None = None, **more: Any) -> Ga
 
 def test_a_statement_ignores_the_finding_and_names_its_signer_and_reason() -> None:
     assert asked().verdict == FAILED
-    result = asked(told(openvex(said(impact_statement="it is never called"))))
+    result = asked(vex_fact(openvex(said(impact_statement="it is never called"))))
     assert result.verdict == PASSED
     because = "vulnerable_code_not_in_execute_path: it is never called"
     assert f"1 ignored by VEX of Ana (key {NAME[:19]}): {because}" in result.reason
@@ -109,7 +109,7 @@ def test_a_statement_ignores_the_finding_and_names_its_signer_and_reason() -> No
     ],
 )
 def test_certain_openvex_statements_about_this_image_ignore(statement: dict[str, Any]) -> None:
-    assert asked(told(openvex(statement))).verdict == PASSED
+    assert asked(vex_fact(openvex(statement))).verdict == PASSED
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_certain_openvex_statements_about_this_image_ignore(statement: dict[str,
     ],
 )
 def test_uncertain_foreign_or_affected_statements_ignore_nothing(document: dict[str, Any]) -> None:
-    assert asked(told(document)).verdict == FAILED
+    assert asked(vex_fact(document)).verdict == FAILED
 
 
 NOT_AFFECTED = {"state": "not_affected", "justification": "code_not_reachable", "detail": "not called"}
@@ -174,29 +174,35 @@ PART = {"components": [{"bom-ref": "p", "purl": "pkg:deb/debian/openssl@3.0.1-1"
     ],
 )
 def test_cyclonedx_statements_count_by_state_and_affected_component(document: dict[str, Any], verdict: str) -> None:
-    assert asked(told(document, kind=CYCLONEDX)).verdict == verdict
+    assert asked(vex_fact(document, kind=CYCLONEDX)).verdict == verdict
 
 
 def test_a_later_statement_supersedes_an_earlier_one_also_after_it_was_removed() -> None:
     old, new = openvex(said()), openvex(said(status="affected"), timestamp=format_time(NOON + timedelta(minutes=1)))
-    for facts in ((told(old), told(new, 2)), (told(new, 1), told(old, 2)), (told(old), told(new, 2, repository="x"))):
+    for facts in (
+        (vex_fact(old), vex_fact(new, 2)),
+        (vex_fact(new, 1), vex_fact(old, 2)),
+        (vex_fact(old), vex_fact(new, 2, repository="x")),
+    ):
         assert asked(*facts).verdict == FAILED
     gone = replace(image_of(scanned(APP, {"critical": 1}, findings=[{"id": CVE, "severity": "critical"}], at=NOON)))
-    gone = replace(gone, facts=(*gone.facts, told(old), told(new, 2)), gone=frozenset({(str(DEV), digest_of("vex 2"))}))
+    gone = replace(
+        gone, facts=(*gone.facts, vex_fact(old), vex_fact(new, 2)), gone=frozenset({(str(DEV), digest_of("vex 2"))})
+    )
     assert judged("scan", case_of(image=gone, gates=GATES)).verdict == FAILED
     again = openvex(said(), timestamp=format_time(NOON + timedelta(minutes=2)))
-    assert asked(told(old), told(new, 2), told(again, 3)).verdict == PASSED
+    assert asked(vex_fact(old), vex_fact(new, 2), vex_fact(again, 3)).verdict == PASSED
     same = openvex(said(status="under_investigation"))
-    assert asked(told(old), told(same, 2)).verdict == FAILED  # of two with the same time
+    assert asked(vex_fact(old), vex_fact(same, 2)).verdict == FAILED  # of two with the same time
 
 
 def test_a_detached_statement_ignores_nothing() -> None:
     image = image_of(scanned(APP, {"critical": 1}, findings=[{"id": CVE, "severity": "critical"}], at=NOON))
-    image = replace(image, facts=(*image.facts, told(openvex(said()))))
+    image = replace(image, facts=(*image.facts, vex_fact(openvex(said()))))
     assert judged("scan", case_of(image=image, gates=GATES)).verdict == PASSED
     removed = replace(image, gone=frozenset({(str(DEV), digest_of("vex 1"))}))
     assert judged("scan", case_of(image=removed, gates=GATES)).verdict == FAILED
-    assert asked(told(openvex(said()), repository="x")).verdict == FAILED
+    assert asked(vex_fact(openvex(said()), repository="x")).verdict == FAILED
 
 
 @pytest.mark.parametrize(
@@ -209,7 +215,7 @@ def test_a_detached_statement_ignores_nothing() -> None:
 def test_a_statement_without_a_signer_of_the_policy_ignores_nothing_and_is_named(
     more: dict[str, Any], why: str
 ) -> None:
-    result = asked(told(openvex(said()), **more))
+    result = asked(vex_fact(openvex(said()), **more))
     assert result.verdict == FAILED
     assert why in result.reason
 
@@ -220,13 +226,13 @@ def test_every_package_of_a_finding_must_be_ignored() -> None:
     row["installed"] = [OPENSSL, ["libssl3", "3.0.1-1", "OS"]]
     parts = [{"@id": f"pkg:deb/debian/{name}@3.0.1-1"} for name in ("openssl", "libssl3")]
     one, both = ({"@id": IMAGE, "subcomponents": parts[:n]} for n in (1, 2))
-    assert asked(told(openvex(said(products=[one]))), row=row).verdict == FAILED
-    assert asked(told(openvex(said(products=[both]))), row=row).verdict == PASSED
+    assert asked(vex_fact(openvex(said(products=[one]))), row=row).verdict == FAILED
+    assert asked(vex_fact(openvex(said(products=[both]))), row=row).verdict == PASSED
 
 
 def test_a_future_statement_counts_from_its_time_on() -> None:
     begins = LATER + timedelta(hours=1)
-    fact = told(openvex(said(), timestamp=format_time(begins)))
+    fact = vex_fact(openvex(said(), timestamp=format_time(begins)))
     assert (asked(fact).verdict, asked(fact).until) == (FAILED, begins)
     assert asked(fact, now=begins).verdict == PASSED
 

@@ -115,14 +115,14 @@ def test_the_step_for_gitlab_is_one_job_that_comments() -> None:
 
 
 def test_the_template_has_the_application_repositorys_metadata() -> None:
-    told: dict[str, Any] = hub()["Metadata"]["AWS::ServerlessRepo::Application"]
-    assert told["SemanticVersion"] == tallyman.__version__
-    assert re.fullmatch(r"[A-Za-z0-9-]{1,140}", told["Name"])
-    assert len(told["Description"]) <= 256
-    assert len(told["Labels"]) <= 10
-    assert all(re.fullmatch(r"[A-Za-z0-9+\-_:/@]{1,127}", label) for label in told["Labels"])
+    result: dict[str, Any] = hub()["Metadata"]["AWS::ServerlessRepo::Application"]
+    assert result["SemanticVersion"] == tallyman.__version__
+    assert re.fullmatch(r"[A-Za-z0-9-]{1,140}", result["Name"])
+    assert len(result["Description"]) <= 256
+    assert len(result["Labels"]) <= 10
+    assert all(re.fullmatch(r"[A-Za-z0-9+\-_:/@]{1,127}", label) for label in result["Labels"])
     for key in ("LicenseUrl", "ReadmeUrl"):
-        assert (ROOT / told[key]).is_file()
+        assert (ROOT / result[key]).is_file()
 
 
 def test_a_packaged_template_is_stored_under_its_version_with_a_launch_link(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def built(checked: CheckedSignature, subject: str, issuer: str = GITHUB, **asked
     """The gate's result for an image with this attestation."""
     assert checked.identity is not None
     assert checked.claims is not None
-    told = Origin(
+    answer = Origin(
         repository=str(DEV),
         referrer=str(digest_of("attestation")),
         signature="1",
@@ -51,7 +51,7 @@ def built(checked: CheckedSignature, subject: str, issuer: str = GITHUB, **asked
         claims=checked.claims.as_json(),
     )
     gate = {"identities": [{"issuer": issuer, "subject": subject}], **asked}
-    return judged("built", case_of(replace(fact(Kind.ORIGIN, APP), detail=told.dump()), gates={"built": gate}))
+    return judged("built", case_of(replace(fact(Kind.ORIGIN, APP), detail=answer.dump()), gates={"built": gate}))
 
 
 def test_a_github_artifact_attestation_opens_built() -> None:

@@ -167,7 +167,7 @@ def test_a_certificate_in_the_tag_scheme_verifies_with_the_logs_promise() -> Non
         },
     }
     entry = sigstore.log.logged(signing.raw(body), NOW, proof=False)
-    told = {
+    result = {
         "SignedEntryTimestamp": entry["inclusionPromise"]["signedEntryTimestamp"],
         "Payload": {
             "body": entry["canonicalizedBody"],
@@ -176,13 +176,13 @@ def test_a_certificate_in_the_tag_scheme_verifies_with_the_logs_promise() -> Non
             "logID": sigstore.log.id.hex(),
         },
     }
-    annotations |= {"dev.sigstore.cosign/certificate": pem.decode(), "dev.sigstore.cosign/bundle": json.dumps(told)}
+    annotations |= {"dev.sigstore.cosign/certificate": pem.decode(), "dev.sigstore.cosign/bundle": json.dumps(result)}
     trust = Trust({}, roots_of(sigstore))
     assert verify_simple_signing(IMAGE, payload, annotations, trust).identity == Identity(
         signing.ISSUER, signing.SUBJECT
     )
-    told["Payload"]["integratedTime"] += 60
-    annotations["dev.sigstore.cosign/bundle"] = json.dumps(told)
+    result["Payload"]["integratedTime"] += 60
+    annotations["dev.sigstore.cosign/bundle"] = json.dumps(result)
     with pytest.raises(NotValid, match="promise is not signed by the log"):
         verify_simple_signing(IMAGE, payload, annotations, trust)
     for lacking in ("certificate", "bundle"):
@@ -332,19 +332,19 @@ def test_a_certificate_of_another_key_does_not_count() -> None:
 class TestOthers:
     """Signatures of other tools."""
 
-    told = json.loads((VECTORS / "sigstore-js.json").read_text("utf-8"))
-    roots = Roots.parse(signing.raw(told["roots"]))
+    vectors = json.loads((VECTORS / "sigstore-js.json").read_text("utf-8"))
+    roots = Roots.parse(signing.raw(vectors["roots"]))
 
     @pytest.mark.parametrize("form", ["statement", "message"])
     def test_bundles_of_sigstores_javascript(self, form: str) -> None:
-        found = verify_bundle(self.told["image"], signing.raw(self.told[form]), Trust({}, self.roots))
-        assert found.identity == Identity(self.told["iss"], self.told["sub"])
+        found = verify_bundle(self.vectors["image"], signing.raw(self.vectors[form]), Trust({}, self.roots))
+        assert found.identity == Identity(self.vectors["iss"], self.vectors["sub"])
         assert found.at is not None
-        assert refused(self.told[form], Trust({}, self.roots)) == "it is a signature of another digest"
+        assert refused(self.vectors[form], Trust({}, self.roots)) == "it is a signature of another digest"
 
     def test_its_provenance_is_verified_and_is_no_signature(self) -> None:
-        made = signing.raw(self.told["provenance"])
-        found = verify_bundle(self.told["image"], made, Trust({}, self.roots))
+        made = signing.raw(self.vectors["provenance"])
+        found = verify_bundle(self.vectors["image"], made, Trust({}, self.roots))
         assert found.identity is not None
         assert found.predicate is not None
         assert found.predicate[0].startswith("https://slsa.dev/provenance/")

@@ -38,38 +38,38 @@ CHAINS = {"three": PLAIN, "renamed": RENAMED, "four": FOUR}
 @pytest.mark.parametrize("environments", CHAINS.values(), ids=CHAINS)
 @pytest.mark.parametrize("built", [image("a"), multi_arch("a", attested=True)], ids=["image", "index"])
 def test_an_image_is_promoted_to_the_end_of_its_chain(environments: Mapping[str, Any], built: Built) -> None:
-    world = Chain(policy=chain(environments))
-    digest = world.pushed(built, "v1.0.0")
+    system = Chain(policy=chain(environments))
+    digest = system.pushed(built, "v1.0.0")
     for name in list(environments)[1:]:
-        assert [world.registries.tag_of(place, "v1.0.0") for place in world.places(name)] == [digest] * len(
-            world.places(name)
+        assert [system.registries.tag_of(place, "v1.0.0") for place in system.places(name)] == [digest] * len(
+            system.places(name)
         )
-        assert world.runs(name) == digest, name
-        assert world.decision(digest, name).verdict == PROMOTED
-    assert not world.refused
-    assert not world.facts(Kind.STOWAWAY)
+        assert system.runs(name) == digest, name
+        assert system.decision(digest, name).verdict == PROMOTED
+    assert not system.refused
+    assert not system.facts(Kind.STOWAWAY)
 
 
 def test_referrers_are_promoted_too_and_open_the_last_gate() -> None:
-    world = Chain(policy=chain(PLAIN, signed=True, attested="sbom"))
+    system = Chain(policy=chain(PLAIN, signed=True, attested="sbom"))
     built = image("a")
-    digest = world.pushed(built, "v1.0.0")
-    assert world.runs("staging") == digest
-    assert world.runs("prod") is None
-    staging = world.places("staging")[0]
+    digest = system.pushed(built, "v1.0.0")
+    assert system.runs("staging") == digest
+    assert system.runs("prod") is None
+    staging = system.places("staging")[0]
     for referrer in (signature(built), sbom(built)):
-        world.registries.push(staging, referrer, None)  # signed after it arrived in staging
-    world.run()
-    assert world.runs("prod") == digest
-    for place in world.places("prod"):
-        assert {signature(built).digest, sbom(built).digest} <= set(world.registries.held(place).manifests)
+        system.registries.push(staging, referrer, None)  # signed after it arrived in staging
+    system.run()
+    assert system.runs("prod") == digest
+    for place in system.places("prod"):
+        assert {signature(built).digest, sbom(built).digest} <= set(system.registries.held(place).manifests)
 
 
 def test_the_decision_names_the_proof_of_content() -> None:
-    world = Chain(policy=chain(PLAIN, soak="24h"))
-    digest = world.pushed(image("a"), "v1.0.0")
-    gate = next(g for g in world.decision(digest, "prod").gates if g.name == "verified")
-    (promoted,) = [f for f in world.facts(Kind.PROMOTED) if f.detail["to"] == "staging"]
+    system = Chain(policy=chain(PLAIN, soak="24h"))
+    digest = system.pushed(image("a"), "v1.0.0")
+    gate = next(g for g in system.decision(digest, "prod").gates if g.name == "verified")
+    (promoted,) = [f for f in system.facts(Kind.PROMOTED) if f.detail["to"] == "staging"]
     assert gate.verdict == "passed"
     assert "when it was promoted from dev to staging" in gate.reason
     assert gate.facts["content"]["promotion"] == promoted.id
@@ -77,50 +77,50 @@ def test_the_decision_names_the_proof_of_content() -> None:
 
 
 def test_content_that_reached_staging_without_a_promotion_is_read() -> None:
-    world = Chain(policy=chain(PLAIN))
-    staging = world.places("staging")[0]
-    world.registries.push(staging, image("a"), "v1.0.0")
-    world.run()
-    (verified,) = [f for f in world.facts(Kind.VERIFIED) if f.repository == staging]
+    system = Chain(policy=chain(PLAIN))
+    staging = system.places("staging")[0]
+    system.registries.push(staging, image("a"), "v1.0.0")
+    system.run()
+    (verified,) = [f for f in system.facts(Kind.VERIFIED) if f.repository == staging]
     assert verified.detail["level"] == "content"
-    assert world.runs("prod") == image("a").digest
+    assert system.runs("prod") == image("a").digest
 
 
 def test_content_that_was_removed_from_staging_and_returned_is_read() -> None:
-    world = Chain(policy=chain(PLAIN, soak="24h"))
+    system = Chain(policy=chain(PLAIN, soak="24h"))
     built = image("a")
-    digest = world.pushed(built, "v1.0.0")
-    staging = world.places("staging")[0]
-    world.registries.delete(staging, digest)
-    gone = push_event(staging, digest, None, action="DELETE", at=world.clock.advance(seconds=5))
-    world.record().handle(json.dumps(gone))
-    world.clock.advance(seconds=5)
-    world.registries.damage(staging, next(iter(built.blobs)), b"damaged")
-    world.registries.push(staging, Built(built.root, built.manifests, {}), "v1.0.0")
-    world.run()
-    gate = next(g for g in world.decision(digest, "prod").gates if g.name == "verified")
+    digest = system.pushed(built, "v1.0.0")
+    staging = system.places("staging")[0]
+    system.registries.delete(staging, digest)
+    gone = push_event(staging, digest, None, action="DELETE", at=system.clock.advance(seconds=5))
+    system.record().handle(json.dumps(gone))
+    system.clock.advance(seconds=5)
+    system.registries.damage(staging, next(iter(built.blobs)), b"damaged")
+    system.registries.push(staging, Built(built.root, built.manifests, {}), "v1.0.0")
+    system.run()
+    gate = next(g for g in system.decision(digest, "prod").gates if g.name == "verified")
     assert gate.verdict == "failed"
-    world.clock.advance(hours=48)
-    world.evaluator.digest(digest)
-    world.run()
-    assert world.runs("prod") is None
+    system.clock.advance(hours=48)
+    system.evaluator.digest(digest)
+    system.run()
+    assert system.runs("prod") is None
 
 
 def test_an_unfinished_promotion_is_no_proof_of_content(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = Chain(policy=chain(FOUR))
-    put, second = world.registries.put_manifest, world.places("staging")[1]
+    system = Chain(policy=chain(FOUR))
+    put, second = system.registries.put_manifest, system.places("staging")[1]
 
     def no_tags(place: Repository, manifest: Manifest, tag: str | None = None) -> None:
         if place == second and tag:
             raise Throttled("Rate exceeded")
         put(place, manifest, tag)
 
-    monkeypatch.setattr(world.registries, "put_manifest", no_tags)
-    digest = world.pushed(image("a"), "v1.0.0")
-    assert world.registries.tag_of(world.places("staging")[0], "v1.0.0") == digest
-    gate = next(g for g in world.decision(digest, "prod").gates if g.name == "verified")
+    monkeypatch.setattr(system.registries, "put_manifest", no_tags)
+    digest = system.pushed(image("a"), "v1.0.0")
+    assert system.registries.tag_of(system.places("staging")[0], "v1.0.0") == digest
+    gate = next(g for g in system.decision(digest, "prod").gates if g.name == "verified")
     assert gate.verdict == "waiting"
-    assert world.runs("prod") is None
+    assert system.runs("prod") is None
     monkeypatch.undo()
-    world.run(until=timedelta(hours=1))
-    assert world.runs("prod") == digest
+    system.run(until=timedelta(hours=1))
+    assert system.runs("prod") == digest

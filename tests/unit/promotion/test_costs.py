@@ -17,7 +17,7 @@ TWO = {
 }
 
 
-def counting(world: Chain) -> Counter[str]:
+def counting(system: Chain) -> Counter[str]:
     """Count the calls of ledger and state from now on."""
     calls: Counter[str] = Counter()
 
@@ -31,9 +31,9 @@ def counting(world: Chain) -> Counter[str]:
         setattr(port, name, call)
 
     for name in ("of_digest", "append"):
-        counted(world.ledger, name)
+        counted(system.ledger, name)
     for name in ("get", "get_many", "put", "list"):
-        counted(world.state, name)
+        counted(system.state, name)
     return calls
 
 
@@ -43,27 +43,27 @@ def counting(world: Chain) -> Counter[str]:
     ids=["image", "index"],
 )
 def test_an_image_is_promoted_in_one_run_and_with_bounded_reads(built: Built, facts_read: int, state_read: int) -> None:
-    world = Chain(policy=chain(TWO))
-    calls = counting(world)
-    world.pushed(built, "v1.0.0")
-    assert world.outcomes == ["promoted"]
+    system = Chain(policy=chain(TWO))
+    calls = counting(system)
+    system.pushed(built, "v1.0.0")
+    assert system.outcomes == ["promoted"]
     assert calls["of_digest"] <= facts_read
     assert calls["get"] + calls["get_many"] + calls["list"] <= state_read
 
 
 def test_our_own_pushes_without_a_tag_are_not_verified_one_by_one() -> None:
-    world = Chain(policy=chain(TWO))
-    world.pushed(multi_arch("a", attested=True), "v1.0.0")
-    in_prod = [f for f in world.facts(Kind.VERIFIED) if f.repository in world.places("prod")]
+    system = Chain(policy=chain(TWO))
+    system.pushed(multi_arch("a", attested=True), "v1.0.0")
+    in_prod = [f for f in system.facts(Kind.VERIFIED) if f.repository in system.places("prod")]
     assert len(in_prod) == 2
     assert all(f.tag == "v1.0.0" and f.detail["verdict"] == "passed" for f in in_prod)
 
 
 def test_the_cost_of_a_promotion_does_not_grow_with_earlier_ones() -> None:
-    world = Chain(policy=chain(TWO))
+    system = Chain(policy=chain(TWO))
     spent = []
     for n in range(6):
-        calls = counting(world)
-        world.pushed(image(str(n)), f"v1.{n}.0")
+        calls = counting(system)
+        system.pushed(image(str(n)), f"v1.{n}.0")
         spent.append(calls["of_digest"])
     assert spent[-1] == spent[1]

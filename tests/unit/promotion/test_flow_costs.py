@@ -48,8 +48,8 @@ def test_an_image_is_released_within_its_bounds(name: str) -> None:
 def test_the_docs_show_the_counted_costs(name: str) -> None:
     _, spent = released(FLOWS[name])
     row = next(line for line in DOCS.read_text().splitlines() if line.startswith(f"| {name}, now"))
-    told = [int(cell) for cell in re.findall(r"\| *(\d+) *(?=\|)", row)]
-    assert told == [spent.invocations, spent.reads, spent.writes, spent.index, spent.ecr]
+    result = [int(cell) for cell in re.findall(r"\| *(\d+) *(?=\|)", row)]
+    assert result == [spent.invocations, spent.reads, spent.writes, spent.index, spent.ecr]
 
 
 def test_the_prices_in_the_docs_follow_from_the_counted_costs() -> None:

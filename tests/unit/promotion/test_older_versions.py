@@ -33,7 +33,7 @@ def second(stack: PromotionStack, tag: str, content: str = "b") -> Digest:
     return digest
 
 
-def told(stack: PromotionStack) -> list[str]:
+def not_released_notices(stack: PromotionStack) -> list[str]:
     return [subject for subject, _, attributes in stack.notices.published if attributes["kind"] == "not_released"]
 
 
@@ -46,7 +46,7 @@ def test_an_older_version_is_copied_and_tagged_but_not_released(gates: dict[str,
     assert stack.released() == newer
     assert stack.pending() == []
     assert [d["digest"] for _, d in stack.announcements.emitted] == [newer]
-    assert told(stack) == ["rocketseat/widget-server:v1.0.0 is in prod, but not released"]
+    assert not_released_notices(stack) == ["rocketseat/widget-server:v1.0.0 is in prod, but not released"]
     (decision,) = decide_all(
         stack.policy, load_image_facts(stack.ledger, stack.state, older, stack.policy), stack.clock()
     )
@@ -70,7 +70,7 @@ def test_the_order_of_versions_decides(first: str, then: str, moves: bool) -> No
     stack.work()
     after = second(stack, then)
     assert stack.released() == (after if moves else before)
-    assert bool(told(stack)) is not moves
+    assert bool(not_released_notices(stack)) is not moves
 
 
 def test_of_equal_versions_the_first_pushed_is_older() -> None:
@@ -114,7 +114,7 @@ def test_without_comparable_versions_the_first_pushed_is_older(first: str, then:
         stack.work()
         assert stack.tags(tag) == [digest, digest]
     assert stack.released() == newer
-    assert told(stack) == [f"rocketseat/widget-server:{first} is in prod, but not released"]
+    assert not_released_notices(stack) == [f"rocketseat/widget-server:{first} is in prod, but not released"]
 
 
 def test_a_tag_moved_back_to_an_older_image_does_not_move_the_release() -> None:
@@ -130,7 +130,7 @@ def test_a_tag_moved_back_to_an_older_image_does_not_move_the_release() -> None:
     stack.work()
     assert stack.tags("latest") == [older, older]
     assert stack.released() == newer
-    assert told(stack) == ["rocketseat/widget-server:latest is in prod, but not released"]
+    assert not_released_notices(stack) == ["rocketseat/widget-server:latest is in prod, but not released"]
 
 
 def test_releasing_a_copied_older_version_is_a_roll_back() -> None:

@@ -34,7 +34,7 @@ def filled(images: int, tagged: bool) -> Flow:
     flow = Flow()
     for number in range(images):
         flow.registries.push(DEV, image(str(number)), f"v1.{number}.0" if tagged else None)
-    flow.told = len(flow.registries.pushes)
+    flow.result = len(flow.registries.pushes)
     flow.clock.advance(hours=1)
     return flow
 
@@ -47,50 +47,50 @@ def test_a_first_sweep_makes_three_calls_per_image_and_a_page_of_decisions() -> 
     assert calls(few) <= 3 * 2 * PAGE + 20 * PAGE
 
 
-def position(world: RecordingStack) -> str | None:
-    found = SWEEPS.get(world.state, sweeps.key(DEV))
+def position(system: RecordingStack) -> str | None:
+    found = SWEEPS.get(system.state, sweeps.key(DEV))
     assert found is not None
     return found.backlog
 
 
 def test_images_found_by_a_first_sweep_are_verified_and_evaluated_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweeping, "PAGE", 10)
-    world = RecordingStack()
-    digests = {world.registries.push(DEV, image(str(n)), f"v1.{n}.0") for n in range(25)}
+    system = RecordingStack()
+    digests = {system.registries.push(DEV, image(str(n)), f"v1.{n}.0") for n in range(25)}
     asked: list[int] = []
-    while not asked or position(world) is not None:
-        world.reconcile(SCHEDULE)
-        asked.append(len(world.hints.to("verify")))
+    while not asked or position(system) is not None:
+        system.reconcile(SCHEDULE)
+        asked.append(len(system.hints.to("verify")))
     assert asked == [10, 20, 25]
-    assert {hint["verify"]["digest"] for hint in world.hints.to("verify")} == digests
-    world.reconcile(SCHEDULE)
-    assert len(world.hints.to("verify")) == 25
+    assert {hint["verify"]["digest"] for hint in system.hints.to("verify")} == digests
+    system.reconcile(SCHEDULE)
+    assert len(system.hints.to("verify")) == 25
 
 
 def test_images_reported_by_events_before_the_first_sweep_are_left_to_their_reaction() -> None:
-    world = RecordingStack()
-    app = world.registries.push(DEV, image("a"), "v1.0.0")
-    world.told(push_event(DEV, app, "v1.0.0", at=world.clock()))
-    world.reconcile(SCHEDULE)
-    assert world.hints.to("verify") == []
+    system = RecordingStack()
+    app = system.registries.push(DEV, image("a"), "v1.0.0")
+    system.deliver(push_event(DEV, app, "v1.0.0", at=system.clock()))
+    system.reconcile(SCHEDULE)
+    assert system.hints.to("verify") == []
 
 
 def test_a_push_with_a_lost_event_is_processed_although_an_earlier_one_was_reported() -> None:
-    world = RecordingStack()
-    app = world.registries.push(DEV, image("a"), "v1.0.0")
-    world.told(push_event(DEV, app, "v1.0.0", at=world.clock()))
-    world.registries.untag(DEV, "v1.0.0")
-    world.clock.advance(minutes=1)
-    world.registries.push(DEV, image("a"), "v2.0.0")
-    world.reconcile(SCHEDULE)
-    assert [hint["verify"]["tag"] for hint in world.hints.to("verify")] == ["v2.0.0"]
+    system = RecordingStack()
+    app = system.registries.push(DEV, image("a"), "v1.0.0")
+    system.deliver(push_event(DEV, app, "v1.0.0", at=system.clock()))
+    system.registries.untag(DEV, "v1.0.0")
+    system.clock.advance(minutes=1)
+    system.registries.push(DEV, image("a"), "v2.0.0")
+    system.reconcile(SCHEDULE)
+    assert [hint["verify"]["tag"] for hint in system.hints.to("verify")] == ["v2.0.0"]
 
 
 @pytest.mark.parametrize("after", [1, 7, 26, 40, 61, 75, 90])
 def test_a_killed_first_sweep_resumes(after: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    world = RecordingStack()
-    digests = {world.registries.push(DEV, image(str(n)), f"v1.{n}.0") for n in range(30)}
-    real, left = world.ledger.append, [after]
+    system = RecordingStack()
+    digests = {system.registries.push(DEV, image(str(n)), f"v1.{n}.0") for n in range(30)}
+    real, left = system.ledger.append, [after]
 
     def append(*args: Any) -> Any:
         if left[0] == 0:
@@ -98,15 +98,15 @@ def test_a_killed_first_sweep_resumes(after: int, monkeypatch: pytest.MonkeyPatc
         left[0] -= 1
         return real(*args)
 
-    monkeypatch.setattr(world.ledger, "append", append)
+    monkeypatch.setattr(system.ledger, "append", append)
     for _ in range(2):
         try:
-            world.reconcile(SCHEDULE)
+            system.reconcile(SCHEDULE)
         except KeyboardInterrupt:
             left[0] = -1
-    assert Counter(f.digest for f in world.facts(Kind.PUSHED)) == dict.fromkeys(digests, 1)
-    assert {f.digest for f in world.facts(Kind.DECIDED)} == digests
-    assert {hint["verify"]["digest"] for hint in world.hints.to("verify")} == digests
+    assert Counter(f.digest for f in system.facts(Kind.PUSHED)) == dict.fromkeys(digests, 1)
+    assert {f.digest for f in system.facts(Kind.DECIDED)} == digests
+    assert {hint["verify"]["digest"] for hint in system.hints.to("verify")} == digests
 
 
 def test_the_size_of_a_first_sweeps_position_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,33 +139,33 @@ def test_the_cost_of_an_unreported_image_is_independent_of_the_repositorys_size(
 
 
 def test_the_item_of_a_removed_tag_expires_and_that_of_a_restored_one_does_not() -> None:
-    world = RecordingStack()
+    system = RecordingStack()
 
     def entry() -> Any:
-        return TAGS.read(world.state, tags.key(DEV, "v1.0.0"))
+        return TAGS.read(system.state, tags.key(DEV, "v1.0.0"))
 
     def pushed(name: str) -> Digest:
-        digest = world.registries.push(DEV, image(name), "v1.0.0")
-        world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
-        world.clock.advance(minutes=5)
+        digest = system.registries.push(DEV, image(name), "v1.0.0")
+        system.deliver(push_event(DEV, digest, "v1.0.0", at=system.clock()))
+        system.clock.advance(minutes=5)
         return digest
 
     app = pushed("a")
     assert entry().expires is None
-    world.registries.delete(DEV, app)
-    world.told(push_event(DEV, app, "", at=world.clock(), action="DELETE"))
-    assert entry().expires == world.clock() + GONE_KEPT
+    system.registries.delete(DEV, app)
+    system.deliver(push_event(DEV, app, "", at=system.clock(), action="DELETE"))
+    assert entry().expires == system.clock() + GONE_KEPT
     pushed("a")
     assert entry().expires is None
 
 
 def test_items_of_removed_tags_from_an_earlier_version_get_an_expiry() -> None:
-    world = RecordingStack()
-    world.registries.push(DEV, image("a"), "v1.0.0")
-    gone = TAGS.read(world.state, tags.key(DEV, "v0.1.0"))
-    world.state.put(gone.write(Tag(None, world.clock(), moved_from=image("old").digest)))
-    world.reconcile(SCHEDULE)
-    assert TAGS.read(world.state, tags.key(DEV, "v0.1.0")).expires == world.clock() + GONE_KEPT
+    system = RecordingStack()
+    system.registries.push(DEV, image("a"), "v1.0.0")
+    gone = TAGS.read(system.state, tags.key(DEV, "v0.1.0"))
+    system.state.put(gone.write(Tag(None, system.clock(), moved_from=image("old").digest)))
+    system.reconcile(SCHEDULE)
+    assert TAGS.read(system.state, tags.key(DEV, "v0.1.0")).expires == system.clock() + GONE_KEPT
 
 
 def test_a_tag_whose_item_was_removed_long_ago_is_known_to_have_moved() -> None:

@@ -67,31 +67,31 @@ class ReconcileStack(PromotionStack):
         released.push_protection.all(lambda place: True, found.unguarded, self.troubles, lambda: 900.0)
         return found
 
-    def told(self, kind: str) -> list[str]:
+    def notices_of(self, kind: str) -> list[str]:
         return [text for _, text, attributes in self.notices.published if attributes["kind"] == kind]
 
 
 def promoted(**gates: object) -> tuple[ReconcileStack, Digest]:
-    world = ReconcileStack(policy=policy(verified=True, **gates))
-    digest = world.push(image("a"), "v1.0.0")
-    world.work()
-    return world, digest
+    system = ReconcileStack(policy=policy(verified=True, **gates))
+    digest = system.push(image("a"), "v1.0.0")
+    system.work()
+    return system, digest
 
 
 def test_an_unannounced_release_is_announced() -> None:
-    world, digest = promoted()
-    world.announcements.emitted.clear()
-    item = stored(world.state, release_items.partition("prod"), DEV.name)
+    system, digest = promoted()
+    system.announcements.emitted.clear()
+    item = stored(system.state, release_items.partition("prod"), DEV.name)
     assert item is not None
-    world.state.put(StateChange(item.pk, item.sk, item.revision, {**item.data, "announced": False}))
-    world.sweep()
-    world.sweep()
-    assert [d["digest"] for _, d in world.announcements.emitted] == [digest]
+    system.state.put(StateChange(item.pk, item.sk, item.revision, {**item.data, "announced": False}))
+    system.sweep()
+    system.sweep()
+    assert [d["digest"] for _, d in system.announcements.emitted] == [digest]
 
 
 def test_an_unstarted_roll_out_is_resumed_by_a_scheduled_run() -> None:
     services = [{"ecs": "shop/app", "repository": DEV.name}]
-    world = ReconcileStack(
+    system = ReconcileStack(
         policy=parsed(
             {
                 "environments": {
@@ -104,133 +104,133 @@ def test_an_unstarted_roll_out_is_resumed_by_a_scheduled_run() -> None:
             }
         )
     )
-    world.push(image("a"), "v1.0.0")
-    world.work()
+    system.push(image("a"), "v1.0.0")
+    system.work()
     for _ in range(3):  # once an hour: its event may be late, its message may be retried
-        world.sweep()
-    (hint,) = world.hints.to("roll_out")
+        system.sweep()
+    (hint,) = system.hints.to("roll_out")
     assert hint["roll_out"]["repository"] == DEV.name
 
 
 def test_a_half_done_promotion_is_notified_once_and_counted_while_it_lasts() -> None:
-    world = ReconcileStack()
-    digest = world.push(image("a"), "v1.0.0")
-    put = world.registries.put_manifest
+    system = ReconcileStack()
+    digest = system.push(image("a"), "v1.0.0")
+    put = system.registries.put_manifest
 
     def no_tags(repository: Location, manifest: object, tag: str | None = None) -> None:
         if repository == PROD_SA and tag:
             raise Throttled("Rate exceeded")
         put(repository, manifest, tag)  # type: ignore[arg-type]
 
-    world.registries.put_manifest = no_tags  # type: ignore[method-assign]
-    world.work()
-    assert world.tags("v1.0.0") == [digest, None]
-    assert [world.sweep().stuck["prod"] for _ in range(2)] == [1, 1]
-    (text,) = world.told("stuck")
+    system.registries.put_manifest = no_tags  # type: ignore[method-assign]
+    system.work()
+    assert system.tags("v1.0.0") == [digest, None]
+    assert [system.sweep().stuck["prod"] for _ in range(2)] == [1, 1]
+    (text,) = system.notices_of("stuck")
     assert "Rate exceeded" in text
 
 
 def test_abandoned_promotions_are_counted() -> None:
-    world = ReconcileStack()
-    world.push(image("a"), "v1.0.0")
-    world.registries.fail(PROD.registry, Throttled("Rate exceeded"))
-    world.work(until=timedelta(days=2))
-    assert world.facts(Kind.PARKED)
-    assert world.sweep().parked["prod"] == 1
+    system = ReconcileStack()
+    system.push(image("a"), "v1.0.0")
+    system.registries.fail(PROD.registry, Throttled("Rate exceeded"))
+    system.work(until=timedelta(days=2))
+    assert system.facts(Kind.PARKED)
+    assert system.sweep().parked["prod"] == 1
 
 
 def test_every_pending_promotion_is_counted_for_its_environment_in_every_run() -> None:
-    world = ReconcileStack()
-    world.push(image("a"), "v1.0.0")
-    world.registries.fail(PROD.registry, Throttled("Rate exceeded"))
-    world.work(until=timedelta(days=2))  # given up
-    world.push(image("b"), "v1.1.0")  # not tried yet
+    system = ReconcileStack()
+    system.push(image("a"), "v1.0.0")
+    system.registries.fail(PROD.registry, Throttled("Rate exceeded"))
+    system.work(until=timedelta(days=2))  # given up
+    system.push(image("b"), "v1.1.0")  # not tried yet
     for scope in ({}, {"repositories": ["rocketseat/another"]}):
-        report = services(replace(world.ports(), guards=FoundProblems({}), usage_readings=world)).reconcile.run(
+        report = services(replace(system.ports(), guards=FoundProblems({}), usage_readings=system)).reconcile.run(
             scope, "request", lambda: 900.0
         )
         assert report["waiting"] == {"dev": 0, "prod": 2}
-    world.registries.heal()
-    world.push(image("a"), "v1.0.1")
-    world.work()
-    assert world.sweep().waiting["prod"] == 0
+    system.registries.heal()
+    system.push(image("a"), "v1.0.1")
+    system.work()
+    assert system.sweep().waiting["prod"] == 0
 
 
 def test_a_recall_of_a_promoted_image_is_notified_once_with_its_users() -> None:
-    world, digest = promoted()
-    command(world, "recall", digest)
-    world.uses = (Use("ecs task", "prod/widget", PROD.at(digest), PROD.registry, PROD, None, digest),)
-    assert [world.sweep().would_not_pass["prod"] for _ in range(2)] == [1, 1]
-    (text,) = world.told("recalled_in_use")
+    system, digest = promoted()
+    command(system, "recall", digest)
+    system.uses = (Use("ecs task", "prod/widget", PROD.at(digest), PROD.registry, PROD, None, digest),)
+    assert [system.sweep().would_not_pass["prod"] for _ in range(2)] == [1, 1]
+    (text,) = system.notices_of("recalled_in_use")
     assert "ecs task prod/widget in 222222222222/us-east-2" in text
     assert "prod releases it" in text
 
 
 def test_what_uses_a_recalled_image_is_told_by_every_source_and_what_is_unread_once() -> None:
-    world, digest = promoted()
-    command(world, "recall", digest)
+    system, digest = promoted()
+    command(system, "recall", digest)
     where = PROD.registry
     pod = Use("eks pod of replicaset", "shop/web/app", PROD.at(digest), where, PROD, None, digest)
     job = Use("batch job definition", "nightly:3", PROD.at(digest), where, PROD, None, digest, runs=False)
-    world.uses = (pod, job)
-    world.unread = (Reading("EKS cluster lab", where, world.clock(), error="no answer"),)
-    world.sweep()
-    (text,) = world.told("recalled_in_use")
+    system.uses = (pod, job)
+    system.unread = (Reading("EKS cluster lab", where, system.clock(), error="no answer"),)
+    system.sweep()
+    (text,) = system.notices_of("recalled_in_use")
     assert f"{pod} runs {pod.image}" in text
     assert f"{job} is set up to run {job.image}" in text
     assert f"what runs in {where} could not be read: EKS cluster lab: no answer" in text
-    world.unread = (replace(world.unread[0], error="other words"),)
+    system.unread = (replace(system.unread[0], error="other words"),)
     for _ in range(3):
-        world.sweep()
-    assert len(world.told("recalled_in_use")) == 1
-    world.uses = (pod, job, replace(pod, name="shop/web/another"))
+        system.sweep()
+    assert len(system.notices_of("recalled_in_use")) == 1
+    system.uses = (pod, job, replace(pod, name="shop/web/another"))
     for _ in range(2):
-        world.sweep()
-    assert len(world.told("recalled_in_use")) == 2
-    world.unread = ()
+        system.sweep()
+    assert len(system.notices_of("recalled_in_use")) == 2
+    system.unread = ()
     for _ in range(2):
-        world.sweep()
-    assert len(world.told("recalled_in_use")) == 2
+        system.sweep()
+    assert len(system.notices_of("recalled_in_use")) == 2
 
 
 def test_what_started_from_a_tag_that_has_moved_since_is_found_to_run_the_recalled_image() -> None:
-    world = ReconcileStack()
-    digest = world.push(image("a"), "latest")
-    world.clock.advance(hours=1)
-    pod = Use("eks pod", "shop/web/app", DEV.at("latest"), DEV.registry, DEV, "latest", since=world.clock())
-    world.clock.advance(hours=1)
-    other = world.push(image("b"), "latest")
-    impact = RecallImpact(world.policy, world.ledger, world.state, world, world.clock)
-    world.uses = (pod, replace(pod, name="later", since=None))
+    system = ReconcileStack()
+    digest = system.push(image("a"), "latest")
+    system.clock.advance(hours=1)
+    pod = Use("eks pod", "shop/web/app", DEV.at("latest"), DEV.registry, DEV, "latest", since=system.clock())
+    system.clock.advance(hours=1)
+    other = system.push(image("b"), "latest")
+    impact = RecallImpact(system.policy, system.ledger, system.state, system, system.clock)
+    system.uses = (pod, replace(pod, name="later", since=None))
     assert [use["name"] for use in impact.of(digest)["uses"]] == ["shop/web/app"]
     assert [use["name"] for use in impact.of(other)["uses"]] == ["shop/web/app", "later"]
 
 
 def test_what_is_only_set_up_to_run_an_overtaken_image_is_no_use_of_it() -> None:
-    world, digest = overtaken()
-    world.uses = tuple(replace(use, runs=False) for use in runs(digest))
-    assert world.sweep().would_not_pass["prod"] == 0
-    assert world.told("would_not_pass") == []
+    system, digest = overtaken()
+    system.uses = tuple(replace(use, runs=False) for use in runs(digest))
+    assert system.sweep().would_not_pass["prod"] == 0
+    assert system.notices_of("would_not_pass") == []
 
 
 def overtaken() -> tuple[ReconcileStack, Digest]:
     """v1.0.0 was released, then v1.1.0; now v1.0.0 has a critical finding."""
-    world = ReconcileStack(policy=policy(verified=True, scan={"max": {"critical": 0}}))
+    system = ReconcileStack(policy=policy(verified=True, scan={"max": {"critical": 0}}))
     first = image("a")
     for built, tag in ((first, "v1.0.0"), (image("b"), "v1.1.0")):
-        digest = world.push(built, tag)
-        scan(world, digest)
-        world.work()
-        assert world.released() == digest
-    scan(world, first.digest, critical=1)
-    return world, first.digest
+        digest = system.push(built, tag)
+        scan(system, digest)
+        system.work()
+        assert system.released() == digest
+    scan(system, first.digest, critical=1)
+    return system, first.digest
 
 
-def scan(world: ReconcileStack, digest: Digest, **counts: int) -> None:
-    world.clock.advance(minutes=1)
-    now = world.clock()
-    world.ledger.append(scanned(digest, at=now, seen=now, counts=counts))
-    world.evaluator.digest(digest)
+def scan(system: ReconcileStack, digest: Digest, **counts: int) -> None:
+    system.clock.advance(minutes=1)
+    now = system.clock()
+    system.ledger.append(scanned(digest, at=now, seen=now, counts=counts))
+    system.evaluator.digest(digest)
 
 
 def runs(digest: Digest) -> tuple[Use, ...]:
@@ -238,120 +238,120 @@ def runs(digest: Digest) -> tuple[Use, ...]:
 
 
 def test_a_superseded_noncompliant_image_that_runs_nowhere_is_listed_without_a_notice() -> None:
-    world, digest = overtaken()
+    system, digest = overtaken()
     for _ in range(5):
-        assert world.sweep().would_not_pass["prod"] == 0
-    assert world.told("would_not_pass") == []
-    assert [(i.digest, released) for i, released in noncompliant_images(world.state, "prod")] == [(digest, False)]
-    (item,) = listed(world.state, noncompliant.partition("prod"))
+        assert system.sweep().would_not_pass["prod"] == 0
+    assert system.notices_of("would_not_pass") == []
+    assert [(i.digest, released) for i, released in noncompliant_images(system.state, "prod")] == [(digest, False)]
+    (item,) = listed(system.state, noncompliant.partition("prod"))
     assert item.revision == 1  # an equal result is not written again
 
 
 def test_a_superseded_noncompliant_image_that_runs_is_notified_once_and_counted_while_it_runs() -> None:
-    world, digest = overtaken()
-    world.uses = runs(digest)
-    world.sweep()
-    assert [world.sweep().would_not_pass["prod"] for _ in range(4)] == [1] * 4
-    (text,) = world.told("would_not_pass")
+    system, digest = overtaken()
+    system.uses = runs(digest)
+    system.sweep()
+    assert [system.sweep().would_not_pass["prod"] for _ in range(4)] == [1] * 4
+    (text,) = system.notices_of("would_not_pass")
     assert "but this one runs: ecs task prod/widget in 222222222222/us-east-2" in text
     assert "1 critical finding" in text
-    world.uses = ()
-    world.clock.advance(hours=1)
-    world.sweep()
-    assert world.sweep().would_not_pass["prod"] == 0
-    assert len(world.told("would_not_pass")) == 1
+    system.uses = ()
+    system.clock.advance(hours=1)
+    system.sweep()
+    assert system.sweep().would_not_pass["prod"] == 0
+    assert len(system.notices_of("would_not_pass")) == 1
 
 
 def test_usage_is_read_at_most_once_an_hour() -> None:
-    world, _ = overtaken()
+    system, _ = overtaken()
     asked: list[EcrRegistry] = []
 
     def readings(registry: EcrRegistry, at: datetime, rules: UsageRules) -> list[Reading]:
         asked.append(registry)
         return []
 
-    world.readings = readings  # type: ignore[method-assign]
+    system.readings = readings  # type: ignore[method-assign]
     for _ in range(8):  # two hours
-        world.sweep()
-    assert len(asked) == 2 * len(world.policy.registries())
+        system.sweep()
+    assert len(asked) == 2 * len(system.policy.registries())
 
 
 def test_a_reworded_reason_of_a_noncompliant_image_causes_no_second_notice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    world, digest = promoted(scan={"max": {"critical": 0}})
-    scan(world, digest)
-    world.work()
-    assert world.released() == digest
-    scan(world, digest, critical=1)
-    assert len(world.told("would_not_pass")) == 1
+    system, digest = promoted(scan={"max": {"critical": 0}})
+    scan(system, digest)
+    system.work()
+    assert system.released() == digest
+    scan(system, digest, critical=1)
+    assert len(system.notices_of("would_not_pass")) == 1
     monkeypatch.setattr("tallyman.domain.gates.scan.counted", lambda number, what: f"{what.split()[0]}: {number}")
     for _ in range(2):
-        world.evaluator.digest(digest)
-    assert "critical: 1" in str(world.facts(Kind.DECIDED)[-1].detail["gates"])
-    assert len(world.told("would_not_pass")) == 1
-    scan(world, digest, critical=2)
-    assert len(world.told("would_not_pass")) == 2
-    world.policy = replace(world.policy, raw=world.policy.raw + b"\n")  # another version alone is no news
+        system.evaluator.digest(digest)
+    assert "critical: 1" in str(system.facts(Kind.DECIDED)[-1].detail["gates"])
+    assert len(system.notices_of("would_not_pass")) == 1
+    scan(system, digest, critical=2)
+    assert len(system.notices_of("would_not_pass")) == 2
+    system.policy = replace(system.policy, raw=system.policy.raw + b"\n")  # another version alone is no news
     monkeypatch.setattr("tallyman.domain.gates.scan.counted", lambda number, what: f"{number} of {what.split()[0]}")
-    world.evaluator.digest(digest)
-    assert "2 of critical" in str(world.facts(Kind.DECIDED)[-1].detail["gates"])
-    assert len(world.told("would_not_pass")) == 2
+    system.evaluator.digest(digest)
+    assert "2 of critical" in str(system.facts(Kind.DECIDED)[-1].detail["gates"])
+    assert len(system.notices_of("would_not_pass")) == 2
 
 
 def test_a_superseded_noncompliant_image_is_notified_when_released_again() -> None:
-    world, digest = overtaken()
-    command(world, "roll-back", digest, repository=DEV.name, environment="prod")
-    world.work()
-    assert world.released() == digest
-    assert [world.sweep().would_not_pass["prod"] for _ in range(3)] == [1] * 3
-    (text,) = world.told("would_not_pass")
+    system, digest = overtaken()
+    command(system, "roll-back", digest, repository=DEV.name, environment="prod")
+    system.work()
+    assert system.released() == digest
+    assert [system.sweep().would_not_pass["prod"] for _ in range(3)] == [1] * 3
+    (text,) = system.notices_of("would_not_pass")
     assert "prod releases this image." in text
 
 
 def test_a_recall_of_an_unused_image_causes_no_notice_about_usage() -> None:
-    world, digest = overtaken()
-    command(world, "recall", digest)
-    world.sweep()
-    assert world.told("recalled_in_use") == []
+    system, digest = overtaken()
+    command(system, "recall", digest)
+    system.sweep()
+    assert system.notices_of("recalled_in_use") == []
 
 
 def test_a_released_image_is_scanned_again_once_a_day() -> None:
-    world = ReconcileStack(policy=policy(verified=True, scan={"max": {"critical": 0}}))
-    digest = world.push(image("a"), "v1.0.0")
-    now = world.clock()
-    world.ledger.append(scanned(digest, at=now, seen=now))
-    world.registries.set_scan(DEV, digest, ScanReport("complete", completed_at=now))
-    world.evaluator.digest(digest)
-    world.work()
-    world.clock.advance(hours=25)
+    system = ReconcileStack(policy=policy(verified=True, scan={"max": {"critical": 0}}))
+    digest = system.push(image("a"), "v1.0.0")
+    now = system.clock()
+    system.ledger.append(scanned(digest, at=now, seen=now))
+    system.registries.set_scan(DEV, digest, ScanReport("complete", completed_at=now))
+    system.evaluator.digest(digest)
+    system.work()
+    system.clock.advance(hours=25)
     for _ in range(3):
-        world.sweep()
-    started = [request for request in world.registries.requests if request[0] == "start_scan"]
+        system.sweep()
+    started = [request for request in system.registries.requests if request[0] == "start_scan"]
     assert len(started) == 1
 
 
 def test_an_unreadable_release_does_not_stop_the_others() -> None:
-    world, _ = promoted()
-    announce = world.announcements.emit
+    system, _ = promoted()
+    announce = system.announcements.emit
 
     def broken(detail_type: str, detail: Mapping[str, Any]) -> None:
         raise Unreachable("the bus does not answer")
 
-    item = stored(world.state, release_items.partition("prod"), DEV.name)
+    item = stored(system.state, release_items.partition("prod"), DEV.name)
     assert item is not None
-    world.state.put(StateChange(item.pk, item.sk, item.revision, {**item.data, "announced": False}))
-    world.announcements.emit = broken  # type: ignore[method-assign]
-    world.sweep()
-    assert world.troubles == [f"prod/{DEV.name}: the bus does not answer"]
-    world.announcements.emit = announce  # type: ignore[method-assign]
+    system.state.put(StateChange(item.pk, item.sk, item.revision, {**item.data, "announced": False}))
+    system.announcements.emit = broken  # type: ignore[method-assign]
+    system.sweep()
+    assert system.troubles == [f"prod/{DEV.name}: the bus does not answer"]
+    system.announcements.emit = announce  # type: ignore[method-assign]
 
 
 # --- push protection
 
 
 def only_tallyman() -> ReconcileStack:
-    world = ReconcileStack(
+    system = ReconcileStack(
         policy=parsed(
             {
                 "environments": {
@@ -368,25 +368,25 @@ def only_tallyman() -> ReconcileStack:
             }
         )
     )
-    world.problems_found = {}
+    system.problems_found = {}
     for place in (DEV, *PLACES):
-        world.state.put(StateChange(sweeps.PARTITION, str(place), 0, {}))
-    return world
+        system.state.put(StateChange(sweeps.PARTITION, str(place), 0, {}))
+    return system
 
 
 def test_an_open_repository_is_counted_and_notified_once_per_change() -> None:
-    world = only_tallyman()
-    assert world.sweep().unguarded.total() == 0
-    world.problems_found = {PROD: Problem(Flaw.NO_POLICY, "the repository has no policy")}
-    assert [world.sweep().unguarded["prod"] for _ in range(3)] == [1, 1, 1]
-    world.problems_found = {PROD: Problem(Flaw.CHANGED, "the statement was changed")}
-    world.sweep()
-    assert len(world.told("unguarded")) == 2
-    world.problems_found = {PROD: Problem(Flaw.CHANGED, "somebody changed the statement, in other words")}
-    world.sweep()
-    assert len(world.told("unguarded")) == 2
-    world.problems_found = {}
-    assert world.sweep().unguarded["prod"] == 0
+    system = only_tallyman()
+    assert system.sweep().unguarded.total() == 0
+    system.problems_found = {PROD: Problem(Flaw.NO_POLICY, "the repository has no policy")}
+    assert [system.sweep().unguarded["prod"] for _ in range(3)] == [1, 1, 1]
+    system.problems_found = {PROD: Problem(Flaw.CHANGED, "the statement was changed")}
+    system.sweep()
+    assert len(system.notices_of("unguarded")) == 2
+    system.problems_found = {PROD: Problem(Flaw.CHANGED, "somebody changed the statement, in other words")}
+    system.sweep()
+    assert len(system.notices_of("unguarded")) == 2
+    system.problems_found = {}
+    assert system.sweep().unguarded["prod"] == 0
 
 
 LAST_RELEASE = {
@@ -401,34 +401,34 @@ LAST_RELEASE = {
 @pytest.mark.parametrize("now", Flaw)
 @pytest.mark.parametrize("before", Flaw)
 def test_an_update_announces_no_open_repository_again_unless_it_is_open_otherwise(before: Flaw, now: Flaw) -> None:
-    world = only_tallyman()
+    system = only_tallyman()
     stored = {"problem": LAST_RELEASE[before], "since": "2026-11-16T02:24:34Z", "told": True}
-    world.state.put(StateChange(*guards.key(PROD), 0, stored))
-    world.problems_found = {PROD: Problem(now, "words of a later version")}
-    assert [world.sweep().unguarded["prod"] for _ in range(2)] == [1, 1]
-    assert len(world.told("unguarded")) == (before is not now)
+    system.state.put(StateChange(*guards.key(PROD), 0, stored))
+    system.problems_found = {PROD: Problem(now, "words of a later version")}
+    assert [system.sweep().unguarded["prod"] for _ in range(2)] == [1, 1]
+    assert len(system.notices_of("unguarded")) == (before is not now)
 
 
 def test_an_open_repository_that_was_announced_in_unknown_words_is_announced_when_it_is_open_otherwise() -> None:
-    world = only_tallyman()
+    system = only_tallyman()
     stored = {"problem": "anybody may push", "since": "2026-11-16T02:24:34Z", "told": True}
-    world.state.put(StateChange(*guards.key(PROD), 0, stored))
-    world.problems_found = {PROD: Problem(Flaw.NO_POLICY, "there is no policy")}
-    world.sweep()
-    assert world.told("unguarded") == []
-    world.problems_found = {PROD: Problem(Flaw.CHANGED, "the statement was changed")}
-    world.sweep()
-    assert len(world.told("unguarded")) == 1
+    system.state.put(StateChange(*guards.key(PROD), 0, stored))
+    system.problems_found = {PROD: Problem(Flaw.NO_POLICY, "there is no policy")}
+    system.sweep()
+    assert system.notices_of("unguarded") == []
+    system.problems_found = {PROD: Problem(Flaw.CHANGED, "the statement was changed")}
+    system.sweep()
+    assert len(system.notices_of("unguarded")) == 1
 
 
 def test_a_promotion_creates_a_repository_that_only_promotions_can_push_to() -> None:
-    world = only_tallyman()
+    system = only_tallyman()
     for place in PLACES:
-        del world.registries._held[place]
-    digest = world.push(image("a"), "v1.0.0")
-    world.work()
-    assert world.released() == digest
-    assert [world.registries.held(p).push for p in PLACES] == [("role/break-glass",)] * 2
+        del system.registries._held[place]
+    digest = system.push(image("a"), "v1.0.0")
+    system.work()
+    assert system.released() == digest
+    assert [system.registries.held(p).push for p in PLACES] == [("role/break-glass",)] * 2
 
 
 ALLOWED = ["arn:aws:iam::222222222222:role/tallyman-spoke-push"]
@@ -453,7 +453,7 @@ def test_if_releases_update_functions_lambda_may_pull_for_the_repositorys_accoun
 
 
 def test_a_promotion_creates_a_functions_repository_so_that_lambda_may_pull() -> None:
-    world = ReconcileStack(
+    system = ReconcileStack(
         policy=parsed(
             {
                 "environments": {
@@ -470,10 +470,10 @@ def test_a_promotion_creates_a_functions_repository_so_that_lambda_may_pull() ->
         )
     )
     for place in PLACES:
-        del world.registries._held[place]
-    world.push(image("a"), "v1.0.0")
-    world.work()
-    assert [world.registries.held(p).functions for p in PLACES] == [True, True]
+        del system.registries._held[place]
+    system.push(image("a"), "v1.0.0")
+    system.work()
+    assert [system.registries.held(p).functions for p in PLACES] == [True, True]
 
 
 def test_only_a_policy_with_another_meaning_is_a_change() -> None:

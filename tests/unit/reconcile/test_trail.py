@@ -22,131 +22,131 @@ Waiting = Callable[[], None]
 CI = "arn:aws:sts::111111111111:assumed-role/ci/build-42"
 
 
-def call(world: RecordingStack, name: str, digest: Digest | None, tag: str | None, **more: Any) -> ApiCall:
+def call(system: RecordingStack, name: str, digest: Digest | None, tag: str | None, **more: Any) -> ApiCall:
     """A call that happens now, in CloudTrail's format."""
     made = ApiCall(
-        id=more.pop("id", f"call-{len(world.trail.recorded)}"),
+        id=more.pop("id", f"call-{len(system.trail.recorded)}"),
         name=name,
-        at=world.clock(),
+        at=system.clock(),
         actor=CI,
         repository=DEV,
         tag=tag,
         digest=digest,
         parameters={"repositoryName": DEV.name, **more},
     )
-    world.trail.recorded.append(made)
+    system.trail.recorded.append(made)
     return made
 
 
-def put(world: RecordingStack, content: str, tag: str) -> Digest:
+def put(system: RecordingStack, content: str, tag: str) -> Digest:
     """A push without an event, recorded only by CloudTrail."""
-    digest = world.registries.push(DEV, image(content), tag)
-    call(world, "PutImage", digest, tag)
+    digest = system.registries.push(DEV, image(content), tag)
+    call(system, "PutImage", digest, tag)
     return digest
 
 
 def test_a_found_push_has_its_actor_and_its_time() -> None:
-    world = RecordingStack()
-    digest = put(world, "a", "v1.0.0")
-    pushed = world.clock()
-    world.clock.advance(minutes=10)
-    outcome = world.reconcile()
-    (row,) = world.rows()
+    system = RecordingStack()
+    digest = put(system, "a", "v1.0.0")
+    pushed = system.clock()
+    system.clock.advance(minutes=10)
+    outcome = system.reconcile()
+    (row,) = system.rows()
     assert (row.digest, row.actor, row.at, row.via) == (digest, CI, pushed, Via.RECONCILED)
     assert outcome["trail"] == {str(DEV.registry): "read"}
 
 
 def test_a_later_event_keeps_the_actor_and_adds_no_second_row() -> None:
-    world = RecordingStack()
-    digest = put(world, "a", "v1.0.0")
-    pushed = world.clock()
-    world.clock.advance(minutes=10)
-    world.reconcile()
-    world.told(push_event(DEV, digest, "v1.0.0", at=pushed - timedelta(seconds=1)))
-    (row,) = world.rows()
+    system = RecordingStack()
+    digest = put(system, "a", "v1.0.0")
+    pushed = system.clock()
+    system.clock.advance(minutes=10)
+    system.reconcile()
+    system.deliver(push_event(DEV, digest, "v1.0.0", at=pushed - timedelta(seconds=1)))
+    (row,) = system.rows()
     assert (row.actor, row.at, row.via) == (CI, pushed - timedelta(seconds=1), Via.EVENT)
 
 
 def test_a_push_reported_by_its_event_gets_its_actor_from_the_next_run() -> None:
-    world = RecordingStack()
-    digest = put(world, "a", "v1.0.0")
-    world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
-    assert world.rows()[0].actor is None
-    world.clock.advance(minutes=10)
-    world.reconcile(SCHEDULE)
-    (row,) = world.rows()
+    system = RecordingStack()
+    digest = put(system, "a", "v1.0.0")
+    system.deliver(push_event(DEV, digest, "v1.0.0", at=system.clock()))
+    assert system.rows()[0].actor is None
+    system.clock.advance(minutes=10)
+    system.reconcile(SCHEDULE)
+    (row,) = system.rows()
     assert (row.actor, row.via) == (CI, Via.EVENT)
 
 
 def test_a_tag_that_moved_twice_between_two_sweeps_has_the_state_in_between() -> None:
-    world = RecordingStack()
-    world.reconcile()
-    world.clock.advance(minutes=5)
+    system = RecordingStack()
+    system.reconcile()
+    system.clock.advance(minutes=5)
     digests = []
     for content in ("a", "b", "c"):
-        digests.append(put(world, content, "latest"))
-        world.clock.advance(minutes=1)
-    world.reconcile()
-    pushes = [r for r in world.rows(tag="latest") if r.kind == "pushed"]
+        digests.append(put(system, content, "latest"))
+        system.clock.advance(minutes=1)
+    system.reconcile()
+    pushes = [r for r in system.rows(tag="latest") if r.kind == "pushed"]
     assert [r.digest for r in pushes] == digests
     assert {r.actor for r in pushes} == {CI}
-    assert world.points_to("latest") == digests[-1]
+    assert system.points_to("latest") == digests[-1]
 
 
 def test_a_call_that_cloudtrail_shows_late_adds_the_actor() -> None:
-    world = RecordingStack()
-    digest = world.registries.push(DEV, image("a"), "v1.0.0")
-    late = call(world, "PutImage", digest, "v1.0.0")
-    world.trail.recorded.clear()
-    world.clock.advance(minutes=1)
-    world.reconcile(SCHEDULE)
-    assert world.rows()[0].actor is None
-    world.trail.recorded.append(late)
-    world.clock.advance(minutes=15)
-    world.reconcile(SCHEDULE)
-    (row,) = world.rows()
+    system = RecordingStack()
+    digest = system.registries.push(DEV, image("a"), "v1.0.0")
+    late = call(system, "PutImage", digest, "v1.0.0")
+    system.trail.recorded.clear()
+    system.clock.advance(minutes=1)
+    system.reconcile(SCHEDULE)
+    assert system.rows()[0].actor is None
+    system.trail.recorded.append(late)
+    system.clock.advance(minutes=15)
+    system.reconcile(SCHEDULE)
+    (row,) = system.rows()
     assert row.actor == CI
 
 
 def test_the_actor_of_a_removal_is_recorded_for_each_tag() -> None:
-    world = RecordingStack()
+    system = RecordingStack()
     app = image("a")
     for tag in ("v1.0.0", "latest"):
-        world.registries.push(DEV, app, tag)
-        world.told(push_event(DEV, app.digest, tag, at=world.clock()))
-    world.clock.advance(minutes=5)
-    world.registries.delete(DEV, app.digest)
+        system.registries.push(DEV, app, tag)
+        system.deliver(push_event(DEV, app.digest, tag, at=system.clock()))
+    system.clock.advance(minutes=5)
+    system.registries.delete(DEV, app.digest)
     ids = [{"imageDigest": app.digest, "imageTag": t} for t in ("v1.0.0", "latest")]
-    call(world, "BatchDeleteImage", app.digest, "v1.0.0", id="one", imageIds=ids)
-    call(world, "BatchDeleteImage", app.digest, "latest", id="one#1", imageIds=ids)
-    world.clock.advance(minutes=5)
-    world.reconcile()
-    removed = [r for r in world.rows() if r.kind == "untagged"]
+    call(system, "BatchDeleteImage", app.digest, "v1.0.0", id="one", imageIds=ids)
+    call(system, "BatchDeleteImage", app.digest, "latest", id="one#1", imageIds=ids)
+    system.clock.advance(minutes=5)
+    system.reconcile()
+    removed = [r for r in system.rows() if r.kind == "untagged"]
     assert sorted((str(r.tag), str(r.actor)) for r in removed) == [("latest", CI), ("v1.0.0", CI)]
 
 
 def test_a_removal_by_a_lifecycle_policy_is_no_settings_change() -> None:
-    world = RecordingStack()
+    system = RecordingStack()
     app = image("a")
-    world.registries.push(DEV, app, "v1.0.0")
-    world.told(push_event(DEV, app.digest, "v1.0.0", at=world.clock()))
-    world.clock.advance(minutes=5)
-    world.registries.delete(DEV, app.digest)
-    call(world, "PolicyExecutionEvent", app.digest, "v1.0.0")
-    world.clock.advance(minutes=5)
-    world.reconcile()
-    assert world.facts(Kind.SETTINGS_CHANGED) == []
-    assert [r.actor for r in world.rows(tag="v1.0.0") if r.kind == "untagged"] == [CI]
+    system.registries.push(DEV, app, "v1.0.0")
+    system.deliver(push_event(DEV, app.digest, "v1.0.0", at=system.clock()))
+    system.clock.advance(minutes=5)
+    system.registries.delete(DEV, app.digest)
+    call(system, "PolicyExecutionEvent", app.digest, "v1.0.0")
+    system.clock.advance(minutes=5)
+    system.reconcile()
+    assert system.facts(Kind.SETTINGS_CHANGED) == []
+    assert [r.actor for r in system.rows(tag="v1.0.0") if r.kind == "untagged"] == [CI]
 
 
 def test_a_settings_change_is_recorded_once_however_often_it_is_read() -> None:
-    world = RecordingStack()
-    put(world, "a", "v1.0.0")
-    call(world, "PutImageTagMutability", None, None, imageTagMutability="MUTABLE")
+    system = RecordingStack()
+    put(system, "a", "v1.0.0")
+    call(system, "PutImageTagMutability", None, None, imageTagMutability="MUTABLE")
     for _ in range(3):
-        world.clock.advance(minutes=5)
-        world.reconcile(SCHEDULE)
-    (fact,) = world.facts(Kind.SETTINGS_CHANGED)
+        system.clock.advance(minutes=5)
+        system.reconcile(SCHEDULE)
+    (fact,) = system.facts(Kind.SETTINGS_CHANGED)
     assert (fact.actor, fact.detail["parameters"]["imageTagMutability"]) == (CI, "MUTABLE")
 
 
@@ -154,25 +154,25 @@ def test_a_settings_change_is_recorded_once_however_often_it_is_read() -> None:
 def test_an_unreadable_trail_is_reported_and_the_sweep_continues(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = RecordingStack()
-    world.registries.push(DEV, image("a"), "v1.0.0")
+    system = RecordingStack()
+    system.registries.push(DEV, image("a"), "v1.0.0")
 
     def page(
         registry: EcrRegistry, since: datetime, until: datetime, position: str | None, waiting: Waiting
     ) -> TrailPage:
         raise error
 
-    monkeypatch.setattr(world.trail, "page", page)
-    outcome = world.reconcile()
+    monkeypatch.setattr(system.trail, "page", page)
+    outcome = system.reconcile()
     assert outcome["trail"] == {str(DEV.registry): str(error)}
     assert outcome["registries"][0]["error"] is None
-    assert len(world.rows()) == 1
+    assert len(system.rows()) == 1
 
 
 def test_reading_the_trail_resumes_with_an_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = RecordingStack()
+    system = RecordingStack()
     asked: list[tuple[datetime, datetime]] = []
-    real = world.trail.page
+    real = system.trail.page
 
     def page(
         registry: EcrRegistry, since: datetime, until: datetime, position: str | None, waiting: Waiting
@@ -180,15 +180,15 @@ def test_reading_the_trail_resumes_with_an_overlap(monkeypatch: pytest.MonkeyPat
         asked.append((since, until))
         return real(registry, since, until, position, waiting)
 
-    monkeypatch.setattr(world.trail, "page", page)
-    put(world, "a", "v1.0.0")
-    begin = world.clock()
-    world.reconcile()
+    monkeypatch.setattr(system.trail, "page", page)
+    put(system, "a", "v1.0.0")
+    begin = system.clock()
+    system.reconcile()
     assert asked == [(begin - timedelta(hours=1), begin)]
-    later = world.clock.advance(hours=3)
-    put(world, "b", "v1.1.0")
+    later = system.clock.advance(hours=3)
+    put(system, "b", "v1.1.0")
     asked.clear()
-    world.reconcile()
+    system.reconcile()
     assert asked[0][0] == begin - timedelta(minutes=20)
     assert asked[-1][1] == later
     assert all(until - since <= timedelta(hours=1) for since, until in asked)
@@ -196,7 +196,7 @@ def test_reading_the_trail_resumes_with_an_overlap(monkeypatch: pytest.MonkeyPat
 
 
 def test_scheduled_runs_read_at_most_ninety_days_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = RecordingStack()
+    system = RecordingStack()
     asked: list[tuple[datetime, datetime]] = []
 
     def page(
@@ -205,23 +205,23 @@ def test_scheduled_runs_read_at_most_ninety_days_back(monkeypatch: pytest.Monkey
         asked.append((since, until))
         return TrailPage((), None)
 
-    monkeypatch.setattr(world.trail, "page", page)
-    put(world, "a", "v1.0.0")
+    monkeypatch.setattr(system.trail, "page", page)
+    put(system, "a", "v1.0.0")
     for _ in range(91):
-        world.reconcile(SCHEDULE)
+        system.reconcile(SCHEDULE)
     count = len(asked)
-    assert min(since for since, _ in asked) == world.clock() - KEPT
-    world.reconcile(SCHEDULE)
-    assert [since for since, _ in asked[count:]] == [world.clock() - timedelta(minutes=20)]
-    item = world.state.get(trails.PARTITION, str(DEV.registry))
+    assert min(since for since, _ in asked) == system.clock() - KEPT
+    system.reconcile(SCHEDULE)
+    assert [since for since, _ in asked[count:]] == [system.clock() - timedelta(minutes=20)]
+    item = system.state.get(trails.PARTITION, str(DEV.registry))
     assert item is not None
 
 
 def test_a_persons_run_does_not_read_ninety_days_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = RecordingStack()
-    put(world, "a", "v1.0.0")
+    system = RecordingStack()
+    put(system, "a", "v1.0.0")
     asked: list[datetime] = []
-    real = world.trail.page
+    real = system.trail.page
 
     def page(
         registry: EcrRegistry, since: datetime, until: datetime, position: str | None, waiting: Waiting
@@ -229,34 +229,34 @@ def test_a_persons_run_does_not_read_ninety_days_back(monkeypatch: pytest.Monkey
         asked.append(since)
         return real(registry, since, until, position, waiting)
 
-    monkeypatch.setattr(world.trail, "page", page)
-    outcome = world.reconcile()
+    monkeypatch.setattr(system.trail, "page", page)
+    outcome = system.reconcile()
     assert len(asked) == 1
     assert not outcome["more"]
 
 
 def test_a_call_that_cannot_be_recorded_does_not_stop_the_others() -> None:
-    world = RecordingStack()
-    first = put(world, "a", "v1.0.0")
-    world.trail.recorded.clear()
-    broken = call(world, "BatchDeleteImage", first, "v0.9.0")
+    system = RecordingStack()
+    first = put(system, "a", "v1.0.0")
+    system.trail.recorded.clear()
+    broken = call(system, "BatchDeleteImage", first, "v0.9.0")
     del broken
-    put(world, "b", "v1.1.0")
-    world.registries.fail(DEV.registry, NotAllowed("no ecr:DescribeImages"), methods={"describe"}, times=1)
-    world.clock.advance(minutes=5)
-    outcome = world.reconcile()
+    put(system, "b", "v1.1.0")
+    system.registries.fail(DEV.registry, NotAllowed("no ecr:DescribeImages"), methods={"describe"}, times=1)
+    system.clock.advance(minutes=5)
+    outcome = system.reconcile()
     assert len(outcome["problems"]) == 1
     assert "BatchDeleteImage" in outcome["problems"][0]
-    assert [r.actor for r in world.rows(tag="v1.1.0")] == [CI]
+    assert [r.actor for r in system.rows(tag="v1.1.0")] == [CI]
 
 
-def busy(world: RecordingStack, calls: int, minutes: float) -> None:
+def busy(system: RecordingStack, calls: int, minutes: float) -> None:
     """Make this many calls in the last minutes, about a repository's settings."""
-    until = world.clock()
+    until = system.clock()
     for number in range(calls):
         at = until - timedelta(minutes=minutes) * (number / calls)
-        call(world, "PutImageTagMutability", None, None, id=f"busy-{number}", imageTagMutability="MUTABLE")
-        world.trail.recorded[-1] = replace(world.trail.recorded[-1], at=at)
+        call(system, "PutImageTagMutability", None, None, id=f"busy-{number}", imageTagMutability="MUTABLE")
+        system.trail.recorded[-1] = replace(system.trail.recorded[-1], at=at)
 
 
 @pytest.mark.parametrize("pages_a_run", [1, 2, 7])
@@ -264,14 +264,14 @@ def test_any_page_budget_catches_up_with_a_busy_trail_without_delaying_sweeps(
     pages_a_run: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run can read only some pages, far fewer than an hour has; the reader is some hours behind."""
-    world = RecordingStack()
-    world.trail.page_size = 1
-    world.reconcile()
-    world.clock.advance(hours=3)
-    busy(world, 60, 150)
-    digest = put(world, "a", "v1.0.0")
+    system = RecordingStack()
+    system.trail.page_size = 1
+    system.reconcile()
+    system.clock.advance(hours=3)
+    busy(system, 60, 150)
+    digest = put(system, "a", "v1.0.0")
     spent = 0.0
-    real = world.trail.page
+    real = system.trail.page
 
     def page(
         registry: EcrRegistry, since: datetime, until: datetime, position: str | None, waiting: Waiting
@@ -280,32 +280,32 @@ def test_any_page_budget_catches_up_with_a_busy_trail_without_delaying_sweeps(
         spent += 100
         return real(registry, since, until, position, waiting)
 
-    monkeypatch.setattr(world.trail, "page", page)
-    read = {fact.id for fact in world.facts(Kind.SETTINGS_CHANGED)}
+    monkeypatch.setattr(system.trail, "page", page)
+    read = {fact.id for fact in system.facts(Kind.SETTINGS_CHANGED)}
     for _ in range(200):
         begun = spent
         budget = 4 * 100 * pages_a_run  # of which CloudTrail gets a share of a share
-        outcome = world.reconcile(SCHEDULE, left=lambda begun=begun, budget=budget: budget - (spent - begun))
+        outcome = system.reconcile(SCHEDULE, left=lambda begun=begun, budget=budget: budget - (spent - begun))
         assert spent - begun <= budget
         assert outcome["registries"][0]["error"] is None
         if outcome["trail"]:
-            assert world.rows()[0].digest == digest
-        found = {fact.id for fact in world.facts(Kind.SETTINGS_CHANGED)}
+            assert system.rows()[0].digest == digest
+        found = {fact.id for fact in system.facts(Kind.SETTINGS_CHANGED)}
         assert found >= read
         read = found
-        world.clock.advance(minutes=1)
-        mark_active(world.state, DEV, world.clock())  # something happens there, as in a busy registry
+        system.clock.advance(minutes=1)
+        mark_active(system.state, DEV, system.clock())  # something happens there, as in a busy registry
         if len(read) == 60:
             break
     assert len(read) == 60
 
 
 def test_a_page_that_was_read_is_not_requested_again_after_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = RecordingStack()
-    world.trail.page_size = 5
-    busy(world, 40, 50)
+    system = RecordingStack()
+    system.trail.page_size = 5
+    busy(system, 40, 50)
     positions: list[str | None] = []
-    real = world.trail.page
+    real = system.trail.page
 
     def page(
         registry: EcrRegistry, since: datetime, until: datetime, position: str | None, waiting: Waiting
@@ -316,9 +316,9 @@ def test_a_page_that_was_read_is_not_requested_again_after_a_crash(monkeypatch: 
         positions.append(position)
         return real(registry, since, until, position, waiting)
 
-    monkeypatch.setattr(world.trail, "page", page)
-    put(world, "a", "v1.0.0")
-    world.reconcile()
-    world.reconcile()
+    monkeypatch.setattr(system.trail, "page", page)
+    put(system, "a", "v1.0.0")
+    system.reconcile()
+    system.reconcile()
     assert positions[:5] == [None, "1", "2", "crashed", "3"]
-    assert len(world.facts(Kind.SETTINGS_CHANGED)) == 40
+    assert len(system.facts(Kind.SETTINGS_CHANGED)) == 40

@@ -59,7 +59,7 @@ def test_a_share_is_a_part_of_the_remaining_time() -> None:
     assert part() == 5
 
 
-class Endless:
+class EndlessReleases:
     """Supervision with so many releases that no run finishes."""
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class Endless:
             enough_time(left, "releases without end")
 
 
-class Burning:
+class CountdownDeadline:
     """A deadline that comes a second nearer with each read."""
 
     def __init__(self, seconds: float) -> None:
@@ -88,27 +88,27 @@ class Burning:
 
 
 def test_too_many_releases_do_not_stop_pending_work_and_sweeps() -> None:
-    world = RecordingStack(policy(soak="1h"))
-    waits = world.registries.push(DEV, image("a"), "v1.0.0")
-    world.told(push_event(DEV, waits, "v1.0.0", at=world.clock()))
-    world.clock.advance(hours=2)
-    stowaway = world.registries.push(PROD, image("b"), "v1.0.0")
-    world.hints.take()
-    made = world.at_work()
-    endless: Any = Endless()
+    system = RecordingStack(policy(soak="1h"))
+    waits = system.registries.push(DEV, image("a"), "v1.0.0")
+    system.deliver(push_event(DEV, waits, "v1.0.0", at=system.clock()))
+    system.clock.advance(hours=2)
+    stowaway = system.registries.push(PROD, image("b"), "v1.0.0")
+    system.hints.take()
+    made = system.process()
+    endless: Any = EndlessReleases()
     made.all.released = endless
-    report = made.reconcile.run(SCHEDULE, "one", Burning(900.0))
+    report = made.reconcile.run(SCHEDULE, "one", CountdownDeadline(900.0))
     assert report["more"]
-    assert [hint["digest"] for hint in world.hints.to("promote")] == [waits]
-    assert stowaway in {fact.digest for fact in world.ledger.facts}
+    assert [hint["digest"] for hint in system.hints.to("promote")] == [waits]
+    assert stowaway in {fact.digest for fact in system.ledger.facts}
 
 
 def test_a_repository_that_never_fits_does_not_stop_sweeps_of_others() -> None:
-    world = RecordingStack(policy(soak="1h"))
+    system = RecordingStack(policy(soak="1h"))
     for number in range(300):
-        world.registries.push(DEV, image(str(number)))
-    small = world.registries.push(PROD, image("small"), "v1.0.0")
+        system.registries.push(DEV, image(str(number)))
+    small = system.registries.push(PROD, image("small"), "v1.0.0")
     for _ in range(3):
-        world.reconcile(SCHEDULE, left=countdown(40))
-        world.clock.advance(minutes=15)
-    assert small in {fact.digest for fact in world.ledger.facts}
+        system.reconcile(SCHEDULE, left=countdown(40))
+        system.clock.advance(minutes=15)
+    assert small in {fact.digest for fact in system.ledger.facts}

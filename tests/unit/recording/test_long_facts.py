@@ -22,7 +22,7 @@ def largest(ledger: FakeLedger) -> int:
 
 
 def test_a_push_of_an_index_of_4000_images_is_recorded_completely() -> None:
-    world = RecordingStack(policy(verified=True))
+    system = RecordingStack(policy(verified=True))
     children = [
         {
             "mediaType": OCI_MANIFEST,
@@ -33,12 +33,12 @@ def test_a_push_of_an_index_of_4000_images_is_recorded_completely() -> None:
         for number in range(4000)
     ]
     raw = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": children}).encode()
-    digest, there = Digest.of(raw), world.registries.held(DEV)
-    there.manifests[digest], there.pushed_at[digest] = Manifest(raw, OCI_INDEX), world.clock()
+    digest, there = Digest.of(raw), system.registries.held(DEV)
+    there.manifests[digest], there.pushed_at[digest] = Manifest(raw, OCI_INDEX), system.clock()
     there.tags["v1.0.0"] = digest
-    world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
-    assert largest(world.ledger) < ITEM
-    read = LongDetails(world.ledger, world.archive).of_digest(digest)
+    system.deliver(push_event(DEV, digest, "v1.0.0", at=system.clock()))
+    assert largest(system.ledger) < ITEM
+    read = LongDetails(system.ledger, system.archive).of_digest(digest)
     (push,) = [fact for fact in read if fact.kind is Kind.PUSHED]
     assert [child["digest"] for child in push.detail["platforms"]] == [child["digest"] for child in children]
     assert push.detail["current"] == digest

@@ -30,7 +30,7 @@ UNKNOWN = Letter("m2", "undelivered", "{}", LATER)
 COMMAND = Letter("m3", "commands", '{"command": "recall", "digest": "x"}', LATER, source="commands")
 
 
-class Post:
+class LettersStack:
     """A stack with letters."""
 
     def __init__(self, *letters: Letter, people: People | None = None) -> None:
@@ -59,7 +59,7 @@ class Post:
 
 
 def test_a_letter_is_sent_to_its_queue_again_and_recorded_with_the_person() -> None:
-    post = Post(PUSH)
+    post = LettersStack(PUSH)
     post.send(because="the role is back")
     assert (post.letters.boxes, post.letters.sent) == ([], [PUSH])
     (fact,) = post.facts
@@ -69,7 +69,7 @@ def test_a_letter_is_sent_to_its_queue_again_and_recorded_with_the_person() -> N
 
 
 def test_a_discarded_letter_is_archived_and_not_sent() -> None:
-    post = Post(PUSH, UNKNOWN)
+    post = LettersStack(PUSH, UNKNOWN)
     post.send(command="discard", because="made by hand")
     post.send(command="discard", because="made by hand", request="r2", queue="undelivered", letters="m2")
     assert (post.letters.boxes, post.letters.sent) == ([], [])
@@ -80,7 +80,7 @@ def test_a_discarded_letter_is_archived_and_not_sent() -> None:
     ("letter", "why"), [(COMMAND, "person's command"), (UNKNOWN, "nothing says which queue"), (None, "not there")]
 )
 def test_a_letter_that_cannot_be_replayed_stays_with_its_reason(letter: Letter | None, why: str) -> None:
-    post = Post(*([letter] if letter else []))
+    post = LettersStack(*([letter] if letter else []))
     post.send(queue=letter.queue if letter else "push", letters=letter.id if letter else "m9")
     assert post.letters.boxes == ([letter] if letter else [])
     assert post.letters.sent == []
@@ -90,22 +90,22 @@ def test_a_letter_that_cannot_be_replayed_stays_with_its_reason(letter: Letter |
 
 
 def test_only_people_allowed_by_the_policy_may_move_letters() -> None:
-    post = Post(PUSH, people=People(letters=("role/somebody-else",)))
+    post = LettersStack(PUSH, people=People(letters=("role/somebody-else",)))
     with pytest.raises(NotAllowed, match=r"may not replay: the policy \(people.letters\) allows role/somebody-else"):
         post.send()
     assert post.letters.boxes == [PUSH]
     (fact,) = post.facts
     assert fact.detail["refused"]
-    Post(PUSH, people=People(letters=("role/operators",))).send()
+    LettersStack(PUSH, people=People(letters=("role/operators",))).send()
 
 
 @pytest.mark.parametrize("command", ["replay", "discard"])
 def test_a_crash_at_any_call_loses_no_letter_and_writes_one_fact(command: str) -> None:
     count = CrashAfter()
-    Post(PUSH).send(count, command=command, because="b")
+    LettersStack(PUSH).send(count, command=command, because="b")
     for n in range(1, count.count + 1):
         for when in ("before", "after"):
-            post = Post(PUSH)
+            post = LettersStack(PUSH)
             with suppress(Crash):
                 post.send(CrashAfter(n, when), command=command, because="b")
             post.send(command=command, because="b")
@@ -123,7 +123,7 @@ def test_invalid_commands_about_letters_report_what_is_expected() -> None:
         {"letters": " ".join(map(str, range(51)))},
     ):
         with pytest.raises(BadMessage):
-            Post(PUSH).send(None, **message)
+            LettersStack(PUSH).send(None, **message)
 
 
 def test_a_letters_queue_is_its_own_attribute_or_that_of_its_dead_letter_queue() -> None:

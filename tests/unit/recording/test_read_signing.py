@@ -24,7 +24,7 @@ def reading(gates: dict[str, Any], view: FakeSigning) -> tuple[ReadSigning, Fake
     return ReadSigning(policy_of(gates), view, ledger, clock), ledger
 
 
-def told(ledger: FakeLedger) -> list[Any]:
+def recorded_statuses(ledger: FakeLedger) -> list[Any]:
     return [[s["status"] for s in f.detail["statuses"]] for f in ledger.facts if f.kind is Kind.SIGNING]
 
 
@@ -37,13 +37,13 @@ def test_every_change_is_written_once() -> None:
         service.refresh(APP)
     view.statuses.clear()
     assert service.refresh(APP)
-    assert told(ledger) == [["in_progress"], ["complete"], []]
+    assert recorded_statuses(ledger) == [["in_progress"], ["complete"], []]
 
 
 def test_a_registry_without_an_answer_changes_nothing() -> None:
     service, ledger = reading({"signed": True}, FakeSigning(silent=True))
     assert not service.refresh(APP)
-    assert told(ledger) == []
+    assert recorded_statuses(ledger) == []
 
 
 def test_nothing_is_read_if_no_promotion_needs_a_signature_or_the_image_is_missing() -> None:

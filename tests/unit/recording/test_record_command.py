@@ -90,38 +90,38 @@ class CommandStack:
 
 @pytest.mark.parametrize("command", ["approve", "deny", "override", "check", "recall", "freeze", "promote"])
 def test_a_crash_at_any_call_changes_nothing_in_the_end(command: str) -> None:
-    world, count = CommandStack(), CrashAfter()
-    world.handle(message(command), count)
-    wanted = world.summary
+    system, count = CommandStack(), CrashAfter()
+    system.handle(message(command), count)
+    wanted = system.summary
     for n in range(1, count.count + 1):
         for when in ("before", "after"):
-            world = CommandStack()
+            system = CommandStack()
             with suppress(Crash):  # a call that raises has no "after"
-                world.handle(message(command), CrashAfter(n, when))
-            world.handle(message(command))
-            assert world.summary == wanted, (n, when)
+                system.handle(message(command), CrashAfter(n, when))
+            system.handle(message(command))
+            assert system.summary == wanted, (n, when)
 
 
 @pytest.mark.parametrize("command", ["approve", "deny", "override", "check", "recall", "freeze", "promote"])
 def test_a_command_delivered_twice_is_recorded_once(command: str) -> None:
-    world = CommandStack()
-    world.handle(message(command))
-    written = world.summary
-    world.handle(message(command))
-    assert world.summary == written
+    system = CommandStack()
+    system.handle(message(command))
+    written = system.summary
+    system.handle(message(command))
+    assert system.summary == written
 
 
 def test_a_freeze_and_a_thaw_hint_only_the_images_pending_there() -> None:
-    world = CommandStack()
+    system = CommandStack()
     for command, place, number in (
         ("freeze", None, 1),
         ("thaw", NAME, 1),
         ("thaw", "rocketseat/other", 0),
     ):
-        world.hints.sent.clear()
-        world.handle(message(command, request=f"{command} {place}", repository=place))
-        assert len(world.hints.to("promote")) == number
-    (hint,) = [item.data for item in listed(world.state, "P#prod")]
+        system.hints.sent.clear()
+        system.handle(message(command, request=f"{command} {place}", repository=place))
+        assert len(system.hints.to("promote")) == number
+    (hint,) = [item.data for item in listed(system.state, "P#prod")]
     assert hint["digest"] == APP
 
 
@@ -168,11 +168,11 @@ def test_every_command_that_needs_a_reason_is_refused_without_one(command: str) 
 
 
 def test_a_refused_command_is_recorded_only_as_a_request() -> None:
-    world = CommandStack()
-    world.people.ids.clear()
+    system = CommandStack()
+    system.people.ids.clear()
     with pytest.raises(Exception, match="may not approve"):
-        world.handle(message("approve"))
-    said = [f for f in world.ledger.facts if f.actor]
+        system.handle(message("approve"))
+    said = [f for f in system.ledger.facts if f.actor]
     assert [(f.kind, f.detail["command"]) for f in said] == [(Kind.REQUESTED, "approve")]
     assert "may not approve" in said[0].detail["refused"]
 
@@ -186,24 +186,24 @@ def test_a_refused_command_is_recorded_only_as_a_request() -> None:
     ],
 )
 def test_a_check_that_no_gate_requires_is_refused(more: dict[str, str], reason: str) -> None:
-    world = CommandStack()
+    system = CommandStack()
     with pytest.raises(NotAllowed, match=reason):
-        world.handle(message("check", **more))
-    assert not [f for f in world.ledger.facts if f.kind is Kind.CHECKED]
+        system.handle(message("check", **more))
+    assert not [f for f in system.ledger.facts if f.kind is Kind.CHECKED]
 
 
 def test_a_person_without_the_checks_role_cannot_post_it() -> None:
-    world = CommandStack()
-    world.people.ids["role/release-managers"] = "AROAANOTHER"
+    system = CommandStack()
+    system.people.ids["role/release-managers"] = "AROAANOTHER"
     with pytest.raises(NotAllowed, match=r"may not post the check e2e: the policy \(check.from\) allows role/release"):
-        world.handle(message("check"))
-    assert not [f for f in world.ledger.facts if f.kind is Kind.CHECKED]
+        system.handle(message("check"))
+    assert not [f for f in system.ledger.facts if f.kind is Kind.CHECKED]
 
 
 def test_a_check_is_recorded_with_person_and_time() -> None:
-    world = CommandStack()
-    assert world.handle(message("check", result="failed")) == "check recorded"
-    (fact,) = [f for f in world.ledger.facts if f.kind is Kind.CHECKED]
+    system = CommandStack()
+    assert system.handle(message("check", result="failed")) == "check recorded"
+    (fact,) = [f for f in system.ledger.facts if f.kind is Kind.CHECKED]
     assert (fact.digest, fact.actor, fact.at) == (APP, SENDER, LATER)
     assert (fact.detail["check"], fact.detail["result"], fact.detail["because"]) == ("e2e", "failed", "it is due")
     assert (fact.detail["environment"], fact.detail["name"]) == ("dev", NAME)

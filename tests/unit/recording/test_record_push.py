@@ -35,39 +35,39 @@ from tallyman.state import pending as pending_items
 
 
 def test_a_push_is_a_fact_with_the_registrys_data_about_the_image() -> None:
-    world = RecordingStack()
+    system = RecordingStack()
     app = multi_arch("a", attested=True)
-    world.registries.push(DEV, app, "v1.0.0")
-    world.told(push_event(DEV, app.digest, "v1.0.0"))
-    (pushed,) = world.facts(Kind.PUSHED)
+    system.registries.push(DEV, app, "v1.0.0")
+    system.deliver(push_event(DEV, app.digest, "v1.0.0"))
+    (pushed,) = system.facts(Kind.PUSHED)
     assert (pushed.digest, pushed.tag, pushed.media_type) == (app.digest, "v1.0.0", app.media_type)
     assert pushed.size
     assert pushed.detail["current"] == app.digest
     assert [p["platform"] for p in pushed.detail["platforms"]] == ["linux/amd64", "linux/arm64"]
-    assert world.archive.get("manifests", app.digest) == app.raw
-    assert {f.digest for f in world.facts(Kind.CHILD_OF)} == set(app.manifests) - {app.digest}
-    assert DEV in active(world.state, world.clock())
+    assert system.archive.get("manifests", app.digest) == app.raw
+    assert {f.digest for f in system.facts(Kind.CHILD_OF)} == set(app.manifests) - {app.digest}
+    assert DEV in active(system.state, system.clock())
 
 
 def test_a_doubled_event_writes_nothing() -> None:
-    world = RecordingStack()
-    digest = world.registries.push(DEV, image("a"), "v1.0.0")
-    told = push_event(DEV, digest, "v1.0.0")
-    world.told(told)
-    facts, state = world.ledger.facts, dict(world.state.items)
-    world.told(told, told)
-    assert (world.ledger.facts, world.state.items) == (facts, state)
+    system = RecordingStack()
+    digest = system.registries.push(DEV, image("a"), "v1.0.0")
+    found = push_event(DEV, digest, "v1.0.0")
+    system.deliver(found)
+    facts, state = system.ledger.facts, dict(system.state.items)
+    system.deliver(found, found)
+    assert (system.ledger.facts, system.state.items) == (facts, state)
 
 
 def test_after_pushes_reported_in_the_wrong_order_a_tag_points_where_the_registry_says() -> None:
-    world = RecordingStack()
-    first = world.registries.push(DEV, image("a"), "latest")
-    then = world.clock()
-    second_at = world.clock.advance(minutes=1)
-    second = world.registries.push(DEV, image("b"), "latest")
-    world.told(push_event(DEV, second, "latest", at=second_at), push_event(DEV, first, "latest", at=then))
-    assert world.points_to("latest") == second
-    assert [(r.kind, r.digest) for r in world.rows()] == [
+    system = RecordingStack()
+    first = system.registries.push(DEV, image("a"), "latest")
+    then = system.clock()
+    second_at = system.clock.advance(minutes=1)
+    second = system.registries.push(DEV, image("b"), "latest")
+    system.deliver(push_event(DEV, second, "latest", at=second_at), push_event(DEV, first, "latest", at=then))
+    assert system.points_to("latest") == second
+    assert [(r.kind, r.digest) for r in system.rows()] == [
         ("pushed", first),
         ("pushed", second),
         ("tag_moved", second),
@@ -75,119 +75,119 @@ def test_after_pushes_reported_in_the_wrong_order_a_tag_points_where_the_registr
 
 
 def test_two_pushes_within_one_second_are_ordered_by_the_registrys_answer() -> None:
-    world = RecordingStack()
-    digests = [world.registries.push(DEV, image(c), "latest") for c in "ab"]
+    system = RecordingStack()
+    digests = [system.registries.push(DEV, image(c), "latest") for c in "ab"]
     for order in (digests, digests[::-1]):
-        world.told(*(push_event(DEV, d, "latest", at=world.clock()) for d in order))
-        assert [r.digest for r in world.rows() if r.kind == "pushed"] == digests
+        system.deliver(*(push_event(DEV, d, "latest", at=system.clock()) for d in order))
+        assert [r.digest for r in system.rows() if r.kind == "pushed"] == digests
 
 
 def test_an_event_of_a_removed_image_is_still_recorded() -> None:
-    world = RecordingStack()
-    digest = world.registries.push(DEV, image("a"), "v1.0.0")
-    world.registries.delete(DEV, digest)
-    world.told(push_event(DEV, digest, "v1.0.0"))
-    assert [r.kind for r in world.rows()] == ["pushed"]
-    assert world.points_to("v1.0.0") is None
+    system = RecordingStack()
+    digest = system.registries.push(DEV, image("a"), "v1.0.0")
+    system.registries.delete(DEV, digest)
+    system.deliver(push_event(DEV, digest, "v1.0.0"))
+    assert [r.kind for r in system.rows()] == ["pushed"]
+    assert system.points_to("v1.0.0") is None
 
 
 def test_an_event_of_a_deleted_repository_is_still_recorded() -> None:
-    world = RecordingStack()
+    system = RecordingStack()
     gone = Repository(DEV.registry, "rocketseat/gone")
-    world.told(push_event(gone, image("a").digest, "v1.0.0"), delete_event(gone, image("a").digest, "v1.0.0"))
-    assert {r.kind for r in world.rows(gone)} == {"pushed", "untagged"}
+    system.deliver(push_event(gone, image("a").digest, "v1.0.0"), delete_event(gone, image("a").digest, "v1.0.0"))
+    assert {r.kind for r in system.rows(gone)} == {"pushed", "untagged"}
 
 
 def test_a_deleted_image_removes_its_tags() -> None:
-    world = RecordingStack()
+    system = RecordingStack()
     app = image("a")
     for tag in ("v1.0.0", "latest"):
-        world.registries.push(DEV, app, tag)
-        world.told(push_event(DEV, app.digest, tag, at=world.clock()))
-    world.clock.advance(minutes=1)
-    world.registries.delete(DEV, app.digest)
-    world.told(delete_event(DEV, app.digest, at=world.clock()))
-    assert (world.points_to("v1.0.0"), world.points_to("latest")) == (None, None)
-    assert [r.kind for r in world.rows() if r.tag is None] == ["deleted"]
+        system.registries.push(DEV, app, tag)
+        system.deliver(push_event(DEV, app.digest, tag, at=system.clock()))
+    system.clock.advance(minutes=1)
+    system.registries.delete(DEV, app.digest)
+    system.deliver(delete_event(DEV, app.digest, at=system.clock()))
+    assert (system.points_to("v1.0.0"), system.points_to("latest")) == (None, None)
+    assert [r.kind for r in system.rows() if r.tag is None] == ["deleted"]
 
 
 def test_removing_a_tag_keeps_the_image_and_its_other_tags() -> None:
-    world = RecordingStack()
+    system = RecordingStack()
     app = image("a")
     for tag in ("v1.0.0", "latest"):
-        world.registries.push(DEV, app, tag)
-        world.told(push_event(DEV, app.digest, tag, at=world.clock()))
-    world.clock.advance(minutes=1)
-    world.registries.untag(DEV, "latest")
-    world.told(delete_event(DEV, app.digest, "latest", at=world.clock()))
-    assert (world.points_to("v1.0.0"), world.points_to("latest")) == (app.digest, None)
-    assert world.facts(Kind.DELETED) == []
+        system.registries.push(DEV, app, tag)
+        system.deliver(push_event(DEV, app.digest, tag, at=system.clock()))
+    system.clock.advance(minutes=1)
+    system.registries.untag(DEV, "latest")
+    system.deliver(delete_event(DEV, app.digest, "latest", at=system.clock()))
+    assert (system.points_to("v1.0.0"), system.points_to("latest")) == (app.digest, None)
+    assert system.facts(Kind.DELETED) == []
 
 
 def test_an_image_is_pending_only_while_its_tag_exists() -> None:
-    world = RecordingStack(policy(soak="24h"))
+    system = RecordingStack(policy(soak="24h"))
     app = image("a")
-    world.registries.push(DEV, app)
+    system.registries.push(DEV, app)
     for _ in range(2):
-        world.registries.push(DEV, app, "v1.0.0")
-        world.told(push_event(DEV, app.digest, "v1.0.0", at=world.clock()))
-        assert len(listed(world.state, pending_items.partition("prod"))) == 1
-        world.clock.advance(minutes=1)
-        held = world.registries.held(DEV)
+        system.registries.push(DEV, app, "v1.0.0")
+        system.deliver(push_event(DEV, app.digest, "v1.0.0", at=system.clock()))
+        assert len(listed(system.state, pending_items.partition("prod"))) == 1
+        system.clock.advance(minutes=1)
+        held = system.registries.held(DEV)
         del held.tags["v1.0.0"]
-        world.told(delete_event(DEV, app.digest, "v1.0.0", at=world.clock()))
-        assert listed(world.state, pending_items.partition("prod")) == []
-        world.clock.advance(minutes=1)
+        system.deliver(delete_event(DEV, app.digest, "v1.0.0", at=system.clock()))
+        assert listed(system.state, pending_items.partition("prod")) == []
+        system.clock.advance(minutes=1)
 
 
 def test_archiving_restoring_replication_and_referrers_are_recorded() -> None:
-    world = RecordingStack()
+    system = RecordingStack()
     app = image("a")
     sig = signature(app)
-    world.registries.push(DEV, app, "v1.0.0")
-    world.registries.push(DEV, sig)
-    world.told(
-        replication_event(DEV, app.digest, "v1.0.0", PROD.registry, at=world.clock()),
-        referrer_event(DEV, sig.digest, at=world.clock()),
-        storage_event(DEV, app.digest, at=world.clock.advance(minutes=1)),
-        storage_event(DEV, app.digest, "STANDARD", at=world.clock.advance(minutes=1)),
+    system.registries.push(DEV, app, "v1.0.0")
+    system.registries.push(DEV, sig)
+    system.deliver(
+        replication_event(DEV, app.digest, "v1.0.0", PROD.registry, at=system.clock()),
+        referrer_event(DEV, sig.digest, at=system.clock()),
+        storage_event(DEV, app.digest, at=system.clock.advance(minutes=1)),
+        storage_event(DEV, app.digest, "STANDARD", at=system.clock.advance(minutes=1)),
     )
-    assert [r.kind for r in world.rows() if r.digest == app.digest] == ["replicated", "archived", "restored"]
-    assert world.facts(Kind.REPLICATED)[0].detail["source"] == str(PROD.registry)
-    (referred,) = world.facts(Kind.REFERRED)
+    assert [r.kind for r in system.rows() if r.digest == app.digest] == ["replicated", "archived", "restored"]
+    assert system.facts(Kind.REPLICATED)[0].detail["source"] == str(PROD.registry)
+    (referred,) = system.facts(Kind.REFERRED)
     assert (referred.digest, referred.detail["referrer"]) == (app.digest, sig.digest)
 
 
 def test_failed_actions_of_the_registry_are_not_recorded() -> None:
-    world = RecordingStack()
-    world.told(push_event(DEV, image("a").digest, "v1.0.0", result="FAILURE"))
-    assert world.ledger.facts == []
+    system = RecordingStack()
+    system.deliver(push_event(DEV, image("a").digest, "v1.0.0", result="FAILURE"))
+    assert system.ledger.facts == []
 
 
 def test_a_foreign_push_to_prod_is_a_stowaway_notified_once_and_our_own_is_not() -> None:
-    world = RecordingStack()
+    system = RecordingStack()
     own, foreign = image("own"), image("foreign")
     intent = {"registries": [str(PROD.registry)], "repository": PROD.name, "to": "prod"}
-    world.ledger.append(replace(fact(Kind.INTENDED, own.digest), detail=intent))
+    system.ledger.append(replace(fact(Kind.INTENDED, own.digest), detail=intent))
     for app, tag in ((own, "v1.0.0"), (foreign, "v1.0.1")):
-        world.registries.push(PROD, app, tag)
-        told = push_event(PROD, app.digest, tag, at=world.clock())
-        world.told(told, told)
-    assert [f.digest for f in world.facts(Kind.STOWAWAY)] == [foreign.digest]
-    ((subject, text, attributes),) = world.notices.published
+        system.registries.push(PROD, app, tag)
+        found = push_event(PROD, app.digest, tag, at=system.clock())
+        system.deliver(found, found)
+    assert [f.digest for f in system.facts(Kind.STOWAWAY)] == [foreign.digest]
+    ((subject, text, attributes),) = system.notices.published
     assert (subject, attributes["kind"]) == ("stowaway in prod: rocketseat/widget-server", "stowaway")
     assert foreign.digest in text
 
 
 def test_a_child_of_an_index_causes_no_decision_of_its_own() -> None:
-    world = RecordingStack()
+    system = RecordingStack()
     child = image("child")
     app = index(child, attestation(child))
-    world.registries.push(DEV, app, "v1.0.0")
-    world.told(push_event(DEV, child.digest, ""))
-    assert world.facts(Kind.DECIDED) == []
-    world.told(push_event(DEV, app.digest, "v1.0.0"))
-    assert [f.digest for f in world.facts(Kind.DECIDED)] == [app.digest]
+    system.registries.push(DEV, app, "v1.0.0")
+    system.deliver(push_event(DEV, child.digest, ""))
+    assert system.facts(Kind.DECIDED) == []
+    system.deliver(push_event(DEV, app.digest, "v1.0.0"))
+    assert [f.digest for f in system.facts(Kind.DECIDED)] == [app.digest]
 
 
 def cloudtrail(name: str, request: dict[str, Any], response: Any = None, **more: Any) -> dict[str, Any]:
@@ -205,38 +205,38 @@ def cloudtrail(name: str, request: dict[str, Any], response: Any = None, **more:
 
 
 def test_a_call_names_who_removed_which_image_even_if_it_named_tags_only() -> None:
-    world = RecordingStack()
-    digest = world.registries.push(DEV, image("a"), "v1.0.0")
-    world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
+    system = RecordingStack()
+    digest = system.registries.push(DEV, image("a"), "v1.0.0")
+    system.deliver(push_event(DEV, digest, "v1.0.0", at=system.clock()))
     removed = {"imageIds": [{"imageDigest": digest, "imageTag": "v1.0.0"}], "failures": []}
-    world.registries.delete(DEV, digest)
-    world.told(cloudtrail("BatchDeleteImage", {"imageIds": [{"imageTag": "v1.0.0"}]}, removed))
-    (gone,) = world.facts(Kind.UNTAGGED)
+    system.registries.delete(DEV, digest)
+    system.deliver(cloudtrail("BatchDeleteImage", {"imageIds": [{"imageTag": "v1.0.0"}]}, removed))
+    (gone,) = system.facts(Kind.UNTAGGED)
     assert (gone.digest, gone.actor) == (digest, "arn:aws:sts::111111111111:assumed-role/ci/42")
 
 
 def test_failed_calls_are_not_recorded() -> None:
-    world = RecordingStack()
-    world.told(cloudtrail("DeleteRepository", {}, errorCode="AccessDenied"))
-    assert world.ledger.facts == []
+    system = RecordingStack()
+    system.deliver(cloudtrail("DeleteRepository", {}, errorCode="AccessDenied"))
+    assert system.ledger.facts == []
 
 
 def test_a_settings_change_is_notified_with_its_environment() -> None:
-    world = RecordingStack()
+    system = RecordingStack()
     call = cloudtrail("PutImageTagMutability", {"imageTagMutability": "MUTABLE"})
-    world.told(call, call)
-    (changed,) = world.facts(Kind.SETTINGS_CHANGED)
+    system.deliver(call, call)
+    (changed,) = system.facts(Kind.SETTINGS_CHANGED)
     assert (changed.environment, changed.detail["parameters"]["imageTagMutability"]) == ("dev", "MUTABLE")
 
 
 def test_a_registry_that_does_not_answer_is_a_transient_error() -> None:
-    world = RecordingStack()
-    digest = world.registries.push(DEV, image("a"), "v1.0.0")
-    world.registries.fail(DEV.registry, times=1)
+    system = RecordingStack()
+    digest = system.registries.push(DEV, image("a"), "v1.0.0")
+    system.registries.fail(DEV.registry, times=1)
     with pytest.raises(Unreachable):
-        world.told(push_event(DEV, digest, "v1.0.0"))
-    world.told(push_event(DEV, digest, "v1.0.0"))
-    assert len(world.rows()) == 1
+        system.deliver(push_event(DEV, digest, "v1.0.0"))
+    system.deliver(push_event(DEV, digest, "v1.0.0"))
+    assert len(system.rows()) == 1
 
 
 @pytest.mark.parametrize(
@@ -255,10 +255,10 @@ def test_a_registry_that_does_not_answer_is_a_transient_error() -> None:
     ],
 )
 def test_an_invalid_event_is_a_bad_message_with_the_reason(body: str, words: str) -> None:
-    world = RecordingStack()
+    system = RecordingStack()
     with pytest.raises(BadMessage, match=words):
-        world.at_work().record.handle(body)
-    assert (world.ledger.facts, world.state.items) == ([], {})
+        system.process().record.handle(body)
+    assert (system.ledger.facts, system.state.items) == ([], {})
 
 
 def test_the_commit_of_an_image_is_recorded_with_its_push() -> None:
@@ -272,27 +272,27 @@ def test_the_commit_of_an_image_is_recorded_with_its_push() -> None:
         "layers": [],
         "annotations": {revision: "3f2a91c", "org.opencontainers.image.authors": "A" * 9000, "other": "x"},
     }
-    told = built(b.manifest_of(document))
-    assert told == {"revision": "3f2a91c", "authors": "A" * 500}
+    found = built(b.manifest_of(document))
+    assert found == {"revision": "3f2a91c", "authors": "A" * 500}
     document["annotations"] = {"org.opencontainers.image.version": "1.0.0"}
     assert built(b.manifest_of(document)) == {}
 
 
 def test_the_build_of_an_image_is_recorded_with_its_statement() -> None:
-    world = RecordingStack()
+    system = RecordingStack()
     app = image("a")
-    told = {
+    found = {
         "tallyman.build.id": "b:1",
         "tallyman.build.url": "https://ci.example/" + "1" * 900,
         "tallyman.build.x": "y",
     }
-    made = referrer(app, "application/vnd.in-toto+json", annotations=told)
+    made = referrer(app, "application/vnd.in-toto+json", annotations=found)
     nameless = referrer(app, "application/vnd.in-toto+json", "other", {"tallyman.build.person": "mallory"})
-    world.registries.push(DEV, app, "v1.0.0")
+    system.registries.push(DEV, app, "v1.0.0")
     for statement in (made, nameless):
-        world.registries.push(DEV, statement)
-        world.told(referrer_event(DEV, statement.digest, at=world.clock()))
-    facts = {f.detail["referrer"]: f for f in world.facts(Kind.REFERRED)}
+        system.registries.push(DEV, statement)
+        system.deliver(referrer_event(DEV, statement.digest, at=system.clock()))
+    facts = {f.detail["referrer"]: f for f in system.facts(Kind.REFERRED)}
     assert facts[made.digest].digest == app.digest
     assert facts[made.digest].detail["build"] == {"id": "b:1", "url": ("https://ci.example/" + "1" * 900)[:500]}
     assert "build" not in facts[nameless.digest].detail
@@ -308,11 +308,11 @@ def test_the_build_of_an_image_is_recorded_with_its_statement() -> None:
     ],
 )
 def test_the_number_of_packages_of_an_sbom_is_recorded(document: str, packages: int | None) -> None:
-    world = RecordingStack()
+    system = RecordingStack()
     app = image("a")
-    told = sbom(app, document)
-    world.registries.push(DEV, app, "v1.0.0")
-    world.registries.push(DEV, told, None)
-    world.told(referrer_event(DEV, told.digest, "application/spdx+json"))
-    (referred,) = world.facts(Kind.REFERRED)
+    found = sbom(app, document)
+    system.registries.push(DEV, app, "v1.0.0")
+    system.registries.push(DEV, found, None)
+    system.deliver(referrer_event(DEV, found.digest, "application/spdx+json"))
+    (referred,) = system.facts(Kind.REFERRED)
     assert referred.detail.get("packages") == packages

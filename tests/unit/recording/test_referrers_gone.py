@@ -33,30 +33,30 @@ APP = image("app")
 PROFILE = "arn:aws:signer:us-east-2:111111111111:/signing-profiles/release"
 
 
-def verdicts(world: RecordingStack, digest: Digest = APP.digest) -> dict[str, tuple[str, str]]:
+def verdicts(system: RecordingStack, digest: Digest = APP.digest) -> dict[str, tuple[str, str]]:
     """Each gate's verdict in the newest decision."""
-    last = max((f for f in world.facts(Kind.DECIDED) if f.digest == digest), key=lambda f: f.at)
+    last = max((f for f in system.facts(Kind.DECIDED) if f.digest == digest), key=lambda f: f.at)
     return {g["name"]: (g["verdict"], g["reason"]) for g in last.detail["gates"]}
 
 
-def told_with(gates: dict[str, Any], referrer: Built, subject: Built = APP) -> RecordingStack:
+def pushed_with(gates: dict[str, Any], referrer: Built, subject: Built = APP) -> RecordingStack:
     """Push an image and its referrers to dev, with their events."""
-    world = RecordingStack(policy=policy(**gates))
-    world.registries.push(DEV, subject, "v1.0.0")
+    system = RecordingStack(policy=policy(**gates))
+    system.registries.push(DEV, subject, "v1.0.0")
     for digest in subject.manifests:
         tag = "v1.0.0" if digest == subject.digest else ""
-        world.told(push_event(DEV, digest, tag, at=world.clock()))
-    world.clock.advance(minutes=1)
-    world.registries.push(DEV, referrer)
-    world.told(referrer_event(DEV, referrer.digest, at=world.clock()))
-    world.clock.advance(minutes=1)
-    return world
+        system.deliver(push_event(DEV, digest, tag, at=system.clock()))
+    system.clock.advance(minutes=1)
+    system.registries.push(DEV, referrer)
+    system.deliver(referrer_event(DEV, referrer.digest, at=system.clock()))
+    system.clock.advance(minutes=1)
+    return system
 
 
-def remove(world: RecordingStack, referrer: Built) -> dict[str, Any]:
+def remove(system: RecordingStack, referrer: Built) -> dict[str, Any]:
     """Remove it, and deliver the event."""
-    world.registries.delete(DEV, referrer.digest)
-    return delete_event(DEV, referrer.digest, at=world.clock())
+    system.registries.delete(DEV, referrer.digest)
+    return delete_event(DEV, referrer.digest, at=system.clock())
 
 
 @pytest.mark.parametrize(
@@ -69,75 +69,75 @@ def remove(world: RecordingStack, referrer: Built) -> dict[str, Any]:
 def test_a_removal_event_closes_the_gate_at_once(
     gates: dict[str, Any], name: str, referrer: Built, reason: str
 ) -> None:
-    world = told_with(gates, referrer)
-    assert verdicts(world)[name][0] == "passed"
-    world.told(remove(world, referrer))
-    assert verdicts(world)[name] == ("waiting", reason)
+    system = pushed_with(gates, referrer)
+    assert verdicts(system)[name][0] == "passed"
+    system.deliver(remove(system, referrer))
+    assert verdicts(system)[name] == ("waiting", reason)
 
 
 def test_a_removal_without_an_event_is_found_by_the_sweep_and_closes_the_gate() -> None:
     referrer = signature(APP)
-    world = told_with({"signed": True}, referrer)
-    world.reconcile()
-    assert verdicts(world)["signed"][0] == "passed"
-    remove(world, referrer)
-    world.clock.advance(hours=1)
-    world.reconcile()
-    assert verdicts(world)["signed"] == ("waiting", "its signature was removed")
+    system = pushed_with({"signed": True}, referrer)
+    system.reconcile()
+    assert verdicts(system)["signed"][0] == "passed"
+    remove(system, referrer)
+    system.clock.advance(hours=1)
+    system.reconcile()
+    assert verdicts(system)["signed"] == ("waiting", "its signature was removed")
 
 
 def test_a_referrer_pushed_again_counts_however_late_the_removals_event_arrives() -> None:
     referrer = signature(APP)
-    world = told_with({"signed": True}, referrer)
-    removed = remove(world, referrer)
-    world.clock.advance(minutes=1)
-    world.registries.push(DEV, referrer)
-    again = referrer_event(DEV, referrer.digest, at=world.clock())
-    world.told(removed)
-    assert verdicts(world)["signed"][0] == "passed"  # the registry still has it
-    world.told(again)
-    assert verdicts(world)["signed"][0] == "passed"
-    world.told(removed, again)
-    assert verdicts(world)["signed"][0] == "passed"
+    system = pushed_with({"signed": True}, referrer)
+    removed = remove(system, referrer)
+    system.clock.advance(minutes=1)
+    system.registries.push(DEV, referrer)
+    again = referrer_event(DEV, referrer.digest, at=system.clock())
+    system.deliver(removed)
+    assert verdicts(system)["signed"][0] == "passed"  # the registry still has it
+    system.deliver(again)
+    assert verdicts(system)["signed"][0] == "passed"
+    system.deliver(removed, again)
+    assert verdicts(system)["signed"][0] == "passed"
 
 
 def test_a_removal_followed_by_another_push_opens_the_gate_again() -> None:
     referrer = signature(APP)
-    world = told_with({"signed": True}, referrer)
-    world.told(remove(world, referrer))
-    world.clock.advance(minutes=1)
-    world.registries.push(DEV, referrer)
-    world.told(referrer_event(DEV, referrer.digest, at=world.clock()))
-    assert verdicts(world)["signed"][0] == "passed"
+    system = pushed_with({"signed": True}, referrer)
+    system.deliver(remove(system, referrer))
+    system.clock.advance(minutes=1)
+    system.registries.push(DEV, referrer)
+    system.deliver(referrer_event(DEV, referrer.digest, at=system.clock()))
+    assert verdicts(system)["signed"][0] == "passed"
 
 
 def test_one_of_two_signatures_is_enough() -> None:
     first, second = signature(APP), signature(APP, "another")
-    world = told_with({"signed": True}, first)
-    world.registries.push(DEV, second)
-    world.told(referrer_event(DEV, second.digest, at=world.clock()))
-    world.told(remove(world, first))
-    assert verdicts(world)["signed"] == ("passed", "1 signature (cosign)")
-    world.told(remove(world, second))
-    assert verdicts(world)["signed"][0] == "waiting"
+    system = pushed_with({"signed": True}, first)
+    system.registries.push(DEV, second)
+    system.deliver(referrer_event(DEV, second.digest, at=system.clock()))
+    system.deliver(remove(system, first))
+    assert verdicts(system)["signed"] == ("passed", "1 signature (cosign)")
+    system.deliver(remove(system, second))
+    assert verdicts(system)["signed"][0] == "waiting"
 
 
 def test_removing_one_platform_images_signature_closes_the_gate_of_the_index() -> None:
     images = [image("app", architecture=name) for name in ("amd64", "arm64")]
     both, signatures = index(*images), [signature(each) for each in images]
-    world = told_with({"signed": True}, signatures[0], both)
-    world.registries.push(DEV, signatures[1])
-    world.told(referrer_event(DEV, signatures[1].digest, at=world.clock()))
-    assert verdicts(world, both.digest)["signed"][0] == "passed"
-    world.told(remove(world, signatures[1]))
-    assert verdicts(world, both.digest)["signed"][0] == "waiting"
+    system = pushed_with({"signed": True}, signatures[0], both)
+    system.registries.push(DEV, signatures[1])
+    system.deliver(referrer_event(DEV, signatures[1].digest, at=system.clock()))
+    assert verdicts(system, both.digest)["signed"][0] == "passed"
+    system.deliver(remove(system, signatures[1]))
+    assert verdicts(system, both.digest)["signed"][0] == "waiting"
 
 
 def test_without_such_a_gate_facts_of_referrers_are_not_read() -> None:
     referrer = signature(APP)
-    world = told_with({"verified": True}, referrer)
-    world.told(remove(world, referrer))
-    assert load_image_facts(world.ledger, world.state, APP.digest, world.policy).gone == frozenset()
+    system = pushed_with({"verified": True}, referrer)
+    system.deliver(remove(system, referrer))
+    assert load_image_facts(system.ledger, system.state, APP.digest, system.policy).gone == frozenset()
 
 
 def pushed_at(seconds: float, seen: float, **more: Any) -> Fact:

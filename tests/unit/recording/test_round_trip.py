@@ -50,35 +50,35 @@ def event(registry: EcrRegistry = PROD.registry, nonce: Any = NONCE, source: str
     }
 
 
-def asked(world: RecordingStack, buses: FakeBuses, request: dict[str, Any]) -> dict[str, Any]:
+def asked(system: RecordingStack, buses: FakeBuses, request: dict[str, Any]) -> dict[str, Any]:
     """The answer of reconcile."""
-    world.buses = buses
-    return world.at_work().reconcile.run(request, NONCE, lambda: 100.0)
+    system.buses = buses
+    return system.process().reconcile.run(request, NONCE, lambda: 100.0)
 
 
-def item(world: RecordingStack, registry: EcrRegistry) -> dict[str, Any]:
-    found = world.state.get(*trips.key(NONCE, registry))
+def item(system: RecordingStack, registry: EcrRegistry) -> dict[str, Any]:
+    found = system.state.get(*trips.key(NONCE, registry))
     assert found is not None
     return dict(found.data)
 
 
 def test_a_test_event_per_registry_is_registered_before_it_is_sent() -> None:
-    world, buses = RecordingStack(), FakeBuses({PROD.registry})
-    answer = asked(world, buses, {"repositories": [], "round_trip": True})
+    system, buses = RecordingStack(), FakeBuses({PROD.registry})
+    answer = asked(system, buses, {"repositories": [], "round_trip": True})
     assert [(t["registry"], t["nonce"]) for t in answer["trips"]] == [(str(r), NONCE) for r in PLACES]
     assert [t["error"] and "no" in t["error"] for t in answer["trips"]] == [None, True, None]
     assert buses.sent == [(DEV.registry, NONCE), (PROD_SA.registry, NONCE)]
-    assert item(world, DEV.registry)["arrived"] is None
+    assert item(system, DEV.registry)["arrived"] is None
     assert answer["ways"] is None
 
 
 def test_only_requested_runs_send_test_events() -> None:
-    world, buses = RecordingStack(), FakeBuses()
-    by_the_clock = asked(world, buses, {"source": "aws.events", "round_trip": True, "ways": True})
+    system, buses = RecordingStack(), FakeBuses()
+    by_the_clock = asked(system, buses, {"source": "aws.events", "round_trip": True, "ways": True})
     assert (by_the_clock["trips"], by_the_clock["ways"], buses.sent) == (None, None, [])
-    assert asked(world, buses, {"repositories": []})["trips"] is None
+    assert asked(system, buses, {"repositories": []})["trips"] is None
     with pytest.raises(BadInput, match="'round_trip' must be true or false"):
-        asked(world, buses, {"repositories": [], "round_trip": "yes"})
+        asked(system, buses, {"repositories": [], "round_trip": "yes"})
 
 
 def test_the_forwarding_state_of_each_registry_is_read_by_the_stacks_own_role() -> None:
@@ -88,19 +88,19 @@ def test_the_forwarding_state_of_each_registry_is_read_by_the_stacks_own_role() 
 
 
 def test_an_arrival_is_recorded_once_and_is_no_fact() -> None:
-    world = RecordingStack()
-    asked(world, FakeBuses(), {"repositories": [], "round_trip": True})
-    world.clock.advance(seconds=2)
-    record = world.at_work().record
+    system = RecordingStack()
+    asked(system, FakeBuses(), {"repositories": [], "round_trip": True})
+    system.clock.advance(seconds=2)
+    record = system.process().record
     assert record.handle(json.dumps(event())) == "test event arrived"
-    first = item(world, PROD.registry)
+    first = item(system, PROD.registry)
     assert first["arrived"] > first["sent"]
-    world.clock.advance(seconds=2)
+    system.clock.advance(seconds=2)
     assert record.handle(json.dumps(event())) == "test event arrived (known)"
-    assert item(world, PROD.registry) == first
-    assert item(world, PROD_SA.registry)["arrived"] is None  # each registry's own
-    assert world.ledger.facts == []
-    assert not any(pk.startswith("A#") for pk, _ in world.state.items)  # nor does it mark anything as active
+    assert item(system, PROD.registry) == first
+    assert item(system, PROD_SA.registry)["arrived"] is None  # each registry's own
+    assert system.ledger.facts == []
+    assert not any(pk.startswith("A#") for pk, _ in system.state.items)  # nor does it mark anything as active
 
 
 @pytest.mark.parametrize(
@@ -117,19 +117,19 @@ def test_an_arrival_is_recorded_once_and_is_no_fact() -> None:
     ids=["a nonce of nobody", "another account", "too long", "no text", "null", "another source", "none"],
 )
 def test_a_forged_test_event_changes_nothing_and_is_no_dead_letter(forged: dict[str, Any]) -> None:
-    world = RecordingStack()
-    asked(world, FakeBuses(), {"repositories": [], "round_trip": True})
-    before = dict(world.state.items)
-    assert world.at_work().record.handle(json.dumps(forged)).startswith("ignored")
-    assert world.state.items == before
-    assert world.ledger.facts == []
+    system = RecordingStack()
+    asked(system, FakeBuses(), {"repositories": [], "round_trip": True})
+    before = dict(system.state.items)
+    assert system.process().record.handle(json.dumps(forged)).startswith("ignored")
+    assert system.state.items == before
+    assert system.ledger.facts == []
 
 
 def test_a_late_test_event_is_ignored() -> None:
-    world = RecordingStack()
-    asked(world, FakeBuses(), {"repositories": [], "round_trip": True})
-    world.clock.advance(hours=2)
-    assert world.at_work().record.handle(json.dumps(event())).startswith("ignored")
+    system = RecordingStack()
+    asked(system, FakeBuses(), {"repositories": [], "round_trip": True})
+    system.clock.advance(hours=2)
+    assert system.process().record.handle(json.dumps(event())).startswith("ignored")
 
 
 def test_the_registry_of_a_test_event_is_that_of_its_bus() -> None:

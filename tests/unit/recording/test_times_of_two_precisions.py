@@ -34,10 +34,10 @@ def fact(kind: Kind, digest: Digest, millis: int, seen: int, current: Digest | N
 
 
 def test_a_push_in_the_second_of_a_swept_removal_comes_after_it() -> None:
-    told = fact(Kind.PUSHED, A, -5000, -4900, A)
+    result = fact(Kind.PUSHED, A, -5000, -4900, A)
     removed = fact(Kind.UNTAGGED, A, 700, 800, None, Via.RECONCILED)
     again = fact(Kind.PUSHED, A, 0, 1500, A)  # really at .9; its event says .0
-    for facts in permutations([told, removed, again]):
+    for facts in permutations([result, removed, again]):
         assert digest_at(facts, DEV, "v1.0.0", NOON + SECOND) == A
 
 
@@ -50,25 +50,25 @@ def test_a_push_before_a_swept_removal_in_the_same_second_stays_before_it() -> N
 
 @pytest.mark.parametrize("millis", [0, 1, 700, 999])
 def test_a_referrer_pushed_again_in_the_second_of_its_removal_exists(millis: int) -> None:
-    told = fact(Kind.PUSHED, A, -5000, -4900, A)
+    result = fact(Kind.PUSHED, A, -5000, -4900, A)
     removed = fact(Kind.DELETED, A, millis, 800, None, Via.RECONCILED)
-    assert is_gone([told, removed], str(DEV))
+    assert is_gone([result, removed], str(DEV))
     again = fact(Kind.PUSHED, A, 0, 1500, A)
-    assert not is_gone([told, removed, again], str(DEV))
+    assert not is_gone([result, removed, again], str(DEV))
 
 
 def test_a_tag_removed_and_pushed_again_within_the_second_of_a_sweep_is_known_at_once() -> None:
-    world = RecordingStack(policy(soak="1h"))
-    digest = world.registries.push(DEV, image("a"), "v1.0.0")
-    world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
-    other = world.registries.push(DEV, image("b"), "latest")
-    world.told(push_event(DEV, other, "latest", at=world.clock()))
-    world.registries.held(DEV).tags["latest"] = digest  # moved in the same second, without an event
-    world.reconcile()
-    world.registries.held(DEV).tags["latest"] = other
-    world.clock.advance(milliseconds=300)
-    world.told(push_event(DEV, other, "latest", at=world.clock().replace(microsecond=0)))
-    assert world.points_to("latest") == other
-    world.clock.advance(seconds=5)
-    world.reconcile()
-    assert world.points_to("latest") == other
+    system = RecordingStack(policy(soak="1h"))
+    digest = system.registries.push(DEV, image("a"), "v1.0.0")
+    system.deliver(push_event(DEV, digest, "v1.0.0", at=system.clock()))
+    other = system.registries.push(DEV, image("b"), "latest")
+    system.deliver(push_event(DEV, other, "latest", at=system.clock()))
+    system.registries.held(DEV).tags["latest"] = digest  # moved in the same second, without an event
+    system.reconcile()
+    system.registries.held(DEV).tags["latest"] = other
+    system.clock.advance(milliseconds=300)
+    system.deliver(push_event(DEV, other, "latest", at=system.clock().replace(microsecond=0)))
+    assert system.points_to("latest") == other
+    system.clock.advance(seconds=5)
+    system.reconcile()
+    assert system.points_to("latest") == other

@@ -49,9 +49,9 @@ def test_a_roll_back_moves_the_release_and_not_the_tags() -> None:
     assert [dict(stack.registries.held(p).tags) for p in PLACES] == tags
     (fact,) = stack.facts(Kind.ROLLED_BACK)
     assert fact.actor == "AROAEXAMPLE:ana"
-    told = stack.announcements.emitted[-1][1]
-    assert (told["digest"], told["previous"], told["change"]) == (first, second, "roll_back")
-    assert (told["tags"], told["by"], told["because"]) == (["v1.0.0"], "AROAEXAMPLE:ana", "it is broken")
+    result = stack.announcements.emitted[-1][1]
+    assert (result["digest"], result["previous"], result["change"]) == (first, second, "roll_back")
+    assert (result["tags"], result["by"], result["because"]) == (["v1.0.0"], "AROAEXAMPLE:ana", "it is broken")
 
 
 def test_the_history_shows_each_release_with_its_time() -> None:
@@ -193,7 +193,7 @@ def with_scan() -> tuple[PromotionStack, Digest]:
     return stack, digest
 
 
-def told(stack: PromotionStack) -> list[str]:
+def noncompliant_notices(stack: PromotionStack) -> list[str]:
     return [s for s, _, a in stack.notices.published if a["kind"] == "would_not_pass"]
 
 
@@ -202,9 +202,9 @@ def test_a_released_image_with_a_new_finding_is_listed_and_notified_once() -> No
     for _ in range(3):
         scan(stack, digest, critical=1)
     assert watched(stack) == [(digest, ["scan"], True)]
-    assert len(told(stack)) == 1
+    assert len(noncompliant_notices(stack)) == 1
     scan(stack, digest, critical=2)
-    assert len(told(stack)) == 2  # a change
+    assert len(noncompliant_notices(stack)) == 2  # a change
     scan(stack, digest)
     assert watched(stack) == []
     assert stack.tags("v1.0.0") == [digest, digest]
@@ -216,7 +216,7 @@ def test_a_stricter_policy_lists_released_images_and_a_sweep_notifies_once() -> 
     for _ in range(3):
         stack.evaluator.image(digest)
     assert watched(stack) == [(digest, ["attested"], True)]
-    assert len(told(stack)) == 1
+    assert len(noncompliant_notices(stack)) == 1
 
 
 def test_a_closed_window_does_not_make_a_release_noncompliant() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from support.fakes.ports import FakeHints, stored
-from support.fakes.retention import ENFORCED, Retaining
+from support.fakes.retention import ENFORCED, RetentionStack
 from support.images.builders import DEV, NOON, PROD, multi_arch, signature
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.retention import Reading
@@ -39,57 +39,57 @@ def task(digest: Any) -> Use:
 
 
 def test_a_plan_only_reads() -> None:
-    world = Retaining()
-    old, *_ = world.versions(3)
-    needs, inventories = world.needs(OnlyReads)
+    system = RetentionStack()
+    old, *_ = system.versions(3)
+    needs, inventories = system.needs(OnlyReads)
     from tallyman.services.retention.plan_retention import Look
 
     assert Look.first(needs, inventories, DEV, lambda: 900.0).plan.goes(old)
 
 
 def test_without_enforcement_a_run_writes_nothing() -> None:
-    world = Retaining(ENFORCED.replace("enforce: true", "enforce: false"))
-    world.versions(3)
-    assert world.run().startswith("a plan only")
-    assert (len(world.there()), world.ledger.items, world.state.items, world.archive.objects) == (3, {}, {}, {})
+    system = RetentionStack(ENFORCED.replace("enforce: true", "enforce: false"))
+    system.versions(3)
+    assert system.run().startswith("a plan only")
+    assert (len(system.there()), system.ledger.items, system.state.items, system.archive.objects) == (3, {}, {}, {})
 
 
 def test_an_image_that_no_rule_keeps_is_removed_with_a_proof() -> None:
-    world = Retaining()
-    old, *kept = world.versions(3)
-    assert world.run() == "1 removed, 1 marked, 0 failed"
-    assert world.there() == set(kept)
-    proof = world.proof(old)
-    assert (proof["digest"], proof["tags"], proof["policy"]) == (old, ["v1.0.0"], world.policy.digest)
+    system = RetentionStack()
+    old, *kept = system.versions(3)
+    assert system.run() == "1 removed, 1 marked, 0 failed"
+    assert system.there() == set(kept)
+    proof = system.proof(old)
+    assert (proof["digest"], proof["tags"], proof["policy"]) == (old, ["v1.0.0"], system.policy.digest)
     assert proof["reason"] == "no keep rule names any of its tags"
     assert json.loads(proof["manifest"])["config"]
     assert {p["answer"] for p in proof["protections"]} == {"no"}
-    assert {u["where"] for u in proof["usage"]} == {str(r) for r in world.policy.registries()}
-    assert world.archive.get("manifests", old) is not None
+    assert {u["where"] for u in proof["usage"]} == {str(r) for r in system.policy.registries()}
+    assert system.archive.get("manifests", old) is not None
 
 
 def test_a_continued_run_uses_the_policy_of_the_shown_plan() -> None:
-    world = Retaining()
-    world.versions(3)
-    asked = {"repository": str(DEV), "request": "r1", "policy": str(world.policy.digest)}
-    outcome = world.worker().handle(json.dumps(asked), lambda: 5.0).text
+    system = RetentionStack()
+    system.versions(3)
+    asked = {"repository": str(DEV), "request": "r1", "policy": str(system.policy.digest)}
+    outcome = system.worker().handle(json.dumps(asked), lambda: 5.0).text
     assert outcome.endswith("goes on in another run")
-    (going_on,) = world.hints.to("retention")
+    (going_on,) = system.hints.to("retention")
     assert going_on == asked | {"round": 1}
 
 
 def test_work_longer_than_all_runs_stops_after_a_number_of_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tallyman.services.retention.apply_retention.MAX_ROUNDS", 3)
-    world = Retaining()
-    world.versions(3)
-    hint: dict[str, Any] | None = {"repository": str(DEV), "request": "r1", "policy": str(world.policy.digest)}
+    system = RetentionStack()
+    system.versions(3)
+    hint: dict[str, Any] | None = {"repository": str(DEV), "request": "r1", "policy": str(system.policy.digest)}
     rounds, outcome = 0, ""
     while hint is not None:
-        outcome, rounds = world.worker().handle(json.dumps(hint), lambda: 5.0).text, rounds + 1
+        outcome, rounds = system.worker().handle(json.dumps(hint), lambda: 5.0).text, rounds + 1
         assert rounds <= 4
-        hint = world.hints.to("retention")[-1] if outcome.endswith("goes on in another run") else None
+        hint = system.hints.to("retention")[-1] if outcome.endswith("goes on in another run") else None
     assert rounds == 4
-    ended = stored(world.state, *run_key(DEV))
+    ended = stored(system.state, *run_key(DEV))
     assert ended is not None
     assert (ended.data["request"], ended.data["outcome"]) == ("r1", outcome)
     assert "stopped after 3 runs" in outcome
@@ -97,119 +97,119 @@ def test_work_longer_than_all_runs_stops_after_a_number_of_runs(monkeypatch: pyt
 
 def test_an_invalid_round_number_is_a_bad_message() -> None:
     with pytest.raises(BadMessage, match="round"):
-        Retaining().run(round="many")
+        RetentionStack().run(round="many")
 
 
 def test_an_image_is_removed_only_after_its_grace_period() -> None:
-    world = Retaining(ENFORCED.replace("grace: 0s", "grace: 2d"))
-    old, *_ = world.versions(3)
-    world.clock.advance(days=9)
-    world.run()
-    assert (len(world.facts(Kind.MARKED)), len(world.there())) == (1, 3)
-    world.clock.advance(days=1)
-    world.run()
-    assert old in world.there()
-    world.clock.advance(days=1)
-    world.run()
-    assert old not in world.there()
+    system = RetentionStack(ENFORCED.replace("grace: 0s", "grace: 2d"))
+    old, *_ = system.versions(3)
+    system.clock.advance(days=9)
+    system.run()
+    assert (len(system.facts(Kind.MARKED)), len(system.there())) == (1, 3)
+    system.clock.advance(days=1)
+    system.run()
+    assert old in system.there()
+    system.clock.advance(days=1)
+    system.run()
+    assert old not in system.there()
 
 
 def test_a_mark_is_dropped_when_anything_needs_the_image_again() -> None:
-    world = Retaining(ENFORCED.replace("grace: 0s", "grace: 2d"))
-    old, *_ = world.versions(3)
-    world.clock.advance(days=9)
-    world.run()
-    world.usage.uses.append(task(old))
-    world.run()
-    assert [fact.digest for fact in world.facts(Kind.UNMARKED)] == [old]
-    assert stored(world.state, mark_items.partition(DEV), old) is None
-    world.usage.uses.clear()
-    world.clock.advance(days=1.5)
-    world.run()
-    assert old in world.there()  # its grace period starts again
+    system = RetentionStack(ENFORCED.replace("grace: 0s", "grace: 2d"))
+    old, *_ = system.versions(3)
+    system.clock.advance(days=9)
+    system.run()
+    system.usage.uses.append(task(old))
+    system.run()
+    assert [fact.digest for fact in system.facts(Kind.UNMARKED)] == [old]
+    assert stored(system.state, mark_items.partition(DEV), old) is None
+    system.usage.uses.clear()
+    system.clock.advance(days=1.5)
+    system.run()
+    assert old in system.there()  # its grace period starts again
 
 
 def test_a_task_that_starts_between_plan_and_removal_keeps_its_image() -> None:
-    world = Retaining()
-    old, *_ = world.versions(3)
+    system = RetentionStack()
+    old, *_ = system.versions(3)
 
     def start() -> None:
-        if world.usage.times == 2:
-            world.usage.uses.append(task(old))
+        if system.usage.times == 2:
+            system.usage.uses.append(task(old))
 
-    world.usage.asked = start
-    world.run()
-    assert old in world.there()
-    assert world.remover.calls == []
-    assert [fact.digest for fact in world.facts(Kind.UNMARKED)] == [old]
+    system.usage.asked = start
+    system.run()
+    assert old in system.there()
+    assert system.remover.calls == []
+    assert [fact.digest for fact in system.facts(Kind.UNMARKED)] == [old]
 
 
 def test_a_promotion_in_progress_keeps_its_image() -> None:
-    world = Retaining()
-    old, *_ = world.versions(3)
-    with Leases(world.state, world.clock).hold("prod", f"{DEV.name}@{old}", "promotion"):
-        assert world.run() == "0 removed, 1 marked, 1 failed"
-    assert old in world.there()
+    system = RetentionStack()
+    old, *_ = system.versions(3)
+    with Leases(system.state, system.clock).hold("prod", f"{DEV.name}@{old}", "promotion"):
+        assert system.run() == "0 removed, 1 marked, 1 failed"
+    assert old in system.there()
 
 
 def test_an_image_pending_promotion_stays_and_one_that_failed_a_gate_does_not() -> None:
-    world = Retaining()
-    old, older, *_ = world.versions(4)
+    system = RetentionStack()
+    old, older, *_ = system.versions(4)
     for digest, verdict in ((old, "waiting"), (older, "failed")):
-        waits = Pending(digest, DEV.name, "dev", "prod", ("v1",), verdict, None, None, world.clock(), None, None, True)
+        waits = Pending(digest, DEV.name, "dev", "prod", ("v1",), verdict, None, None, system.clock(), None, None, True)
         key = pending_items.key("prod", DEV.name, digest, "dev")
-        world.state.put(PENDING.read(world.state, key).write(waits))
-    world.run()
-    assert old in world.there()
-    assert older not in world.there()
+        system.state.put(PENDING.read(system.state, key).write(waits))
+    system.run()
+    assert old in system.there()
+    assert older not in system.there()
 
 
 def test_an_index_is_removed_before_its_children_and_with_its_signature() -> None:
-    world = Retaining()
+    system = RetentionStack()
     built = multi_arch("old", attested=True)
-    world.push("v1.0.0", built)
-    world.push(None, signature(built))
-    world.versions(0)
-    kept = {world.push("v2.0.0"), world.push("v2.1.0")}
-    world.clock.advance(days=1)
-    world.run()
-    assert world.there() == kept
-    assert world.remover.calls[0][0] == built.digest
+    system.push("v1.0.0", built)
+    system.push(None, signature(built))
+    system.versions(0)
+    kept = {system.push("v2.0.0"), system.push("v2.1.0")}
+    system.clock.advance(days=1)
+    system.run()
+    assert system.there() == kept
+    assert system.remover.calls[0][0] == built.digest
 
 
 def test_failures_are_explained_and_the_rest_is_removed() -> None:
-    world = Retaining()
-    first, second, *_ = world.versions(4)
-    world.remover.fails[first] = "an index that was pushed since the plan lists it: it stays"
-    assert world.run() == "1 removed, 2 marked, 1 failed"
-    assert first in world.there()
-    assert second not in world.there()
-    mark = stored(world.state, mark_items.partition(DEV), first)
+    system = RetentionStack()
+    first, second, *_ = system.versions(4)
+    system.remover.fails[first] = "an index that was pushed since the plan lists it: it stays"
+    assert system.run() == "1 removed, 2 marked, 1 failed"
+    assert first in system.there()
+    assert second not in system.there()
+    mark = stored(system.state, mark_items.partition(DEV), first)
     assert mark is not None
     assert "an index that was pushed since the plan lists it" in mark.data["failed"]
 
 
 def test_beyond_at_most_nothing_is_removed_with_one_notice() -> None:
-    world = Retaining(ENFORCED.replace("at_most: 100%", "at_most: 20%"))
-    world.versions(4)
-    assert world.run().startswith("refused: 2 of 4 images would go (50 %)")
-    world.push("v1.4.0")
-    world.clock.advance(days=1)
-    assert world.run().startswith("refused: 3 of 5 images would go (60 %)")
-    assert len(world.there()) == 5
-    assert world.facts(Kind.MARKED) == []
-    assert len(world.notices.published) == 1
+    system = RetentionStack(ENFORCED.replace("at_most: 100%", "at_most: 20%"))
+    system.versions(4)
+    assert system.run().startswith("refused: 2 of 4 images would go (50 %)")
+    system.push("v1.4.0")
+    system.clock.advance(days=1)
+    assert system.run().startswith("refused: 3 of 5 images would go (60 %)")
+    assert len(system.there()) == 5
+    assert system.facts(Kind.MARKED) == []
+    assert len(system.notices.published) == 1
 
 
 def test_a_permanently_throttled_usage_source_stops_every_run_and_is_named() -> None:
-    world = Retaining()
-    world.versions(3)
-    world.usage.error = "too many requests"
-    assert world.run() == "refused: ECS of 111111111111/us-east-2 can't be read: too many requests"
-    assert len(world.there()) == 3
-    world.usage.error = "no answer"  # or the same error as a later version words it
-    assert world.run() == "refused: ECS of 111111111111/us-east-2 can't be read: no answer"
-    assert len(world.notices.published) == 1
+    system = RetentionStack()
+    system.versions(3)
+    system.usage.error = "too many requests"
+    assert system.run() == "refused: ECS of 111111111111/us-east-2 can't be read: too many requests"
+    assert len(system.there()) == 3
+    system.usage.error = "no answer"  # or the same error as a later version words it
+    assert system.run() == "refused: ECS of 111111111111/us-east-2 can't be read: no answer"
+    assert len(system.notices.published) == 1
 
 
 ECS = Reading("ECS", DEV.registry, NOON, error="throttled")
@@ -217,24 +217,24 @@ BATCH = Reading("Batch", DEV.registry, NOON, error="throttled")
 
 
 def test_a_cause_that_joins_another_is_announced_and_each_only_once_until_a_run_goes_through() -> None:
-    world = Retaining()
-    world.versions(3)
+    system = RetentionStack()
+    system.versions(3)
     announced = []
     for readings in ([ECS], [ECS, BATCH], [BATCH], [ECS], [BATCH, ECS], [], [ECS]):
-        world.usage.more = readings
-        world.run()
-        announced.append(len(world.notices.published))
+        system.usage.more = readings
+        system.run()
+        announced.append(len(system.notices.published))
     assert announced == [1, 2, 2, 2, 2, 2, 3]
 
 
 def test_a_request_by_another_policy_changes_nothing_about_what_was_announced() -> None:
-    world = Retaining()
-    world.versions(3)
-    world.usage.error = "throttled"
-    world.run()
-    assert "by another policy" in world.run(request="r", policy=f"sha256:{'0' * 64}")
-    world.run()
-    assert len(world.notices.published) == 1
+    system = RetentionStack()
+    system.versions(3)
+    system.usage.error = "throttled"
+    system.run()
+    assert "by another policy" in system.run(request="r", policy=f"sha256:{'0' * 64}")
+    system.run()
+    assert len(system.notices.published) == 1
 
 
 @pytest.mark.parametrize(
@@ -248,14 +248,14 @@ def test_a_request_by_another_policy_changes_nothing_about_what_was_announced() 
 )
 def test_an_update_repeats_no_refusal_that_the_last_release_announced(sentence: str, news: bool) -> None:
     """Its items have the first refusal as a sentence; it announced the others with it."""
-    world = Retaining()
-    world.versions(3)
+    system = RetentionStack()
+    system.versions(3)
     stored_then = {"at": "2026-11-20T01:54:34Z", "outcome": f"refused: {sentence}", "refused": sentence}
-    world.state.put(StateChange(*run_key(DEV), 0, stored_then))
-    world.usage.more = [ECS, Reading("Inspector", DEV.registry, NOON, error="no answer")]
-    world.run()
-    world.run()
-    assert len(world.notices.published) == news
+    system.state.put(StateChange(*run_key(DEV), 0, stored_then))
+    system.usage.more = [ECS, Reading("Inspector", DEV.registry, NOON, error="no answer")]
+    system.run()
+    system.run()
+    assert len(system.notices.published) == news
 
 
 def test_an_update_repeats_no_refusal_of_a_start_or_of_too_many_images() -> None:
@@ -273,69 +273,69 @@ def test_an_update_repeats_no_refusal_of_a_start_or_of_too_many_images() -> None
 
 
 def test_the_archive_action_moves_images_and_removes_nothing() -> None:
-    world = Retaining(ENFORCED.replace("enforce", "action: archive, enforce"))
-    old, *_ = world.versions(3)
-    assert world.run() == "1 archived, 1 marked, 0 failed"
-    assert world.remover.stored == {old: True}
-    assert len(world.there()) == 3
+    system = RetentionStack(ENFORCED.replace("enforce", "action: archive, enforce"))
+    old, *_ = system.versions(3)
+    assert system.run() == "1 archived, 1 marked, 0 failed"
+    assert system.remover.stored == {old: True}
+    assert len(system.there()) == 3
 
 
 def test_an_image_whose_removal_would_be_replicated_to_a_user_stays() -> None:
-    world = Retaining()
-    old, *_ = world.versions(3)
-    world.replication.reached = [PROD.registry]
-    manifest = world.registries.manifest(DEV, old)
+    system = RetentionStack()
+    old, *_ = system.versions(3)
+    system.replication.reached = [PROD.registry]
+    manifest = system.registries.manifest(DEV, old)
     assert manifest is not None
-    held = world.registries.held(PROD)
-    held.blobs.update(world.registries.held(DEV).blobs)
-    world.registries.put_manifest(PROD, manifest, "v1.0.0")
-    world.run()
-    assert old in world.there()
+    held = system.registries.held(PROD)
+    held.blobs.update(system.registries.held(DEV).blobs)
+    system.registries.put_manifest(PROD, manifest, "v1.0.0")
+    system.run()
+    assert old in system.there()
 
 
 def test_the_schedule_hints_every_enforcing_repository() -> None:
-    world = Retaining()
-    assert world.worker().handle('{"all": true}').text == "3 repositories to look at"
-    assert {body["repository"] for _, body, _ in world.hints.take()} >= {str(DEV), str(PROD)}
+    system = RetentionStack()
+    assert system.worker().handle('{"all": true}').text == "3 repositories to look at"
+    assert {body["repository"] for _, body, _ in system.hints.take()} >= {str(DEV), str(PROD)}
 
 
 def test_pushes_are_combined_into_one_hint_per_quarter_of_an_hour() -> None:
-    world = Retaining()
-    asked = [hint_after_push(world.policy, world.state, world.hints, DEV, world.clock()) for _ in range(3)]
+    system = RetentionStack()
+    asked = [hint_after_push(system.policy, system.state, system.hints, DEV, system.clock()) for _ in range(3)]
     assert asked == [True, False, False]
-    world.clock.advance(minutes=15)
-    assert hint_after_push(world.policy, world.state, world.hints, DEV, world.clock())
-    assert [delay for _, _, delay in world.hints.take()] == [900, 900]
+    system.clock.advance(minutes=15)
+    assert hint_after_push(system.policy, system.state, system.hints, DEV, system.clock())
+    assert [delay for _, _, delay in system.hints.take()] == [900, 900]
 
 
 def test_an_unsent_hint_is_sent_when_the_push_is_retried() -> None:
-    world = Retaining()
+    system = RetentionStack()
 
     class Failing(FakeHints):
         def send(self, queue: str, body: Mapping[str, object], delay: int = 0) -> None:
             raise Unreachable("SQS does not answer")
 
     with pytest.raises(Unreachable):
-        hint_after_push(world.policy, world.state, Failing(), DEV, world.clock())
-    assert hint_after_push(world.policy, world.state, world.hints, DEV, world.clock())
-    assert [body for _, body, _ in world.hints.take()] == [{"repository": str(DEV)}]
+        hint_after_push(system.policy, system.state, Failing(), DEV, system.clock())
+    assert hint_after_push(system.policy, system.state, system.hints, DEV, system.clock())
+    assert [body for _, body, _ in system.hints.take()] == [{"repository": str(DEV)}]
 
 
 def test_a_plan_of_another_policy_is_not_carried_out() -> None:
-    world = Retaining()
-    world.versions(3)
-    assert "another policy" in world.run(policy="sha256:" + "0" * 64, request="r")
-    assert len(world.there()) == 3
+    system = RetentionStack()
+    system.versions(3)
+    assert "another policy" in system.run(policy="sha256:" + "0" * 64, request="r")
+    assert len(system.there()) == 3
 
 
 @pytest.mark.parametrize("body", ["", "[]", "{}", '{"repository": "nowhere"}', '{"repository": 5}'])
 def test_an_invalid_hint_is_a_bad_message(body: str) -> None:
     with pytest.raises(BadMessage):
-        Retaining().worker().handle(body)
+        RetentionStack().worker().handle(body)
 
 
 def test_a_deleted_repository_needs_no_work() -> None:
-    world = Retaining()
+    system = RetentionStack()
     hint = {"repository": "111111111111/us-east-2/rocketseat/nothing-here"}
-    assert "no such repository" in world.worker().handle(json.dumps(hint)).text
-    assert timedelta(0) == world.policy.repository(DEV.name).retention.grace
+    assert "no such repository" in system.worker().handle(json.dumps(hint)).text
+    assert timedelta(0) == system.policy.repository(DEV.name).retention.grace

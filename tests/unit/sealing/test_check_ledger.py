@@ -59,57 +59,57 @@ class Sealed(FakeStack):
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> Sealed:
+def system(monkeypatch: pytest.MonkeyPatch) -> Sealed:
     made = Sealed()
     monkeypatch.setattr("tallyman_cli.shared.context.connect", lambda *_: made.stack)
     return made
 
 
-def test_an_intact_ledger_passes(world: Sealed) -> None:
-    result = world.run("audit", "ledger")
+def test_an_intact_ledger_passes(system: Sealed) -> None:
+    result = system.run("audit", "ledger")
     assert result.exit_code == 0, result.output
-    head = Digest.of(world.archive.seals.objects[3])
-    count = len(world.ledger.items)
+    head = Digest.of(system.archive.seals.objects[3])
+    count = len(system.ledger.items)
     assert result.stdout.splitlines()[0] == f"✓ {count} entries: {count} sealed in 3 segments"
     assert f"head: {head}, segment 3, " in result.stdout
-    answer = world.json("audit", "ledger", "--head", head)
+    answer = system.json("audit", "ledger", "--head", head)
     assert answer["head"]["digest"] == head
     assert (answer["findings"], answer["waiting"], answer["unproven"], answer["more"]) == ([], 0, 0, 0)
 
 
-def test_an_altered_entry_is_named(world: Sealed) -> None:
-    pk, sk = world.key()
-    world.ledger.items[pk, sk] = {**world.ledger.items[pk, sk], "actor": "arn:aws:iam::111111111111:role/mallory"}
-    (found,) = world.found()
+def test_an_altered_entry_is_named(system: Sealed) -> None:
+    pk, sk = system.key()
+    system.ledger.items[pk, sk] = {**system.ledger.items[pk, sk], "actor": "arn:aws:iam::111111111111:role/mallory"}
+    (found,) = system.found()
     assert (found["kind"], found["where"]) == ("entry_altered", f"{pk} {sk}")
     assert "the segment 2" in found["what"]
-    assert found["since"] == json.loads(world.archive.seals.objects[2])["until"]
+    assert found["since"] == json.loads(system.archive.seals.objects[2])["until"]
 
 
-def test_an_altered_unused_attribute_is_found(world: Sealed) -> None:
-    key = world.key()
-    world.ledger.items[key] = {**world.ledger.items[key], "unknown": "x"}
-    assert world.kinds() == ["entry_altered"]
+def test_an_altered_unused_attribute_is_found(system: Sealed) -> None:
+    key = system.key()
+    system.ledger.items[key] = {**system.ledger.items[key], "unknown": "x"}
+    assert system.kinds() == ["entry_altered"]
 
 
-def test_a_removed_entry_is_named(world: Sealed) -> None:
-    pk, sk = world.key()
-    del world.ledger.items[pk, sk]
-    (found,) = world.found()
+def test_a_removed_entry_is_named(system: Sealed) -> None:
+    pk, sk = system.key()
+    del system.ledger.items[pk, sk]
+    (found,) = system.found()
     assert (found["kind"], found["where"]) == ("entry_removed", f"{pk} {sk}")
 
 
-def insert(world: Sealed, ago: timedelta, **changed: Any) -> Fact:
-    new = replace(pushed(digest_of("new"), "v9.0.0"), seen=world.clock() - ago)
+def insert(system: Sealed, ago: timedelta, **changed: Any) -> Fact:
+    new = replace(pushed(digest_of("new"), "v9.0.0"), seen=system.clock() - ago)
     item = {**fact_to_plain(new), **changed}
-    world.ledger.items[str(item["pk"]), str(item["sk"])] = {k: v for k, v in item.items() if v is not None}
+    system.ledger.items[str(item["pk"]), str(item["sk"])] = {k: v for k, v in item.items() if v is not None}
     return new
 
 
-def test_an_inserted_entry_is_named(world: Sealed) -> None:
-    new = insert(world, timedelta(hours=3))
-    world.seal()
-    (found,) = world.found()
+def test_an_inserted_entry_is_named(system: Sealed) -> None:
+    new = insert(system, timedelta(hours=3))
+    system.seal()
+    (found,) = system.found()
     assert (found["kind"], found["where"]) == ("entry_inserted", f"{new.partition} {new.sort}")
 
 
@@ -123,168 +123,168 @@ def test_an_inserted_entry_is_named(world: Sealed) -> None:
         {"seen": "soon"},
     ],
 )
-def test_an_entry_missing_from_the_arrival_index_is_named(world: Sealed, changed: dict[str, Any]) -> None:
-    insert(world, timedelta(0), **changed)
-    assert world.kinds() == ["entry_hidden"]
+def test_an_entry_missing_from_the_arrival_index_is_named(system: Sealed, changed: dict[str, Any]) -> None:
+    insert(system, timedelta(0), **changed)
+    assert system.kinds() == ["entry_hidden"]
 
 
-def test_an_entry_from_the_future_is_named(world: Sealed) -> None:
-    insert(world, -timedelta(days=1))
-    assert world.kinds() == ["entry_hidden"]
+def test_an_entry_from_the_future_is_named(system: Sealed) -> None:
+    insert(system, -timedelta(days=1))
+    assert system.kinds() == ["entry_hidden"]
 
 
-def test_an_invalid_entry_is_named(world: Sealed) -> None:
-    world.ledger.items["D#x", "y"] = {"pk": "D#x", "sk": "y"}
-    assert world.kinds() == ["entry_hidden"]
+def test_an_invalid_entry_is_named(system: Sealed) -> None:
+    system.ledger.items["D#x", "y"] = {"pk": "D#x", "sk": "y"}
+    assert system.kinds() == ["entry_hidden"]
 
 
-def test_unsealed_entries_are_accepted_for_a_day(world: Sealed) -> None:
-    world.push(image("d"), "v1.1.0")
-    answer = world.json("audit", "ledger")
+def test_unsealed_entries_are_accepted_for_a_day(system: Sealed) -> None:
+    system.push(image("d"), "v1.1.0")
+    answer = system.json("audit", "ledger")
     assert answer["waiting"] == answer["entries"] - answer["sealed"] > 0
-    world.clock.advance(days=1, minutes=1)
-    assert world.kinds() == ["not_sealed"]
-    world.seal()
-    assert world.kinds() == []
+    system.clock.advance(days=1, minutes=1)
+    assert system.kinds() == ["not_sealed"]
+    system.seal()
+    assert system.kinds() == []
 
 
-def test_a_never_sealed_ledger_is_reported(world: Sealed) -> None:
-    world.archive.seals.objects.clear()
-    del world.state.items[KEY]
-    world.clock.advance(days=1)
-    assert world.kinds() == ["not_sealed"]
+def test_a_never_sealed_ledger_is_reported(system: Sealed) -> None:
+    system.archive.seals.objects.clear()
+    del system.state.items[KEY]
+    system.clock.advance(days=1)
+    assert system.kinds() == ["not_sealed"]
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_an_altered_segment_is_named(world: Sealed, number: int) -> None:
+def test_an_altered_segment_is_named(system: Sealed, number: int) -> None:
     """Its entry is removed too, so that both agree: the chain does not."""
-    segment = Segment.parse(world.archive.seals.objects[number])
+    segment = Segment.parse(system.archive.seals.objects[number])
     gone = segment.entries[0]
-    del world.ledger.items[gone.pk, gone.sk]
-    world.archive.seals.objects[number] = replace(segment, entries=segment.entries[1:]).dump()
-    (found,) = world.found()
+    del system.ledger.items[gone.pk, gone.sk]
+    system.archive.seals.objects[number] = replace(segment, entries=segment.entries[1:]).dump()
+    (found,) = system.found()
     assert (found["kind"], found["where"]) == ("segment_altered", f"seals/{number + 1:010d}")
 
 
-def test_an_altered_last_segment_is_found_by_the_head(world: Sealed) -> None:
-    segment = Segment.parse(world.archive.seals.objects[3])
-    world.archive.seals.objects[3] = replace(segment, until=segment.until + timedelta(seconds=1)).dump()
-    (found,) = world.found()
+def test_an_altered_last_segment_is_found_by_the_head(system: Sealed) -> None:
+    segment = Segment.parse(system.archive.seals.objects[3])
+    system.archive.seals.objects[3] = replace(segment, until=segment.until + timedelta(seconds=1)).dump()
+    (found,) = system.found()
     assert (found["kind"], found["where"]) == ("segment_altered", "seals/0000000003")
 
 
 @pytest.mark.parametrize("raw", [b"", b"{}", b"[" * 100_000, b"\xff"])
-def test_an_unreadable_segment_is_named_and_its_entries_are_not(world: Sealed, raw: bytes) -> None:
-    world.archive.seals.objects[2] = raw
-    assert set(world.kinds()) == {"segment_altered"}
-    answer = json.loads(world.run("audit", "ledger", "--json").stdout)
+def test_an_unreadable_segment_is_named_and_its_entries_are_not(system: Sealed, raw: bytes) -> None:
+    system.archive.seals.objects[2] = raw
+    assert set(system.kinds()) == {"segment_altered"}
+    answer = json.loads(system.run("audit", "ledger", "--json").stdout)
     assert answer["unproven"] > 0
     assert answer["unproven"] + answer["sealed"] == answer["entries"]
 
 
-def test_a_rewritten_segment_is_named_although_the_chain_is_consistent(world: Sealed) -> None:
+def test_a_rewritten_segment_is_named_although_the_chain_is_consistent(system: Sealed) -> None:
     """Rewriting all segments from one on, and the head, leaves their earlier versions."""
-    world.archive.seals.rewritten.add(2)
-    (found,) = world.found()
+    system.archive.seals.rewritten.add(2)
+    (found,) = system.found()
     assert (found["kind"], found["where"]) == ("segment_altered", "seals/0000000002")
 
 
-def test_a_segment_with_another_number_is_named(world: Sealed) -> None:
-    world.archive.seals.objects[2] = world.archive.seals.objects[1]
-    assert "segment_altered" in world.kinds()
+def test_a_segment_with_another_number_is_named(system: Sealed) -> None:
+    system.archive.seals.objects[2] = system.archive.seals.objects[1]
+    assert "segment_altered" in system.kinds()
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_a_removed_segment_is_named(world: Sealed, number: int) -> None:
-    del world.archive.seals.objects[number]
-    found = world.found()
+def test_a_removed_segment_is_named(system: Sealed, number: int) -> None:
+    del system.archive.seals.objects[number]
+    found = system.found()
     assert ("segment_missing", f"seals/{number:010d}") in {(each["kind"], each["where"]) for each in found}
     assert {each["kind"] for each in found} <= {"segment_missing"}
 
 
-def test_huge_segment_numbers_cause_bounded_work(world: Sealed) -> None:
+def test_huge_segment_numbers_cause_bounded_work(system: Sealed) -> None:
     """Write access to the state or the bucket is enough to name any number."""
-    entry = SEALS.read(world.state, KEY)
-    world.state.put(entry.write(replace(entry.value, number=10**12)))
-    (found,) = world.found()
+    entry = SEALS.read(system.state, KEY)
+    system.state.put(entry.write(replace(entry.value, number=10**12)))
+    (found,) = system.found()
     assert (found["kind"], found["what"]) == (
         "segment_missing",
         "the segments 4 to 1000000000000 are not in the archive",
     )
-    world.archive.seals.objects[10**9] = b"{}"
-    assert world.kinds()[:2] == ["segment_missing", "segment_altered"]
+    system.archive.seals.objects[10**9] = b"{}"
+    assert system.kinds()[:2] == ["segment_missing", "segment_altered"]
 
 
-def test_a_truncated_ledger_and_head_are_found_by_a_recorded_head(world: Sealed) -> None:
+def test_a_truncated_ledger_and_head_are_found_by_a_recorded_head(system: Sealed) -> None:
     """Segment, entries and the state's head, all of them: only a recorded head detects it."""
-    head = Digest.of(world.archive.seals.objects[3])
-    for each in Segment.parse(world.archive.seals.objects.pop(3)).entries:
-        del world.ledger.items[each.pk, each.sk]
-    last = world.archive.seals.objects[2]
-    entry = SEALS.read(world.state, KEY)
+    head = Digest.of(system.archive.seals.objects[3])
+    for each in Segment.parse(system.archive.seals.objects.pop(3)).entries:
+        del system.ledger.items[each.pk, each.sk]
+    last = system.archive.seals.objects[2]
+    entry = SEALS.read(system.state, KEY)
     back = replace(entry.value, number=2, digest=Digest.of(last), until=Segment.parse(last).until)
-    world.state.put(entry.write(back))
-    assert world.kinds() == []
-    assert world.kinds("--head", head) == ["chain_cut"]
-    assert world.run("audit", "ledger", "--head", "sha256:1").exit_code == 2
+    system.state.put(entry.write(back))
+    assert system.kinds() == []
+    assert system.kinds("--head", head) == ["chain_cut"]
+    assert system.run("audit", "ledger", "--head", "sha256:1").exit_code == 2
 
 
-def test_a_truncated_chain_with_remaining_entries_is_found_without_a_recorded_head(world: Sealed) -> None:
-    del world.archive.seals.objects[2], world.archive.seals.objects[3]
-    last = world.archive.seals.objects[1]
-    entry = SEALS.read(world.state, KEY)
-    world.state.put(entry.write(replace(entry.value, number=1, digest=Digest.of(last))))
-    assert set(world.kinds()) == {"entry_inserted"}
+def test_a_truncated_chain_with_remaining_entries_is_found_without_a_recorded_head(system: Sealed) -> None:
+    del system.archive.seals.objects[2], system.archive.seals.objects[3]
+    last = system.archive.seals.objects[1]
+    entry = SEALS.read(system.state, KEY)
+    system.state.put(entry.write(replace(entry.value, number=1, digest=Digest.of(last))))
+    assert set(system.kinds()) == {"entry_inserted"}
 
 
-def test_a_rewritten_chain_is_found_by_a_recorded_head(world: Sealed) -> None:
-    head = Digest.of(world.archive.seals.objects[3])
-    pk, sk = world.key()
-    world.ledger.items[pk, sk] = {**world.ledger.items[pk, sk], "actor": "mallory"}
-    world.archive.seals.objects.clear()
-    del world.state.items[KEY]
-    world.seal()
-    assert world.kinds() == []
-    assert world.kinds("--head", head) == ["chain_cut"]
+def test_a_rewritten_chain_is_found_by_a_recorded_head(system: Sealed) -> None:
+    head = Digest.of(system.archive.seals.objects[3])
+    pk, sk = system.key()
+    system.ledger.items[pk, sk] = {**system.ledger.items[pk, sk], "actor": "mallory"}
+    system.archive.seals.objects.clear()
+    del system.state.items[KEY]
+    system.seal()
+    assert system.kinds() == []
+    assert system.kinds("--head", head) == ["chain_cut"]
 
 
-def test_a_reset_head_is_found(world: Sealed) -> None:
-    entry = SEALS.read(world.state, KEY)
-    world.state.put(entry.write(replace(entry.value, number=1, digest=Digest.of(world.archive.seals.objects[1]))))
-    assert world.kinds() == ["chain_cut"]
+def test_a_reset_head_is_found(system: Sealed) -> None:
+    entry = SEALS.read(system.state, KEY)
+    system.state.put(entry.write(replace(entry.value, number=1, digest=Digest.of(system.archive.seals.objects[1]))))
+    assert system.kinds() == ["chain_cut"]
 
 
-def test_many_flaws_are_listed_in_part_and_counted(world: Sealed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_flaws_are_listed_in_part_and_counted(system: Sealed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tallyman.services.sealing.check_ledger.MOST", 2)
-    count = len(world.ledger.items)
-    world.ledger.items.clear()
-    answer = json.loads(world.run("audit", "ledger", "--json").stdout)
+    count = len(system.ledger.items)
+    system.ledger.items.clear()
+    answer = json.loads(system.run("audit", "ledger", "--json").stdout)
     assert (len(answer["findings"]), answer["more"]) == (2, count - 2)
 
 
-def test_entries_written_during_the_check_are_accepted(world: Sealed) -> None:
+def test_entries_written_during_the_check_are_accepted(system: Sealed) -> None:
     """A run seals between the reading of the head, of the segments and of the entries."""
-    versions = world.archive.seals.versions
+    versions = system.archive.seals.versions
 
     def later() -> dict[int, int]:
         found = versions()
-        world.push(image("meanwhile"), "v2.0.0")
-        world.clock.advance(seconds=1)
-        world.seal()
-        world.push(image("again"), "v2.0.1")
-        world.seal()
+        system.push(image("meanwhile"), "v2.0.0")
+        system.clock.advance(seconds=1)
+        system.seal()
+        system.push(image("again"), "v2.0.1")
+        system.seal()
         return found
 
-    world.archive.seals.versions = later  # type: ignore[method-assign]
-    assert world.kinds() == []
+    system.archive.seals.versions = later  # type: ignore[method-assign]
+    assert system.kinds() == []
 
 
-def test_the_ledger_is_exported_as_json_lines(world: Sealed, tmp_path: Path) -> None:
-    world.push(image("d"), "v1.1.0")
+def test_the_ledger_is_exported_as_json_lines(system: Sealed, tmp_path: Path) -> None:
+    system.push(image("d"), "v1.1.0")
     file = tmp_path / "ledger.jsonl"
-    assert world.run("audit", "ledger", "--export", str(file)).exit_code == 0
+    assert system.run("audit", "ledger", "--export", str(file)).exit_code == 0
     rows = [json.loads(line) for line in file.read_text().splitlines()]
-    assert {(row["pk"], row["sk"]) for row in rows} == set(world.ledger.items)
+    assert {(row["pk"], row["sk"]) for row in rows} == set(system.ledger.items)
     assert {row["segment"] for row in rows} == {None, 1, 2, 3}
     row = next(row for row in rows if row["kind"] == "pushed" and row["segment"] == 1)
     assert row["tag"] == "v1.0.97"
@@ -293,23 +293,23 @@ def test_the_ledger_is_exported_as_json_lines(world: Sealed, tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_the_ledger_is_exported_as_csv_without_spreadsheet_formulas(world: Sealed, tmp_path: Path) -> None:
-    insert(world, timedelta(0), actor='=HYPERLINK("https://evil.example")\x1b[2J')
+def test_the_ledger_is_exported_as_csv_without_spreadsheet_formulas(system: Sealed, tmp_path: Path) -> None:
+    insert(system, timedelta(0), actor='=HYPERLINK("https://evil.example")\x1b[2J')
     file = tmp_path / "ledger.csv"
-    assert world.run("audit", "ledger", "--export", str(file)).exit_code == 0
+    assert system.run("audit", "ledger", "--export", str(file)).exit_code == 0
     rows = list(csv.DictReader(io.StringIO(file.read_text())))
-    assert len(rows) == len(world.ledger.items)
+    assert len(rows) == len(system.ledger.items)
     (hostile,) = [row for row in rows if row["actor"]]
     assert hostile["actor"] == '\'=HYPERLINK("https://evil.example")\\x1b[2J'
 
 
-def test_an_unwritable_file_is_an_error_and_keeps_the_old_one(world: Sealed, tmp_path: Path) -> None:
-    assert world.run("audit", "ledger", "--export", str(tmp_path / "ledger.xml")).exit_code == 2
-    assert world.run("audit", "ledger", "--export", str(tmp_path / "no" / "ledger.csv")).exit_code == 2
+def test_an_unwritable_file_is_an_error_and_keeps_the_old_one(system: Sealed, tmp_path: Path) -> None:
+    assert system.run("audit", "ledger", "--export", str(tmp_path / "ledger.xml")).exit_code == 2
+    assert system.run("audit", "ledger", "--export", str(tmp_path / "no" / "ledger.csv")).exit_code == 2
     old = tmp_path / "ledger.csv"
     old.write_text("old")
-    world.ledger.every = lambda: iter([None])  # type: ignore[list-item, method-assign]
-    assert world.run("audit", "ledger", "--export", str(old)).exit_code == 1
+    system.ledger.every = lambda: iter([None])  # type: ignore[list-item, method-assign]
+    assert system.run("audit", "ledger", "--export", str(old)).exit_code == 1
     assert [old.read_text(), len(list(tmp_path.iterdir()))] == ["old", 1]
 
 

@@ -21,7 +21,7 @@ from tallyman.services.shared.pauses import Pauses
 from tallyman.state.seals import KEY, SEALS
 
 
-class Vault:
+class SealingStack:
     """A ledger, its seal, and the services that write and verify it."""
 
     def __init__(self) -> None:
@@ -63,97 +63,97 @@ class Vault:
 
 
 def test_entries_are_sealed_by_arrival_and_each_segment_names_the_one_before() -> None:
-    vault = Vault()
-    first = vault.push("a")
-    vault.clock.advance(minutes=15)
-    assert vault.seal() == (2, 1)
-    older = vault.write(replace(pushed(digest_of("b"), "v0.1.0"), at=first.at - timedelta(days=90)))  # a late event
-    vault.clock.advance(minutes=15)
-    assert vault.seal() == (1, 1)
-    one, two = vault.segments()
-    assert (one.number, one.previous, two.number, two.previous) == (1, None, 2, Digest.of(vault.seals.objects[1]))
+    stack = SealingStack()
+    first = stack.push("a")
+    stack.clock.advance(minutes=15)
+    assert stack.seal() == (2, 1)
+    older = stack.write(replace(pushed(digest_of("b"), "v0.1.0"), at=first.at - timedelta(days=90)))  # a late event
+    stack.clock.advance(minutes=15)
+    assert stack.seal() == (1, 1)
+    one, two = stack.segments()
+    assert (one.number, one.previous, two.number, two.previous) == (1, None, 2, Digest.of(stack.seals.objects[1]))
     assert [each.sk for each in two.entries] == [older.sort]
-    assert vault.whole()
+    assert stack.whole()
 
 
 def test_a_run_without_entries_writes_no_segment_and_advances() -> None:
-    vault = Vault()
-    vault.seal()
+    stack = SealingStack()
+    stack.seal()
     for _ in range(3):
-        vault.clock.advance(days=1)
-        assert vault.seal() == (0, 0)
-    head = SEALS.get(vault.state, KEY)
+        stack.clock.advance(days=1)
+        assert stack.seal() == (0, 0)
+    head = SEALS.get(stack.state, KEY)
     assert head is not None
-    assert (head.number, head.until) == (1, vault.clock())
-    assert vault.whole()
+    assert (head.number, head.until) == (1, stack.clock())
+    assert stack.whole()
 
 
 @pytest.mark.parametrize("late", [timedelta(minutes=1), LATE - timedelta(seconds=1)])
 def test_a_late_entry_is_in_the_next_segment(late: timedelta) -> None:
-    vault = Vault()
-    vault.push("a")
-    vault.seal()
-    vault.clock.advance(minutes=15)
-    vault.push("b", late=timedelta(minutes=1))
-    vault.seal()
-    vault.push("c", late=late)  # its position is before what is sealed
-    assert vault.check().flaws == []
-    assert vault.check().waiting == 1
-    assert vault.seal() == (1, 1)
-    assert len(vault.sealed()) == len(set(vault.sealed())) == 4
-    assert vault.whole()
+    stack = SealingStack()
+    stack.push("a")
+    stack.seal()
+    stack.clock.advance(minutes=15)
+    stack.push("b", late=timedelta(minutes=1))
+    stack.seal()
+    stack.push("c", late=late)  # its position is before what is sealed
+    assert stack.check().flaws == []
+    assert stack.check().waiting == 1
+    assert stack.seal() == (1, 1)
+    assert len(stack.sealed()) == len(set(stack.sealed())) == 4
+    assert stack.whole()
 
 
 def test_entries_older_than_possible_are_never_sealed() -> None:
-    vault = Vault()
-    vault.seal()
-    vault.push("b", late=LATE + timedelta(seconds=1))
-    assert vault.seal() == (0, 0)
-    assert [flaw.kind for flaw in vault.check().flaws] == ["entry_inserted"]
+    stack = SealingStack()
+    stack.seal()
+    stack.push("b", late=LATE + timedelta(seconds=1))
+    assert stack.seal() == (0, 0)
+    assert [flaw.kind for flaw in stack.check().flaws] == ["entry_inserted"]
 
 
 def test_a_long_backlog_is_sealed_in_segments_of_a_bounded_size_and_over_several_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(seal_ledger, "ENTRIES", 10)
-    vault = Vault()
+    stack = SealingStack()
     for number in range(64):
-        vault.push(f"image {number}")
-        vault.clock.advance(minutes=3)
-    runs = [vault.seal(left=0.0) for _ in range(6)]
+        stack.push(f"image {number}")
+        stack.clock.advance(minutes=3)
+    runs = [stack.seal(left=0.0) for _ in range(6)]
     assert runs == [(10, 1)] * 6
-    assert vault.check().flaws == []
-    assert vault.seal() == (5, 1)
-    assert vault.sealed() == [str(item["sk"]) for item in vault.ledger.items.values()]
-    assert vault.whole()
+    assert stack.check().flaws == []
+    assert stack.seal() == (5, 1)
+    assert stack.sealed() == [str(item["sk"]) for item in stack.ledger.items.values()]
+    assert stack.whole()
 
 
 def test_many_entries_of_one_moment_are_sealed_over_several_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seal_ledger, "ENTRIES", 10)
-    vault = Vault()
+    stack = SealingStack()
     for number in range(34):
-        vault.push(f"image {number}")
-    assert [vault.seal(left=0.0) for _ in range(4)] == [(10, 1), (10, 1), (10, 1), (5, 1)]
-    assert vault.whole()
+        stack.push(f"image {number}")
+    assert [stack.seal(left=0.0) for _ in range(4)] == [(10, 1), (10, 1), (10, 1), (5, 1)]
+    assert stack.whole()
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_run_that_crashed_at_any_call_is_completed_by_the_next(when: str) -> None:
     counting = CrashAfter()
-    calm = Vault()
+    calm = SealingStack()
     calm.push("a")
     calm.sealer(counting.wrap).run(lambda: 900.0)
     for n in range(1, counting.count + 1):
-        vault = Vault()
-        vault.push("a")
+        stack = SealingStack()
+        stack.push("a")
         with pytest.raises(Crash):
-            vault.sealer(CrashAfter(n, when).wrap).run(lambda: 900.0)
-        assert vault.check().flaws == []
-        vault.clock.advance(minutes=15)
-        vault.push("b")
-        vault.seal()
-        assert len(vault.sealed()) == len(set(vault.sealed())) == 3
-        assert vault.whole()
+            stack.sealer(CrashAfter(n, when).wrap).run(lambda: 900.0)
+        assert stack.check().flaws == []
+        stack.clock.advance(minutes=15)
+        stack.push("b")
+        stack.seal()
+        assert len(stack.sealed()) == len(set(stack.sealed())) == 3
+        assert stack.whole()
 
 
 class Meanwhile:
@@ -184,96 +184,96 @@ class _Paused:
 
 @pytest.mark.parametrize("n", range(1, 9))
 def test_two_concurrent_runs_seal_each_entry_once(n: int) -> None:
-    vault = Vault()
-    vault.push("a")
-    vault.seal()
-    vault.clock.advance(minutes=15)
-    vault.push("b")
+    stack = SealingStack()
+    stack.push("a")
+    stack.seal()
+    stack.clock.advance(minutes=15)
+    stack.push("b")
 
     def other() -> None:
-        vault.seal()
-        vault.push("c")
-        vault.clock.advance(seconds=1)
-        vault.seal()
+        stack.seal()
+        stack.push("c")
+        stack.clock.advance(seconds=1)
+        stack.seal()
 
-    vault.sealer(Meanwhile(n, other).wrap).run(lambda: 900.0)
-    vault.clock.advance(minutes=15)
-    vault.seal()
-    assert len(vault.sealed()) == len(set(vault.sealed())) == len(vault.ledger.items)
-    assert vault.whole()
+    stack.sealer(Meanwhile(n, other).wrap).run(lambda: 900.0)
+    stack.clock.advance(minutes=15)
+    stack.seal()
+    assert len(stack.sealed()) == len(set(stack.sealed())) == len(stack.ledger.items)
+    assert stack.whole()
 
 
 def test_a_lost_head_is_restored_from_the_segments() -> None:
-    vault = Vault()
+    stack = SealingStack()
     for name in "abc":
-        vault.push(name)
-        vault.seal()
-        vault.clock.advance(hours=2)
-    del vault.state.items[KEY]
-    assert [flaw.kind for flaw in vault.check().flaws] == ["chain_cut"]
+        stack.push(name)
+        stack.seal()
+        stack.clock.advance(hours=2)
+    del stack.state.items[KEY]
+    assert [flaw.kind for flaw in stack.check().flaws] == ["chain_cut"]
     with pytest.raises(OutOfTime):  # one step a run, if there is no more time
-        vault.seal(left=0.0)
-    vault.push("d")
-    assert vault.seal() == (1, 1)
-    assert vault.whole()
+        stack.seal(left=0.0)
+    stack.push("d")
+    assert stack.seal() == (1, 1)
+    assert stack.whole()
 
 
 @pytest.mark.parametrize("damage", ["removed", "altered", "no segment", "another number", "no chain"])
 def test_a_changed_chain_is_reported_and_not_continued(damage: str) -> None:
-    vault = Vault()
-    vault.seal()
-    last = vault.segments()[0]
+    stack = SealingStack()
+    stack.seal()
+    last = stack.segments()[0]
     if damage == "removed":
-        del vault.seals.objects[1]
+        del stack.seals.objects[1]
     elif damage == "altered":
-        vault.seals.objects[1] = replace(last, entries=()).dump()
+        stack.seals.objects[1] = replace(last, entries=()).dump()
     elif damage == "no segment":
-        vault.seals.objects[2] = b"[" * 100_000
+        stack.seals.objects[2] = b"[" * 100_000
     elif damage == "another number":
-        vault.seals.objects[2] = replace(last, number=7, previous=Digest.of(vault.seals.objects[1])).dump()
+        stack.seals.objects[2] = replace(last, number=7, previous=Digest.of(stack.seals.objects[1])).dump()
     else:
-        vault.seals.objects[2] = replace(last, number=2).dump()
-    before = dict(vault.seals.objects)
+        stack.seals.objects[2] = replace(last, number=2).dump()
+    before = dict(stack.seals.objects)
     for _ in range(2):
         with pytest.raises(SealBroken, match=r"segment [12]"):
-            vault.seal()
-    assert vault.seals.objects == before
-    assert len(vault.notices.published) == 1
-    vault.clock.advance(days=1)
+            stack.seal()
+    assert stack.seals.objects == before
+    assert len(stack.notices.published) == 1
+    stack.clock.advance(days=1)
     with pytest.raises(SealBroken):
-        vault.seal()
-    assert len(vault.notices.published) == 2
+        stack.seal()
+    assert len(stack.notices.published) == 2
 
 
 def test_a_head_from_the_future_does_not_stop_the_sealing() -> None:
-    vault = Vault()
-    vault.seal()
-    entry = SEALS.read(vault.state, KEY)
-    vault.state.put(entry.write(replace(entry.value, until=vault.clock() + timedelta(days=900))))
-    vault.push("a")
-    assert vault.seal() == (1, 1)
+    stack = SealingStack()
+    stack.seal()
+    entry = SEALS.read(stack.state, KEY)
+    stack.state.put(entry.write(replace(entry.value, until=stack.clock() + timedelta(days=900))))
+    stack.push("a")
+    assert stack.seal() == (1, 1)
 
 
 def test_a_ledger_without_any_entry_is_not_sealed() -> None:
-    vault = Vault()
-    vault.ledger.items.clear()
-    assert vault.seal() == (0, 0)
-    assert (vault.seals.objects, vault.state.items) == ({}, {})
+    stack = SealingStack()
+    stack.ledger.items.clear()
+    assert stack.seal() == (0, 0)
+    assert (stack.seals.objects, stack.state.items) == ({}, {})
 
 
 def counted(entries: int) -> tuple[int, int]:
     """A run's calls, and the entries that it reads, in a ledger of this size."""
-    vault = Vault()
+    stack = SealingStack()
     for number in range(entries):
-        vault.push(f"image {number}")
-        vault.clock.advance(minutes=1)
+        stack.push(f"image {number}")
+        stack.clock.advance(minutes=1)
     for _ in range(2):
-        vault.seal()
-        vault.clock.advance(hours=3)
-    vault.push("one more")
+        stack.seal()
+        stack.clock.advance(hours=3)
+    stack.push("one more")
     counting = CrashAfter()
-    vault.sealer(counting.wrap).run(lambda: 900.0)
-    assert vault.whole()
+    stack.sealer(counting.wrap).run(lambda: 900.0)
+    assert stack.whole()
     return len([call for call in counting.calls if not call.endswith(": next")]), counting.calls.count("arrived: next")
 
 
@@ -297,10 +297,10 @@ def test_the_hash_covers_every_stored_attribute() -> None:
 
 
 def test_a_segment_is_read_as_it_was_written_and_other_bytes_are_refused() -> None:
-    vault = Vault()
-    vault.push("ä\n")
-    vault.seal()
-    (segment,) = vault.segments()
+    stack = SealingStack()
+    stack.push("ä\n")
+    stack.seal()
+    (segment,) = stack.segments()
     assert Segment.parse(segment.dump()) == segment
     data = json.loads(segment.dump())
     wrongs: list[object] = [

@@ -31,7 +31,7 @@ HTMX = "d6fdc75f204e6bdefa99b69bf1e6d4ac69b8a364f77929f45c13476b4000f717"
 """SHA-256 of dist/htmx.min.js of the package htmx.org 2.0.11."""
 
 
-def test_the_first_page_finds_its_templates_compiled(world: FakeStack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_page_finds_its_templates_compiled(system: FakeStack, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[str] = []
     render.environment.cache_clear()
     environment = render.environment()
@@ -44,7 +44,7 @@ def test_the_first_page_finds_its_templates_compiled(world: FakeStack, monkeypat
     monkeypatch.setattr(environment, "compile", counted)
     render.compile_first_views()
     compiled.clear()
-    assert Client(Application(Desk(world.stack), None)).get("/").status_code == 200
+    assert Client(Application(Desk(system.stack), None)).get("/").status_code == 200
     assert compiled == []
 
 
@@ -89,10 +89,10 @@ def full(everywhere: FakeStack) -> FakeStack:
     return everywhere
 
 
-def addresses(world: FakeStack) -> list[str]:
+def addresses(system: FakeStack) -> list[str]:
     """One address of each view."""
-    digest = world.registries.held(DEV).tags["v1.1.0"]
-    first = world.registries.held(DEV).tags["v1.0.0"]
+    digest = system.registries.held(DEV).tags["v1.1.0"]
+    first = system.registries.held(DEV).tags["v1.0.0"]
     return [
         "/",
         f"/repository/dev/{NAME}",
@@ -356,10 +356,10 @@ def test_health_says_how_long_a_push_takes_and_cost_goes_back_by_months(full: Fa
 
 def test_audit_findings_are_shown_as_by_the_command(full: FakeStack, desk: Desk) -> None:
     full.run("recall", f"dev/{NAME}:v1.0.0", "--because", EVIL)
-    told = json.loads(full.run("audit", "--json").stdout)["findings"]
+    found = json.loads(full.run("audit", "--json").stdout)["findings"]
     shown = json.loads(Browser(desk).get("/health/audit.json").text)
-    assert shown["findings"] == told
-    assert sum(shown["kinds"].values()) == len(told)
+    assert shown["findings"] == found
+    assert sum(shown["kinds"].values()) == len(found)
 
 
 @pytest.mark.parametrize(
@@ -415,9 +415,9 @@ def test_open_pages_are_notified_of_new_facts(full: FakeStack) -> None:
     full.push(multi_arch("three"), "v1.2.0")
     assert browser.get("/pulse?number=0").status_code == 204  # polled less than a second ago
     seconds[0] = 2.0
-    told = browser.get("/pulse?number=0")
-    assert told.status_code == 200
-    assert told.headers["HX-Trigger"] == "tallyman-change"
+    found = browser.get("/pulse?number=0")
+    assert found.status_code == 200
+    assert found.headers["HX-Trigger"] == "tallyman-change"
     assert browser.get("/pulse?number=1").status_code == 204
 
 

@@ -21,10 +21,10 @@ from tallyman_cli.views.repository import Cursor, repository
 class Counted:
     """A stack with every read counted: calls of a port, and items taken from iterators."""
 
-    def __init__(self, world: FakeStack) -> None:
+    def __init__(self, system: FakeStack) -> None:
         self.counter = CrashAfter()
-        ledger, state = self.counter.wrap(world.ledger), self.counter.wrap(world.state)
-        self.stack = replace(world.stack, ledger=ledger, state=state)
+        ledger, state = self.counter.wrap(system.ledger), self.counter.wrap(system.state)
+        self.stack = replace(system.stack, ledger=ledger, state=state)
 
     def take(self) -> tuple[int, int]:
         """Calls and items since the previous `take`."""
@@ -33,42 +33,42 @@ class Counted:
         return calls["call"], calls["item"]
 
 
-def images(world: FakeStack, count: int, apart: timedelta = timedelta(minutes=1)) -> None:
+def images(system: FakeStack, count: int, apart: timedelta = timedelta(minutes=1)) -> None:
     """Push this many images, one after the other."""
     for number in range(count):
-        at = world.clock() - apart * (count - number)
+        at = system.clock() - apart * (count - number)
         digest = digest_of(str(number))
         fact = replace(
             pushed(digest, f"v1.{number}.0"), at=at, seen=at, id=f"{number:032x}", detail={"current": digest}
         )
-        world.ledger.append(
+        system.ledger.append(
             fact, StateChange(*tags.key(DEV, f"v1.{number}.0"), 0, {"digest": digest, "at": format_time(at)})
         )
 
 
-def repositories(world: FakeStack, count: int) -> None:
+def repositories(system: FakeStack, count: int) -> None:
     """Fill this many repositories, each with a release and a pending image."""
     for number in range(count):
         name, digest = f"rocketseat/app-{number:03}", digest_of(str(number))
         place = Repository(DEV.registry, name)
-        at = format_time(world.clock())
-        world.state.put(StateChange(*sweeps.key(place), 0, {"swept": at, "images": 9, "bytes": 10_000}))
+        at = format_time(system.clock())
+        system.state.put(StateChange(*sweeps.key(place), 0, {"swept": at, "images": 9, "bytes": 10_000}))
         released = {"digest": digest, "tags": ["v1.0.0"], "at": at, "id": "x", "previous": None, "announced": True}
-        world.state.put(StateChange(*releases.key("prod", name), 0, {**released, "policy": digest}))
+        system.state.put(StateChange(*releases.key("prod", name), 0, {**released, "policy": digest}))
         fact = pushed(digest, "v1.0.0", place)
-        world.ledger.append(replace(fact, at=world.clock(), seen=world.clock(), id=f"{number:032x}"))
+        system.ledger.append(replace(fact, at=system.clock(), seen=system.clock(), id=f"{number:032x}"))
 
 
 @pytest.mark.parametrize("at", [None, timedelta(minutes=1)])
-def test_a_repository_of_5000_images_reads_no_more_than_one_of_400(world: FakeStack, at: timedelta | None) -> None:
-    moment = world.clock() - at if at else None
+def test_a_repository_of_5000_images_reads_no_more_than_one_of_400(system: FakeStack, at: timedelta | None) -> None:
+    moment = system.clock() - at if at else None
     read = {}
     for count in (400, 5_000):
-        world.ledger.items.clear()
-        world.state.items.clear()
-        images(world, count)
-        counted = Counted(world)
-        found = repository(counted.stack, addresses.anywhere(world.policy, f"dev/{DEV.name}"), moment)
+        system.ledger.items.clear()
+        system.state.items.clear()
+        images(system, count)
+        counted = Counted(system)
+        found = repository(counted.stack, addresses.anywhere(system.policy, f"dev/{DEV.name}"), moment)
         assert len(found["images"]) == 25
         assert found["before"] is not None
         read[count] = counted.take()
@@ -79,16 +79,16 @@ def test_a_repository_of_5000_images_reads_no_more_than_one_of_400(world: FakeSt
 
 
 @pytest.mark.parametrize("within", [timedelta(minutes=1), timedelta(0)], ids=["apart", "in one second"])
-def test_each_page_continues_after_the_previous_one(world: FakeStack, within: timedelta) -> None:
-    images(world, 60, within)
-    again = replace(pushed(digest_of("3"), "again"), at=world.clock(), seen=world.clock(), id="f" * 32)
-    world.ledger.append(
+def test_each_page_continues_after_the_previous_one(system: FakeStack, within: timedelta) -> None:
+    images(system, 60, within)
+    again = replace(pushed(digest_of("3"), "again"), at=system.clock(), seen=system.clock(), id="f" * 32)
+    system.ledger.append(
         again, StateChange(*tags.key(DEV, "again"), 0, {"digest": digest_of("3"), "at": "2026-11-16T00:00:00Z"})
     )
-    named = addresses.anywhere(world.policy, f"dev/{DEV.name}")
+    named = addresses.anywhere(system.policy, f"dev/{DEV.name}")
     shown, before = [], None
     while True:
-        found = repository(world.stack, named, before=before)
+        found = repository(system.stack, named, before=before)
         shown += [image["tags"][0] for image in found["images"]]
         if found["before"] is None:
             break
@@ -96,13 +96,13 @@ def test_each_page_continues_after_the_previous_one(world: FakeStack, within: ti
     assert shown == ["v1.3.0", *(f"v1.{number}.0" for number in reversed(range(60)) if number != 3)]
 
 
-def test_a_board_of_500_repositories_makes_no_more_calls_than_one_of_50(world: FakeStack) -> None:
+def test_a_board_of_500_repositories_makes_no_more_calls_than_one_of_50(system: FakeStack) -> None:
     read = {}
     for count in (50, 500):
-        world.ledger.items.clear()
-        world.state.items.clear()
-        repositories(world, count)
-        counted = Counted(world)
+        system.ledger.items.clear()
+        system.state.items.clear()
+        repositories(system, count)
+        counted = Counted(system)
         found = board(counted.stack)
         assert (len(found["rows"]), found["total"]) == (20, count)
         read[count] = counted.take()

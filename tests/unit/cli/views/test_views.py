@@ -21,8 +21,8 @@ NAME = "rocketseat/widget-server"
 PLACE = f"dev/{NAME}"
 
 
-def named(world: FakeStack, text: str) -> addresses.Named:
-    return addresses.anywhere(world.policy, text)
+def named(system: FakeStack, text: str) -> addresses.Named:
+    return addresses.anywhere(system.policy, text)
 
 
 def test_the_board_shows_releases_pending_images_and_their_deciding_gates(everywhere: FakeStack) -> None:
@@ -135,29 +135,29 @@ def test_an_image_shows_its_graph_layers_findings_places_and_costs(everywhere: F
     assert found["costs"][0]["registry"] == str(DEV.registry)
 
 
-def test_a_removed_image_is_shown_as_recorded(world: FakeStack) -> None:
+def test_a_removed_image_is_shown_as_recorded(system: FakeStack) -> None:
     app = multi_arch()
-    world.push(app, "v1.0.0")
-    held = world.registries.held(DEV)
+    system.push(app, "v1.0.0")
+    held = system.registries.held(DEV)
     held.manifests.clear()
     held.tags.clear()
-    world.archive.objects.clear()
-    found = image_view.image(world.stack, named(world, f"{PLACE}@{app.digest}"), app.digest, Prices.load())
+    system.archive.objects.clear()
+    found = image_view.image(system.stack, named(system, f"{PLACE}@{app.digest}"), app.digest, Prices.load())
     assert "there is no image" in found["gone"]
     assert found["verified"]["verdict"] == "passed"
     assert found["history"][0]["tag"] == "v1.0.0"
 
 
-def test_two_images_are_compared_by_layers_packages_configuration_and_size(world: FakeStack) -> None:
+def test_two_images_are_compared_by_layers_packages_configuration_and_size(system: FakeStack) -> None:
     base = layer("base")
     one = image(base, "app 1", labels={"version": "1", "old": "x"})
     two = image(base, "app 2, larger", labels={"version": "2"})
     for built, tag, packages in ((one, "v1.0.0", {"a": "1", "b": "1"}), (two, "v1.1.0", {"a": "2", "c": "1"})):
-        world.push(built, tag)
+        system.push(built, tag)
         document = json.dumps({"packages": [{"name": n, "versionInfo": v} for n, v in packages.items()]})
-        world.push(sbom(built, document), None)
-    sides = [diff.Side.of(world.stack, t, DEV, b.digest) for t, b in (("one", one), ("two", two))]
-    found = diff.diff(world.stack, *sides)
+        system.push(sbom(built, document), None)
+    sides = [diff.Side.of(system.stack, t, DEV, b.digest) for t, b in (("one", one), ("two", two))]
+    found = diff.diff(system.stack, *sides)
     (pair,) = found["each"]
     assert [each["digest"] for each in pair["layers"]["kept"]] == [base.digest]
     assert len(pair["layers"]["added"]) == len(pair["layers"]["removed"]) == 1
@@ -168,11 +168,11 @@ def test_two_images_are_compared_by_layers_packages_configuration_and_size(world
     assert found["findings"]["scanned"] == [False, False]
 
 
-def test_an_sbom_that_is_nested_too_deep_is_one_that_cant_be_read(world: FakeStack) -> None:
+def test_an_sbom_that_is_nested_too_deep_is_one_that_cant_be_read(system: FakeStack) -> None:
     built = image("one")
-    world.push(built, "v1.0.0")
-    world.push(sbom(built, "[" * 100_000), None)
-    assert diff.Side.of(world.stack, "one", DEV, built.digest).packages(world.stack, built.digest) is None
+    system.push(built, "v1.0.0")
+    system.push(sbom(built, "[" * 100_000), None)
+    assert diff.Side.of(system.stack, "one", DEV, built.digest).packages(system.stack, built.digest) is None
 
 
 @pytest.mark.parametrize(
@@ -216,26 +216,26 @@ def test_find_accepts_digests_and_people(everywhere: FakeStack) -> None:
     assert find.find(everywhere.stack, "nobody")["images"] == []
 
 
-def test_a_finding_that_a_newer_scan_no_longer_has_is_not_found(world: FakeStack) -> None:
+def test_a_finding_that_a_newer_scan_no_longer_has_is_not_found(system: FakeStack) -> None:
     app = image("app")
-    world.push(app, "v1.0.0")
-    report = ScanReport("complete", {"high": 1}, (Finding("CVE-2026-1", "high", "openssl"),), world.clock())
-    world.service("record_scan").record(DEV, app.digest, report, Via.EVENT)
-    assert find.find(world.stack, "CVE-2026-1")["images"]
-    world.clock.advance(hours=1)
-    world.scan(app)
-    assert find.find(world.stack, "CVE-2026-1")["images"] == []
+    system.push(app, "v1.0.0")
+    report = ScanReport("complete", {"high": 1}, (Finding("CVE-2026-1", "high", "openssl"),), system.clock())
+    system.service("record_scan").record(DEV, app.digest, report, Via.EVENT)
+    assert find.find(system.stack, "CVE-2026-1")["images"]
+    system.clock.advance(hours=1)
+    system.scan(app)
+    assert find.find(system.stack, "CVE-2026-1")["images"] == []
 
 
-def test_why_shows_the_decision_of_another_policy(world: FakeStack) -> None:
+def test_why_shows_the_decision_of_another_policy(system: FakeStack) -> None:
     app = multi_arch()
-    world.push(app, "v1.0.0")
-    world.scan(app, {"critical": 1})
-    assert why.why(world.stack, f"{PLACE}:v1.0.0", "prod")["verdict"] == "failed"
-    lenient = world.policy.raw.decode().replace("critical: 0", "critical: 5")
-    told = why.why(why.with_policy(world.stack, lenient), f"{PLACE}:v1.0.0", "prod")
-    assert told["verdict"] == "waiting"
-    assert next(g for g in told["gates"] if g["name"] == "scan")["verdict"] == "passed"
+    system.push(app, "v1.0.0")
+    system.scan(app, {"critical": 1})
+    assert why.why(system.stack, f"{PLACE}:v1.0.0", "prod")["verdict"] == "failed"
+    lenient = system.policy.raw.decode().replace("critical: 0", "critical: 5")
+    result = why.why(why.with_policy(system.stack, lenient), f"{PLACE}:v1.0.0", "prod")
+    assert result["verdict"] == "waiting"
+    assert next(g for g in result["gates"] if g["name"] == "scan")["verdict"] == "passed"
 
 
 def test_before_the_first_sweep_counts_are_unknown_not_zero(everywhere: FakeStack) -> None:
@@ -265,15 +265,15 @@ def test_cost_and_lists_use_the_last_sweep(everywhere: FakeStack) -> None:
     assert health.health(everywhere.stack, "tallyman", Prices.load())["sweeps"]["repositories"] == 1
 
 
-def test_an_image_that_no_registry_holds_any_more_is_found_with_what_runs_it(world: FakeStack) -> None:
+def test_an_image_that_no_registry_holds_any_more_is_found_with_what_runs_it(system: FakeStack) -> None:
     built = image("one")
-    world.push(built, "v1.0.0")
-    world.registries.delete(DEV, built.digest)
-    world.clock.advance(minutes=1)
-    world.service("record_push").handle(json.dumps(delete_event(DEV, built.digest, at=world.clock())))
+    system.push(built, "v1.0.0")
+    system.registries.delete(DEV, built.digest)
+    system.clock.advance(minutes=1)
+    system.service("record_push").handle(json.dumps(delete_event(DEV, built.digest, at=system.clock())))
     address = f"{DEV.registry.host}/{DEV.name}@{built.digest}"
     use = Use("ecs task", "web", address, DEV.registry, DEV, digest=built.digest)
-    readings = [Reading("ecs", DEV.registry, world.clock(), (use,))]
-    (row,) = find.find(world.stack, built.digest, readings)["images"]
+    readings = [Reading("ecs", DEV.registry, system.clock(), (use,))]
+    (row,) = find.find(system.stack, built.digest, readings)["images"]
     assert (row["repository"], row["environment"], row["registries"]) == (NAME, None, [])
     assert row["running"] == [{"kind": "ecs task", "name": "web", "where": str(DEV.registry)}]
