@@ -40,7 +40,7 @@ def main() -> None:
     flow = Flow()
     for number in range(asked.images):
         flow.registries.push(DEV, image(str(number)), f"v1.{number}.0")
-    flow.told = len(flow.registries.pushes)
+    flow.delivered = len(flow.registries.pushes)
     flow.clock.advance(hours=1)
     sizes, put = [0], flow.state.put
 

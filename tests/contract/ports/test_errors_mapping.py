@@ -236,9 +236,11 @@ def test_an_answer_without_an_oci_error_is_mapped_by_its_status(body: bytes) -> 
     assert type(Answer(200, Message(), body).error(WHAT)) is Refused
 
 
-def test_a_registrys_message_that_no_fact_can_hold_is_left_out() -> None:
+def test_a_lone_surrogate_in_a_registrys_message_stays_escaped() -> None:
     body = b'{"errors": [{"code": "DENIED", "message": "half \\ud800"}]}'
-    str(Answer(500, Message(), body).error(WHAT)).encode()
+    message = str(Answer(500, Message(), body).error(WHAT))
+    assert message.encode().endswith(b"(500)")
+    assert r"half \ud800" in message
 
 
 @pytest.mark.parametrize(

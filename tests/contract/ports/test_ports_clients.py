@@ -182,5 +182,7 @@ def test_every_field_of_the_settings_has_a_variable() -> None:
 def test_the_model_of_a_service_is_read_once_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_REGION", "us-east-2")
     new_session().create_client("codebuild", region_name="us-east-2")
-    monkeypatch.setattr(JSONFileLoader, "load_file", mock.Mock(side_effect=AssertionError("read again")))
+    read = mock.Mock(side_effect=AssertionError("read again"))
+    monkeypatch.setattr(JSONFileLoader, "load_file", read)
     new_session({"region": "eu-west-1"}).create_client("codebuild", region_name="us-east-2")
+    read.assert_not_called()
