@@ -1,4 +1,4 @@
-# The targets that people and scripts rely on: demo, test, check, build, invoke, deploy.
+# People and scripts use these targets: demo, test, check, build, invoke, deploy.
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -10,41 +10,41 @@ SAM_VENV := .venv-sam
 CHECKOV_VENV := .venv-checkov
 SAM := SAM_CLI_TELEMETRY=0 $(SAM_VENV)/bin/sam
 PIP := bin/python -m pip install --disable-pip-version-check --no-input --no-deps --progress-bar off
-# Of what pip says, one line for each package that it fetches, so that nobody waits without a word.
-told = sed -un -e 's/^Collecting \([^ ;]*\).*/  \1/p' -e 's/^Installing collected packages.*/  installing/p' >&2
+# Filters pip's output to one line per downloaded package, as a progress display.
+progress = sed -un -e 's/^Collecting \([^ ;]*\).*/  \1/p' -e 's/^Installing collected packages.*/  installing/p' >&2
 NATIVE := $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x86_64)
-# What `make build` builds for: what template.yaml deploys by default. `make invoke` builds for this machine.
+# The processor of `make build`: template.yaml's default. `make invoke` builds for this machine.
 ARCHITECTURE ?= arm64
 ENV ?= dev
-# Processes that test: one more than there are processors, as tests of the whole stack often wait; five at most.
+# Test processes: one more than processors, because stack tests often wait; five at most.
 JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n + 1 : 5)))
 UV ?= uv
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
   --no-header --python-version 3.11
 
-# A command whose output is of interest only if it fails.
+# Runs a command and prints its output only if it fails.
 quietly = log=$$(mktemp); $(1) >"$$log" 2>&1 || { cat "$$log" >&2; rm "$$log"; exit 1; }; rm "$$log"
 
 .PHONY: least-privilege help demo test coverage check format build build-native invoke deploy deploy-build aws-smoke requirements clean bench-copy bench-retention faults
 
-help: ## This list
+help: ## List the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
-demo: $(VENV)/.ready ## The story, each step checked, on the local cloud
+demo: $(VENV)/.ready ## Run the demo on a local cloud, with each step checked
 	@$(VENV)/bin/tallyman demo
 
-least-privilege: $(VENV)/.ready ## The stack's tests, and then: does something need each statement of each role?
+least-privilege: $(VENV)/.ready ## Run the stack tests, then list role statements that nothing needed
 	@rm -rf .least-privilege && mkdir .least-privilege
 	@LEAST_PRIVILEGE=$(CURDIR)/.least-privilege $(VENV)/bin/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder tests/stack
 	@PYTHONPATH=tests $(VENV)/bin/python -m support.stacks.evidence .least-privilege
 
-test: $(VENV)/.ready ## All tests (ARGS='-k name' narrows them)
+test: $(VENV)/.ready ## Run all tests (ARGS='-k name' selects)
 	@$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --max-worker-restart 1 $(ARGS)
 
-coverage: $(VENV)/.ready ## The tests with their coverage by file (ARGS as for test); slower by a third
+coverage: $(VENV)/.ready ## Run the tests with coverage by file (ARGS as for test); a third slower
 	@$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --max-worker-restart 1 --cov --cov-report=term-missing:skip-covered $(ARGS)
 
-check: $(VENV)/.ready ## Format, lint, types, templates
+check: $(VENV)/.ready ## Check format, lint, types, templates
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
@@ -52,20 +52,20 @@ check: $(VENV)/.ready ## Format, lint, types, templates
 	@echo "check: format, lint, types and templates are in order"
 
 .PHONY: checkov
-checkov: $(VENV)/.ready $(CHECKOV_VENV)/.ready ## checkov over the transformed templates; each exception is explained in them
+checkov: $(VENV)/.ready $(CHECKOV_VENV)/.ready ## Run checkov on the transformed templates; exceptions are explained in them
 	@$(VENV)/bin/python tests/tools/checkov.py $(CHECKOV_VENV)/bin/checkov
 
-format: $(VENV)/.ready ## Put the code into its format
+format: $(VENV)/.ready ## Format the code
 	@$(VENV)/bin/ruff check --fix-only .
 	@$(VENV)/bin/ruff format .
 
-build: $(SAM_VENV)/.ready ## `sam build` without Docker (ARCHITECTURE=x86_64 for the other one)
+build: $(SAM_VENV)/.ready ## Run `sam build` without Docker (ARCHITECTURE=arm64 or x86_64)
 	@python=$$(tests/tools/python313.sh); export PATH="$$(dirname "$$python"):$$PATH"
 	$(call quietly,$(SAM) build --parameter-overrides Architecture=$(ARCHITECTURE))
 	"$$python" layers/core/finish.py .aws-sam/build/CoreLayer/python .aws-sam/build/OriginLayer/python
 	echo "layer core: $$(du -sk --apparent-size .aws-sam/build/CoreLayer | cut -f1) KiB ($(ARCHITECTURE), unpacked)"
 
-invoke: $(VENV)/.ready $(SAM_VENV)/.ready ## FUNCTION=record_push EVENT=events/record_push/push.json, in a container
+invoke: $(VENV)/.ready $(SAM_VENV)/.ready ## Run a function in a container: FUNCTION=record_push EVENT=events/record_push/push.json
 	@test -n "$(FUNCTION)" -a -n "$(EVENT)" || { echo "make invoke FUNCTION=… EVENT=events/…/….json" >&2; exit 2; }
 	$(MAKE) --no-print-directory build-native
 	PYTHONPATH=tests $(VENV)/bin/python -m tools.invoke --architecture $(NATIVE) "$(FUNCTION)" "$(EVENT)"
@@ -76,20 +76,20 @@ build-native: $(SAM_VENV)/.ready
 	  --parameter-overrides Architecture=$(NATIVE))
 	"$$python" layers/core/finish.py .aws-sam/native/CoreLayer/python .aws-sam/native/OriginLayer/python
 
-deploy: $(VENV)/.ready ## Checked, built, change set shown, deployed (ENV=dev or prod, see samconfig.toml)
+deploy: $(VENV)/.ready ## Check, build, show the change set and deploy (ENV=dev or prod, see samconfig.toml)
 	@$(VENV)/bin/python -m tallyman_cli.setup.preflight $(ENV)
 	$(VENV)/bin/tallyman policy check layers/policy/tallyman.yaml
 	first=$$($(VENV)/bin/python -m tallyman_cli.setup.preflight $(ENV) --overrides)
 	$(MAKE) --no-print-directory build
-	# A first deployment that fails could not be taken back with its tables protected: protection comes afterwards.
+	# Protected tables would block the roll-back of a failed first deployment: protect them afterwards.
 	if [ -n "$$first" ]; then $(SAM) deploy --config-env $(ENV) --parameter-overrides "$$first"; fi
 	$(SAM) deploy --config-env $(ENV)
 	stack=$$($(VENV)/bin/python -c 'import sys, tomllib; print(tomllib.load(open("samconfig.toml", "rb"))[sys.argv[1]]["global"]["parameters"]["stack_name"])' $(ENV))
-	# The functions carry the policy; the first to run puts it in force.
+	# The policy is in the functions' layer; the first function that runs activates it.
 	$(VENV)/bin/tallyman --stack "$$stack" reconcile --json >/dev/null
-	echo "deployed $$stack, and its policy is in force"
+	echo "deployed $$stack; its policy is active"
 
-deploy-build: $(VENV)/.ready $(SAM_VENV)/.ready ## One application's builds: NAME=widget-server PARAMETERS="BuildSource=github …"
+deploy-build: $(VENV)/.ready $(SAM_VENV)/.ready ## Deploy one application's builds: NAME=widget-server PARAMETERS="BuildSource=github …"
 	@test -n "$(NAME)" || { echo 'make deploy-build NAME=widget-server PARAMETERS="BuildSource=github …"' >&2; exit 2; }
 	$(VENV)/bin/python -m tallyman_cli.setup.preflight $(ENV) --build $(NAME)
 	stack=$$($(VENV)/bin/python -c 'import sys, tomllib; print(tomllib.load(open("samconfig.toml", "rb"))[sys.argv[1]]["global"]["parameters"]["stack_name"])' $(ENV))
@@ -97,28 +97,28 @@ deploy-build: $(VENV)/.ready $(SAM_VENV)/.ready ## One application's builds: NAM
 	  --capabilities CAPABILITY_IAM --parameter-overrides HubStack="$$stack" BuildName=$(NAME) $(PARAMETERS)
 
 .PHONY: publish image
-publish: build $(VENV)/.ready ## The packaged template in a bucket of yours, with a link that launches it: BUCKET=…
+publish: build $(VENV)/.ready ## Put the packaged template into your bucket and print its launch link: BUCKET=…
 	@test -n "$(BUCKET)" || { echo "make publish BUCKET=…: a bucket that those who launch it may read" >&2; exit 2; }
 	$(SAM) package --template-file .aws-sam/build/template.yaml --s3-bucket "$(BUCKET)" --s3-prefix tallyman/code \
 	  --output-template-file .aws-sam/packaged.yaml >/dev/null
 	$(VENV)/bin/python -m tallyman_cli.setup.publish "$(BUCKET)" .aws-sam/packaged.yaml
 
-image: ## The container image of the command: IMAGE=tallyman, BASE=python:3.13-slim
+image: ## Build the command's container image: IMAGE=tallyman, BASE=python:3.13-slim
 	@docker build -t $(or $(IMAGE),tallyman) $(if $(BASE),--build-arg BASE=$(BASE)) .
 
 .PHONY: deploy-chat deploy-page
-deploy-chat: $(VENV)/.ready $(SAM_VENV)/.ready ## One chat channel's notices: NAME=releases PARAMETERS="SlackWorkspaceId=… …"
+deploy-chat: $(VENV)/.ready $(SAM_VENV)/.ready ## Deploy notices to one chat channel: NAME=releases PARAMETERS="SlackWorkspaceId=… …"
 	@test -n "$(NAME)" || { echo 'make deploy-chat NAME=releases PARAMETERS="SlackWorkspaceId=… SlackChannelId=…"' >&2; exit 2; }
 	stack=$$($(VENV)/bin/python -m tallyman_cli.setup.preflight $(ENV) --beside)
 	$(SAM) deploy --template-file chat.yaml --stack-name "$$stack-chat-$(NAME)" --no-fail-on-empty-changeset \
 	  --capabilities CAPABILITY_IAM --parameter-overrides HubStack="$$stack" ChannelName=$(NAME) $(PARAMETERS)
 
-deploy-page: .page/.ready $(SAM_VENV)/.ready ## The page for a team: PARAMETERS="PageAccess=oidc …" (ARCHITECTURE=x86_64 for the other one)
+deploy-page: .page/.ready $(SAM_VENV)/.ready ## Deploy the page for a team: PARAMETERS="PageAccess=oidc …" (ARCHITECTURE=arm64 or x86_64)
 	@stack=$$($(VENV)/bin/python -m tallyman_cli.setup.preflight $(ENV) --beside)
 	$(SAM) deploy --template-file page.yaml --stack-name "$$stack-page" --no-fail-on-empty-changeset --resolve-s3 \
 	  --capabilities CAPABILITY_NAMED_IAM --parameter-overrides HubStack="$$stack" Architecture=$(ARCHITECTURE) $(PARAMETERS)
 
-# What the function of page.yaml carries: the packages, and wheels for the runtime's processor.
+# The code of page.yaml's function: our packages, and wheels for the runtime's processor.
 .page/.ready: $(VENV)/.ready requirements/page.txt $(shell find cli/tallyman_cli layers/core/src/tallyman -name '*.py' -o -name '*.html')
 	@rm -rf .page && mkdir .page
 	$(VENV)/$(PIP) --quiet --require-hashes --target .page --only-binary :all: --python-version 3.13 --implementation cp \
@@ -128,32 +128,32 @@ deploy-page: .page/.ready $(SAM_VENV)/.ready ## The page for a team: PARAMETERS=
 	find .page -name __pycache__ -type d -prune -exec rm -rf {} +
 	touch $@
 
-aws-smoke: $(VENV)/.ready ## Tries everything on a test account: ACCOUNT=111111111111 (ARGS="--spoke-account … --spoke-profile …")
+aws-smoke: $(VENV)/.ready ## Try everything on a test account: ACCOUNT=111111111111 (ARGS="--spoke-account … --spoke-profile …")
 	@test -n "$(ACCOUNT)" || { echo "make aws-smoke ACCOUNT=111111111111: the account that your credentials belong to" >&2; exit 2; }
 	PYTHONPATH=tests $(VENV)/bin/python -m aws.smoke --account "$(ACCOUNT)" $(ARGS)
 
-bench-copy: $(VENV)/.ready ## Copies beside skopeo, crane, regctl, oras (TLS=1: with TLS; LATENCY=1: 20 ms a round trip; or both)
+bench-copy: $(VENV)/.ready ## Compare copies with skopeo, crane, regctl, oras (TLS=1: with TLS; LATENCY=1: 20 ms a round trip; or both)
 	@$(VENV)/bin/python bench/copying.py $(if $(filter 1,$(LATENCY)),--latency 20) $(if $(filter 1,$(TLS)),--tls) $(ARGS)
 
-bench-retention: $(VENV)/.ready ## A retention plan of 10,000, 100,000 and 1,000,000 images: seconds, and memory at its peak
+bench-retention: $(VENV)/.ready ## Time retention plans of 10,000, 100,000 and 1,000,000 images, with peak memory
 	@$(VENV)/bin/python bench/retention.py $(ARGS)
 
 .PHONY: bench-load
-bench-load: $(VENV)/.ready ## A burst of pushes on fakes, four workers a queue: the lag as a curve (ARGS="--images 2000 --svg FILE")
+bench-load: $(VENV)/.ready ## Measure the lag after a burst of pushes, on fakes, four workers a queue (ARGS="--images 2000 --svg FILE")
 	@$(VENV)/bin/python bench/load.py $(ARGS)
 
 .PHONY: bench-fuzz
-bench-fuzz: $(VENV)/.ready ## SECONDS=600 of hostile manifests, events, commands, policies, answers (ARGS="--seed 7 events")
+bench-fuzz: $(VENV)/.ready ## Try hostile manifests, events, commands, policies and answers for SECONDS=600 (ARGS="--seed 7 events")
 	@$(VENV)/bin/python bench/fuzz.py --seconds $(or $(SECONDS),60) $(ARGS)
 
 .PHONY: bench-page pictures
-bench-page: $(VENV)/.ready ## The first view of 5,000 images and of 500 repositories, on a local cloud: milliseconds
+bench-page: $(VENV)/.ready ## Time the first view of 5,000 images and of 500 repositories, on a local cloud
 	@$(VENV)/bin/python bench/page.py $(ARGS)
 
-pictures: $(VENV)/.ready ## The pictures of docs/, made by the browser tests (needs Chromium and requirements/browser.txt)
+pictures: $(VENV)/.ready ## Make the pictures of docs/ by the browser tests (needs Chromium and requirements/browser.txt)
 	@PICTURES=docs/images $(VENV)/bin/python -m pytest -q tests/browser -k pictures
 
-faults: $(VENV)/.ready ## SEEDS=1000 schedules of the whole system with faults; prints and replays what fails (FIRST=0, ARGS=--guards)
+faults: $(VENV)/.ready ## Run SEEDS=1000 schedules of the entire system with faults; print and replay failures (FIRST=0, ARGS=--guards)
 	@PYTHONPATH=tests $(VENV)/bin/python tests/tools/faults.py --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),0) $(ARGS)
 
 requirements: ## Compile the hash-pinned requirements from the .in files (needs uv)
@@ -168,50 +168,50 @@ requirements: ## Compile the hash-pinned requirements from the .in files (needs 
 	$(COMPILE) requirements/docs.in -o requirements/docs.txt
 
 .PHONY: docs reference
-docs: .venv-docs/.ready ## docs/ as a site in .site/, strictly: a link that leads nowhere is an error
+docs: .venv-docs/.ready ## Build docs/ as a site in .site/; broken links are errors
 	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet
 	@echo "the site is in .site/: open .site/start.html"
 
-reference: $(VENV)/.ready ## The pages of docs/ that are made from the code: every key of a policy, every command
+reference: $(VENV)/.ready ## Generate the pages of docs/ that list every policy key and every command
 	@PYTHONPATH=tests $(VENV)/bin/python -m tools.reference
 	$(VENV)/bin/tallyman policy schema >docs/tallyman.schema.json
 
 .PHONY: session outputs
-outputs: $(VENV)/.ready ## What the commands on the pages of docs/ print, written anew from a local cloud
+outputs: $(VENV)/.ready ## Update the commands' outputs on the pages of docs/ from a local cloud
 	@OUTPUTS=docs $(VENV)/bin/python -m pytest -q -n 0 tests/stack/test_docs_commands.py
 
-session: $(VENV)/.ready ## The terminal sessions of README.md and README.pt-BR.md, typed anew on a local cloud
+session: $(VENV)/.ready ## Update the terminal sessions of README.md and README.pt-BR.md from a local cloud
 	@PYTHONPATH=tests $(VENV)/bin/python -m tools.session
 
 .venv-docs/.ready: requirements/docs.txt
 	@python=$$(tests/tools/python311.sh)
 	test -x .venv-docs/bin/python || "$$python" -m venv .venv-docs
-	.venv-docs/$(PIP) --require-hashes -r requirements/docs.txt | $(told)
+	.venv-docs/$(PIP) --require-hashes -r requirements/docs.txt | $(progress)
 	touch $@
 
-clean: ## Remove what the targets made
+clean: ## Remove everything that the targets created
 	@rm -rf $(VENV) $(SAM_VENV) $(CHECKOV_VENV) .venv-docs .aws-sam .page .site .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 
-# One recipe makes .venv for every target; the stamp is newer than what it was made from.
+# One recipe creates .venv for every target; the stamp is newer than its inputs.
 $(VENV)/.ready: requirements/dev.txt pyproject.toml
 	@echo "setting up $(VENV), once: one to five minutes" >&2
 	python=$$(tests/tools/python311.sh)
 	test -x $(VENV)/bin/python || "$$python" -m venv $(VENV)
-	$(VENV)/$(PIP) --require-hashes -r requirements/dev.txt | $(told)
-	$(VENV)/$(PIP) --no-build-isolation -e . | $(told)
+	$(VENV)/$(PIP) --require-hashes -r requirements/dev.txt | $(progress)
+	$(VENV)/$(PIP) --no-build-isolation -e . | $(progress)
 	touch $@
 
 $(SAM_VENV)/.ready: requirements/sam.txt
 	@echo "setting up $(SAM_VENV), once: about a minute" >&2
 	python=$$(tests/tools/python311.sh)
 	test -x $(SAM_VENV)/bin/python || "$$python" -m venv $(SAM_VENV)
-	$(SAM_VENV)/$(PIP) --require-hashes -r requirements/sam.txt | $(told)
+	$(SAM_VENV)/$(PIP) --require-hashes -r requirements/sam.txt | $(progress)
 	touch $@
 
 $(CHECKOV_VENV)/.ready: requirements/checkov.txt
 	@echo "setting up $(CHECKOV_VENV), once: about a minute" >&2
 	python=$$(tests/tools/python311.sh)
 	test -x $(CHECKOV_VENV)/bin/python || "$$python" -m venv $(CHECKOV_VENV)
-	$(CHECKOV_VENV)/$(PIP) --require-hashes -r requirements/checkov.txt | $(told)
+	$(CHECKOV_VENV)/$(PIP) --require-hashes -r requirements/checkov.txt | $(progress)
 	touch $@
 .ONESHELL:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Registry clients for the tests, from Debian and PyPI: skopeo, buildah, ECR's credential helper, and the `aws` command
-# in a virtual environment of its own (.venv-aws: Debian's 2.9 does not know AWS_ENDPOINT_URL, and PyPI's pins its own
-# botocore). What can't be installed is left out, and its tests say so. Idempotent.
+# in its own virtual environment (.venv-aws: Debian's 2.9 does not know AWS_ENDPOINT_URL, and PyPI's pins its own
+# botocore). Clients that can't be installed are left out, and their tests skipped. Idempotent.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 missing=()
@@ -13,15 +13,15 @@ if [ ${#missing[@]} -gt 0 ]; then
     apt-get update -qq >/dev/null
     for package in "${missing[@]}"; do
       DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >/dev/null ||
-        echo "$package can't be installed: its tests skip" >&2
+        echo "$package cannot be installed: its tests are skipped" >&2
     done
   else
-    echo "only root can install ${missing[*]}: their tests skip" >&2
+    echo "only root can install ${missing[*]}: their tests are skipped" >&2
   fi
 fi
 if ! .venv-aws/bin/aws --version >/dev/null 2>&1; then
   python=$(tests/tools/python311.sh) && "$python" -m venv .venv-aws &&
     .venv-aws/bin/python -m pip install -qq --disable-pip-version-check --no-input 'awscli==1.*' ||
-    echo "the aws command can't be installed: its tests skip" >&2
+    echo "the aws command cannot be installed: its tests are skipped" >&2
 fi
 exit 0
