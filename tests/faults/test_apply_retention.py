@@ -25,10 +25,10 @@ def runs(digest: Digest) -> Use:
 def crashed_runs(system: Callable[[], RetentionStack]) -> Iterator[RetentionStack]:
     """Yield stacks in which a run died at its first, second, … last call, before or after the call, and the next run
     finished."""
-    whole = CrashAfter()
-    system().worker(whole).handle(HINT)
-    assert whole.count > 20
-    for number in range(1, whole.count + 1):
+    uncrashed = CrashAfter()
+    system().worker(uncrashed).handle(HINT)
+    assert uncrashed.count > 20
+    for number in range(1, uncrashed.count + 1):
         for when in ("before", "after"):
             made = system()
             with pytest.raises(Crash):
@@ -48,7 +48,7 @@ def test_a_run_that_dies_at_any_call_is_completed_by_the_next() -> None:
 
     for made in crashed_runs(system):
         old, *kept = pushed
-        assert made.there() == set(kept)
+        assert made.present() == set(kept)
         assert made.proof(old)["digest"] == old
         assert listed(made.state, mark_items.partition(DEV)) == []
 
@@ -76,7 +76,7 @@ def test_an_image_graph_removed_in_part_is_completed_by_the_next_run(
         return made
 
     for made in crashed_runs(system):
-        assert made.there() == kept[-1]
+        assert made.present() == kept[-1]
         assert len(made.facts(Kind.REMOVED)) == 6
         assert made.facts(Kind.UNMARKED) == []
         assert listed(made.state, mark_items.partition(DEV)) == []
@@ -99,8 +99,8 @@ def partly_removed_graph(monkeypatch: pytest.MonkeyPatch) -> tuple[RetentionStac
         system.run()
     monkeypatch.setattr(system.remover, "remove", hold)
     system.clock.advance(seconds=90)
-    assert index not in system.there()
-    return system, system.there() - kept, kept
+    assert index not in system.present()
+    return system, system.present() - kept, kept
 
 
 def test_the_rest_of_an_image_graph_is_in_the_next_plan_and_its_proof_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,14 +116,14 @@ def test_the_rest_of_an_image_graph_stays_if_it_runs(monkeypatch: pytest.MonkeyP
     used = sorted(left)[0]
     system.usage.uses.append(runs(used))
     system.run()
-    assert system.there() == {used, *kept}
+    assert system.present() == {used, *kept}
 
 
 def test_the_rest_of_an_image_graph_stays_if_a_kept_index_lists_it_now(monkeypatch: pytest.MonkeyPatch) -> None:
     system, left, _ = partly_removed_graph(monkeypatch)
     again = system.push("v3.0.0", multi_arch("old", attested=True))
     system.run()
-    assert {again, *(left & set(multi_arch("old", attested=True).manifests))} <= system.there()
+    assert {again, *(left & set(multi_arch("old", attested=True).manifests))} <= system.present()
 
 
 def test_children_of_an_index_that_a_person_removed_expire_by_their_own_age(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,9 +134,9 @@ def test_children_of_an_index_that_a_person_removed_expire_by_their_own_age(monk
     assert len(system.facts(Kind.MARKED)) == 6
     system.registries.delete(DEV, index)
     system.clock.advance(days=3)
-    before = system.there()
+    before = system.present()
     system.run()
-    assert system.there() == before
+    assert system.present() == before
     assert len(system.facts(Kind.UNMARKED)) == 5
 
 

@@ -18,7 +18,7 @@ def run(stack: PromotionStack, slow: bool) -> None:
     stack.work(until=timedelta(hours=2))
 
 
-def obeys(stack: PromotionStack, digest: Digest) -> bool:
+def assert_tags_last(stack: PromotionStack, digest: Digest) -> bool:
     """Assert that no tag exists anywhere unless the content is in every registry."""
     everywhere = all(digest in stack.registries.held(place).manifests for place in PLACES)
     return everywhere or stack.tags("v1.0.0") == [None, None]
@@ -40,7 +40,7 @@ def test_the_next_worker_completes_the_work_of_one_that_died_at_any_call(when: s
         try:
             stack.worker(crash).handle(json.dumps(body), lambda: 900.0)
         except Crash:
-            assert obeys(stack, digest), n
+            assert assert_tags_last(stack, digest), n
         if crash.count < n:
             break  # there is no further call
         stack.hints.send("promote", body)  # the queue delivers it again

@@ -48,7 +48,7 @@ def registries_of(nodes: list[Built], signed: list[Built]) -> FakeRegistries:
     return registries
 
 
-def whole(registries: FakeRegistries) -> None:
+def assert_complete(registries: FakeRegistries) -> None:
     """Assert that in every target each manifest has its blobs and children."""
     for target in (PROD, PROD_SA):
         held = registries.held(target)
@@ -83,7 +83,7 @@ def test_any_graph_is_copied_unchanged_and_each_blob_read_once(
         assert about <= set(held.manifests)
     opened = [argument for method, _, argument in registries.requests if method == "open_blob"]
     assert len(opened) == len(set(opened))
-    whole(registries)
+    assert_complete(registries)
 
 
 @given(graphs(), st.data())
@@ -104,7 +104,7 @@ def test_circular_referrers_lists_terminate(graph: tuple[list[Built], list[Built
     assert len(members.digests) == len(set(members.digests))
     done = stage(registries, DEV, registries, [PROD, PROD_SA], members, CopyOptions(lambda: math.inf))
     assert all(isinstance(found, Staged) for found in done.values())
-    whole(registries)
+    assert_complete(registries)
     for target in (PROD, PROD_SA):
         assert set(members.digests) - members.unreadable.keys() <= set(registries.held(target).manifests)
 
@@ -132,7 +132,7 @@ def test_missing_content_stops_only_what_needs_it(graph: tuple[list[Built], list
             failed.update(done.failed)
         else:
             failed[members.digest] = done
-    whole(registries)
+    assert_complete(registries)
     held = registries.held(PROD)
     for node in nodes:
         lacks = bool(lost & set(node.blobs)) or bool(gone and gone.digest in node.manifests)

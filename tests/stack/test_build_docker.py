@@ -61,8 +61,8 @@ def test_a_commit_is_built_pushed_and_promoted_to_both_regions(
     assert result["tags"] == [f"v1.4.0-{short}", "v1.4.0", "latest"]
     assert outcome.exported == {"IMAGE_DIGEST": result["digest"]}
     system.settle()
-    assert system.there(NAME, f"v1.4.0-{short}") == [result["digest"]] * 2
-    assert system.there(NAME, "v1.4.0") == [result["digest"]] * 2
+    assert system.digests_in(NAME, f"v1.4.0-{short}") == [result["digest"]] * 2
+    assert system.digests_in(NAME, "v1.4.0") == [result["digest"]] * 2
     dev = system.place(NAME)
     assert len(system.stack.source.referrers(dev, result["digest"])) == 2
     manifest = system.stack.source.manifest(dev, result["digest"])
@@ -87,7 +87,7 @@ def test_a_commit_is_built_pushed_and_promoted_to_both_regions(
     assert moved.phases["build"] is False
     assert "post_build" not in moved.phases
     assert "v1.4.1" in moved.log
-    assert system.there(NAME, "v1.4.0") == [result["digest"]] * 2
+    assert system.digests_in(NAME, "v1.4.0") == [result["digest"]] * 2
 
 
 def test_uncommitted_changes_stop_a_build_before_it_starts(system: Deployed, checkout: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from support.docker.builds import NAME, builder_apart, buildx_plugin, git, log_in, variables
+from support.docker.builds import NAME, buildx_plugin, git, log_in, separate_builder, variables
 from support.stacks.deployed import Deployed, deployed
 from support.stacks.templates import ROOT
 from tallyman.domain.names import Digest
@@ -27,7 +27,7 @@ RANDOM = "import os; open('/srv/random', 'wb').write(os.urandom(16))"
 def builder() -> str:
     if not buildx_plugin():
         pytest.skip("no docker buildx here")
-    name = builder_apart()
+    name = separate_builder()
     if not name:
         pytest.skip("docker buildx has no running builder with a BuildKit by itself")
     return name

@@ -20,6 +20,6 @@ def test_the_built_functions_record_verify_and_promote(tmp_path: Path) -> None:
     image = b.multi_arch("built")
     with deployed(tmp_path, scanner="clean", built=True) as system:
         system.push(image, "rocketseat/built", "v1.0.0")
-        assert system.there("rocketseat/built", "v1.0.0") == [image.digest, image.digest]
+        assert system.digests_in("rocketseat/built", "v1.0.0") == [image.digest, image.digest]
         assert system.facts(image.digest, Kind.PROMOTED)
         assert not system.dead_letters()

@@ -37,9 +37,9 @@ def test_an_index_with_its_referrers_is_promoted_from_dev_to_prod(system: Deploy
     system.push(image, NAME, settle=False)
     system.push(sbom, NAME, settle=False)
     system.push(image, NAME, "v1.0.0")
-    assert until(lambda: system.there(NAME, "v1.0.0") == [image.digest] * 2, "not in prod", system.cloud)
-    assert system.there(NAME, "v1.0.0", "staging") == [image.digest]
-    assert system.there(NAME, sbom.digest) == [sbom.digest] * 2
+    assert until(lambda: system.digests_in(NAME, "v1.0.0") == [image.digest] * 2, "not in prod", system.cloud)
+    assert system.digests_in(NAME, "v1.0.0", "staging") == [image.digest]
+    assert system.digests_in(NAME, sbom.digest) == [sbom.digest] * 2
     assert until(
         lambda: system.why(NAME, "v1.0.0", source="staging").verdict == "promoted", "not promoted", system.cloud
     )

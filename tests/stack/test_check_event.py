@@ -26,12 +26,12 @@ def test_only_an_event_of_a_named_sender_opens_the_gate(tmp_path: Path) -> None:
 
         events.put_events(Entries=[{**entry, "Source": "acme.other"}, {**entry, "DetailType": "Check"}])
         system.settle()
-        assert system.there(NAME, "v1.0.0") == [None, None]
+        assert system.digests_in(NAME, "v1.0.0") == [None, None]
         for function in ("promote-image", "reconcile"):  # they announce releases, and pass no check
             keys = system.cloud.credentials(f"arn:aws:iam::111111111111:role/tallyman-{function}-us-east-2")
             with pytest.raises(ClientError, match=r"not authorized to perform: events:PutEvents"):
                 client_of(system.cloud.url, keys, "events").put_events(Entries=[entry])
         assert events.put_events(Entries=[entry, entry])["FailedEntryCount"] == 0
         system.settle()
-        assert system.there(NAME, "v1.0.0") == [app.digest] * 2
+        assert system.digests_in(NAME, "v1.0.0") == [app.digest] * 2
         assert system.dead_letters() == []

@@ -39,11 +39,11 @@ def test_the_answer_of_a_function_decides_the_check(tmp_path: Path) -> None:
         refused, approved = b.image("refused"), b.image("approved")
         system.push(refused, NAME, "v1.0.0")
         system.push(approved, NAME, "v1.1.0")
-        assert system.there(NAME, "v1.0.0") == [None, None]
+        assert system.digests_in(NAME, "v1.0.0") == [None, None]
         deciding = system.why(NAME, "v1.0.0").deciding
         assert deciding is not None
         assert deciding.reason == f"ticket failed, by the function ticket: {refused.digest}"
-        assert system.there(NAME, "v1.1.0") == [approved.digest] * 2
+        assert system.digests_in(NAME, "v1.1.0") == [approved.digest] * 2
         for kind, status in (("Event", 202), ("DryRun", 204)):
             answer = system.client("lambda").invoke(FunctionName="ticket", InvocationType=kind)
             assert answer["StatusCode"] == status

@@ -147,6 +147,6 @@ def test_a_promotion_without_signing_permission_waits_with_the_reason(there: Dep
     with without(PROD, f"{there.cloud.stack}-spoke-push", "signer:SignPayload"):
         there.push(image, "shop/unsigned", "v1.0.0")
         there.scan(image, "shop/unsigned")
-        assert there.there("shop/unsigned", "v1.0.0") == [None]
+        assert there.digests_in("shop/unsigned", "v1.0.0") == [None]
         pending = [i.data for i in there.stack.state.list("P#prod") if i.data["digest"] == image.digest]
     assert "signer:SignPayload" in json.dumps(pending)

@@ -53,7 +53,7 @@ def test_signed(gated: Gated) -> None:
     signature = b.signature(image)
     gated.system.push(signature, "gates/signed")
     assert gated.is_in("signed", image.digest)
-    assert gated.system.there("gates/signed", signature.digest) == [signature.digest] * 2
+    assert gated.system.digests_in("gates/signed", signature.digest) == [signature.digest] * 2
 
 
 def test_attested(gated: Gated) -> None:

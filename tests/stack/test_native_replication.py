@@ -62,7 +62,7 @@ def released(system: Deployed, name: str, image: b.Built) -> bool:
     """Whether it is released, and the tag names it in all three registries."""
     release = RELEASES.get(system.stack.state, key("prod", name))
     same = release is not None and release.digest == image.digest
-    return same and system.there(name, "v1.0.0") == [image.digest] * 3
+    return same and system.digests_in(name, "v1.0.0") == [image.digest] * 3
 
 
 def test_ecr_replicates_an_index_to_the_other_registries_and_it_is_released(system: Deployed) -> None:
@@ -109,7 +109,7 @@ def test_without_a_rule_nothing_is_promoted_and_why_says_what_to_do(system: Depl
         return gate.reason if gate.verdict == "waiting" else ""
 
     assert until(lambda: "no replication rule of 222222222222/us-east-2" in reason(), "no reason", system.cloud)
-    assert system.there("elsewhere/app", image.digest) == [None] * 3
+    assert system.digests_in("elsewhere/app", image.digest) == [None] * 3
     replicate(system, "prod/elsewhere/")
     system.reconcile()
     assert until(lambda: released(system, "elsewhere/app", image), "not released", system.cloud)

@@ -91,7 +91,7 @@ def test_no_log_fact_archive_or_notice_contains_a_secret(tmp_path: Path, secrets
         system.send("push", "no event")
         system.settle()
         system.reconcile()
-        assert system.there(NAME, "v1.0.0") != [None, None]
+        assert system.digests_in(NAME, "v1.0.0") != [None, None]
         assert all(secrets.found.values())
         texts = everything(system)
         function = system.client("lambda").get_function(FunctionName=f"{system.cloud.stack}-promote-image")

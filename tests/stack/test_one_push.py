@@ -19,7 +19,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
 def test_a_push_is_recorded_verified_scanned_and_promoted_to_both_regions(system: Deployed) -> None:
     image = b.multi_arch("whole-way", attested=True)
     system.push(image, "rocketseat/whole-way", "v1.0.0-abc1234")
-    assert system.there("rocketseat/whole-way", "v1.0.0-abc1234") == [image.digest, image.digest]
+    assert system.digests_in("rocketseat/whole-way", "v1.0.0-abc1234") == [image.digest, image.digest]
     assert system.why("rocketseat/whole-way", "v1.0.0-abc1234").verdict == "promoted"
     kinds = {f.kind for f in system.facts(image.digest)}
     assert {Kind.PUSHED, Kind.VERIFIED, Kind.DECIDED, Kind.INTENDED, Kind.PROMOTED} <= kinds
@@ -36,7 +36,7 @@ def test_a_push_is_recorded_verified_scanned_and_promoted_to_both_regions(system
 def test_our_own_push_to_prod_is_not_a_stowaway(system: Deployed) -> None:
     image = b.multi_arch("own")
     system.push(image, "rocketseat/own", "v1.0.0")
-    assert system.there("rocketseat/own", "v1.0.0") == [image.digest] * 2
+    assert system.digests_in("rocketseat/own", "v1.0.0") == [image.digest] * 2
     for digest in image.manifests:
         assert not system.facts(digest, Kind.STOWAWAY)
 
@@ -56,7 +56,7 @@ def test_doubled_and_reordered_events_leave_one_history(system: Deployed) -> Non
     system.settle()
     pushes = [row for row in system.history("rocketseat/doubled", "v1.0.0") if row.kind == "pushed"]
     assert [row.digest for row in pushes] == [image.digest]
-    assert system.there("rocketseat/doubled", "v1.0.0") == [image.digest] * 2
+    assert system.digests_in("rocketseat/doubled", "v1.0.0") == [image.digest] * 2
 
 
 def test_if_every_event_is_lost_the_sweep_has_the_same_result(system: Deployed) -> None:
@@ -68,7 +68,7 @@ def test_if_every_event_is_lost_the_sweep_has_the_same_result(system: Deployed) 
     missed = sum(each["missed"] for each in answer["registries"])
     assert missed >= 1
     system.reconcile()
-    assert system.there("rocketseat/lost", "v1.0.0") == [image.digest] * 2
+    assert system.digests_in("rocketseat/lost", "v1.0.0") == [image.digest] * 2
     (row,) = [row for row in system.history("rocketseat/lost", "v1.0.0") if row.kind == "pushed"]
     assert row.via is Via.RECONCILED
 
@@ -106,7 +106,7 @@ def test_a_killed_worker_only_delays_the_promotion(system: Deployed) -> None:
     system.settle()
     system.cloud.kill("tallyman-promote-image")
     system.reconcile()
-    assert system.there("rocketseat/killed", "v1.0.0") == [image.digest] * 2
+    assert system.digests_in("rocketseat/killed", "v1.0.0") == [image.digest] * 2
     (row,) = [row for row in system.history("rocketseat/killed", "v1.0.0") if row.kind == "pushed"]
     assert row.digest == image.digest
 
@@ -118,7 +118,7 @@ def test_a_tag_taken_in_prod_is_a_conflict_and_not_changed(system: Deployed) -> 
     decision = system.why("rocketseat/taken", "v1.0.0")
     assert decision.verdict == "conflict"
     assert "taken by" in next(g.reason for g in decision.gates if g.name == "target")
-    assert system.there("rocketseat/taken", "v1.0.0") == [None, theirs.digest]
+    assert system.digests_in("rocketseat/taken", "v1.0.0") == [None, theirs.digest]
 
 
 def test_a_malformed_event_becomes_a_dead_letter_with_its_reason(system: Deployed) -> None:

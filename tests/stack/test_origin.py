@@ -16,9 +16,9 @@ def test_only_the_signature_of_the_named_key_opens_the_gate(tmp_path: Path) -> N
     with deployed(tmp_path, one_promotion(signed={"keys": [signing.pem(key)]})) as system:
         system.push(app, NAME, "v1.0.0")
         for signer in (signing.new_key(), key):
-            assert system.there(NAME, "v1.0.0") == [None, None]
+            assert system.digests_in(NAME, "v1.0.0") == [None, None]
             bundle = signing.bundle(signing.envelope(signer, signing.statement(app.digest)))
             made = b.referrer(app, "application/vnd.dev.sigstore.bundle.v0.3+json", json.dumps(bundle))
             system.push(made, NAME)
-        assert system.there(NAME, "v1.0.0") == [app.digest] * 2
+        assert system.digests_in(NAME, "v1.0.0") == [app.digest] * 2
         assert system.why(NAME, "v1.0.0").verdict == "promoted"

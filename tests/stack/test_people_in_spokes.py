@@ -122,14 +122,14 @@ def test_the_changing_role_restores_a_removed_image(system: Deployed, run: Run) 
     system.send("retention", json.dumps({"repository": str(system.place("shop/back", "prod"))}))
     system.settle()
     assert system.facts(old.digest, Kind.REMOVED)
-    assert system.there("shop/back", "v1.0.0") == [None]
+    assert system.digests_in("shop/back", "v1.0.0") == [None]
     origin, name = system.place("shop/back", "old"), f"prod/shop/back@{old.digest}"
     status, answer = run(READER, "retention", "restore", name)
     assert status == 1
-    assert system.there("shop/back", "v1.0.0") == [None]
+    assert system.digests_in("shop/back", "v1.0.0") == [None]
     status, answer = run(CHANGER, "retention", "restore", name)
     assert (status, answer["outcome"], answer["tags"]) == (0, f"copied back from {origin}", ["v1.0.0"]), answer
-    assert system.there("shop/back", "v1.0.0") == [old.digest]
+    assert system.digests_in("shop/back", "v1.0.0") == [old.digest]
 
 
 def test_the_changing_role_restores_an_archived_image(system: Deployed, run: Run) -> None:

@@ -80,7 +80,7 @@ def test_a_failing_region_prevents_all_tags_until_it_recovers(
     system.reconcile(f"dev/{name}")
     assert until(lambda: tagged(system, name) == [True, True], "not promoted", system.cloud)
     assert until(lambda: system.why(name, "v1.0.0").verdict == "promoted", "not promoted", system.cloud)
-    assert system.there(name, "v1.0.0") == [image.digest] * 2
+    assert system.digests_in(name, "v1.0.0") == [image.digest] * 2
     delays = [f.detail["attempt"] for f in system.facts(image.digest, Kind.DELAYED)]
     assert delays == list(range(1, len(delays) + 1))
     assert len(system.facts(image.digest, Kind.PROMOTED)) == 1
@@ -111,6 +111,6 @@ def test_a_killed_worker_is_replaced_and_settle_waits_for_it(system: Deployed) -
     finally:
         system.cloud.ecr._parts.images.put = put  # type: ignore[method-assign]
     assert started.is_set()
-    assert system.there(name, "v1.0.0") == [image.digest] * 2
+    assert system.digests_in(name, "v1.0.0") == [image.digest] * 2
     assert len(system.facts(image.digest, Kind.PROMOTED)) == 1
     assert not [i for i in listed(system.stack.state, pending_items.partition("prod")) if i.data["name"] == name]

@@ -45,7 +45,7 @@ def run(*words: str, status: int = 0) -> Any:
 
 
 def test_only_promotions_and_the_break_glass_role_push_into_prod(system: Deployed) -> None:
-    assert system.there(NAME, "v1.1.0") == [system.second.digest] * 2  # type: ignore[attr-defined]
+    assert system.digests_in(NAME, "v1.1.0") == [system.second.digest] * 2  # type: ignore[attr-defined]
     role = "arn:aws:iam::222222222222:role/ci"
     with pytest.raises(ClientError, match="explicit deny"):
         system.client("ecr", role=role).initiate_layer_upload(repositoryName=NAME)
@@ -92,7 +92,7 @@ def test_a_release_is_rolled_back_and_then_recalled(system: Deployed) -> None:
     assert [r["digest"] for r in shown["history"]] == [first, second, first]
     then = run("release", "show", f"prod/{NAME}", "--at", shown["history"][1]["at"])
     assert then["digest"] == second
-    assert system.there(NAME, "v1.1.0") == [second, second]
+    assert system.digests_in(NAME, "v1.1.0") == [second, second]
     recalled = run("recall", f"prod/{NAME}@{first}", "--because", "a leaked key", "--roll-back")
     assert [(r["environment"], r["digest"]) for r in recalled["releases"]] == [("prod", first)]
     assert recalled["rolled_back"] == [

@@ -116,7 +116,7 @@ def test_a_service_moves_in_every_region_in_order_and_back_everywhere_when_one_f
     with failing_in("shop/widgets", moto_reason, REGIONS[1]):
         second = b.multi_arch("shop-two")
         system.push(second, ECS, version := next(VERSIONS))
-    assert system.there(ECS, version) == [second.digest] * 2
+    assert system.digests_in(ECS, version) == [second.digest] * 2
     for region in REGIONS:
         assert first.digest in running_tasks(system, region)["app"]
     assert outcomes(system, ECS)[earlier + 3 :] == [(places[0], "moved"), (places[1], "failed")]
@@ -177,7 +177,7 @@ def test_a_release_whose_event_was_lost_is_rolled_out_by_reconcile(system: Deplo
         system.push(image, ECS, version := next(VERSIONS))
     finally:
         events.enable_rule(**rule)
-    assert system.there(ECS, version) == [image.digest] * 2
+    assert system.digests_in(ECS, version) == [image.digest] * 2
     assert image.digest not in running_tasks(system, REGIONS[0])["app"]
     answer = system.reconcile(f"prod/{ECS}")
     assert answer["retried"] == 1

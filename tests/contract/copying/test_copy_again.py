@@ -89,7 +89,7 @@ class Registries:
         raw, _ = repo.manifests.get(repo.tags.get(f"sha256-{subject.digest.hex}", ""), (b'{"manifests": []}', ""))
         return sorted(entry["digest"] for entry in json.loads(raw)["manifests"])
 
-    def whole(self, server: OciServer) -> bool:
+    def is_complete(self, server: OciServer) -> bool:
         return server.repo(NAME).tags.get("v1") == BUILT.digest and self.holds(server)
 
     def holds(self, server: OciServer) -> bool:
@@ -131,7 +131,7 @@ def test_a_copy_that_dies_at_any_request_is_completed_by_the_next_run(when: str)
             lacking = {d for d in lacking if any(d not in server.repo(NAME).blobs for server in registries.targets)}
             registries.source.requests.clear()
             assert all(report.ok for report in registries.run(HttpClient())), n
-            assert all(registries.whole(server) for server in registries.targets), n
+            assert all(registries.is_complete(server) for server in registries.targets), n
             read = [path.rpartition("/")[2] for method, path in registries.source.requests if "/blobs/" in path]
             assert len(read) == len(set(read))
             assert set(read) <= lacking
@@ -153,4 +153,4 @@ def test_a_referrer_missing_from_the_fallback_list_is_added_by_the_next_copy(reg
         )
         assert registries.listed(server) == []
     assert all(report.ok for report in registries.run(HttpClient()))
-    assert all(registries.whole(server) for server in registries.targets)
+    assert all(registries.is_complete(server) for server in registries.targets)

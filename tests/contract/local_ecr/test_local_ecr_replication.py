@@ -52,7 +52,7 @@ def wait_for_backfills(served: Served) -> None:
         time.sleep(0.01)
 
 
-def let_in(served: Served, registry: EcrRegistry, actions: list[str], source: EcrRegistry = DEV) -> None:
+def allow(served: Served, registry: EcrRegistry, actions: list[str], source: EcrRegistry = DEV) -> None:
     """Allow these actions to another account in the registry's policy."""
     statement = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{source.account}:root"}, "Action": actions}
     statement["Resource"] = f"arn:aws:ecr:{registry.region}:{registry.account}:repository/*"
@@ -117,7 +117,7 @@ def test_settings_are_not_copied_but_come_from_the_destinations_own_templates(se
     served.client(NEAR).create_repository_creation_template(
         prefix="rocketseat", appliedFor=["REPLICATION"], encryptionConfiguration={"encryptionType": "KMS"}
     )
-    let_in(served, FAR, ALLOW)
+    allow(served, FAR, ALLOW)
     replicate(served, NEAR, FAR)
     served.push(image("app"), "v1")
     settings = {}
@@ -153,7 +153,7 @@ def test_a_tag_that_moves_moves_in_a_mutable_destination(served: Served) -> None
 @pytest.mark.parametrize(("actions", "created"), [([], False), (["ecr:ReplicateImage"], False), (ALLOW, True)])
 def test_another_account_must_allow_replication(served: Served, actions: list[str], created: bool) -> None:
     if actions:
-        let_in(served, PROD, actions)
+        allow(served, PROD, actions)
     replicate(served, PROD)
     assert served.push(image("app"), "v1").status == 201
     if created:
@@ -167,7 +167,7 @@ def test_another_account_must_allow_replication(served: Served, actions: list[st
 
 def test_an_existing_repository_needs_no_permission_to_create_one(served: Served) -> None:
     served.create(PROD)
-    let_in(served, PROD, ["ecr:ReplicateImage"])
+    allow(served, PROD, ["ecr:ReplicateImage"])
     replicate(served, PROD)
     served.push(image("app"), "v1")
     assert statuses(served) == {str(PROD): ("COMPLETE", None)}
@@ -183,7 +183,7 @@ def test_only_repositories_with_the_prefix_are_replicated(served: Served) -> Non
 
 
 def test_replicated_images_are_not_replicated_further(served: Served) -> None:
-    let_in(served, FAR, ALLOW)
+    allow(served, FAR, ALLOW)
     replicate(served, FAR, source=NEAR)
     replicate(served, NEAR)
     served.push(image("app"), "v1")

@@ -347,7 +347,7 @@ def test_an_upload_with_a_failing_source_is_never_completed(ecr: ScriptedRegistr
     with pytest.raises(OSError, match="own socket"):
         ecr.target().upload(DEV, RIGHT, size, chunks())
     ecr.script.saw(lambda s: len(s.asked) == 2)
-    assert ecr.script.asked[1].whole is False
+    assert ecr.script.asked[1].complete is False
 
 
 def test_a_crash_during_an_upload_closes_its_connection(ecr: ScriptedRegistry) -> None:
@@ -359,7 +359,7 @@ def test_a_crash_during_an_upload_closes_its_connection(ecr: ScriptedRegistry) -
     with pytest.raises(KeyboardInterrupt):
         ecr.target().upload(DEV, RIGHT, None, chunks())
     ecr.script.saw(lambda s: len(s.asked) == 2)
-    assert ecr.script.asked[1].whole is False
+    assert ecr.script.asked[1].complete is False
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,7 @@ def test_concurrent_builds_wait_instead_of_failing() -> None:
 
 def test_a_build_may_push_to_its_two_repositories_and_write_nothing_else() -> None:
     reading = ("Get", "BatchGet", "BatchCheck", "Describe", "List", "UseConnection", "GitPull")
+    assert "Push" in {statement["Sid"] for statement in granted("BuildRole")}
     for statement in granted("BuildRole"):
         writes = [a for a in listed(statement["Action"]) if not a.split(":")[1].startswith(reading)]
         if statement["Sid"] == "Log":

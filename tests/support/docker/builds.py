@@ -80,7 +80,7 @@ def buildx_plugin() -> str | None:
 
 
 @cache
-def builder_apart() -> str | None:
+def separate_builder() -> str | None:
     """A running buildx builder with a separate BuildKit; None if there is none."""
     for line in (_output("docker", "buildx", "ls", "--format", "json") or "").splitlines():
         found = json.loads(line)

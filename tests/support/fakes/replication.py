@@ -44,7 +44,7 @@ class FakeImageReplication:
         self.configured[source] = [ReplicationRule(to, filters)] if to else []
 
     @property
-    def is_under_way(self) -> bool:
+    def is_in_progress(self) -> bool:
         """Whether something has not arrived yet."""
         return bool(self._waiting)
 

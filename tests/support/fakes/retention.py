@@ -141,7 +141,7 @@ class RetentionStack:
         """One run over the repository of dev."""
         return self.worker().handle(json.dumps({"repository": str(DEV), **hint})).text
 
-    def there(self) -> set[Digest]:
+    def present(self) -> set[Digest]:
         """The images of dev."""
         return {detail.digest for detail in self.registries.images(DEV)}
 

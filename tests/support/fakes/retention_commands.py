@@ -65,7 +65,7 @@ class RetentionCliStack:
         """Let a task run the digest."""
         self.usage.uses.append(Use("ecs task", "web/1", DEV.at(digest), DEV.registry, DEV, None, digest))
 
-    def there(self) -> set[Digest]:
+    def present(self) -> set[Digest]:
         """The images of dev."""
         return {detail.digest for detail in self.system.registries.images(DEV)}
 

@@ -49,7 +49,7 @@ class ChainLaws:
             if tag is not None and repository in CHAIN and (repository, digest, tag) not in sim.by_hand:
                 self._tagged(sim, repository, digest, tag)
                 places = next(places for places in PLACES.values() if repository in places)
-                laws.not_beside_a_conflict(sim, repository, places, digest, tag)
+                laws.no_first_tag_beside_a_conflict(sim, repository, places, digest, tag)
         self.pushes = len(sim.registries.pushes)
         for environment in PLACES:
             self._released(sim, environment)
@@ -94,7 +94,7 @@ class ChainLaws:
         frozen = freezes.FREEZES.get(sim.state, freezes.key(environment, None))
         if frozen is not None and frozen.frozen:
             raise laws.Broken(f"{release.digest.short} was released in {environment} although it is frozen")
-        laws.never_back(before, release, environment)
+        laws.never_backwards(before, release, environment)
 
     def _needs(self, sim: Simulation) -> None:
         """Since when each image of dev is needed: an environment runs it, it waits, or it is one of the newest two."""
@@ -130,7 +130,7 @@ def hold(sim: Simulation, who: people.People) -> None:
     for place in (DEV, *CHAIN):
         laws.everything_is_known(sim, place)
     _recorded_in_order(sim)
-    _whole(sim, who)
+    _complete(sim, who)
     _arrived(sim, who)
     for environment in PLACES:
         _announced(sim, environment)
@@ -154,16 +154,16 @@ def _recorded_in_order(sim: Simulation) -> None:
             )
 
 
-def _kept_no_more(sim: Simulation) -> set[Digest]:
+def _removed_by_retention(sim: Simulation) -> set[Digest]:
     """What retention has removed from a target: each registry is planned separately."""
     return {f.digest for f in sim.ledger.facts if f.kind is Kind.REMOVED and f.digest and f.repository in CHAIN}
 
 
-def _whole(sim: Simulation, who: people.People) -> None:
+def _complete(sim: Simulation, who: people.People) -> None:
     one, two = (sim.registries.held(p).tags for p in (PROD, PROD_SA))
     for tag in sorted({*one, *two}):
         pair = one.get(tag), two.get(tag)
-        if pair[0] != pair[1] and not {tag, *pair} & {*who.touched, *_kept_no_more(sim)}:
+        if pair[0] != pair[1] and not {tag, *pair} & {*who.touched, *_removed_by_retention(sim)}:
             raise laws.Broken(f"half-tagged: {tag} is {pair}; told: {[s for s, _, _ in sim.notices.published]}")
 
 
@@ -171,7 +171,7 @@ def _arrived(sim: Simulation, who: people.People) -> None:
     """Every image whose gates are open reaches the end of the chain."""
     held = sim.registries.held(DEV)
     recalled = {f.digest for f in sim.ledger.facts if f.kind is Kind.RECALLED and not f.detail.get("refused")}
-    gone = _kept_no_more(sim)
+    gone = _removed_by_retention(sim)
     for tag, digest in held.tags.items():
         if digest in recalled or digest in who.denied or {digest, tag} & who.touched:
             continue
@@ -202,7 +202,7 @@ def ends(sim: Simulation) -> dict[str, object]:
     return tags
 
 
-def carried_out(choices: Choices, script: Script, faults: Faults) -> tuple[Simulation, str | None]:
+def carry_out_run(choices: Choices, script: Script, faults: Faults) -> tuple[Simulation, str | None]:
     """Carry out a run to its end; return the law that it broke."""
     sim = Simulation(script.policy, choices, faults, chained=True)
     watch = ChainLaws()
@@ -223,9 +223,9 @@ def run(seed: int, made: Sequence[int] | None = None, script: Script | None = No
     """The run of a seed; if the script is benign, its end is compared with that of the run without faults."""
     script = script or people.written(seed)
     choices = Choices(seed, made)
-    sim, broken = carried_out(choices, script, PROFILES[seed % len(PROFILES)])
+    sim, broken = carry_out_run(choices, script, PROFILES[seed % len(PROFILES)])
     if broken is None and script.is_benign:
-        calm, broken = carried_out(Choices(0, ()), script, CALM)
+        calm, broken = carry_out_run(Choices(0, ()), script, CALM)
         if broken is None and ends(sim) != ends(calm):
             broken = f"the end is {ends(sim)}, without faults it was {ends(calm)}"
     return Result(seed, broken, tuple(choices.made), tuple(sim.log), sim.steps, dict(sim.count))

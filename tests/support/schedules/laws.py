@@ -35,7 +35,7 @@ class Laws:
         for repository, digest, tag in sim.registries.pushes[self.pushes :]:
             if tag is not None and repository in PLACES and (repository, digest, tag) not in sim.by_hand:
                 self._tagged(sim, digest, tag)
-                not_beside_a_conflict(sim, repository, PLACES, digest, tag)
+                no_first_tag_beside_a_conflict(sim, repository, PLACES, digest, tag)
         self.pushes = len(sim.registries.pushes)
         self._released(sim)
 
@@ -70,10 +70,10 @@ class Laws:
             self.release = release
             if release.digest in self.recalled:
                 raise Broken(f"{release.digest.short} was released after its recall was recorded")
-            never_back(before, release, "prod")
+            never_backwards(before, release, "prod")
 
 
-def never_back(before: ReleaseState | None, release: ReleaseState, environment: str) -> None:
+def never_backwards(before: ReleaseState | None, release: ReleaseState, environment: str) -> None:
     """Without a person a release never moves to an older version."""
     mine, old = highest_version(release.tags), highest_version(before.tags) if before else None
     if release.change != "roll_back" and mine and old and mine.precedence < old.precedence:
@@ -93,7 +93,7 @@ CLOSE = timedelta(seconds=12)
 """A look at the targets is good for five seconds, and a lease for four."""
 
 
-def not_beside_a_conflict(
+def no_first_tag_beside_a_conflict(
     sim: Simulation, place: Repository, places: Sequence[Repository], digest: Digest, tag: str
 ) -> None:
     """No first tag while another registry of the environment is known to have another image under it."""
@@ -122,7 +122,7 @@ def hold(sim: Simulation) -> None:
     """Check the laws that hold in the end, after reconcile ran without faults."""
     everything_is_known(sim, DEV)
     _nothing_is_half_tagged(sim)
-    _what_may_go_went(sim)
+    _open_images_were_promoted(sim)
     _every_release_was_announced(sim)
     every_digest_can_be_decided(sim)
     the_seal_holds(sim)
@@ -158,7 +158,7 @@ def _nothing_is_half_tagged(sim: Simulation) -> None:
             raise Broken(f"half-tagged, and nobody was told: {one} and {two}")
 
 
-def _what_may_go_went(sim: Simulation) -> None:
+def _open_images_were_promoted(sim: Simulation) -> None:
     """A version of dev whose gates are open is in production."""
     held, frozen = sim.registries.held(DEV), freezes.FREEZES.get(sim.state, freezes.key("prod", None))
     recalled = {f.digest for f in sim.ledger.facts if f.kind is Kind.RECALLED}

@@ -296,7 +296,7 @@ class Simulation:
         self.steps += 1
         assert self.steps < STEPS, f"no end after {STEPS} steps; at the last: {self.log[-12:]}"
         self.now += timedelta(milliseconds=5)
-        if self.replication.is_under_way and self.choices.below(ARRIVES) == ARRIVES - 1:
+        if self.replication.is_in_progress and self.choices.below(ARRIVES) == ARRIVES - 1:
             self._replicate()
         able = [w for w in self.workers if w.wakes <= self.now and not w.last]
         offers = [m for m in self.queue if m.due <= self.now and self._is_offered(m)]
@@ -324,7 +324,7 @@ class Simulation:
 
     def _replicate(self) -> bool:
         """Complete ECR's replication, with its events; return whether there was any."""
-        if not self.replication.is_under_way:
+        if not self.replication.is_in_progress:
             return False
         self.replication.deliver()
         new, self.arrived = self.replication.arrived[self.arrived :], len(self.replication.arrived)

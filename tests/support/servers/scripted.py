@@ -27,13 +27,13 @@ class Reply:
 
 @dataclass
 class Asked:
-    """One request. `whole`: its body is complete."""
+    """One request. `complete`: its body is complete."""
 
     method: str
     path: str
     headers: dict[str, str]
     body: bytes = b""
-    whole: bool = True
+    complete: bool = True
 
 
 @dataclass
@@ -79,11 +79,11 @@ def scripted() -> Iterator[Scripted]:  # noqa: C901 - a table: a branch for each
             with script.answered:
                 reply = script.replies.pop(0) if script.replies else script.default
             if not reply.deaf:
-                asked.body, asked.whole = self._read()
+                asked.body, asked.complete = self._read()
             with script.answered:
                 script.asked.append(asked)
                 script.answered.notify_all()
-            if not asked.whole:
+            if not asked.complete:
                 self.close_connection = True
                 return
             self.send_response(reply.status)

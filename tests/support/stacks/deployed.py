@@ -120,7 +120,7 @@ class Deployed:
         """The decision that policy and facts give now."""
         return candidates.evaluate(self.stack, candidates.candidate(self.stack, f"{source}/{name}:{tag}", to))
 
-    def there(self, name: str, reference: str, environment: str = "prod") -> list[Digest | None]:
+    def digests_in(self, name: str, reference: str, environment: str = "prod") -> list[Digest | None]:
         """The digest of this tag or digest in each registry of the environment."""
         found = []
         for place in self.stack.policy.environment(environment).repositories(name):

@@ -102,7 +102,7 @@ class Gated:
     def closed(self, name: str, tag: str = "v1.0.0") -> dict[str, str]:
         """The gates except `target` that have not passed, with their verdicts; asserts that prod does not have the
         tag."""
-        assert self.system.there(f"gates/{name}", tag) == [None, None]
+        assert self.system.digests_in(f"gates/{name}", tag) == [None, None]
         decision = self.system.why(f"gates/{name}", tag)
         assert decision.verdict != "promoted"
         return {g.name: g.verdict for g in decision.gates if g.verdict != PASSED and g.name != "target"}
@@ -110,7 +110,7 @@ class Gated:
     def is_in(self, name: str, digest: str, tag: str = "v1.0.0") -> bool:
         """Whether both registries of prod have it, and the decision agrees."""
         verdict = self.system.why(f"gates/{name}", tag).verdict
-        return self.system.there(f"gates/{name}", tag) == [digest, digest] and verdict == "promoted"
+        return self.system.digests_in(f"gates/{name}", tag) == [digest, digest] and verdict == "promoted"
 
 
 @contextmanager

@@ -177,7 +177,7 @@ def test_apply_requests_a_run_waits_and_reports_its_result(retention_stack: Rete
         "1 removed, 1 marked, 0 failed",
     )
     assert (found["removed"], found["failed"], found["refused"]) == ([old], {}, None)
-    assert retention_stack.there() == set(kept)
+    assert retention_stack.present() == set(kept)
 
 
 def test_apply_shows_the_plan_and_asks_for_confirmation(retention_stack: RetentionCliStack) -> None:
@@ -186,11 +186,11 @@ def test_apply_shows_the_plan_and_asks_for_confirmation(retention_stack: Retenti
     assert refused.exit_code == 1
     assert "1 of 3 images would go" in refused.stdout
     assert retention_stack.system.hints.take() == []
-    assert old in retention_stack.there()
+    assert old in retention_stack.present()
     done = retention_stack.run("retention", "apply", REPOSITORY, typed="y\n")
     assert done.exit_code == 0, done.output
     assert f"{DEV}: 1 removed, 1 marked, 0 failed" in done.stdout
-    assert old not in retention_stack.there()
+    assert old not in retention_stack.present()
 
 
 def test_apply_prompts_on_stderr_and_keeps_stdout_pure_json(retention_stack: RetentionCliStack) -> None:
@@ -211,7 +211,7 @@ def test_a_declined_apply_is_reported_on_stderr(retention_stack: RetentionCliSta
 def test_apply_without_an_answer_does_nothing(retention_stack: RetentionCliStack) -> None:
     retention_stack.versions(3)
     assert retention_stack.run("retention", "apply", REPOSITORY, typed="").exit_code == 1
-    assert len(retention_stack.there()) == 3
+    assert len(retention_stack.present()) == 3
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_apply_without_enforcement_exits_with_1(retention_stack: RetentionCliSta
     found = retention_stack.system.json("retention", "apply", REPOSITORY, "--yes", status=1)
     assert (found["acted"], found["removed"]) == (False, [])
     assert found["outcome"].startswith(outcome)
-    assert len(retention_stack.there()) == 3
+    assert len(retention_stack.present()) == 3
 
 
 def test_failed_removals_are_reported_with_reasons_and_exit_1(retention_stack: RetentionCliStack) -> None:
@@ -260,7 +260,7 @@ def test_a_policy_that_is_not_active_is_not_applied(retention_stack: RetentionCl
     file.write_text("environments: {dev: {registries: [111111111111/us-east-2]}}\nrepositories: [{match: '**'}]\n")
     found = retention_stack.system.json("retention", "apply", REPOSITORY, "--yes", "--policy", str(file), status=1)
     assert "by another policy" in found["outcome"]
-    assert (len(retention_stack.there()), retention_stack.system.ledger.facts) == (3, [])
+    assert (len(retention_stack.present()), retention_stack.system.ledger.facts) == (3, [])
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ repositories:
       - {from: dev, to: prod, tags: [semver, semver-commit], gates: {verified: true, scan: {max: {critical: 0}}}}
 """
 
-WHOLE = b"""
+FULL = b"""
 environments:
   dev:  {registries: [111111111111/us-east-2]}
   prod:
@@ -86,8 +86,8 @@ def demo() -> Policy:
 
 
 @pytest.fixture(scope="module")
-def whole() -> Policy:
-    return loads(WHOLE, "whole.yaml")
+def full() -> Policy:
+    return loads(FULL, "full.yaml")
 
 
 def test_the_demo_policy_is_read(demo: Policy) -> None:
@@ -101,8 +101,8 @@ def test_the_demo_policy_is_read(demo: Policy) -> None:
     assert demo.warnings == ()
 
 
-def test_every_key_is_read(whole: Policy) -> None:
-    (rule,) = whole.repositories
+def test_every_key_is_read(full: Policy) -> None:
+    (rule,) = full.repositories
     assert rule.create.pull == ("222222222222",)
     assert rule.create.push == "tallyman-only"
     assert rule.verify.layers is Layers.PRESENCE
@@ -122,8 +122,8 @@ def test_every_key_is_read(whole: Policy) -> None:
     )
     assert rule.retention.untagged_remove_after == timedelta(days=7)
     assert (rule.retention.grace, rule.retention.at_most, rule.retention.enforce) == (timedelta(0), 100, True)
-    assert whole.people.allowed("promote") == ("role/release-managers",)
-    assert whole.people.allowed("recall") == ()
+    assert full.people.allowed("promote") == ("role/release-managers",)
+    assert full.people.allowed("recall") == ()
 
 
 @pytest.mark.parametrize("key", [field.name for field in fields(People)])
@@ -134,23 +134,23 @@ def test_every_entry_of_people_applies_to_its_commands(key: str) -> None:
     assert {command: people.allowed(command) for command in commands} == dict.fromkeys(commands, ("role/only",))
 
 
-def test_a_command_without_an_entry_is_open_to_everybody_allowed_by_iam(whole: Policy) -> None:
-    assert whole.people.allowed("freeze") is None
-    assert whole.people.allowed("allowed") is None
+def test_a_command_without_an_entry_is_open_to_everybody_allowed_by_iam(full: Policy) -> None:
+    assert full.people.allowed("freeze") is None
+    assert full.people.allowed("allowed") is None
 
 
-def test_the_digest_is_that_of_the_file(whole: Policy) -> None:
-    assert whole.raw == WHOLE
-    assert whole.digest == Digest.of(WHOLE)
+def test_the_digest_is_that_of_the_file(full: Policy) -> None:
+    assert full.raw == FULL
+    assert full.digest == Digest.of(FULL)
 
 
-def test_a_policy_can_not_be_changed(whole: Policy) -> None:
+def test_a_policy_can_not_be_changed(full: Policy) -> None:
     with pytest.raises(AttributeError):
-        whole.people = None  # type: ignore[misc, assignment]
+        full.people = None  # type: ignore[misc, assignment]
     with pytest.raises(TypeError):
-        whole.environments["x"] = whole.environments["dev"]  # type: ignore[index]
+        full.environments["x"] = full.environments["dev"]  # type: ignore[index]
     with pytest.raises(TypeError):
-        whole.repositories[0].promotions[0].gates["soak"] = None  # type: ignore[index]
+        full.repositories[0].promotions[0].gates["soak"] = None  # type: ignore[index]
 
 
 def test_registries_and_accounts_keep_the_order_of_the_file(demo: Policy) -> None:
@@ -191,8 +191,8 @@ def test_a_repository_that_no_entry_matches_follows_the_defaults(demo: Policy) -
     assert not rule.retention.enforce
 
 
-def test_a_repository_name_is_mapped_to_a_target_and_back(whole: Policy) -> None:
-    prod = whole.environment("prod")
+def test_a_repository_name_is_mapped_to_a_target_and_back(full: Policy) -> None:
+    prod = full.environment("prod")
     assert prod.repository_name("rocketseat/widget-server") == "prod/rocketseat/widget-server"
     assert prod.canonical_name("prod/rocketseat/widget-server") == "rocketseat/widget-server"
     assert prod.canonical_name("rocketseat/widget-server") is None
@@ -203,13 +203,13 @@ def test_a_repository_name_is_mapped_to_a_target_and_back(whole: Policy) -> None
     ]
 
 
-def test_a_repository_of_a_registry_has_its_environment(whole: Policy) -> None:
-    environment, name = whole.environment_of(Repository(PROD_2, "prod/rocketseat/widget-server"))
+def test_a_repository_of_a_registry_has_its_environment(full: Policy) -> None:
+    environment, name = full.environment_of(Repository(PROD_2, "prod/rocketseat/widget-server"))
     assert (environment and environment.name, name) == ("prod", "rocketseat/widget-server")
     for registry in (PROD, EcrRegistry("333333333333", "us-east-2")):
         alone = Repository(registry, "rocketseat/widget-server")
-        assert whole.environment_of(alone) == (None, alone.name)
-        assert whole.promotions_out_of(alone) == ()
+        assert full.environment_of(alone) == (None, alone.name)
+        assert full.promotions_out_of(alone) == ()
 
 
 def test_one_registry_can_have_two_environments_and_the_more_specific_name_wins() -> None:

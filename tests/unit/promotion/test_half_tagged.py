@@ -36,7 +36,7 @@ def half(tag: str = "v1.0.0") -> tuple[PromotionStack, Digest, Broken]:
     return stack, digest, broken
 
 
-def tell(stack: PromotionStack, digest: Digest, tag: str | None, action: str = "PUSH") -> None:
+def deliver(stack: PromotionStack, digest: Digest, tag: str | None, action: str = "PUSH") -> None:
     """Deliver an event to record_push."""
     stack.clock.advance(seconds=1)
     stack.record().handle(json.dumps(push_event(DEV, digest, tag, action=action, at=stack.clock())))
@@ -48,14 +48,14 @@ def gone(stack: PromotionStack, digest: Digest, how: str) -> None:
     if how == "untagged":
         held.tags["keep"] = digest
         stack.registries.untag(DEV, "v1.0.0")
-        tell(stack, digest, "v1.0.0", "DELETE")
+        deliver(stack, digest, "v1.0.0", "DELETE")
     elif how == "removed":
         stack.registries.delete(DEV, digest)
-        tell(stack, digest, None, "DELETE")
+        deliver(stack, digest, None, "DELETE")
     else:
         held.tags.pop("v1.0.0")
         newer = stack.registries.push(DEV, image("b"), "v1.0.0")
-        tell(stack, newer, "v1.0.0")
+        deliver(stack, newer, "v1.0.0")
 
 
 HOW = ["untagged", "removed", "moved"]

@@ -51,14 +51,14 @@ def test_without_enforcement_a_run_writes_nothing() -> None:
     system = RetentionStack(ENFORCED.replace("enforce: true", "enforce: false"))
     system.versions(3)
     assert system.run().startswith("a plan only")
-    assert (len(system.there()), system.ledger.items, system.state.items, system.archive.objects) == (3, {}, {}, {})
+    assert (len(system.present()), system.ledger.items, system.state.items, system.archive.objects) == (3, {}, {}, {})
 
 
 def test_an_image_that_no_rule_keeps_is_removed_with_a_proof() -> None:
     system = RetentionStack()
     old, *kept = system.versions(3)
     assert system.run() == "1 removed, 1 marked, 0 failed"
-    assert system.there() == set(kept)
+    assert system.present() == set(kept)
     proof = system.proof(old)
     assert (proof["digest"], proof["tags"], proof["policy"]) == (old, ["v1.0.0"], system.policy.digest)
     assert proof["reason"] == "no keep rule names any of its tags"
@@ -105,13 +105,13 @@ def test_an_image_is_removed_only_after_its_grace_period() -> None:
     old, *_ = system.versions(3)
     system.clock.advance(days=9)
     system.run()
-    assert (len(system.facts(Kind.MARKED)), len(system.there())) == (1, 3)
+    assert (len(system.facts(Kind.MARKED)), len(system.present())) == (1, 3)
     system.clock.advance(days=1)
     system.run()
-    assert old in system.there()
+    assert old in system.present()
     system.clock.advance(days=1)
     system.run()
-    assert old not in system.there()
+    assert old not in system.present()
 
 
 def test_a_mark_is_dropped_when_anything_needs_the_image_again() -> None:
@@ -126,7 +126,7 @@ def test_a_mark_is_dropped_when_anything_needs_the_image_again() -> None:
     system.usage.uses.clear()
     system.clock.advance(days=1.5)
     system.run()
-    assert old in system.there()  # its grace period starts again
+    assert old in system.present()  # its grace period starts again
 
 
 def test_a_task_that_starts_between_plan_and_removal_keeps_its_image() -> None:
@@ -139,7 +139,7 @@ def test_a_task_that_starts_between_plan_and_removal_keeps_its_image() -> None:
 
     system.usage.asked = start
     system.run()
-    assert old in system.there()
+    assert old in system.present()
     assert system.remover.calls == []
     assert [fact.digest for fact in system.facts(Kind.UNMARKED)] == [old]
 
@@ -149,7 +149,7 @@ def test_a_promotion_in_progress_keeps_its_image() -> None:
     old, *_ = system.versions(3)
     with Leases(system.state, system.clock).hold("prod", f"{DEV.name}@{old}", "promotion"):
         assert system.run() == "0 removed, 1 marked, 1 failed"
-    assert old in system.there()
+    assert old in system.present()
 
 
 def test_an_image_pending_promotion_stays_and_one_that_failed_a_gate_does_not() -> None:
@@ -160,8 +160,8 @@ def test_an_image_pending_promotion_stays_and_one_that_failed_a_gate_does_not() 
         key = pending_items.key("prod", DEV.name, digest, "dev")
         system.state.put(PENDING.read(system.state, key).write(waits))
     system.run()
-    assert old in system.there()
-    assert older not in system.there()
+    assert old in system.present()
+    assert older not in system.present()
 
 
 def test_an_index_is_removed_before_its_children_and_with_its_signature() -> None:
@@ -173,7 +173,7 @@ def test_an_index_is_removed_before_its_children_and_with_its_signature() -> Non
     kept = {system.push("v2.0.0"), system.push("v2.1.0")}
     system.clock.advance(days=1)
     system.run()
-    assert system.there() == kept
+    assert system.present() == kept
     assert system.remover.calls[0][0] == built.digest
 
 
@@ -182,8 +182,8 @@ def test_failures_are_explained_and_the_rest_is_removed() -> None:
     first, second, *_ = system.versions(4)
     system.remover.fails[first] = "an index that was pushed since the plan lists it: it stays"
     assert system.run() == "1 removed, 2 marked, 1 failed"
-    assert first in system.there()
-    assert second not in system.there()
+    assert first in system.present()
+    assert second not in system.present()
     mark = stored(system.state, mark_items.partition(DEV), first)
     assert mark is not None
     assert "an index that was pushed since the plan lists it" in mark.data["failed"]
@@ -196,7 +196,7 @@ def test_beyond_at_most_nothing_is_removed_with_one_notice() -> None:
     system.push("v1.4.0")
     system.clock.advance(days=1)
     assert system.run().startswith("refused: 3 of 5 images would go (60 %)")
-    assert len(system.there()) == 5
+    assert len(system.present()) == 5
     assert system.facts(Kind.MARKED) == []
     assert len(system.notices.published) == 1
 
@@ -206,7 +206,7 @@ def test_a_permanently_throttled_usage_source_stops_every_run_and_is_named() -> 
     system.versions(3)
     system.usage.error = "too many requests"
     assert system.run() == "refused: ECS of 111111111111/us-east-2 can't be read: too many requests"
-    assert len(system.there()) == 3
+    assert len(system.present()) == 3
     system.usage.error = "no answer"  # or the same error as a later version words it
     assert system.run() == "refused: ECS of 111111111111/us-east-2 can't be read: no answer"
     assert len(system.notices.published) == 1
@@ -277,7 +277,7 @@ def test_the_archive_action_moves_images_and_removes_nothing() -> None:
     old, *_ = system.versions(3)
     assert system.run() == "1 archived, 1 marked, 0 failed"
     assert system.remover.stored == {old: True}
-    assert len(system.there()) == 3
+    assert len(system.present()) == 3
 
 
 def test_an_image_whose_removal_would_be_replicated_to_a_user_stays() -> None:
@@ -290,7 +290,7 @@ def test_an_image_whose_removal_would_be_replicated_to_a_user_stays() -> None:
     held.blobs.update(system.registries.held(DEV).blobs)
     system.registries.put_manifest(PROD, manifest, "v1.0.0")
     system.run()
-    assert old in system.there()
+    assert old in system.present()
 
 
 def test_the_schedule_hints_every_enforcing_repository() -> None:
@@ -325,7 +325,7 @@ def test_a_plan_of_another_policy_is_not_carried_out() -> None:
     system = RetentionStack()
     system.versions(3)
     assert "another policy" in system.run(policy="sha256:" + "0" * 64, request="r")
-    assert len(system.there()) == 3
+    assert len(system.present()) == 3
 
 
 @pytest.mark.parametrize("body", ["", "[]", "{}", '{"repository": "nowhere"}', '{"repository": 5}'])

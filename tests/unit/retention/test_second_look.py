@@ -42,7 +42,7 @@ def test_if_the_newest_are_removed_meanwhile_the_next_newest_stay(rule: str) -> 
     first, second, *newest = system.versions(4)
     before_the_second_look(system, lambda: removes(system, newest))
     system.run()
-    assert system.there() == {first, second}
+    assert system.present() == {first, second}
     assert {f.digest for f in system.facts(Kind.UNMARKED)} == {first, second}
 
 
@@ -59,14 +59,14 @@ def test_an_image_that_is_pushed_again_and_runs_keeps_its_signature(monkeypatch:
 
     def remove_and_push_again(*given: Any) -> Any:
         failed = remove(*given)
-        if old.digest not in system.there():
+        if old.digest not in system.present():
             system.registries.push(DEV, old, "v1.0.1")
             system.usage.uses.append(task(old.digest))
         return failed
 
     monkeypatch.setattr(system.remover, "remove", remove_and_push_again)
     system.run()
-    assert {old.digest, signed} <= system.there()
+    assert {old.digest, signed} <= system.present()
 
 
 def test_an_image_that_an_index_lists_meanwhile_stays() -> None:
@@ -76,7 +76,7 @@ def test_an_image_that_an_index_lists_meanwhile_stays() -> None:
     assert old in built.manifests
     before_the_second_look(system, lambda: system.registries.push(DEV, built, "v9.0.0"))
     system.run()
-    assert old in system.there()
+    assert old in system.present()
 
 
 def test_a_tag_that_is_set_meanwhile_keeps_the_image() -> None:
@@ -84,7 +84,7 @@ def test_a_tag_that_is_set_meanwhile_keeps_the_image() -> None:
     old, *_ = system.versions(3)
     before_the_second_look(system, lambda: system.registries.push(DEV, image("v1.0.0"), "stable"))
     system.run()
-    assert old in system.there()
+    assert old in system.present()
 
 
 def test_images_pushed_meanwhile_count_for_at_most() -> None:
@@ -92,7 +92,7 @@ def test_images_pushed_meanwhile_count_for_at_most() -> None:
     _, old, *rest = system.versions(4)
     before_the_second_look(system, lambda: removes(system, rest))
     system.run()
-    assert old in system.there()  # the newest image was removed by a person
+    assert old in system.present()  # the newest image was removed by a person
 
 
 def points(system: RetentionStack, digest: Digest, announced: bool) -> None:
@@ -108,7 +108,7 @@ def test_a_release_counts_before_it_is_announced() -> None:
     old, *_ = system.versions(3)
     points(system, old, announced=False)
     system.run()
-    assert old in system.there()
+    assert old in system.present()
     (image,) = [i for i in system.plan().images() if i.digest == old]
     assert image.reason.startswith("released: prod runs it since")
 
@@ -192,8 +192,8 @@ def test_a_release_within_the_roll_back_period_is_kept_whatever_followed() -> No
     ):
         system.ledger.append(released(digest, at, number))
     system.run()
-    assert second in system.there()  # ran for 270 days, until 29 days ago
-    assert first not in system.there()
+    assert second in system.present()  # ran for 270 days, until 29 days ago
+    assert first not in system.present()
 
 
 def test_the_second_look_reads_no_known_manifest(monkeypatch: pytest.MonkeyPatch) -> None:

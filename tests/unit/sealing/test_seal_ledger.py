@@ -55,7 +55,7 @@ class SealingStack:
         """The keys of all segments, in order."""
         return [each.sk for segment in self.segments() for each in segment.entries]
 
-    def whole(self) -> bool:
+    def is_intact(self) -> bool:
         """Whether verification finds nothing, and nothing waits."""
         proof = self.check()
         assert [flaw.what for flaw in proof.flaws] == []
@@ -73,7 +73,7 @@ def test_entries_are_sealed_by_arrival_and_each_segment_names_the_one_before() -
     one, two = stack.segments()
     assert (one.number, one.previous, two.number, two.previous) == (1, None, 2, Digest.of(stack.seals.objects[1]))
     assert [each.sk for each in two.entries] == [older.sort]
-    assert stack.whole()
+    assert stack.is_intact()
 
 
 def test_a_run_without_entries_writes_no_segment_and_advances() -> None:
@@ -85,7 +85,7 @@ def test_a_run_without_entries_writes_no_segment_and_advances() -> None:
     head = SEALS.get(stack.state, KEY)
     assert head is not None
     assert (head.number, head.until) == (1, stack.clock())
-    assert stack.whole()
+    assert stack.is_intact()
 
 
 @pytest.mark.parametrize("late", [timedelta(minutes=1), LATE - timedelta(seconds=1)])
@@ -101,7 +101,7 @@ def test_a_late_entry_is_in_the_next_segment(late: timedelta) -> None:
     assert stack.check().waiting == 1
     assert stack.seal() == (1, 1)
     assert len(stack.sealed()) == len(set(stack.sealed())) == 4
-    assert stack.whole()
+    assert stack.is_intact()
 
 
 def test_entries_older_than_possible_are_never_sealed() -> None:
@@ -125,7 +125,7 @@ def test_a_long_backlog_is_sealed_in_segments_of_a_bounded_size_and_over_several
     assert stack.check().flaws == []
     assert stack.seal() == (5, 1)
     assert stack.sealed() == [str(item["sk"]) for item in stack.ledger.items.values()]
-    assert stack.whole()
+    assert stack.is_intact()
 
 
 def test_many_entries_of_one_moment_are_sealed_over_several_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +134,7 @@ def test_many_entries_of_one_moment_are_sealed_over_several_runs(monkeypatch: py
     for number in range(34):
         stack.push(f"image {number}")
     assert [stack.seal(left=0.0) for _ in range(4)] == [(10, 1), (10, 1), (10, 1), (5, 1)]
-    assert stack.whole()
+    assert stack.is_intact()
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -153,7 +153,7 @@ def test_a_run_that_crashed_at_any_call_is_completed_by_the_next(when: str) -> N
         stack.push("b")
         stack.seal()
         assert len(stack.sealed()) == len(set(stack.sealed())) == 3
-        assert stack.whole()
+        assert stack.is_intact()
 
 
 class Meanwhile:
@@ -200,7 +200,7 @@ def test_two_concurrent_runs_seal_each_entry_once(n: int) -> None:
     stack.clock.advance(minutes=15)
     stack.seal()
     assert len(stack.sealed()) == len(set(stack.sealed())) == len(stack.ledger.items)
-    assert stack.whole()
+    assert stack.is_intact()
 
 
 def test_a_lost_head_is_restored_from_the_segments() -> None:
@@ -215,7 +215,7 @@ def test_a_lost_head_is_restored_from_the_segments() -> None:
         stack.seal(left=0.0)
     stack.push("d")
     assert stack.seal() == (1, 1)
-    assert stack.whole()
+    assert stack.is_intact()
 
 
 @pytest.mark.parametrize("damage", ["removed", "altered", "no segment", "another number", "no chain"])
@@ -273,7 +273,7 @@ def counted(entries: int) -> tuple[int, int]:
     stack.push("one more")
     counting = CrashAfter()
     stack.sealer(counting.wrap).run(lambda: 900.0)
-    assert stack.whole()
+    assert stack.is_intact()
     return len([call for call in counting.calls if not call.endswith(": next")]), counting.calls.count("arrived: next")
 
 
