@@ -46,7 +46,7 @@ def test_a_run_is_repeated_by_its_seed_and_by_its_choices() -> None:
 
 
 def test_a_failing_run_is_shortened_and_still_fails() -> None:
-    with GUARDS["announcing what died before it was told"]():
+    with GUARDS["announcing a release whose worker died"]():
         result = next(r for r in map(scenarios.run, range(40)) if r.broken)
         shortest = scenarios.shortened(result, tries=12)
     assert shortest.broken

@@ -164,7 +164,7 @@ def _complete(sim: Simulation, who: people.People) -> None:
     for tag in sorted({*one, *two}):
         pair = one.get(tag), two.get(tag)
         if pair[0] != pair[1] and not {tag, *pair} & {*who.touched, *_removed_by_retention(sim)}:
-            raise laws.Broken(f"half-tagged: {tag} is {pair}; told: {[s for s, _, _ in sim.notices.published]}")
+            raise laws.Broken(f"half-tagged: {tag} is {pair}; notices: {[s for s, _, _ in sim.notices.published]}")
 
 
 def _arrived(sim: Simulation, who: people.People) -> None:

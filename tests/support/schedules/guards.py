@@ -86,6 +86,6 @@ GUARDS: Mapping[str, Callable[[], AbstractContextManager[Any]]] = {
     "content in every registry before the tags": _replaced(promotion, "stage", _first_only(stage)),
     "the seal's look back for late entries": _replaced(seal_ledger, "LATE", timedelta(0)),
     "retention's second look": _replaced(Look, "again", lambda self, *args: self),
-    "announcing what died before it was told": _replaced(Releases, "announce", lambda self, *where: None),
+    "announcing a release whose worker died": _replaced(Releases, "announce", lambda self, *where: None),
 }
 """What each is, and how it is switched off."""

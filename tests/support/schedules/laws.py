@@ -155,7 +155,7 @@ def _nothing_is_half_tagged(sim: Simulation) -> None:
     if one != two and not sim.by_hand.keys() & {(p, d, t) for p in PLACES for t, d in ours[p].items()}:
         result = any("stuck" in a.get("kind", "") or "park" in a.get("kind", "") for _, _, a in sim.notices.published)
         if not result:
-            raise Broken(f"half-tagged, and nobody was told: {one} and {two}")
+            raise Broken(f"half-tagged without a notice: {one} and {two}")
 
 
 def _open_images_were_promoted(sim: Simulation) -> None:
