@@ -13,7 +13,7 @@ from support.fakes.policies import parsed
 from support.fakes.ports import Crash, CrashAfter
 from support.fakes.promotion import PLACES, PromotionStack, command
 from support.fakes.recording import RecordingStack, policy
-from support.fakes.retention import Retaining
+from support.fakes.retention import RetentionStack
 from support.fakes.wiring import services
 from support.images.builders import DEV, PROD, fact, image, push_event, scanned
 from tallyman.domain.history.facts import Kind
@@ -47,33 +47,33 @@ def notices_by_crash(begin: Callable[[], tuple[Attempt, Callable[[], int]]]) -> 
 
 def test_a_refused_retention() -> None:
     def begin() -> tuple[Attempt, Callable[[], int]]:
-        world = Retaining()
-        world.versions(3)
-        world.usage.error = "throttled"
+        system = RetentionStack()
+        system.versions(3)
+        system.usage.error = "throttled"
 
         def attempt(crash: CrashAfter) -> None:
-            world.worker(crash).handle(json.dumps({"repository": str(DEV)}))
+            system.worker(crash).handle(json.dumps({"repository": str(DEV)}))
 
-        return attempt, lambda: len(world.notices.published)
+        return attempt, lambda: len(system.notices.published)
 
     notices_by_crash(begin)
 
 
 def test_a_refused_image_whose_policy_changes() -> None:
     def begin() -> tuple[Attempt, Callable[[], int]]:
-        world = RecordingStack(policy(scan={"max": {"critical": 0}}))
-        digest = world.registries.push(DEV, image("a"), "v1.0.0")
-        world.ledger.append(scanned(digest, {"critical": 1}, at=world.clock()))
-        world.ledger.append(fact(Kind.PUSHED, digest, DEV, at=world.clock(), tag="v1.0.0"))
-        world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
-        before = len(world.notices.published)
-        world.policy = policy(scan={"max": {"critical": 0}}, built={"branch": ["main"]})  # refuses it by two gates
+        system = RecordingStack(policy(scan={"max": {"critical": 0}}))
+        digest = system.registries.push(DEV, image("a"), "v1.0.0")
+        system.ledger.append(scanned(digest, {"critical": 1}, at=system.clock()))
+        system.ledger.append(fact(Kind.PUSHED, digest, DEV, at=system.clock(), tag="v1.0.0"))
+        system.deliver(push_event(DEV, digest, "v1.0.0", at=system.clock()))
+        before = len(system.notices.published)
+        system.policy = policy(scan={"max": {"critical": 0}}, built={"branch": ["main"]})  # refuses it by two gates
 
         def attempt(crash: CrashAfter) -> None:
-            world.policy = replace(world.policy, raw=world.policy.raw + b"\n")
-            world.at_work(crash).evaluator.digest(digest)
+            system.policy = replace(system.policy, raw=system.policy.raw + b"\n")
+            system.process(crash).evaluator.digest(digest)
 
-        return attempt, lambda: len(world.notices.published) - before
+        return attempt, lambda: len(system.notices.published) - before
 
     notices_by_crash(begin)
 
@@ -101,23 +101,23 @@ def test_a_repository_that_is_open_to_pushes_and_what_runs_a_recalled_image(kind
         rules = {"match": "rocketseat/*", "promotions": [{"from": "dev", "to": "prod"}], "create": create}
         environments = {"dev": [DEV], "prod": PLACES}
         registries = {name: {"registries": [str(p.registry) for p in places]} for name, places in environments.items()}
-        world = PromotionStack(policy=parsed({"environments": registries, "repositories": [rules]}))
-        digest = world.push(image("a"), "v1.0.0")
-        world.work()
-        command(world, "recall", digest)
+        system = PromotionStack(policy=parsed({"environments": registries, "repositories": [rules]}))
+        digest = system.push(image("a"), "v1.0.0")
+        system.work()
+        command(system, "recall", digest)
         outside.uses = (Use("ecs task", "prod/web", PROD.at(digest), PROD.registry, PROD, None, digest),)
         for place in (DEV, *PLACES):
-            world.state.put(StateChange(sweeps.PARTITION, str(place), 0, {}))
+            system.state.put(StateChange(sweeps.PARTITION, str(place), 0, {}))
 
         def attempt(crash: CrashAfter) -> None:
-            world.clock.advance(minutes=15)
-            made = services(replace(world.ports(), guards=outside, usage_readings=outside).crashing(crash))
+            system.clock.advance(minutes=15)
+            made = services(replace(system.ports(), guards=outside, usage_readings=outside).crashing(crash))
             if kind == "unguarded":
                 made.released.push_protection.all(lambda place: True, Counter(), [], lambda: 900.0)
             else:
                 _, todo = made.released.watched(lambda place: True, Counter(), [], False)
                 made.released.carry_out(todo, [], lambda: 900.0)
 
-        return attempt, lambda: sum(given["kind"] == kind for _, _, given in world.notices.published)
+        return attempt, lambda: sum(given["kind"] == kind for _, _, given in system.notices.published)
 
     notices_by_crash(begin)

@@ -1,7 +1,7 @@
 """All recording services, wired with fakes as bootstrap wires them with the real adapters."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,6 +26,7 @@ from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import Row, history
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
+from tallyman.domain.push_protection import Problem
 from tallyman.ports.messages import RegistryBuses
 from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.services.reconcile.reconcile import Reconcile
@@ -53,6 +54,16 @@ def policy(**gates: Any) -> Policy:
             ],
         }
     )
+
+
+class EveryRepositoryProtected:
+    """`Guards` that find no problem anywhere."""
+
+    def problem(self, repository: Repository, others: Sequence[str]) -> Problem | None:
+        return None
+
+    def policy(self, repository: Repository) -> str | None:
+        return None
 
 
 @dataclass
@@ -89,6 +100,7 @@ class RecordingStack:
             signing=self.signing,
             trail=self.trail,
             registry_buses=self.buses,
+            guards=EveryRepositoryProtected(),
             **registry_ports(self.registries),
         ).crashing(crash)
         made = services(ports)
