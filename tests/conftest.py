@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 
 from hypothesis import HealthCheck, settings
 
@@ -13,6 +14,10 @@ os.environ |= {
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     "AWS_EC2_METADATA_DISABLED": "true",
 }
+
+# Tests start hundreds of commands, each of which would compile its modules anew where a machine keeps no byte code.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # No test fails for being slow: machines differ, and tests run beside each other.
 settings.register_profile("tallyman", deadline=None, suppress_health_check=[HealthCheck.too_slow])
