@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from support.fakes.ports import Crash
+from support.fakes.ports import DEATHS, Crash
 from support.images.builders import Built, image, index, sbom, signature
 from support.servers.oci import OciServer, Trouble, oci_server
 from tallyman.adapters.http.client import Body, HttpClient, Response
@@ -110,13 +110,14 @@ def registries() -> Iterator[Registries]:
         yield Registries(stack)
 
 
+@DEATHS
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_copy_that_dies_at_any_request_is_completed_by_the_next_run(when: str) -> None:
+def test_a_copy_that_dies_at_any_request_is_completed_by_the_next_run(when: str, step: int) -> None:
     with ExitStack() as stack:
         counted = DyingClient()
         assert all(report.ok for report in Registries(stack).run(counted))
     deaths = 0
-    for n in range(1, counted.count + 1):
+    for n in range(1, counted.count + 1, step):
         with ExitStack() as stack:
             registries = Registries(stack)
             try:
@@ -139,7 +140,7 @@ def test_a_copy_that_dies_at_any_request_is_completed_by_the_next_run(when: str)
                 server.requests.clear()
             assert all(report.ok for report in registries.run(HttpClient()))
             assert not [r for server in registries.targets for r in server.requests if r[0] in ("POST", "PUT", "PATCH")]
-    assert deaths > counted.count * 0.9
+    assert deaths > counted.count / step * 0.9
 
 
 def test_a_referrer_missing_from_the_fallback_list_is_added_by_the_next_copy(registries: Registries) -> None:

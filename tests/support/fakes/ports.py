@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, cast
 
+import pytest
+
 from support.fakes.registries import FakeRegistries
 from tallyman.adapters.dynamodb.codec import (
     Plain,
@@ -382,6 +384,12 @@ class CrashAfter:
         yield
         if mine and self.when == "after":
             raise Crash(f"after call {self.n}: {name}")
+
+
+DEATHS = pytest.mark.parametrize(
+    "step", [pytest.param(5, id="some"), pytest.param(1, id="each", marks=pytest.mark.heavy)]
+)
+"""For tests that take long, which die at the calls `range(1, count + 1, step)`: some of them, or each (`-m heavy`)."""
 
 
 class _Crashing:
