@@ -59,10 +59,7 @@ class Permissions:
     def allow(self, identity: Identity, action: str, resource: str, call: Context | None = None) -> bool:
         """Whether the identity's own policies allow the action. `call`: condition keys besides the principal's."""
         role = self._role(identity)
-        if role is None or action in _FREE:
-            return True
-        context = {"aws:PrincipalArn": role.arn, "aws:PrincipalAccount": identity.account, **(call or {})}
-        return self._allowed(role, action, resource, context)
+        return role is None or self._may(role, identity, action, resource, call)
 
     def role_may(self, arn: str, action: str, resource: str) -> bool:
         """Whether a role's own policies allow the action, also for a role that is not held: for services that use
@@ -74,6 +71,10 @@ class Permissions:
         """Every statement of the held roles, in the form of `needed`."""
         roles = [role for arn in self.held if (role := moto_calls.role(arn))]
         return {(origin, str(statement.get("Sid"))) for role in roles for origin, statement in _statements(role)}
+
+    def _may(self, role: Role, identity: Identity, action: str, resource: str, call: Context | None = None) -> bool:
+        context = {"aws:PrincipalArn": role.arn, "aws:PrincipalAccount": identity.account, **(call or {})}
+        return action in _FREE or self._allowed(role, action, resource, context)
 
     def _allowed(self, role: Role, action: str, resource: str, context: Context) -> bool:
         every = _statements(role)
@@ -89,9 +90,10 @@ class Permissions:
 
     def missing(self, identity: Identity, needed: Iterator[Needed]) -> Needed | None:
         """The first permission that the identity lacks."""
-        if self._role(identity) is None:
+        role = self._role(identity)
+        if role is None:
             return None
-        return next((need for need in needed if not self.allow(identity, *need)), None)
+        return next((need for need in needed if not self._may(role, identity, *need)), None)
 
     def _role(self, identity: Identity) -> Role | None:
         kind, _, rest = identity.arn.split(":", 5)[5].partition("/")

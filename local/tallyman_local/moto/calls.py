@@ -19,6 +19,7 @@ from tallyman_local.moto import imported as imported  # before moto's own names
 
 # isort: split
 import moto.backends as moto_backends
+import moto.core.responses as moto_responses
 from moto.backend_index import backend_url_patterns
 from moto.core.base_backend import BackendDict
 from moto.core.request import Request
@@ -42,6 +43,9 @@ SENDER: ContextVar[str | None] = ContextVar("sender", default=None)
 Handler = Callable[[Request, str, Any], tuple[int, dict[str, Any], str | bytes]]
 Answer = tuple[int, dict[str, str], bytes]
 PARTITION = "aws"
+
+# moto lists the methods of a service's class anew for each request.
+moto_responses.method_names_from_class = cache(moto_responses.method_names_from_class)
 
 
 class NotServed(Exception):

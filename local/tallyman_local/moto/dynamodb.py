@@ -4,7 +4,9 @@ moto copies whole tables before each transaction, for a roll-back, and sorts a w
 17 ms at a few hundred items. Here a transaction copies only the partitions that it names, and a Query reads only its
 partition. A Query of an index selects the items with its key before moto compares them one by one, and sorts them by
 plain values: moto parses two values for each comparison. For most of the time of a Query, moto walks through the
-service's model for each attribute of each item; an item in DynamoDB's own JSON does not need that.
+service's model for each attribute of each item; an item in DynamoDB's own JSON does not need that. moto measures an
+item again for each attribute that it gets, and asks each value several questions before it measures, copies or prints
+it: here an item is measured once, and strings are recognised first.
 
 Callers hold moto_calls.LOCK, as for all of moto.
 """
@@ -13,8 +15,10 @@ import copy
 from typing import Any
 
 from moto.core.serialize import BaseJSONSerializer
-from moto.dynamodb.models import DynamoDBBackend
-from moto.dynamodb.models.dynamo_type import DynamoType, Item
+from moto.dynamodb import responses
+from moto.dynamodb.exceptions import ItemSizeTooLarge
+from moto.dynamodb.models import DynamoDBBackend, utilities
+from moto.dynamodb.models.dynamo_type import DynamoType, Item, LimitedSizeDict
 from moto.dynamodb.models.table import Table
 
 _transact, _update, _query, _all_items = (
@@ -25,8 +29,11 @@ _transact, _update, _query, _all_items = (
 )
 
 
-_map = BaseJSONSerializer._serialize_type_map
+_map, _size, _to_dict = BaseJSONSerializer._serialize_type_map, DynamoType.size, utilities.dynamo_to_dict
 _PLAIN = {"S", "N", "BOOL", "NULL", "SS", "NS"}
+_SCALARS = {"S", "N", "BOOL", "NULL"}
+_LARGEST = 405_000
+"""Bytes of an item, as moto counts them."""
 
 
 def _transact_write_items(backend: DynamoDBBackend, transact_items: list[dict[str, Any]]) -> None:
@@ -120,6 +127,48 @@ def _plain(attribute: DynamoType) -> Any:
     return attribute.value if attribute.type == "S" else attribute.cast_value
 
 
+def _new_item(item: Item, hash_key: DynamoType, range_key: DynamoType | None, attrs: dict[str, Any]) -> None:
+    item.hash_key, item.range_key = hash_key, range_key
+    item.attrs = LimitedSizeDict.__new__(LimitedSizeDict)
+    dict.update(item.attrs, {name: DynamoType(value) for name, value in attrs.items()})
+    if item.size() > _LARGEST:
+        raise ItemSizeTooLarge
+
+
+def _copied(value: Any) -> Any:
+    """A copy of an attribute's value, which is a tree of moto's types, lists and maps."""
+    if isinstance(value, DynamoType):
+        made = DynamoType.__new__(DynamoType)
+        made.type = value.type
+        made.value = value.value if value.type in _SCALARS else _copied(value.value)
+        return made
+    if isinstance(value, dict):
+        return {name: _copied(each) for name, each in value.items()}
+    return [_copied(each) for each in value] if isinstance(value, list) else value
+
+
+def _copied_item(item: Item, memo: dict[int, Any]) -> Item:
+    made = Item.__new__(Item)
+    memo[id(item)] = made
+    made.hash_key, made.range_key = _copied(item.hash_key), _copied(item.range_key)
+    made.attrs = LimitedSizeDict.__new__(LimitedSizeDict)
+    dict.update(made.attrs, {name: _copied(value) for name, value in item.attrs.items()})
+    return made
+
+
+def _size_of(attribute: DynamoType) -> int:
+    return len(attribute.value.encode()) if attribute.type == "S" else _size(attribute)
+
+
+def _dict_of(value: Any) -> Any:
+    """moto's dynamo_to_dict, which calls itself under this name."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, DynamoType) and value.type in _SCALARS:
+        return {value.type: value.value}
+    return _to_dict(value)
+
+
 def _attributes(serializer: BaseJSONSerializer, serialized: dict[str, Any], value: Any, shape: Any, key: str) -> None:
     """Passes a map of attributes unchanged, unless it holds bytes, which JSON needs encoded."""
     if shape.value.name == "AttributeValue" and all(
@@ -132,6 +181,10 @@ def _attributes(serializer: BaseJSONSerializer, serialized: dict[str, Any], valu
 
 DynamoDBBackend.transact_write_items = _transact_write_items
 DynamoDBBackend.update_item = _update_item
+Item.__init__ = _new_item
+Item.__deepcopy__ = _copied_item
+DynamoType.size = _size_of
+utilities.dynamo_to_dict = responses.dynamo_to_dict = _dict_of
 Table.__deepcopy__ = _save
 Table.query = _query_partition
 Table.all_items = _items
