@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from support.fakes.ports import DEATHS, Crash, CrashAfter, listed
+from support.fakes.ports import CRASH_STEPS, Crash, CrashAfter, listed
 from support.fakes.retention import ENFORCED, RetentionStack
 from support.images.builders import DEV, multi_arch, signature
 from tallyman.domain.history.facts import Kind
@@ -63,7 +63,7 @@ def image_graph(system: RetentionStack) -> tuple[Digest, set[Digest]]:
     return built.digest, kept
 
 
-@DEATHS
+@CRASH_STEPS
 @pytest.mark.parametrize("untagged", ["", "untagged: {remove_after: 300d}, "])
 def test_an_image_graph_removed_in_part_is_completed_by_the_next_run(
     untagged: str, step: int, monkeypatch: pytest.MonkeyPatch

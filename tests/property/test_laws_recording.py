@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.fakes.ports import DEATHS, Crash, CrashAfter
+from support.fakes.ports import CRASH_STEPS, Crash, CrashAfter
 from support.fakes.recording import RecordingStack, policy
 from support.images.builders import DEV, PROD, delete_event, image, multi_arch, push_event, scan_event
 from tallyman.domain.history.facts import Kind
@@ -247,7 +247,7 @@ def sweep(system: RecordingStack, crash: CrashAfter | None = None) -> None:
     system.process(crash).reconcile.run({}, f"request-{system.runs}", lambda: 900.0)
 
 
-@DEATHS
+@CRASH_STEPS
 def test_a_crash_at_any_call_of_reconcile_changes_nothing_in_the_end(step: int) -> None:
     system = lossy_stack()
     count = CrashAfter()

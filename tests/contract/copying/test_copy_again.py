@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from support.fakes.ports import DEATHS, Crash
+from support.fakes.ports import CRASH_STEPS, Crash
 from support.images.builders import Built, image, index, sbom, signature
 from support.servers.oci import OciServer, Trouble, oci_server
 from tallyman.adapters.http.client import Body, HttpClient, Response
@@ -110,7 +110,7 @@ def registries() -> Iterator[Registries]:
         yield Registries(stack)
 
 
-@DEATHS
+@CRASH_STEPS
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_copy_that_dies_at_any_request_is_completed_by_the_next_run(when: str, step: int) -> None:
     with ExitStack() as stack:

@@ -386,7 +386,7 @@ class CrashAfter:
             raise Crash(f"after call {self.n}: {name}")
 
 
-DEATHS = pytest.mark.parametrize(
+CRASH_STEPS = pytest.mark.parametrize(
     "step", [pytest.param(5, id="some"), pytest.param(1, id="each", marks=pytest.mark.heavy)]
 )
 """For tests that take long, which die at the calls `range(1, count + 1, step)`: some of them, or each (`-m heavy`)."""
