@@ -14,14 +14,14 @@ def printed() -> Mapping[str, str]:
 
 
 @pytest.mark.parametrize("page", session.PAGES)
-def test_the_session_is_what_a_local_cloud_prints(page: str, printed: Mapping[str, str]) -> None:
+def test_the_session_shows_the_output_of_a_local_cloud(page: str, printed: Mapping[str, str]) -> None:
     shown = (ROOT / page).read_text("utf-8")
     assert any("is promoted to prod" in printed[command] for command in session.commands(page))
     made = session.with_outputs(shown, printed)
     assert session.same_every_time(made) == session.same_every_time(shown), f"{page} is not current: make session"
 
 
-def test_another_output_is_noticed() -> None:
+def test_a_different_output_is_detected() -> None:
     shown = (ROOT / "README.md").read_text("utf-8")
     first, *inside = session.commands("README.md")
     made = session.with_outputs(shown, {first: ""} | dict.fromkeys(inside, "something else"))
