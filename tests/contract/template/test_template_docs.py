@@ -103,7 +103,7 @@ def test_the_operations_page_says_what_to_do_for_each_alarm() -> None:
 def test_the_operations_page_says_what_to_do_for_each_kind_of_notice() -> None:
     services = (ROOT / "layers/core/src/tallyman/services").rglob("*.py")
     sources = [source for path in services if "publish(" in (source := path.read_text())]
-    result = {kind for source in sources for kind in re.findall(r'(?:{"kind": |_attributes\()"([a-z_-]+)"', source)}
+    result = {kind for source in sources for kind in re.findall(r'(?:"kind": |_attributes\()"([a-z_-]+)"', source)}
     result |= {"override", "recall"} | {FAILED, CONFLICT, WAITING}  # kinds that are the name of a command, or a verdict
     assert operations("Notices") == result == set(KINDS)
 

@@ -45,7 +45,7 @@ def test_a_nested_index_causes_a_decision_about_the_one_above() -> None:
     inner = index(image("a", architecture="amd64"), image("b", architecture="arm64"))
     outer = index(inner)
     flow.registries.push(DEV, outer, "v1.0.0")
-    flow.result = len(flow.registries.pushes)  # the events arrive one by one
+    flow.delivered = len(flow.registries.pushes)  # the events arrive one by one
     deliver(flow, push_event(DEV, outer.digest, "v1.0.0", at=flow.clock()))
     assert "2 platform images" not in scan_gate(flow)
     deliver(flow, push_event(DEV, inner.digest, "", at=flow.clock()))

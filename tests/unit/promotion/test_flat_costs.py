@@ -54,7 +54,7 @@ def over(parents: int) -> Flow:
         detail["registries"] = [str(r) for r in flow.policy.environment("prod").registries]
         later = flow.clock() - timedelta(days=29)
         flow.ledger.append(fact(Kind.PROMOTED, built.digest, at=later, seen=later, **detail))
-    flow.result = len(flow.registries.pushes)
+    flow.delivered = len(flow.registries.pushes)
     return flow
 
 
@@ -122,7 +122,7 @@ def test_indexes_recorded_by_an_earlier_version_are_evaluated_too() -> None:
         entry = TAGS.read(flow.state, tags.key(DEV, f"v2.{number}.0"))
         flow.state.put(entry.write(Tag(built.digest, flow.clock())))
         indexes.add(built.digest)
-    flow.result = len(flow.registries.pushes)
+    flow.delivered = len(flow.registries.pushes)
     scanned(flow, 1)
     assert {f.digest for f in flow.facts(Kind.DECIDED)} >= indexes
 

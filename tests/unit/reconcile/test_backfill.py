@@ -34,7 +34,7 @@ def filled(images: int, tagged: bool) -> Flow:
     flow = Flow()
     for number in range(images):
         flow.registries.push(DEV, image(str(number)), f"v1.{number}.0" if tagged else None)
-    flow.result = len(flow.registries.pushes)
+    flow.delivered = len(flow.registries.pushes)
     flow.clock.advance(hours=1)
     return flow
 
