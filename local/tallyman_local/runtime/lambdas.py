@@ -161,7 +161,8 @@ class FunctionRunner:
         try:
             worker.wait_ready()
         except (_Died, TimeoutError) as error:
-            log.warning("%s: a worker did not start: %s", self.function.name, error)
+            if not self._stopped.is_set():  # stop() kills workers that are starting
+                log.warning("%s: a worker did not start: %s", self.function.name, error)
             self._discard(worker)
             return
         self._release(worker)

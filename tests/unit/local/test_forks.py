@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from support.stacks.sample_stack import wait_for
 from tallyman_local.runtime.forks import Fork, Forks
 from tallyman_local.runtime.lambdas import FunctionRunner
 from tallyman_local.stack.deploy import Function
@@ -231,3 +232,17 @@ def test_a_worker_that_does_not_start_lets_the_next_invocation_start_one(tmp_pat
                     invocation.result(timeout=30)
         finally:
             runner.stop()
+
+
+def test_a_cloud_that_stops_reports_no_worker_that_was_starting(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "app.py").write_text("import pathlib, time\npathlib.Path('starting').touch()\ntime.sleep(60)\n")
+    function = Function("f", "f", "arn", "app.handler", {}, 9, 128, "role", (tmp_path,))
+    runner = FunctionRunner(function, limit=1, environment=dict, logs=tmp_path / "log")
+    with ThreadPoolExecutor(1) as pool:
+        started = pool.submit(runner.start_one)
+        wait_for((tmp_path / "starting").exists)
+        runner.stop()
+        started.result(timeout=30)
+    assert not caplog.records
