@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from support.fakes.policies import parsed
-from support.fakes.ports import Crash, CrashAfter, FakeClock
+from support.fakes.ports import CRASH_STEPS, Crash, CrashAfter, FakeClock
 from support.fakes.promotion import PromotionStack, one
 from support.images.builders import DEV, PROD, PROD_SA, push_event
 from tallyman.domain.history.facts import Kind
@@ -31,9 +31,10 @@ def calls() -> int:
     return crash.count
 
 
+@CRASH_STEPS
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_failed_try_whose_worker_died_is_repeated_without_a_sweep(when: str) -> None:
-    for n in range(1, calls() + 1):
+def test_a_failed_try_whose_worker_died_is_repeated_without_a_sweep(when: str, step: int) -> None:
+    for n in range(1, calls() + 1, step):
         stack = failing()
         ((_, body, _),) = stack.hints.take("promote")
         with suppress(Crash):  # threads: the last calls are not always made
