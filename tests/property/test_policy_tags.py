@@ -2,7 +2,7 @@
 
 from fnmatch import fnmatchcase
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tallyman.domain.images.versions import VersionKind, parse_version
@@ -56,6 +56,8 @@ def test_a_common_tag_is_allowed_by_both(first: TagRule, second: TagRule) -> Non
     assert tag is None or (first.allows(tag) and second.allows(tag))
 
 
+@example(TagRule.parse(["*-rc.?"]), TagRule.parse([">=1.0.0"]), "2.0.0-rc.0")
+@example(TagRule.parse(["*-rc.?", ">=1.0.0"]), TagRule.parse(["*"]), "2.0.0-rc.0")
 @given(rules, rules, tags)
 def test_two_lists_that_allow_a_tag_have_a_common_tag(first: TagRule, second: TagRule, tag: str) -> None:
     if first.allows(tag) and second.allows(tag):

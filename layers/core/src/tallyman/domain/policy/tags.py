@@ -120,13 +120,15 @@ TAGS_OR_ONE = OneOrMore(TAGS, str)
 def _candidates(*rules: TagRule) -> Iterator[str]:
     cores = ["0.0.0"]
     prereleases = []
-    # ranges are unions of intervals: if two share a version, they share one at the end of an interval
+    # ranges are unions of intervals: if two share a version, they share one at the end of an interval; a pre-release of
+    # that version comes before it, one of the next version after it
     for bound in (b for rule in rules for r in rule.ranges for b in r.bounds):
         for (major, minor, patch), _, prerelease in (key for key in (bound.low, bound.high) if key):
-            cores.append(f"{major}.{minor}.{patch}")
+            core = f"{major}.{minor}.{patch}"
+            cores += [core, f"{major}.{minor}.{patch + 1}"]
             if prerelease:
                 words = ".".join(word or str(number) for _, number, word in prerelease)
-                prereleases.append(f"{cores[-1]}-{words}")
+                prereleases.append(f"{core}-{words}")
     versions = [*cores, *(f"{core}-0abcdef" for core in cores), *prereleases]
     yield from (name for rule in rules for name in rule.names)
     yield from versions
