@@ -1,7 +1,7 @@
 """The data of `show`: the image as its manifests describe it, and as the ledger records it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tallyman.domain.history.details.changes import Change
@@ -28,15 +28,18 @@ def costs(prices: Prices, shown: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 @dataclass
 class ImageView:
-    """One image, read from one registry, and from archive and ledger where that can't be read.
+    """One image, read from one registry, and from archive and ledger where that can't be read. `known`: manifests that
+    the registry gave before, which are not read again.
 
-    Cost: a read for each manifest of the family and a single image's configuration, a Query for each platform.
+    Cost: a read for each other manifest of an index and its platform images, one for a single image's configuration, a
+    Query for each platform.
     """
 
     stack: Stack
     text: str
     place: Repository
     digest: Digest
+    known: Mapping[Digest, Manifest] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._silent: TallymanError | None = None
@@ -66,14 +69,16 @@ class ImageView:
         }
 
     def facts_of(self, digest: Digest) -> Sequence[Fact]:
-        """The facts of the image, or of a platform image beneath it. Cost: a Query for one whose facts were
-        not read with the image."""
+        """The facts of the image, or of a platform image beneath it. Cost: a Query for one whose facts were not read
+        with the image."""
         if digest == self.digest:
             return self.image.facts
         return self.image.platforms.get(digest) or self.stack.ledger.of_digest(digest)
 
     def _manifest(self, digest: Digest) -> Manifest | None:
         """A manifest from the registry; from the archive where that does not answer, or no longer has it."""
+        if digest in self.known:
+            return self.known[digest]
         found: Manifest | None = None
         if self._silent is None:
             try:

@@ -23,19 +23,25 @@ _PREDICATE = "in-toto.io/predicate-type"
 class Contents:
     """One image: `manifests` of everything beneath it that could be read, `children` as the indexes list them.
 
-    `missing`: why a manifest could not be read, by digest.
+    `missing`: why a manifest could not be read, by digest; `archived`: those that the archive alone gave.
     """
 
     place: Repository
     digest: Digest
     manifests: dict[Digest, Manifest] = field(default_factory=dict)
     missing: dict[Digest, str] = field(default_factory=dict)
+    archived: set[Digest] = field(default_factory=set)
     configs: dict[Digest, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def root(self) -> Manifest | None:
         """None: neither the registry nor the archive has it."""
         return self.manifests.get(self.digest)
+
+    @property
+    def answered(self) -> dict[Digest, Manifest]:
+        """The manifests that the registry gave."""
+        return {digest: manifest for digest, manifest in self.manifests.items() if digest not in self.archived}
 
     def images(self) -> list[tuple[str, Digest]]:
         """(platform, digest) of each image that something can run, in the order of the indexes."""
@@ -71,8 +77,8 @@ class Contents:
 
 def load(stack: Stack, place: Repository, digest: Digest) -> Contents:
     """Reads the manifests of an image and of everything beneath it, from the registry, else from the archive; and the
-    configuration of each platform image. Cost: a BatchGetImage for a hundred manifests of a level,
-    a request for each configuration."""
+    configuration of each platform image. Cost: a BatchGetImage for a hundred manifests of a level, a request for
+    each configuration."""
     contents = Contents(place, digest)
     level = [digest]
     for _ in range(MAX_NESTING + 1):
@@ -98,7 +104,9 @@ def _read(stack: Stack, contents: Contents, digests: Sequence[Digest]) -> None:
         manifest = answered.get(digest)
         if manifest is None:
             raw = stack.archive.get("manifests", digest)
-            manifest = Manifest(raw, "") if raw is not None else None
+            if raw is not None:
+                manifest = Manifest(raw, "")
+                contents.archived.add(digest)
         try:
             if manifest is None:
                 contents.missing[digest] = reason

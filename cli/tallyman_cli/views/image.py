@@ -41,8 +41,8 @@ def image(stack: Stack, named: Named, digest: Digest, prices: Prices) -> dict[st
     neighbours' layers.
     """
     place = named.place
-    view = ImageView(stack, named.text, place, digest)
     inside = read_contents.load(stack, place, digest)
+    view = ImageView(stack, named.text, place, digest, inside.answered)
     images = dict(inside.images()) if inside.root else {}
     facts = {name: view.facts_of(d) for name, d in images.items()}
     try:

@@ -1,11 +1,12 @@
 """The content of the pages and of `--json`, on fakes: correct data, and the number of reads."""
 
 import json
+from collections import Counter
 
 import pytest
 
 from support.fakes.cli_stack import FakeStack
-from support.images.builders import DEV, delete_event, image, index, layer, multi_arch, sbom, signature
+from support.images.builders import DEV, Built, delete_event, image, index, layer, multi_arch, sbom, signature
 from tallyman.domain.history.facts import Via
 from tallyman.domain.images.details import Finding, ScanReport
 from tallyman.domain.retention import Reading
@@ -133,6 +134,30 @@ def test_an_image_shows_its_graph_layers_findings_places_and_costs(everywhere: F
     assert found["config"]["linux/amd64"]["labels"] == {"<b>": "<script>"}
     assert found["locations"][0]["environment"] == "dev"
     assert found["costs"][0]["registry"] == str(DEV.registry)
+
+
+@pytest.mark.parametrize("app", [multi_arch(), image("one")], ids=["index", "image"])
+def test_an_image_page_reads_each_manifest_once(system: FakeStack, app: Built) -> None:
+    system.push(app, "v1.0.0")
+    system.registries.requests.clear()
+    image_view.image(system.stack, named(system, f"{PLACE}:v1.0.0"), app.digest, Prices.load())
+    asked = [call for call in system.registries.requests if call[0] in ("manifest", "manifests")]
+    read = Counter(digest for _, _, which in asked for digest in ([which] if isinstance(which, str) else which))
+    assert read == dict.fromkeys(app.manifests, 1)
+
+
+def test_an_image_of_an_unreadable_registry_is_shown_from_the_archive(system: FakeStack) -> None:
+    app = multi_arch()
+    system.push(app, "v1.0.0")
+    system.work()
+    before = image_view.image(system.stack, named(system, f"{PLACE}:v1.0.0"), app.digest, Prices.load())
+    system.registries.fail(DEV.registry)
+    found = image_view.image(system.stack, named(system, f"{PLACE}:v1.0.0"), app.digest, Prices.load())
+    assert (found["size"], found["platforms"], found["locations"]) == (
+        before["size"],
+        before["platforms"],
+        before["locations"],
+    )
 
 
 def test_a_removed_image_is_shown_as_recorded(system: FakeStack) -> None:
