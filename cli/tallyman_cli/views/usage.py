@@ -5,7 +5,7 @@ from typing import Any
 
 from tallyman.domain.names import Repository
 from tallyman.domain.retention import Reading
-from tallyman.domain.usage import Use
+from tallyman.domain.usage import Use, used_tag
 from tallyman.errors import BadInput
 from tallyman_cli.shared.context import Stack
 
@@ -30,7 +30,7 @@ def running(
 
     def counts(use: Use) -> bool:
         if use.digest is None:
-            return use.repository is not None and (use.tag or "latest") in tags.get(use.repository, ())
+            return use.repository is not None and used_tag(use) in tags.get(use.repository, ())
         return use.digest in digests and (only is None or use.repository is None or use.repository in only)
 
     return [use for reading in readings for use in reading.uses if counts(use)]
