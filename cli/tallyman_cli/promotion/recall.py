@@ -25,9 +25,8 @@ def recall(  # noqa: PLR0913 - each argument is an option of the command
     """Recall an image by its digest: from now on it, and every index above it, is refused by every environment.
 
     Names the releases that point at it, and what runs it or is set up to (ECS, Lambda, EKS, Batch, and what Inspector
-    sees in use). A recall can't be undone:
-    after a mistake, build the image again. Exit status: 0 recalled (--no-wait: requested), 1 refused, or a release
-    could not be rolled back, 2 bad input.
+    sees in use). A recall can't be undone: after a mistake, build the image again. Exit status: 0 recalled (--no-wait:
+    requested), 1 refused, or a release could not be rolled back, 2 bad input.
     """
     opened = context.connect(stack, policy)
     named = addresses.image(opened.policy, image)
