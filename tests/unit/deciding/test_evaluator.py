@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from support.fakes.recording import RecordingStack, policy
 from support.images.builders import DEV, fact, image, push_event, scanned
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.names import Digest
+from tallyman.domain.times import format_time
 from tallyman.errors import RevisionConflict
 from tallyman.state import pending as pending_items
 from tallyman.state.items import StateItem
@@ -160,6 +162,32 @@ def test_a_policy_that_asks_for_other_things_is_announced_where_it_changes_what_
     for _ in range(2):
         system.process().evaluator.digest(digest)
     assert len(system.notices.published) == announced
+
+
+def test_a_finding_that_begins_to_count_is_announced_although_the_scan_is_the_same() -> None:
+    system = RecordingStack(policy(scan={"max": {"critical": 0}, "since": "14d"}))
+    digest = system.registries.push(DEV, image("a"), "v1.0.0")
+    known = [format_time(system.clock() - timedelta(days=days)) for days in (20, 10)]
+    rows = [{"id": f"CVE-{n}", "severity": "critical", "package": "p", "since": at} for n, at in enumerate(known)]
+    system.ledger.append(scanned(digest, {"critical": 2}, findings=rows, at=system.clock()))
+    system.deliver(push_event(DEV, digest, "v1.0.0", at=system.clock()))
+    assert "1 critical finding " in system.notices.published[0][1]
+    system.clock.advance(days=5)
+    for _ in range(2):
+        system.process().evaluator.digest(digest)
+    assert ["2 critical findings " in text for _, text, _ in system.notices.published] == [False, True]
+
+
+def test_a_policy_by_which_more_findings_count_is_announced() -> None:
+    system = RecordingStack(policy(scan={"max": {"critical": 0}, "packages": {"ignore": ["q"]}}))
+    digest = system.registries.push(DEV, image("a"), "v1.0.0")
+    rows = [{"id": f"CVE-{name}", "severity": "critical", "package": name} for name in ("p", "q")]
+    system.ledger.append(scanned(digest, {"critical": 2}, findings=rows, at=system.clock()))
+    system.deliver(push_event(DEV, digest, "v1.0.0", at=system.clock()))
+    system.policy = policy(scan={"max": {"critical": 0}})
+    for _ in range(2):
+        system.process().evaluator.digest(digest)
+    assert ["2 critical findings " in text for _, text, _ in system.notices.published] == [False, True]
 
 
 def test_a_policy_that_lets_an_image_through_and_one_that_refuses_it_again_are_news() -> None:

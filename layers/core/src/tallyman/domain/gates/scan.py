@@ -266,6 +266,8 @@ def _judge_one(config: ScanGate, case: Case, digest: Digest, facts: tuple[Fact, 
     tally = _tally(config, found, case, vex)
     counts = tally.counts
     evidence |= {"counts": dict(found.counts), "ignored": sorted(tally.ignored), "max": dict(config.max)}
+    if tally.left_out:
+        evidence["counting"] = {severity: number for severity, number in counts.items() if number}
     if vex is not None:
         evidence["vex"] = {"ignored": tally.by_vex[:_MOST_NAMED], "not_looked_at": sorted(vex.not_looked_at)}
     over = [f"{counted(counts[s], f'{s} finding')} (at most {m})" for s, m in config.max.items() if counts[s] > m]
