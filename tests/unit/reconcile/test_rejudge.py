@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from support.fakes.policies import parsed
-from support.fakes.ports import listed, stored
+from support.fakes.ports import CrashAfter, listed, stored
 from support.fakes.promotion import PLACES, PromotionStack, command
 from support.fakes.recording import policy
 from support.fakes.wiring import services
@@ -202,8 +202,46 @@ def test_what_started_from_a_tag_that_has_moved_since_is_found_to_run_the_recall
     other = system.push(image("b"), "latest")
     impact = RecallImpact(system.policy, system.ledger, system.state, system, system.clock)
     system.uses = (pod, replace(pod, name="later", since=None))
-    assert [use["name"] for use in impact.of(digest)["uses"]] == ["shop/web/app"]
-    assert [use["name"] for use in impact.of(other)["uses"]] == ["shop/web/app", "later"]
+    what = impact.read()
+    assert [use["name"] for use in impact.of(digest, what)["uses"]] == ["shop/web/app"]
+    assert [use["name"] for use in impact.of(other, what)["uses"]] == ["shop/web/app", "later"]
+
+
+def test_uses_of_one_tag_are_looked_up_once_whatever_their_number() -> None:
+    system = ReconcileStack()
+    digest = system.push(image("a"), "latest")
+    pod = Use("eks pod", "shop/web/0", DEV.at("latest"), DEV.registry, DEV, "latest", since=system.clock())
+    calls = []
+    for number in (1, 250):
+        system.uses = tuple(replace(pod, name=f"shop/web/{n}") for n in range(number))
+        made = services(replace(system.ports(), usage_readings=system).crashing(counted := CrashAfter()))
+        assert [used for _, used in made.released.recall_impact.read().uses] == [{digest}] * number
+        calls.append(counted.count)
+    assert calls[0] == calls[1] > 0
+
+
+def test_usage_that_a_run_has_no_time_to_read_is_unread_and_the_rest_is_announced() -> None:
+    system, digest = promoted()
+    command(system, "recall", digest)
+    first, *others = system.policy.registries()
+    system.uses = (Use("ecs task", "dev/widget", DEV.at(digest), first, DEV, None, digest),)
+    left, read = 100.0, system.readings
+
+    def slow(registry: EcrRegistry, at: datetime, rules: UsageRules) -> list[Reading]:
+        nonlocal left
+        left -= 99.0
+        return read(registry, at, rules)
+
+    system.readings = slow  # type: ignore[method-assign]
+    released = services(replace(system.ports(), guards=FoundProblems({}), usage_readings=system)).released
+    _, todo = released.watched(lambda place: True, Counter(), [], asked=False)
+    released.carry_out(todo, [], lambda: left)
+    (text,) = system.notices_of("recalled_in_use")
+    assert "ecs task dev/widget" in text
+    assert [f"what runs in {where} could not be read: no time was left" in text for where in others] == [True] * 2
+    left, system.readings = 900.0, read  # type: ignore[method-assign]
+    system.sweep()
+    assert len(system.notices_of("recalled_in_use")) == 1
 
 
 def test_what_is_only_set_up_to_run_an_overtaken_image_is_no_use_of_it() -> None:

@@ -257,7 +257,8 @@ def test_a_recall_names_releases_users_and_the_last_good_image() -> None:
         Use("eks pod", "shop/web/app", PROD.at(bad), PLACES[1].registry, PLACES[1], None, bad),
         silent=PLACES[1].registry,
     )
-    found = RecallImpact(stack.policy, stack.ledger, stack.state, usage, stack.clock).of(bad)
+    impact = RecallImpact(stack.policy, stack.ledger, stack.state, usage, stack.clock)
+    found = impact.of(bad, impact.read())
     (release,) = found["releases"]
     assert (release["environment"], release["digest"], release["last_good"]) == ("prod", bad, good)
     assert [use["name"] for use in found["uses"]] == ["prod/widget", "shop/web/app"]

@@ -133,7 +133,7 @@ class Reconcile:
             "images": self._held(run, lambda sweep: sweep.images),
             "waiting": {e: run.watched.waiting[e] for e in self.policy.environments} if run.watched else {},
             "watched": run.watched.as_json(tuple(self.policy.environments)) if run.watched else None,
-            "recalled": self._recalled(event),
+            "recalled": self._recalled(event, left),
             **trips,
             "sealed": run.sealed,
             "problems": run.problems,
@@ -141,10 +141,12 @@ class Reconcile:
             "token": run.token,
         }
 
-    def _recalled(self, event: Mapping[str, Any]) -> dict[str, Any] | None:
+    def _recalled(self, event: Mapping[str, Any], left: Deadline) -> dict[str, Any] | None:
         """The impact of recalling the digest that the event names; None: it names none."""
-        recalled = event.get("recalled")
-        return None if recalled is None else self.parts.released.recall_impact.of(Digest.parse(recalled))
+        if (recalled := event.get("recalled")) is None:
+            return None
+        digest, impact = Digest.parse(recalled), self.parts.released.recall_impact
+        return impact.of(digest, impact.read(left))
 
     def _do(self, run: _Run) -> None:
         """Carries out the parts of a run. Each may use a share of the time that is left when it begins, and the next

@@ -78,11 +78,11 @@ Step = tuple[str, Callable[[], None]]
 
 @dataclass(slots=True)
 class Todo:
-    """The work that `Released.watched` found. `steps`: see `Turns.each`; `overtaken`: noncompliant images that are not
-    released, of which some may run; `what_runs` reads the usage of images, once."""
+    """The work that `Released.watched` found. `steps`: see `Turns.each`; `recalled`: recalled images whose uses are not
+    announced yet; `overtaken`: noncompliant images that are not released, of which some may run."""
 
-    what_runs: Callable[[], WhatRuns]
     steps: list[tuple[tuple[str, ...], Step]] = field(default_factory=list)
+    recalled: list[Entry[NoncompliantImage]] = field(default_factory=list)
     overtaken: list[Entry[NoncompliantImage]] = field(default_factory=list)
 
 
@@ -109,7 +109,7 @@ class Released:
         promotions. A failure does not stop the others: its reason is added to `problems`. `asked`: a person asks, so
         unfinished roll-outs are retried at once. Cost: a Query an environment for each of three partitions.
         """
-        found, todo = Watched(), Todo(cache(self.recall_impact.read))
+        found, todo = Watched(), Todo()
         for environment in self.policy.environments:
 
             def wanted(name: str, environment: str = environment) -> bool:
@@ -135,23 +135,28 @@ class Released:
                     todo.overtaken.append(entry)
                 recalled = any(gate["name"] == "recalled" for gate in image.gates)
                 if recalled and not image.uses_notified:
-                    step = f"{environment}/{image.name}", partial(self._notify_uses, entry, todo.what_runs)
-                    todo.steps.append(((environment, image.name, "3", image.digest), step))
+                    todo.recalled.append(entry)
         return found, todo
 
     def carry_out(self, todo: Todo, problems: list[str], left: Deadline) -> None:
         """Carries out the steps, each by itself. Raises OutOfTime: the next run continues where this one stopped. Cost:
-        for each release the facts of its image, and once a day a call for each platform of it."""
+        for each release the facts of its image, and once a day a call for each platform of it; at most once the usage
+        of images."""
+        what_runs, steps = cache(partial(self.recall_impact.read, left)), list(todo.steps)
+        for entry in todo.recalled:
+            image = entry.value
+            about = f"{image.target}/{image.name}", partial(self._notify_uses, entry, what_runs)
+            steps.append(((image.target, image.name, "3", image.digest), about))
 
         def step(item: Step) -> None:
             what, do = item
             with _isolated(what, problems):
                 do()
 
-        Turns(self.state, self.clock).each(positions.RELEASED, todo.steps, step, left, "what is released")
+        Turns(self.state, self.clock).each(positions.RELEASED, steps, step, left, "what is released")
         if todo.overtaken and self.pauses.is_over("what runs", RUNS_AGAIN):
             enough_time(left, "what runs")
-            self._look_for_users(todo.overtaken, todo.what_runs(), problems)
+            self._look_for_users(todo.overtaken, what_runs(), problems)
             self.pauses.begin("what runs", RUNS_AGAIN)
 
     def _watch_pending(
