@@ -7,15 +7,13 @@ from typing import Any
 
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.retention import Plan
-from tallyman.errors import RevisionConflict
 from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Notices
 from tallyman.ports.records import State
+from tallyman.services.shared.conflicts import until_written
 from tallyman.state.marks import Mark
 from tallyman.state.retention import CAUSES, RUNS, RetentionRun, run_key
 from tallyman.values import value
-
-_TRIES = 4
 
 
 @dataclass(slots=True)
@@ -49,7 +47,8 @@ class Runs:
         if run is None and request is None:
             return outcome
         refusals = run.plan.refusals if run else []
-        for _ in range(_TRIES):
+
+        def write() -> None:
             entry = RUNS.read(self.state, run_key(repository))
             causes = entry.found.causes if entry.found else ()
             if run is not None:
@@ -67,12 +66,10 @@ class Runs:
                 acted=acted,
                 causes=causes,
             )
-            try:
-                self.state.put(entry.write(ended))
-                return outcome
-            except RevisionConflict:
-                continue
-        raise RevisionConflict(f"other runs keep ending at the same time over {repository}: try again")
+            self.state.put(entry.write(ended))
+
+        until_written(write, f"other runs keep ending at the same time over {repository}: try again")
+        return outcome
 
     def refuse(self, run: Run) -> str:
         """Ends a run whose plan was refused: people are notified once of each cause, until a run is not refused.
