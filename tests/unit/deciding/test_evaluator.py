@@ -9,7 +9,7 @@ import pytest
 
 from support.fakes.ports import listed
 from support.fakes.recording import RecordingStack, policy
-from support.images.builders import DEV, fact, image, push_event, scanned
+from support.images.builders import DEV, PROD, PROD_SA, digest_of, fact, image, push_event, scanned
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.names import Digest
 from tallyman.domain.times import format_time
@@ -198,6 +198,35 @@ def test_a_policy_that_lets_an_image_through_and_one_that_refuses_it_again_are_n
     system.policy = before
     system.process().evaluator.digest(digest)
     assert len(system.notices.published) == 2
+
+
+def test_another_conflict_of_a_promoted_image_is_announced_and_the_same_is_not() -> None:
+    system = RecordingStack(policy())
+    digest = system.registries.push(DEV, image("a"), "v1.0.0")
+    system.deliver(push_event(DEV, digest, "v1.0.0", at=system.clock()))
+    about: dict[str, Any] = {"from": "dev", "to": "prod", "name": DEV.name}
+    places = [str(place.registry) for place in (PROD, PROD_SA)]
+    done: dict[str, Any] = {
+        "tags": ["v1.0.0"],
+        "registries": places,
+        "policy": "p",
+        "left_out": {},
+        "tagging": [],
+        "stays": None,
+    }
+    system.clock.advance(minutes=1)
+    system.ledger.append(fact(Kind.PROMOTED, digest, at=system.clock(), seen=system.clock(), **about, **done))
+    answer = {"exists": True, "immutable": True, "mutable_tags": [], "error": None}
+    for taken in (places[:1], places[:1], places):
+        system.clock.advance(minutes=1)
+        tags = {place: {"v1.0.0": digest_of("other") if place in taken else digest} for place in places}
+        registries = {place: {**answer, "tags": tags[place]} for place in places}
+        at = system.clock()
+        system.ledger.append(fact(Kind.TARGET_SEEN, digest, at=at, seen=at, registries=registries, **about))
+        for _ in range(2):
+            system.process().evaluator.digest(digest)
+    conflicts = [text for _, text, given in system.notices.published if given["kind"] == "conflict"]
+    assert [text.count("is taken by") for text in conflicts] == [1, 2]
 
 
 def test_another_gate_that_opens_meanwhile_does_not_announce_a_refused_image_again() -> None:

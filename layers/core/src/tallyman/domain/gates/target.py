@@ -77,8 +77,8 @@ def _once_in(case: Case, seen: Fact | None, promoted_at: datetime) -> GateResult
     name, facts = case.destination.name, {"promoted": format_time(promoted_at)}
     later = TargetSeen.parse(seen).registries if seen is not None and seen.seen > promoted_at else {}
     if seen is not None and (conflicts := _conflicts(case, later)):
-        facts["seen"] = format_time(seen.at)
-        return GateResult(NAME, FAILED, "; ".join(conflicts), {**facts, "conflicts": conflicts})
+        found = {"seen": format_time(seen.at), "registries": later, "conflicts": conflicts}
+        return GateResult(NAME, FAILED, "; ".join(conflicts), {**facts, **found})
     return GateResult(NAME, PASSED, f"it is in {name} since {format_time(promoted_at)}", facts)
 
 
