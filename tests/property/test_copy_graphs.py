@@ -95,8 +95,8 @@ def test_circular_referrers_lists_terminate(graph: tuple[list[Built], list[Built
     registries = registries_of(nodes, signed)
     known = sorted(registries.held(DEV).manifests)
     claims = data.draw(st.dictionaries(st.sampled_from(known), st.lists(st.sampled_from(known), max_size=3)))
-    result = {d: [Descriptor("", Digest(c), 1) for c in claims.get(d, known[:2])] for d in known}
-    registries.referrers = lambda repository, subject: result[subject]  # type: ignore[method-assign]
+    listed = {d: [Descriptor("", Digest(c), 1) for c in claims.get(d, known[:2])] for d in known}
+    registries.referrers = lambda repository, subject: listed[subject]  # type: ignore[method-assign]
     try:
         members = read_graph(registries, DEV, root.digest)
     except BadManifest:

@@ -57,8 +57,8 @@ EVERY: Mapping[str, Any] = {
 
 
 def referred(kind: str) -> Fact:
-    result: dict[str, Any] = {"referrer": digest_of(kind), "artifact_type": kind, "predicates": []}
-    return replace(fact(Kind.REFERRED, APP, **result), detail={**result, "repository": str(DEV)})
+    detail: dict[str, Any] = {"referrer": digest_of(kind), "artifact_type": kind, "predicates": []}
+    return replace(fact(Kind.REFERRED, APP, **detail), detail={**detail, "repository": str(DEV)})
 
 
 def provenance() -> Fact:
@@ -223,17 +223,17 @@ def test_deciding_twice_changes_nothing(facts: list[Fact], names: list[str]) -> 
         ledger.append(each)
     state.put(StateChange(tag_items.partition(DEV), "v1.0.0", 0, {"digest": APP, "at": "2026-11-16T00:00:00Z"}))
     first = evaluator.digest(APP)
-    written, items, result = len(ledger.items), dict(state.items), list(notices.published)
+    written, items, sent = len(ledger.items), dict(state.items), list(notices.published)
     assert evaluator.digest(APP) == first
-    assert (len(ledger.items), state.items, notices.published) == (written, items, result)
+    assert (len(ledger.items), state.items, notices.published) == (written, items, sent)
 
 
 @given(st.dates(date(2026, 1, 1), date(2028, 1, 1)), st.integers(-72, 72))
 def test_an_expired_ignore_does_not_count(until: date, hours: int) -> None:
     gates = {"scan": {"max": {"critical": 0}, "ignore": [{"id": "CVE-1", "until": until.isoformat()}]}}
-    result = scanned(APP, {"critical": 1}, findings=[{"id": "CVE-1", "severity": "critical"}])
+    found = scanned(APP, {"critical": 1}, findings=[{"id": "CVE-1", "severity": "critical"}])
     now = end_of_day(until) + timedelta(hours=hours)
-    (scan,) = [g for g in judge_all(case_of(result, gates=gates, now=now)) if g.name == "scan"]
+    (scan,) = [g for g in judge_all(case_of(found, gates=gates, now=now)) if g.name == "scan"]
     assert scan.verdict == (PASSED if hours < 0 else FAILED)
 
 

@@ -24,7 +24,7 @@ def facts(draw: st.DrawFn) -> Fact:
     detail: dict[str, Any] = {"call": "x"} if draw(st.booleans()) else {}
     if tag and draw(st.booleans()):
         detail["current"] = draw(st.sampled_from([*DIGESTS, None]))
-    result = fact(
+    made = fact(
         kind,
         draw(st.sampled_from(DIGESTS)),
         draw(st.sampled_from([DEV, PROD])),
@@ -35,43 +35,43 @@ def facts(draw: st.DrawFn) -> Fact:
         actor=draw(st.sampled_from([None, "arn:aws:iam::111111111111:user/ana"])),
         **detail,
     )
-    return replace(result, id=fact_id(repr(result)))  # in the ledger no two facts have the same key
+    return replace(made, id=fact_id(repr(made)))  # in the ledger no two facts have the same key
 
 
 many = st.lists(facts(), max_size=14)
 
 
 @given(many, st.randoms(use_true_random=False))
-def test_order_and_doubling_never_matter(result: list[Fact], chance: Any) -> None:
-    mixed = result + result[::2]
+def test_order_and_doubling_never_matter(ledger: list[Fact], chance: Any) -> None:
+    mixed = ledger + ledger[::2]
     chance.shuffle(mixed)
-    assert history(mixed) == history(result)
+    assert history(mixed) == history(ledger)
 
 
 @given(many)
-def test_rows_and_facts_correspond(result: list[Fact]) -> None:
-    rows = history(result)
+def test_rows_and_facts_correspond(ledger: list[Fact]) -> None:
+    rows = history(ledger)
     for row in rows:
         kinds = PUSHES if row.kind == TAG_MOVED else {row.kind}
         assert any(
-            f.kind in kinds and (f.digest, f.tag, f.repository) == (row.digest, row.tag, row.repository) for f in result
+            f.kind in kinds and (f.digest, f.tag, f.repository) == (row.digest, row.tag, row.repository) for f in ledger
         )
-    pushed = {(f.repository, f.tag, f.digest) for f in result if f.kind in PUSHES}
+    pushed = {(f.repository, f.tag, f.digest) for f in ledger if f.kind in PUSHES}
     assert {(r.repository, r.tag, r.digest) for r in rows if r.kind in PUSHES} == pushed
 
 
 @given(many)
-def test_a_tag_is_never_set_twice_to_what_it_points_to(result: list[Fact]) -> None:
-    only = [f for f in result if f.kind in PUSHES]
+def test_a_tag_is_never_set_twice_to_what_it_points_to(ledger: list[Fact]) -> None:
+    only = [f for f in ledger if f.kind in PUSHES]
     for repository, tag in {(f.repository, f.tag) for f in only if f.tag}:
         sets = [r.digest for r in history(only) if (r.repository, r.tag) == (repository, tag) and r.kind in PUSHES]
         assert all(a != b for a, b in pairwise(sets))
 
 
 @given(many)
-def test_a_moves_row_is_directly_above_the_push_that_moved_the_tag(result: list[Fact]) -> None:
-    for repository, tag in {(f.repository, f.tag) for f in result}:
-        rows = [r for r in history(result) if (r.repository, r.tag) == (repository, tag)]
+def test_a_moves_row_is_directly_above_the_push_that_moved_the_tag(ledger: list[Fact]) -> None:
+    for repository, tag in {(f.repository, f.tag) for f in ledger}:
+        rows = [r for r in history(ledger) if (r.repository, r.tag) == (repository, tag)]
         for above, below in pairwise(rows):
             if above.kind == TAG_MOVED:
                 assert below.kind in PUSHES
@@ -80,23 +80,23 @@ def test_a_moves_row_is_directly_above_the_push_that_moved_the_tag(result: list[
 
 
 @given(many)
-def test_rows_are_newest_first(result: list[Fact]) -> None:
-    times = [r.at for r in history(result)]
+def test_rows_are_newest_first(ledger: list[Fact]) -> None:
+    times = [r.at for r in history(ledger)]
     assert times == sorted(times, reverse=True)
 
 
 @given(many, st.integers(0, 45))
-def test_the_history_at_a_moment_agrees_with_what_was_known_then(result: list[Fact], second: int) -> None:
+def test_the_history_at_a_moment_agrees_with_what_was_known_then(ledger: list[Fact], second: int) -> None:
     moment = NOON + timedelta(seconds=second)
-    before = [f for f in result if f.at <= moment]
+    before = [f for f in ledger if f.at <= moment]
     for tag in ("v1", "latest"):
-        assert digest_at(result, DEV, tag, moment) == digest_at(before, DEV, tag, moment + timedelta(days=1))
+        assert digest_at(ledger, DEV, tag, moment) == digest_at(before, DEV, tag, moment + timedelta(days=1))
 
 
 @given(st.lists(st.sampled_from(DIGESTS), min_size=1, max_size=8), st.randoms(use_true_random=False))
 def test_a_tag_points_to_the_last_push(digests: list[Any], chance: Any) -> None:
-    result = [fact(Kind.PUSHED, d, DEV, "v1", at=NOON + timedelta(minutes=n)) for n, d in enumerate(digests)]
-    shuffled = list(result)
+    ledger = [fact(Kind.PUSHED, d, DEV, "v1", at=NOON + timedelta(minutes=n)) for n, d in enumerate(digests)]
+    shuffled = list(ledger)
     chance.shuffle(shuffled)
     for n, digest in enumerate(digests):
         assert digest_at(shuffled, DEV, "v1", NOON + timedelta(minutes=n, seconds=59)) == digest

@@ -127,17 +127,17 @@ def test_a_sweep_after_a_sweep_writes_nothing(script: list[Step], dice: list[int
 def test_the_history_is_the_same_for_events_in_any_order_and_doubled(data: st.DataObject) -> None:
     """Events at least a second apart: within one second only reading the registry in time shows the order."""
     script = data.draw(steps.map(lambda s: [x for x in s if x[0] in ("push", "untag", "delete")]))
-    worlds = [mutable_stack(), mutable_stack()]
-    for number, system in enumerate(worlds):
+    systems = [mutable_stack(), mutable_stack()]
+    for number, system in enumerate(systems):
         events = [e for step in script for e in act(system, (*step[:3], max(1, step[3])))]
         if number:
             events = data.draw(st.permutations(events + events[::2]))
         system.clock.advance(minutes=1)
         system.deliver(*events)
         system.reconcile()
-    first, second = ([(r.at, r.kind, r.tag, r.digest) for r in w.rows()] for w in worlds)
+    first, second = ([(r.at, r.kind, r.tag, r.digest) for r in system.rows()] for system in systems)
     assert first == second
-    assert [worlds[0].points_to(t) for t in TAGS] == [worlds[1].points_to(t) for t in TAGS]
+    assert [systems[0].points_to(t) for t in TAGS] == [systems[1].points_to(t) for t in TAGS]
 
 
 @settings(deadline=None, max_examples=40)

@@ -42,7 +42,7 @@ def written(terminal: bool = False) -> Iterator[tuple[io.StringIO, io.StringIO]]
 
 
 def harmless(text: str) -> bool:
-    """Assert that the text has only printable characters, blanks and line breaks."""
+    """Whether the text has only printable characters, blanks and line breaks."""
     return all(c == "\n" or c == "\t" or c.isprintable() or c.isspace() for c in text) and not set(text) & set(
         "\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
     )

@@ -21,15 +21,15 @@ CHILD, OTHER = digest_of("amd64"), digest_of("arm64")
 def refers(
     kind: str, *predicates: str, digest: Digest = APP, place: Repository = DEV, referrer: str = "referrer"
 ) -> Fact:
-    answer: dict[str, Any] = {"referrer": digest_of(referrer), "artifact_type": kind, "predicates": list(predicates)}
-    return replace(fact(Kind.REFERRED, digest, **answer), detail={**answer, "repository": str(place)})
+    detail: dict[str, Any] = {"referrer": digest_of(referrer), "artifact_type": kind, "predicates": list(predicates)}
+    return replace(fact(Kind.REFERRED, digest, **detail), detail={**detail, "repository": str(place)})
 
 
 def signing(*statuses: tuple[str, str], place: Repository = DEV, minutes: int = 0) -> Fact:
-    answer = [
+    listed = [
         {"profile": p, "status": s, "reason": "ACCESS_DENIED: no" if s == "failed" else None} for p, s in statuses
     ]
-    return fact(Kind.SIGNING, APP, place, statuses=answer, at=NOON + timedelta(minutes=minutes))
+    return fact(Kind.SIGNING, APP, place, statuses=listed, at=NOON + timedelta(minutes=minutes))
 
 
 def test_without_a_signature_it_waits_for_one() -> None:

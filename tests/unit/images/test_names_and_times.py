@@ -18,7 +18,7 @@ def test_an_image_with_an_empty_part_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "9999-12-31T23:59:59-01:00", "0001-01-01T00:00:00+01:00"])
-def test_a_time_not_in_utc_is_refused(text: str) -> None:
+def test_a_text_without_a_time_in_utc_is_refused(text: str) -> None:
     with pytest.raises(BadInput, match="is not a time"):
         parse_time(text)
 
