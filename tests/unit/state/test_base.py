@@ -2,14 +2,14 @@
 
 import importlib
 import pkgutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 import tallyman.state
 from tallyman.domain.names import Digest
-from tallyman.state.base import LONGEST_REASON, StateValue, _layout
+from tallyman.state.base import LONGEST_REASON, StateValue, _layout, _reader
 from tallyman.state.marks import MARKS, Mark
 from tallyman.state.rollouts import MovedService, RolloutState
 from tallyman.state.tags import Tag
@@ -60,3 +60,9 @@ def test_no_two_fields_of_a_class_have_one_key() -> None:
     found = {cls.__name__: [key for _, key, *_ in _layout(cls)] for cls in StateValue.__subclasses__()}
     assert len(found) > 20
     assert {name: keys for name, keys in found.items() if len(set(keys)) != len(keys)} == {}
+
+
+@pytest.mark.parametrize("kind", [timedelta, timedelta | None, tuple[timedelta, ...]])
+def test_a_type_without_a_reader_is_an_error_and_not_read_as_raw_data(kind: Any) -> None:
+    with pytest.raises(TypeError, match="timedelta"):
+        _reader(kind)

@@ -97,7 +97,7 @@ def _absent(field: Field[Any]) -> Any:
 
 
 def _reader(kind: Any) -> _Reader:
-    """The function that makes a value of this type from JSON data."""
+    """The function that makes a value of this type from JSON data. Raises TypeError for a type without one."""
     if isinstance(kind, UnionType):
         (inner,) = (each for each in get_args(kind) if each is not type(None))
         read, none = _reader(inner), (None,) if inner is str else (None, "")
@@ -107,7 +107,22 @@ def _reader(kind: Any) -> _Reader:
         return lambda data: tuple(map(each, data or ()))
     if isinstance(kind, type) and issubclass(kind, StateValue):
         return kind.parse
-    return _READERS.get(kind, lambda data: data)
+    found = _READERS.get(get_origin(kind) or kind)
+    if found is None:
+        raise TypeError(f"a field of the type {kind} can't be read from JSON data: add a reader to _READERS")
+    return found
 
 
-_READERS: dict[Any, _Reader] = {datetime: parse_time, Digest: Digest, bool: bool, int: int}
+def _as_it_is(data: Any) -> Any:
+    return data
+
+
+_READERS: dict[Any, _Reader] = {
+    datetime: parse_time,
+    Digest: Digest,
+    bool: bool,
+    int: int,
+    str: _as_it_is,
+    Mapping: _as_it_is,
+    Any: _as_it_is,
+}
