@@ -308,7 +308,7 @@ def test_an_unreadable_cluster_is_reported(system: FakeStack, monkeypatch: pytes
     assert list(clusters(here)) == []
 
 
-def test_a_source_of_usage_that_can_not_be_read_is_told(system: FakeStack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_source_of_usage_is_reported(system: FakeStack, monkeypatch: pytest.MonkeyPatch) -> None:
     def read(source: Source, registry: EcrRegistry, at: datetime) -> Reading:
         refused = registry == PROD.registry and source.name == "Batch"
         return Reading(source.name, registry, at, error="not allowed" if refused else None)

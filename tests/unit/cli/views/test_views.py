@@ -193,7 +193,7 @@ def test_two_images_are_compared_by_layers_packages_configuration_and_size(syste
     assert found["findings"]["scanned"] == [False, False]
 
 
-def test_an_sbom_that_is_nested_too_deep_is_one_that_cant_be_read(system: FakeStack) -> None:
+def test_an_sbom_nested_too_deep_counts_as_unreadable(system: FakeStack) -> None:
     built = image("one")
     system.push(built, "v1.0.0")
     system.push(sbom(built, "[" * 100_000), None)
@@ -290,7 +290,7 @@ def test_cost_and_lists_use_the_last_sweep(everywhere: FakeStack) -> None:
     assert health.health(everywhere.stack, "tallyman", Prices.load())["sweeps"]["repositories"] == 1
 
 
-def test_an_image_that_no_registry_holds_any_more_is_found_with_what_runs_it(system: FakeStack) -> None:
+def test_a_removed_image_is_found_with_what_runs_it(system: FakeStack) -> None:
     built = image("one")
     system.push(built, "v1.0.0")
     system.registries.delete(DEV, built.digest)
