@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from tallyman.domain.names import Location
 from tallyman.errors import BadInput, BadName, TallymanError
+from tallyman.ports.clocks import no_limit
 from tallyman.services.copying.images import CopyImages
 from tallyman_cli.copy import interrupt
 from tallyman_cli.copy.address import Address, parse
@@ -145,7 +146,7 @@ class _Copy:
         service = CopyImages(
             self.transports.reads(origin),
             self.transports,
-            lambda: float("inf"),
+            no_limit,
             counting,
             options.keep_tags,
             options.parallel,
