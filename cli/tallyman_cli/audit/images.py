@@ -49,7 +49,8 @@ def _tags(stack: Stack, place: Repository) -> dict[str, Tag]:
 def _stowaways(stack: Stack, place: Repository, environment: str) -> Iterator[Finding]:
     """Images that were recorded as stowaways, are still there, and were not promoted since."""
     recorded = (fact for fact in stack.ledger.of_repository(place) if fact.kind is Kind.STOWAWAY)
-    first = {(fact.digest, fact.tag): fact for fact in recorded}  # the ledger answers newest first
+    # Facts come newest first: of each image and tag the last one, the oldest, is kept.
+    first = {(fact.digest, fact.tag): fact for fact in recorded}
     for (digest, tag), fact in first.items():
         if digest is None:
             continue

@@ -164,7 +164,9 @@ def _ask(
     def answers() -> dict[str, str | None] | None:
         refusals: dict[str, str | None] = {}
         facts = (f for f in opened.ledger.of_environment("*") if f.kind in (Kind.LETTER, Kind.REQUESTED))
-        for answer in (answer for answer in LetterAnswer.of(facts) if answer.request == request):
+        for answer in LetterAnswer.of(facts):
+            if answer.request != request:
+                continue
             if answer.letter is None:
                 return dict.fromkeys(ids, f"refused: {answer.refused}")  # the sender has no right to
             refusals[answer.letter] = answer.refused
