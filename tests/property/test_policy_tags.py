@@ -10,7 +10,7 @@ from tallyman.domain.policy import TagRule, format_duration, parse_duration
 from tallyman.domain.policy.tags import glob_covers
 
 tags = st.one_of(
-    st.from_regex(r"v?[0-3]\.[0-3]\.[0-3](-(rc\.[0-3]|abc1234|0000001))?", fullmatch=True),
+    st.from_regex(r"v?[0-3]\.[0-3]\.[0-3](-(rc\.[0-3]|beta|abc1234|0000001))?", fullmatch=True),
     st.sampled_from(["latest", "stable-1", "edge", "v1", "stable-"]),
 )
 entries = st.sampled_from(
@@ -32,6 +32,13 @@ entries = st.sampled_from(
         "!=1.1.1",
         ">2.1",
         "=3.0.0-rc.1",
+        "1.?.0",
+        "^1.2.3",
+        "2.*-rc.*",
+        "*.1-abc*",
+        "v?.?.?",
+        "v*.*-???????",
+        "*-beta*",
     ]
 )
 rules = st.lists(entries, max_size=4).map(TagRule.parse)
@@ -57,7 +64,10 @@ def test_a_common_tag_is_allowed_by_both(first: TagRule, second: TagRule) -> Non
 
 
 @example(TagRule.parse(["*-rc.?"]), TagRule.parse([">=1.0.0"]), "2.0.0-rc.0")
-@example(TagRule.parse(["*-rc.?", ">=1.0.0"]), TagRule.parse(["*"]), "2.0.0-rc.0")
+@example(TagRule.parse(["1.?.0", ">=1.2.2"]), TagRule.parse(["*"]), "1.3.0")
+@example(TagRule.parse(["2.*-rc.*", ">=2.2.0"]), TagRule.parse(["*"]), "2.2.1-rc.0")
+@example(TagRule.parse(["v1.*"]), TagRule.parse(["semver-commit"]), "v1.0.0-abc1234")
+@example(TagRule.parse(["*.1-abc*"]), TagRule.parse(["semver-commit", "<1.0.2"]), "0.1.1-abc1234")
 @given(rules, rules, tags)
 def test_two_lists_that_allow_a_tag_have_a_common_tag(first: TagRule, second: TagRule, tag: str) -> None:
     if first.allows(tag) and second.allows(tag):

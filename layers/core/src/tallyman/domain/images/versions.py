@@ -117,6 +117,14 @@ class Bound(NamedTuple):
         inside = self.low <= key and (self.high is None or key < self.high)
         return inside is not self.outside
 
+    def holds_some(self, numbers: tuple[int, ...]) -> bool:
+        """Whether a version that begins with these numbers, one to three of them, is among the bound's."""
+        first: Triple = (*numbers, 0, 0)[:3]  # type: ignore[assignment]
+        low, end = _below(first), _below(_next(first, len(numbers) - 1))
+        if self.outside:
+            return low < self.low or (self.high is not None and self.high < end)
+        return self.low < end and (self.high is None or low < self.high)
+
 
 @value
 class VersionRange:

@@ -2,14 +2,15 @@
 
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase, translate
 from functools import lru_cache
-from itertools import chain, combinations_with_replacement, product, repeat
+from itertools import combinations, combinations_with_replacement, product, starmap
 from typing import Self
 
 from tallyman.domain.images.versions import (
     RANGE_START,
+    Bound,
     VersionKind,
     VersionRange,
     parse_version,
@@ -98,8 +99,9 @@ class TagRule:
     def common_tag(self, *others: "TagRule") -> str | None:
         """A tag that this rule and all others allow; None: none was found.
 
-        A returned tag is certain. None is certain for kinds, names and ranges; for three lists with globs, or an
-        unusual combination of a glob and a kind, a common tag may be missed. Cost: some hundred candidates.
+        A returned tag is certain. None is certain for kinds, names and ranges. Beside a range, a glob with digits at a
+        star (`1*.0`) or with more than two question marks in a number may be missed; and of three lists with globs, a
+        common tag that is no version. Cost: mostly under 1 ms; 0.1 s for several ranges, globs and kinds at once.
         """
         rules = (self, *others)
         return next((tag for tag in _candidates(*rules) if all(rule.allows(tag) for rule in rules)), None)
@@ -118,34 +120,70 @@ TAGS_OR_ONE = OneOrMore(TAGS, str)
 
 
 def _candidates(*rules: TagRule) -> Iterator[str]:
-    cores = ["0.0.0"]
-    prereleases = []
-    # ranges are unions of intervals: if two share a version, they share one at the end of an interval; a pre-release of
-    # that version comes before it, one of the next version after it
-    for bound in (b for rule in rules for r in rule.ranges for b in r.bounds):
-        for (major, minor, patch), _, prerelease in (key for key in (bound.low, bound.high) if key):
-            core = f"{major}.{minor}.{patch}"
-            cores += [core, f"{major}.{minor}.{patch + 1}"]
-            if prerelease:
-                words = ".".join(word or str(number) for _, number, word in prerelease)
-                prereleases.append(f"{core}-{words}")
-    versions = [*cores, *(f"{core}-0abcdef" for core in cores), *prereleases]
+    """Tags that show whether the rules have a common one: names, versions, and what two globs both match."""
     yield from (name for rule in rules for name in rule.names)
-    yield from versions
-    yield from (f"v{version}" for version in versions)
+    bounds = [bound for rule in rules for each in rule.ranges for bound in each.bounds]
+    # a version that all allow matches one glob of each list, or none where a kind or the ranges alone allow it
+    free = [bool(rule.kinds) or bool(rule.ranges and not (rule.names or rule.globs)) for rule in rules]
+    for chosen in product(
+        *([None, *rule.globs] if free else rule.globs for free, rule in zip(free, rules, strict=True))
+    ):
+        globs = list(dict.fromkeys(glob for glob in chosen if glob))
+        suffixes = _suffixes(globs, bounds)
+        yield from (head + suffix for head in _heads(globs, bounds) for suffix in suffixes)
     globs = list(dict.fromkeys(glob for rule in rules for glob in rule.globs))
-    for glob, other in combinations_with_replacement(globs, 2):
-        yield from filter(None, [_meeting(glob, other)])
+    yield from filter(None, starmap(_meeting, combinations_with_replacement(globs, 2)))
+
+
+def _heads(globs: Sequence[str], bounds: Sequence[Bound]) -> list[str]:
+    """Texts `X.Y.Z` and `vX.Y.Z` that begin a tag which all globs match and a version which all bounds hold."""
+    ends = [end for bound in bounds for end, *_ in filter(None, (bound.low, bound.high))]
+    fills = [int(text) for glob in globs for token in re.findall(r"[0-9?]+", glob) for text in _filled(token)]
+    heads: list[tuple[str, tuple[int, ...]]] = [("", ()), ("v", ())]
+    for place, dot in enumerate(("", ".", ".")):
+        numbers = dict.fromkeys([*(end[place] for end in ends), *(end[place] + 1 for end in ends), 0, *fills])
+        grown = [(f"{text}{dot}{number}", (*release, number)) for text, release in heads for number in numbers]
+        heads = [
+            (text, release)
+            for text, release in grown
+            if all(bound.holds_some(release) for bound in bounds) and all(_meeting(f"{text}*", glob) for glob in globs)
+        ]
+    return [text for text, _ in heads]
+
+
+def _filled(token: str) -> Iterator[str]:
+    """The numbers of a glob's digits and question marks, at most a hundred."""
+    if token.count("?") <= 2 and len(token) <= 9:
+        for digits in product("0123456789", repeat=token.count("?")):
+            filled = iter(digits)
+            yield "".join(next(filled) if c == "?" else c for c in token)
+
+
+def _suffixes(globs: Sequence[str], bounds: Sequence[Bound]) -> list[str]:
+    """What may follow X.Y.Z in a tag that all globs match: nothing, a commit, the pre-releases of the bounds, and the
+    globs' own, with wildcards filled."""
+    found = ["", "-0abcdef"]
+    for _, _, prerelease in (key for bound in bounds for key in (bound.low, bound.high) if key):
+        words = ".".join(word or str(number) for _, number, word in prerelease)
+        found += [f"-{words}", f"-{words}.0"] if words else []
+    patterns = []
     for glob in globs:
-        parts = glob.replace("?", "0").split("*")
-        for first, second in product(["0", "0.0", *versions, "", "x"], ["", "0", "0abcdef"]):
-            fills = chain([first, second], repeat(""))
-            yield parts[0] + "".join(fill + part for fill, part in zip(fills, parts[1:], strict=False))
+        core, dash, rest = glob.partition("-")
+        tail = dash + rest if dash else glob.rpartition("*")[2]
+        patterns += [tail] if dash else []
+        patterns += [f"-*{tail}"] if "*" in core else []
+    patterns += filter(None, starmap(_meeting, combinations(patterns, 2)))
+    found += [
+        p.replace("*", star).replace("?", mark)
+        for p in patterns
+        for star, mark in product(["", "0", "x", "000000"], "0x")
+    ]
+    return [suffix for suffix in dict.fromkeys(found) if all(_meeting(f"*{suffix}", glob) for glob in globs)]
 
 
 def _meeting(first: str, second: str) -> str | None:
     """A shortest tag that both globs match; None: there is none. A breadth-first search through both at once."""
-    seen = {(0, 0)}
+    seen = {(0, 0, False)}  # the text may be empty where both globs begin with stars
     queue = deque([(0, 0, "")])
     while queue:
         i, j, text = queue.popleft()
@@ -159,9 +197,10 @@ def _meeting(first: str, second: str) -> str | None:
             if all(c in ("*", "?", literal) for c in (a, b)):
                 steps.append((i if a == "*" else i + 1, j if b == "*" else j + 1, literal))
         for i_next, j_next, taken in steps:
-            if (i_next, j_next) not in seen:
-                seen.add((i_next, j_next))
-                queue.append((i_next, j_next, text + taken))
+            grown = text + taken
+            if (i_next, j_next, bool(grown)) not in seen:
+                seen.add((i_next, j_next, bool(grown)))
+                queue.append((i_next, j_next, grown))
     return None
 
 
