@@ -53,11 +53,11 @@ many = st.lists(facts(), max_size=10)
 configured = st.sets(st.sampled_from(sorted(GATES))).map(lambda names: {n: GATES[n] for n in sorted(names)})
 
 
-def judge(gates: dict[str, Any], reported: list[Fact], pointing: bool = True) -> Decision | None:
+def judge(gates: dict[str, Any], recorded: list[Fact], pointing: bool = True) -> Decision | None:
     """The decision for prod about an image, with or without its tag v1.0.0 in dev."""
     base = pushed(DIGEST, "v1.0.0", DEV, at=NOON - timedelta(days=20), index=False)
     where = {(DEV, "v1.0.0"): DIGEST if pointing else OTHER}
-    image = ImageFacts(DIGEST, tuple(sorted([base, *reported], key=lambda f: f.sort)), {}, where)
+    image = ImageFacts(DIGEST, tuple(sorted([base, *recorded], key=lambda f: f.sort)), {}, where)
     found = decide_all(rules(gates), image, NOON)
     return found[0] if found else None
 
@@ -72,16 +72,16 @@ def result(decision: Decision | None, gate: str) -> str:
 
 
 @given(configured, many)
-def test_the_same_facts_give_the_same_decision(gates: dict[str, Any], reported: list[Fact]) -> None:
-    assert judge(gates, reported) == judge(gates, reported)
+def test_the_same_facts_give_the_same_decision(gates: dict[str, Any], recorded: list[Fact]) -> None:
+    assert judge(gates, recorded) == judge(gates, recorded)
 
 
 @given(configured, many, st.randoms(use_true_random=False))
 def test_the_order_in_which_facts_are_given_never_matters(
-    gates: dict[str, Any], reported: list[Fact], chance: Any
+    gates: dict[str, Any], recorded: list[Fact], chance: Any
 ) -> None:
     base = pushed(DIGEST, "v1.0.0", DEV, at=NOON - timedelta(days=20), index=False)
-    one, two = [base, *reported], [base, *reported]
+    one, two = [base, *recorded], [base, *recorded]
     chance.shuffle(two)
     where = {(DEV, "v1.0.0"): DIGEST}
     found = [decide_all(rules(gates), ImageFacts(DIGEST, tuple(f), {}, where), NOON) for f in (one, two)]
@@ -89,9 +89,9 @@ def test_the_order_in_which_facts_are_given_never_matters(
 
 
 @given(configured, many, st.sampled_from(sorted(GATES)))
-def test_an_additional_gate_never_opens_a_decision(gates: dict[str, Any], reported: list[Fact], extra: str) -> None:
+def test_an_additional_gate_never_opens_a_decision(gates: dict[str, Any], recorded: list[Fact], extra: str) -> None:
     assume(extra not in gates)
-    fewer, more = judge(gates, reported), judge({**gates, extra: GATES[extra]}, reported)
+    fewer, more = judge(gates, recorded), judge({**gates, extra: GATES[extra]}, recorded)
     assert fewer is not None
     assert more is not None
     assert fewer.may_stage or not more.may_stage
@@ -99,15 +99,15 @@ def test_an_additional_gate_never_opens_a_decision(gates: dict[str, Any], report
 
 
 @given(many)
-def test_what_may_be_staged_was_verified_scanned_and_soaked(reported: list[Fact]) -> None:
+def test_what_may_be_staged_was_verified_scanned_and_soaked(recorded: list[Fact]) -> None:
     """Law 6: no gate, no passage."""
-    decision = judge(GATES, reported)
+    decision = judge(GATES, recorded)
     assert decision is not None
     if decision.may_stage:
         assert any(
-            f.kind is Kind.VERIFIED and f.repository == DEV and f.detail["verdict"] == "passed" for f in reported
+            f.kind is Kind.VERIFIED and f.repository == DEV and f.detail["verdict"] == "passed" for f in recorded
         )
-        scans = [f for f in reported if f.kind is Kind.SCANNED and f.detail["status"] == "complete"]
+        scans = [f for f in recorded if f.kind is Kind.SCANNED and f.detail["status"] == "complete"]
         assert any(f.detail["counts"]["critical"] == 0 and NOON - f.at <= timedelta(days=7) for f in scans)
 
 
@@ -120,8 +120,8 @@ def test_unknown_is_closed(gate: str) -> None:
 
 
 @given(many)
-def test_without_a_promotable_tag_nothing_is_promoted(reported: list[Fact]) -> None:
-    decision = judge({}, reported, pointing=False)
+def test_without_a_promotable_tag_nothing_is_promoted(recorded: list[Fact]) -> None:
+    decision = judge({}, recorded, pointing=False)
     assert decision is not None
     assert not decision.is_candidate
     assert not decision.may_stage
@@ -129,7 +129,7 @@ def test_without_a_promotable_tag_nothing_is_promoted(reported: list[Fact]) -> N
 
 
 @given(configured, many)
-def test_nothing_is_promoted_if_a_target_tag_names_another_image(gates: dict[str, Any], reported: list[Fact]) -> None:
+def test_nothing_is_promoted_if_a_target_tag_names_another_image(gates: dict[str, Any], recorded: list[Fact]) -> None:
     """Law 5: a promotion never overwrites."""
     taken = {"exists": True, "immutable": True, "mutable_tags": [], "tags": {"v1.0.0": OTHER}, "error": None}
     last = fact(
@@ -141,15 +141,15 @@ def test_nothing_is_promoted_if_a_target_tag_names_another_image(gates: dict[str
         name=DEV.name,
         registries={"222222222222/us-east-2": taken},
     )
-    decision = judge(gates, [*reported, last])
+    decision = judge(gates, [*recorded, last])
     assert decision is not None
     assert not decision.may_stage
     assert decision.verdict not in (PASSED, "promoted")
 
 
 @given(configured, many)
-def test_a_decision_contains_the_policy_and_every_required_gate(gates: dict[str, Any], reported: list[Fact]) -> None:
-    decision = judge(gates, reported)
+def test_a_decision_contains_the_policy_and_every_required_gate(gates: dict[str, Any], recorded: list[Fact]) -> None:
+    decision = judge(gates, recorded)
     assert decision is not None
     assert decision.policy == rules(gates).digest
     names = [g.name for g in decision.gates]

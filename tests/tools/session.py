@@ -67,8 +67,8 @@ def with_outputs(text: str, printed: Mapping[str, str]) -> str:
 
     def block(match: re.Match[str]) -> str:
         lines = [line for line in match[1].splitlines() if line.startswith("$ ")]
-        result = [part for line in lines for part in (line, printed[line.removeprefix("$ ")]) if part]
-        return "```console\n" + "\n".join(result) + "\n```"
+        shown = [part for line in lines for part in (line, printed[line.removeprefix("$ ")]) if part]
+        return "```console\n" + "\n".join(shown) + "\n```"
 
     return BLOCK.sub(block, text)
 

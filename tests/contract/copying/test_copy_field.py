@@ -289,10 +289,10 @@ def test_invalid_entries_of_a_referrers_list_are_skipped_and_reported(
     ]
     put(source, {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}, f"sha256-{BUILT.digest.hex}")
     done = copied(capsys, f"{source.host}/team/app:v1", f"{target.host}/team/app", status=1)
-    [result] = done["targets"]
-    assert set(result["refused_referrers"]) >= {strange, untyped["digest"], str(image("z").digest)}
-    assert len(result["refused_referrers"]) == 4
-    assert result["tags"] == {"v1": BUILT.digest}
+    [report] = done["targets"]
+    assert set(report["refused_referrers"]) >= {strange, untyped["digest"], str(image("z").digest)}
+    assert len(report["refused_referrers"]) == 4
+    assert report["tags"] == {"v1": BUILT.digest}
     assert all(str(made.digest) in target.repo("team/app").manifests for made in (signed, listed))
 
 

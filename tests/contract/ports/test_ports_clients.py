@@ -123,8 +123,8 @@ def test_people_assume_their_own_roles_by_the_kind_of_action() -> None:
 def test_advice_for_people_is_added_only_to_permission_errors() -> None:
     clients = PeopleClients(HUB, "tallyman")
     role = clients.assumed("222222222222", "push")
-    result = str(clients.not_assumed(role, NotAllowed("no")))
-    assert all(word in result for word in (role, "222222222222", "PeopleChangeRoles", "PeoplePolicyArn"))
+    message = str(clients.not_assumed(role, NotAllowed("no")))
+    assert all(word in message for word in (role, "222222222222", "PeopleChangeRoles", "PeoplePolicyArn"))
     passing = Unreachable("later")
     assert clients.not_assumed(role, passing) is passing
 

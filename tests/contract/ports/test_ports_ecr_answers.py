@@ -167,8 +167,8 @@ def test_a_registry_without_the_call_has_no_referrers(ecr: Stubbed) -> None:
 
 
 def answer(status: str, description: str | None = None, **findings: Any) -> dict[str, Any]:
-    result = {"status": status} | ({"description": description} if description else {})
-    return {"imageScanStatus": result, "imageScanFindings": findings}
+    scan_status = {"status": status} | ({"description": description} if description else {})
+    return {"imageScanStatus": scan_status, "imageScanFindings": findings}
 
 
 def test_a_basic_scan_with_its_findings_page_by_page(ecr: Stubbed) -> None:
@@ -401,13 +401,13 @@ def test_pages_of_two_different_scans_are_not_combined(ecr: Stubbed) -> None:
 
 
 def test_the_larger_of_listed_and_counted_findings_counts(ecr: Stubbed) -> None:
-    result = answer(
+    scan = answer(
         "COMPLETE",
         findings=[FINDING, FINDING, {"name": "CVE-2", "severity": "MARS"}],
         findingSeverityCounts={"CRITICAL": 1, "HIGH": 2, "TOTAL": 3},
         imageScanCompletedAt=NOON,
     )
-    ecr.stub.add_response("describe_image_scan_findings", result)
+    ecr.stub.add_response("describe_image_scan_findings", scan)
     assert ecr.view.scan(DEV, APP).counts == {"critical": 3, "high": 2}
 
 
@@ -422,10 +422,8 @@ def test_inspectors_finding_details_are_kept_and_missing_ones_are_unknown(ecr: S
         "packageVulnerabilityDetails": {"vulnerabilityId": "CVE-1", "vulnerablePackages": packages},
     }
     bare = {"severity": "HIGH", "packageVulnerabilityDetails": {"vulnerabilityId": "CVE-2"}}
-    result = answer(
-        "ACTIVE", enhancedFindings=[full, bare], findingSeverityCounts={"HIGH": 2}, imageScanCompletedAt=NOON
-    )
-    ecr.stub.add_response("describe_image_scan_findings", result)
+    scan = answer("ACTIVE", enhancedFindings=[full, bare], findingSeverityCounts={"HIGH": 2}, imageScanCompletedAt=NOON)
+    ecr.stub.add_response("describe_image_scan_findings", scan)
     assert ecr.view.scan(DEV, APP).findings == (
         Finding("CVE-1", "high", "log4j", ("log4j", "log4j-api"), True, False, None, NOON),
         Finding("CVE-2", "high"),
@@ -441,8 +439,8 @@ def test_installed_packages_are_kept_with_version_and_manager(ecr: Stubbed) -> N
     ]
     details = {"vulnerabilityId": "CVE-1", "vulnerablePackages": packages}
     found = {"severity": "HIGH", "packageVulnerabilityDetails": details}
-    result = answer("ACTIVE", enhancedFindings=[found], findingSeverityCounts={"HIGH": 1}, imageScanCompletedAt=NOON)
-    ecr.stub.add_response("describe_image_scan_findings", result)
+    scan = answer("ACTIVE", enhancedFindings=[found], findingSeverityCounts={"HIGH": 1}, imageScanCompletedAt=NOON)
+    ecr.stub.add_response("describe_image_scan_findings", scan)
     (finding,) = ecr.view.scan(DEV, APP).findings
     assert finding.installed == (
         Package("curl", "7.88.1-10+deb12u5", "OS"),
@@ -452,8 +450,8 @@ def test_installed_packages_are_kept_with_version_and_manager(ecr: Stubbed) -> N
     assert installed_of(row_of(finding))[0] == Package("curl", "7.88.1-10+deb12u5", "OS")
     attributes = [{"key": "package_name", "value": "curl"}, {"key": "package_version", "value": "7.88.1-10"}]
     basic = {"name": "CVE-2", "severity": "HIGH", "attributes": attributes}
-    result = answer("COMPLETE", findings=[basic], findingSeverityCounts={"HIGH": 1}, imageScanCompletedAt=NOON)
-    ecr.stub.add_response("describe_image_scan_findings", result)
+    scan = answer("COMPLETE", findings=[basic], findingSeverityCounts={"HIGH": 1}, imageScanCompletedAt=NOON)
+    ecr.stub.add_response("describe_image_scan_findings", scan)
     assert ecr.view.scan(DEV, APP).findings[0].installed == (Package("curl", "7.88.1-10", "OS"),)
 
 

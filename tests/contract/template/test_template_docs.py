@@ -84,9 +84,9 @@ def test_the_counts_in_the_cost_tables_agree_with_the_template_and_the_scale_pag
     assert counted("metrics of its own") == len(ALARMED) + 2 * len(BY_ENVIRONMENT)
     queues = sum(1 for queue in FUNCTIONS.values() if queue)
     assert counted("SQS") == pytest.approx(queues * 5 * 3 * 60 * 24 * 30 / 1e6, rel=0.1)
-    result = re.search(r"(?m)^\| one platform, now \|(.*)$", chapter("What one image costs", "scale"))
-    assert result
-    runs, reads, writes, indexes, _ = (int(cell) for cell in result[1].strip(" |").split("|"))
+    row = re.search(r"(?m)^\| one platform, now \|(.*)$", chapter("What one image costs", "scale"))
+    assert row
+    runs, reads, writes, indexes, _ = (int(cell) for cell in row[1].strip(" |").split("|"))
     said = " ".join(pushes)
     named = {"invocations": runs, "read units": reads, "write units": writes, "of indexes": indexes}
     for words, found in named.items():
@@ -103,9 +103,9 @@ def test_the_operations_page_says_what_to_do_for_each_alarm() -> None:
 def test_the_operations_page_says_what_to_do_for_each_kind_of_notice() -> None:
     services = (ROOT / "layers/core/src/tallyman/services").rglob("*.py")
     sources = [source for path in services if "publish(" in (source := path.read_text())]
-    result = {kind for source in sources for kind in re.findall(r'(?:"kind": |_attributes\()"([a-z_-]+)"', source)}
-    result |= {"override", "recall"} | {FAILED, CONFLICT, WAITING}  # kinds that are the name of a command, or a verdict
-    assert operations("Notices") == result == set(KINDS)
+    kinds = {kind for source in sources for kind in re.findall(r'(?:"kind": |_attributes\()"([a-z_-]+)"', source)}
+    kinds |= {"override", "recall"} | {FAILED, CONFLICT, WAITING}  # kinds that are the name of a command, or a verdict
+    assert operations("Notices") == kinds == set(KINDS)
 
 
 def test_retained_resources_can_be_imported_by_a_valid_change_set() -> None:

@@ -75,8 +75,8 @@ def docker_config(work: Path) -> Path:
 @cache
 def buildx_plugin() -> str | None:
     """The path of buildx; None if there is none."""
-    result = _output("docker", "info", "--format", "{{json .ClientInfo.Plugins}}")
-    return next((p["Path"] for p in json.loads(result or "null") or () if p["Name"] == "buildx"), None)
+    plugins = _output("docker", "info", "--format", "{{json .ClientInfo.Plugins}}")
+    return next((p["Path"] for p in json.loads(plugins or "null") or () if p["Name"] == "buildx"), None)
 
 
 @cache

@@ -158,8 +158,8 @@ class PromotionStack:
         tags = {str(p): dict(self.registries.held(p).tags) for p in PLACES}
         manifests = {str(p): set(self.registries.held(p).manifests) for p in PLACES}
         promoted = sorted((f.digest, tuple(f.detail["tags"])) for f in self.facts(Kind.PROMOTED))
-        result = {(d["id"], d["digest"]) for _, d in self.announcements.emitted}
-        return tags, manifests, promoted, self.released(), len(result), self.pending()
+        announced = {(d["id"], d["digest"]) for _, d in self.announcements.emitted}
+        return tags, manifests, promoted, self.released(), len(announced), self.pending()
 
 
 def one() -> tuple[PromotionStack, Digest]:

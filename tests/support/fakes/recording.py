@@ -108,9 +108,9 @@ class RecordingStack:
 
     def deliver(self, *events: Mapping[str, Any]) -> None:
         """Deliver these events to record_push."""
-        services = self.process()
+        process = self.process()
         for event in events:
-            services.record.handle(json.dumps(event))
+            process.record.handle(json.dumps(event))
 
     def reconcile(self, event: Mapping[str, Any] | None = None, left: Any = lambda: 900.0) -> dict[str, Any]:
         """One run of reconcile; without an event a person's run of everything."""

@@ -69,8 +69,8 @@ def simple(key: PrivateKey, signed: bytes) -> dict[str, str]:
 
 def statement(digest: str, predicate: str = SIGN, said: object = None) -> bytes:
     subject = [{"name": "image", "digest": {"sha256": digest.removeprefix("sha256:")}}]
-    result = {"_type": "https://in-toto.io/Statement/v1", "subject": subject, "predicateType": predicate}
-    return json.dumps({**result, "predicate": said or {}}).encode()
+    document = {"_type": "https://in-toto.io/Statement/v1", "subject": subject, "predicateType": predicate}
+    return json.dumps({**document, "predicate": said or {}}).encode()
 
 
 def envelope(key: PrivateKey, inner: bytes, kind: str = IN_TOTO) -> dict[str, Any]:

@@ -130,7 +130,7 @@ def hold(sim: Simulation) -> None:
     if (
         ours := []
         if by_hand
-        else [subject for subject, _, result in sim.notices.published if "stowaway" in result.get("kind", "")]
+        else [subject for subject, _, attributes in sim.notices.published if "stowaway" in attributes.get("kind", "")]
     ):
         raise Broken(f"what a promotion brought is taken for a stowaway: {ours}")
     if sim.dead:
@@ -153,8 +153,8 @@ def _nothing_is_half_tagged(sim: Simulation) -> None:
     ours = {p: sim.registries.held(p).tags for p in PLACES}
     one, two = (ours[p] for p in PLACES)
     if one != two and not sim.by_hand.keys() & {(p, d, t) for p in PLACES for t, d in ours[p].items()}:
-        result = any("stuck" in a.get("kind", "") or "park" in a.get("kind", "") for _, _, a in sim.notices.published)
-        if not result:
+        noticed = any("stuck" in a.get("kind", "") or "park" in a.get("kind", "") for _, _, a in sim.notices.published)
+        if not noticed:
             raise Broken(f"half-tagged without a notice: {one} and {two}")
 
 

@@ -129,8 +129,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return
         for part, (tags, link) in registry.pages.items():
             if part in self.path:
-                result = {"Link": link} if link else {}
-                self._answer(200, result, json.dumps({"tags": tags}).encode())
+                headers = {"Link": link} if link else {}
+                self._answer(200, headers, json.dumps({"tags": tags}).encode())
                 return
         if url.path == "/token":
             registry.tokens_given.append(parse_qs(url.query).get("scope", [""])[0])
@@ -172,8 +172,8 @@ class _Handler(BaseHTTPRequestHandler):
                 rest = rest.replace("-", ":")
             raw, media_type = repo.manifests.get(repo.tags.get(rest, rest), (b"", ""))
             digest = "sha256:" + hashlib.sha256(raw).hexdigest()
-            result = {"Docker-Content-Digest": digest, "Content-Type": media_type}
-            return (200, result, raw) if raw else _refuse(404, "MANIFEST_UNKNOWN")
+            headers = {"Docker-Content-Digest": digest, "Content-Type": media_type}
+            return (200, headers, raw) if raw else _refuse(404, "MANIFEST_UNKNOWN")
         if rest not in repo.blobs:
             return _refuse(404, "BLOB_UNKNOWN")
         return self._blob(repo.blobs[rest])
@@ -232,10 +232,10 @@ class _Handler(BaseHTTPRequestHandler):
         repo.manifests[digest] = body, self.headers.get("Content-Type", "")
         if not reference.startswith("sha256:"):
             repo.tags[reference] = digest
-        result = {"Docker-Content-Digest": digest}
+        headers = {"Docker-Content-Digest": digest}
         if self.registry.referrers_api and document.get("subject"):
-            result["OCI-Subject"] = document["subject"]["digest"]
-        return 201, result, b""
+            headers["OCI-Subject"] = document["subject"]["digest"]
+        return 201, headers, b""
 
     def _referrers(self, repo: Repo, subject: str) -> tuple[int, dict[str, str], bytes]:
         if not self.registry.referrers_api:

@@ -84,10 +84,10 @@ class Deployed:
     def scan(self, built: Built, name: str, *findings: str) -> None:
         """Complete the scan of every platform image in dev with these findings (`CVE-…:CRITICAL`)."""
         place = self.place(name)
-        result = [{"name": f.rpartition(":")[0], "severity": f.rpartition(":")[2]} for f in findings]
+        reported = [{"name": f.rpartition(":")[0], "severity": f.rpartition(":")[2]} for f in findings]
         children = [c.digest for c in built.root.platform_children] or [built.digest]
         for digest in children:
-            self.cloud.ecr.scanner.complete(place.registry, place.name, digest, result)
+            self.cloud.ecr.scanner.complete(place.registry, place.name, digest, reported)
         self.settle()
 
     @contextmanager
@@ -113,8 +113,8 @@ class Deployed:
 
     def history(self, name: str, tag: str | None = None, environment: str = "dev", number: int = 1) -> list[Row]:
         """The rows of a repository or tag, newest first."""
-        result = rows.of_repository(self.stack.ledger, self.place(name, environment, number))
-        return [row for row in result if tag is None or row.tag == tag]
+        found = rows.of_repository(self.stack.ledger, self.place(name, environment, number))
+        return [row for row in found if tag is None or row.tag == tag]
 
     def why(self, name: str, tag: str, to: str = "prod", source: str = "dev") -> Decision:
         """The decision that policy and facts give now."""
@@ -145,8 +145,8 @@ class Deployed:
                 QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
             ).get("Messages"):
                 for message in messages:
-                    result = {k: v["StringValue"] for k, v in message.get("MessageAttributes", {}).items()}
-                    letters.append({"queue": url.rpartition("/")[2], "body": message["Body"], **result})
+                    attributes = {k: v["StringValue"] for k, v in message.get("MessageAttributes", {}).items()}
+                    letters.append({"queue": url.rpartition("/")[2], "body": message["Body"], **attributes})
                     sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
         return letters
 

@@ -20,8 +20,8 @@ def test_generated_pages_are_current(name: str) -> None:
 
 def test_every_page_is_in_the_navigation() -> None:
     text = (ROOT / "mkdocs.yml").read_text().replace("!!python/object/apply:pymdownx.slugs.slugify", "")
-    result = str(yaml.safe_load(text)["nav"])
-    assert [page.name for page in (ROOT / "docs").glob("*.md") if f"'{page.name}'" not in result] == []
+    navigation = str(yaml.safe_load(text)["nav"])
+    assert [page.name for page in (ROOT / "docs").glob("*.md") if f"'{page.name}'" not in navigation] == []
 
 
 def test_the_site_builds_strictly(tmp_path: Path) -> None:

@@ -115,14 +115,14 @@ def test_the_step_for_gitlab_is_one_job_that_comments() -> None:
 
 
 def test_the_template_has_the_application_repositorys_metadata() -> None:
-    result: dict[str, Any] = hub()["Metadata"]["AWS::ServerlessRepo::Application"]
-    assert result["SemanticVersion"] == tallyman.__version__
-    assert re.fullmatch(r"[A-Za-z0-9-]{1,140}", result["Name"])
-    assert len(result["Description"]) <= 256
-    assert len(result["Labels"]) <= 10
-    assert all(re.fullmatch(r"[A-Za-z0-9+\-_:/@]{1,127}", label) for label in result["Labels"])
+    metadata: dict[str, Any] = hub()["Metadata"]["AWS::ServerlessRepo::Application"]
+    assert metadata["SemanticVersion"] == tallyman.__version__
+    assert re.fullmatch(r"[A-Za-z0-9-]{1,140}", metadata["Name"])
+    assert len(metadata["Description"]) <= 256
+    assert len(metadata["Labels"]) <= 10
+    assert all(re.fullmatch(r"[A-Za-z0-9+\-_:/@]{1,127}", label) for label in metadata["Labels"])
     for key in ("LicenseUrl", "ReadmeUrl"):
-        assert (ROOT / result[key]).is_file()
+        assert (ROOT / metadata[key]).is_file()
 
 
 def test_a_packaged_template_is_stored_under_its_version_with_a_launch_link(tmp_path: Path) -> None:
