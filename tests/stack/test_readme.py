@@ -21,6 +21,15 @@ def test_the_session_shows_the_output_of_a_local_cloud(page: str, printed: Mappi
     assert session.same_every_time(made) == session.same_every_time(shown), f"{page} is not current: make session"
 
 
+@pytest.mark.parametrize("more", ["tallyman local settle", "tallyman pending"])
+def test_a_session_that_one_typing_cannot_serve_is_an_error(monkeypatch: pytest.MonkeyPatch, more: str) -> None:
+    shown = {page: session.commands(page) for page in session.PAGES}
+    shown["README.md"].append(more)
+    monkeypatch.setattr(session, "commands", shown.__getitem__)
+    with pytest.raises(ValueError, match=r"README\.md repeats a command, or has one that README\.pt-BR\.md lacks"):
+        session.outputs()
+
+
 def test_a_different_output_is_detected() -> None:
     shown = (ROOT / "README.md").read_text("utf-8")
     first, *inside = session.commands("README.md")
