@@ -77,7 +77,7 @@ def test_any_graph_is_copied_unchanged_and_each_blob_read_once(
         held = registries.held(target)
         assert all(held.manifests[d].raw == m.raw for d, m in root.manifests.items())
         about: set[Digest] = set()
-        for made in signed:  # each after its children
+        for made in signed:  # each after its subject
             if made.root.subject and made.root.subject.digest in {*root.manifests, *about}:
                 about.add(made.digest)
         assert about <= set(held.manifests)

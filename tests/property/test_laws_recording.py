@@ -156,8 +156,6 @@ def test_history_is_the_same_for_any_order_and_doubling_of_facts(
 
 # --- a crash before any call (after one is before the next)
 
-Delivered = tuple[str, ...]
-
 
 def summary(system: RecordingStack) -> dict[str, Any]:
     """The state that must be equal in the end, whatever died: everything except write counts and write times."""

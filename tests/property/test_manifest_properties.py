@@ -74,7 +74,7 @@ def test_any_json_is_a_manifest_or_a_bad_manifest(document: Any, media_type: str
 
 
 @given(documents, st.sampled_from(["config", "layers", "manifests", "subject", "annotations", "schemaVersion"]))
-def test_one_changed_part_is_a_manifest_or_a_bad_manifest(part: Any, key: str) -> None:
+def test_a_manifest_with_one_changed_part_parses_or_is_a_bad_manifest(part: Any, key: str) -> None:
     document = json.loads(image("a").raw)
     survives(json.dumps({**document, key: part}).encode(), None)
 

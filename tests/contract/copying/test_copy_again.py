@@ -93,7 +93,7 @@ class Registries:
         return server.repo(NAME).tags.get("v1") == BUILT.digest and self.holds(server)
 
     def holds(self, server: OciServer) -> bool:
-        """Assert that the target has everything except the tag."""
+        """Whether the target has everything, whatever its tag names."""
         repo = server.repo(NAME)
         everything = (BUILT, *ABOUT)
         return (

@@ -193,7 +193,7 @@ def test_every_spoke_role_requires_the_organization_if_one_is_given() -> None:
         ]
 
 
-def test_each_spoke_role_has_one_kind() -> None:
+def test_each_spoke_role_has_only_the_writes_of_its_kind() -> None:
     found = {n: writes(actions(r), "ecr") for n, r in of_type(spoke(), "AWS::IAM::Role").items()}
     assert found["ForwardRole"] == set()
     assert found["ReadRole"] <= {"StartImageScan"}
