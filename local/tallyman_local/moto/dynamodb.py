@@ -67,7 +67,8 @@ def _save(table: Table, memo: dict[int, Any]) -> Table:
     saved.items = table.items.copy()
     for key in touched:
         if key in table.items:
-            saved.items[key] = copy.copy(table.items[key])
+            held = table.items[key]  # a partition, or the item itself in a table without a sort key
+            saved.items[key] = copy.deepcopy(held) if isinstance(held, Item) else copy.copy(held)
     return saved
 
 
@@ -157,7 +158,9 @@ def _copied_item(item: Item, memo: dict[int, Any]) -> Item:
 
 
 def _size_of(attribute: DynamoType) -> int:
-    return len(attribute.value.encode()) if attribute.type == "S" else _size(attribute)
+    """moto's size. The value of an "S" can be bytes or a bool: moto makes them of AttributeUpdates."""
+    value = attribute.value
+    return len(value.encode()) if attribute.type == "S" and isinstance(value, str) else _size(attribute)
 
 
 def _dict_of(value: Any) -> Any:
@@ -170,9 +173,10 @@ def _dict_of(value: Any) -> Any:
 
 
 def _attributes(serializer: BaseJSONSerializer, serialized: dict[str, Any], value: Any, shape: Any, key: str) -> None:
-    """Passes a map of attributes unchanged, unless it holds bytes, which JSON needs encoded."""
+    """Passes a map of attributes unchanged, unless it holds values that moto encodes for JSON."""
     if shape.value.name == "AttributeValue" and all(
-        isinstance(attribute, dict) and attribute.keys() <= _PLAIN for attribute in value.values()
+        isinstance(attribute, dict) and attribute.keys() <= _PLAIN and isinstance(attribute.get("S", ""), str)
+        for attribute in value.values()
     ):
         serialized[serializer.get_serialized_name(shape, key)] = value
     else:
