@@ -14,8 +14,13 @@ from pathlib import Path
 from typing import Any
 
 _PRELOADED = Path(__file__).with_name("preloaded.py")
-# Only what Python itself reads: a worker gets its environment with its fork.
-_ENVIRONMENT = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "TZ": "UTC"}
+# Only what Python itself reads, and no AWS configuration of this machine: a worker gets its environment with its fork.
+_ENVIRONMENT = {
+    "PATH": os.environ.get("PATH", os.defpath),
+    "LANG": "C.UTF-8",
+    "TZ": "UTC",
+    "AWS_CONFIG_FILE": os.devnull,
+}
 
 
 class _Gone(RuntimeError):

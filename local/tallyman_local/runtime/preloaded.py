@@ -16,7 +16,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -34,8 +35,8 @@ def main() -> None:
     sys.path[:0] = folders
     channel = socket.socket(fileno=0)
     serve = _worker().serve
-    _preload(PACKAGE if folders else "")
-    with contextlib.suppress(Exception):  # another layer than ours, or a broken one: each worker reads its own data
+    _preload(folders)
+    with contextlib.suppress(Exception):  # a broken layer: each worker reads its own data
         _read_botocore_data()
     sources = _sources(folders)
     gc.collect()
@@ -87,20 +88,27 @@ def _worker() -> ModuleType:
     return module
 
 
-def _preload(package: str) -> None:
-    """Import the libraries and the whole package. A failed import fails again in the handlers that need the module."""
+def _preload(folders: Sequence[str]) -> None:
+    """Import the libraries and the whole package where these folders have it: this machine's own would hide a package
+    of that name in a function. A failed import fails again in the handlers that need the module."""
     names = list(LIBRARIES)
-    if package and (found := importlib.util.find_spec(package)):
-        inside = pkgutil.walk_packages(found.submodule_search_locations, f"{package}.", onerror=lambda _: None)
-        names += [package, *(module.name for module in inside)]
+    if found := PathFinder.find_spec(PACKAGE, folders):
+        inside = pkgutil.walk_packages(found.submodule_search_locations, f"{PACKAGE}.", onerror=lambda _: None)
+        names += [PACKAGE, *(module.name for module in inside)]
     for name in names:
         with contextlib.suppress(Exception, SystemExit):
             importlib.import_module(name)
 
 
 def _read_botocore_data() -> None:
-    """Create a client of each service, whose data the package's sessions keep for the forks: 0.15 s for each worker."""
-    session = importlib.import_module(f"{PACKAGE}.adapters.aws.sessions").new_session()
+    """Create a client of each service, whose data the package's sessions keep for the forks: 0.15 s for each worker.
+
+    Does nothing where the package was not imported, or is another one.
+    """
+    sessions = sys.modules.get(f"{PACKAGE}.adapters.aws.sessions")
+    if sessions is None:
+        return
+    session = sessions.new_session()
     for service in SERVICES:
         session.create_client(service, "us-east-1", aws_access_key_id="-", aws_secret_access_key="-")
 

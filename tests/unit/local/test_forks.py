@@ -17,6 +17,7 @@ import pytest
 from support.stacks.sample_stack import wait_for
 from tallyman_local.runtime.forks import Fork, Forks
 from tallyman_local.runtime.lambdas import FunctionRunner
+from tallyman_local.runtime.preloaded import SERVICES
 from tallyman_local.stack.deploy import Function
 
 HANDLER = """
@@ -199,6 +200,45 @@ def test_a_module_of_a_layer_that_exits_ends_no_worker_that_does_not_import_it(
     (layer / "tallyman" / "exits.py").write_text("raise SystemExit(3)\n")
     with start() as running:
         assert running.invoke()["said"] == "first"
+
+
+def test_a_module_of_botocore_sessions_that_exits_ends_no_worker(start: Callable[..., Any], layer: Path) -> None:
+    sessions = layer / "tallyman" / "adapters" / "aws" / "sessions.py"
+    sessions.parent.mkdir(parents=True)
+    sessions.write_text("raise SystemExit(3)\n")
+    with start() as running:
+        assert running.invoke()["said"] == "first"
+
+
+@pytest.mark.parametrize("layers", [(), ("layer",)])
+def test_a_function_without_our_layer_imports_its_own_package(tmp_path: Path, layers: tuple[str, ...]) -> None:
+    own = tmp_path / "function"
+    (own / "tallyman").mkdir(parents=True)
+    (own / "tallyman" / "__init__.py").write_text("SAID = 'mine'\n")
+    (own / "app.py").write_text("import tallyman\ndef handler(event, context): return tallyman.SAID\n")
+    folders = (own, *(tmp_path / layer for layer in layers))
+    function = Function("f", "f", "arn", "app.handler", {}, 9, 128, "role", folders)
+    runner = FunctionRunner(function, limit=1, environment=dict, logs=tmp_path / "log")
+    try:
+        assert runner.invoke({}).result == "mine"
+    finally:
+        runner.stop()
+
+
+def test_a_worker_of_our_layer_has_read_the_data_of_services_before_its_first_client(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(
+        "from tallyman.adapters.aws.sessions import new_session\n"
+        "def handler(event, context):\n"
+        "    read = new_session().get_component('data_loader')._cache\n"
+        "    return [key[1] for key in read if key[:1] == ('load_service_model',) and 'service-2' in key]\n"
+    )
+    core = Path(__file__).parents[3] / "layers" / "core" / "src"
+    function = Function("f", "f", "arn", "app.handler", {}, 9, 128, "role", (tmp_path, core))
+    runner = FunctionRunner(function, limit=1, environment=dict, logs=tmp_path / "log")
+    try:
+        assert set(SERVICES) <= set(runner.invoke({}).result)
+    finally:
+        runner.stop()
 
 
 def test_a_log_that_cannot_be_written_leaves_no_pipe_open(tmp_path: Path) -> None:
