@@ -167,16 +167,22 @@ def _plain(answer: Any) -> Any:
     return str(answer) if isinstance(answer, bytes) else answer
 
 
-@mock_aws
 def main() -> None:
     """Print the answers of all tables."""
+    with mock_aws():
+        tables = answered()
+    json.dump([[table.table, *answer] for table in tables for answer in table.answers], sys.stdout)
+
+
+def answered() -> list[Calls]:
+    """Make all calls of all tables."""
     if sys.argv[1] == "patched":
         importlib.import_module("tallyman_local.moto.dynamodb")
     client = boto3.client("dynamodb", "us-east-2", aws_access_key_id="-", aws_secret_access_key="-")
     tables = [Calls(client, table, key) for table, key in KEYS.items()]
     for table in tables:
         table.make()
-    json.dump([[table.table, *answer] for table in tables for answer in table.answers], sys.stdout)
+    return tables
 
 
 if __name__ == "__main__":
