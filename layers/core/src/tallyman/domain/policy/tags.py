@@ -135,20 +135,27 @@ def _candidates(*rules: TagRule) -> Iterator[str]:
     yield from filter(None, starmap(_meeting, combinations_with_replacement(globs, 2)))
 
 
-def _heads(globs: Sequence[str], bounds: Sequence[Bound]) -> list[str]:
+def _heads(globs: Sequence[str], bounds: Sequence[Bound]) -> Iterator[str]:
     """Texts `X.Y.Z` and `vX.Y.Z` that begin a tag which all globs match and a version which all bounds hold."""
     ends = [end for bound in bounds for end, *_ in filter(None, (bound.low, bound.high))]
     fills = [int(text) for glob in globs for token in re.findall(r"[0-9?]+", glob) for text in _filled(token)]
-    heads: list[tuple[str, tuple[int, ...]]] = [("", ()), ("v", ())]
-    for place, dot in enumerate(("", ".", ".")):
-        numbers = dict.fromkeys([*(end[place] for end in ends), *(end[place] + 1 for end in ends), 0, *fills])
-        grown = [(f"{text}{dot}{number}", (*release, number)) for text, release in heads for number in numbers]
-        heads = [
-            (text, release)
-            for text, release in grown
-            if all(bound.holds_some(release) for bound in bounds) and all(_meeting(f"{text}*", glob) for glob in globs)
-        ]
-    return [text for text, _ in heads]
+    numbers = [
+        dict.fromkeys([*(n + more for more in (0, 1) for n in place), 0, *fills]) for place in zip(*ends, strict=True)
+    ]
+    numbers = numbers or [dict.fromkeys([0, *fills])] * 3
+
+    def grown(text: str, release: tuple[int, ...]) -> Iterator[str]:
+        if len(release) == len(numbers):
+            yield text
+            return
+        for number in numbers[len(release)]:
+            longer = f"{text}{'.' if release else ''}{number}"
+            held = all(bound.holds_some((*release, number)) for bound in bounds)
+            if held and all(_meeting(f"{longer}*", glob) for glob in globs):
+                yield from grown(longer, (*release, number))
+
+    yield from grown("", ())
+    yield from grown("v", ())
 
 
 def _filled(token: str) -> Iterator[str]:
@@ -181,6 +188,7 @@ def _suffixes(globs: Sequence[str], bounds: Sequence[Bound]) -> list[str]:
     return [suffix for suffix in dict.fromkeys(found) if all(_meeting(f"*{suffix}", glob) for glob in globs)]
 
 
+@lru_cache(maxsize=1024)
 def _meeting(first: str, second: str) -> str | None:
     """A shortest tag that both globs match; None: there is none. A breadth-first search through both at once."""
     seen = {(0, 0, False)}  # the text may be empty where both globs begin with stars
