@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tallyman.domain.images.documents import loads, objects, part
+from tallyman.domain.images import sboms
+from tallyman.domain.images.documents import loads, objects
 from tallyman.domain.images.manifest import MAX_NESTING, Descriptor, Manifest, Platform
 from tallyman.domain.images.verification import CONFIG_TYPES, MAX_CONFIG_BYTES
 from tallyman.domain.names import Digest, Repository
@@ -16,7 +17,8 @@ MAX_SBOM_BYTES = 32 * 1024 * 1024
 """A larger SBOM is not read."""
 
 _ABOUT = "vnd.docker.reference.digest"
-_PREDICATE = "in-toto.io/predicate-type"
+_LISTS = ("packages", "components", "artifacts")
+"""The keys of the packages in SPDX, CycloneDX and Syft's own format."""
 
 
 @dataclass
@@ -129,17 +131,14 @@ def _config(stack: Stack, contents: Contents, image: Digest) -> Mapping[str, Any
 def packages(
     stack: Stack, contents: Contents, image: Digest, referrers: Sequence[Digest] = ()
 ) -> dict[str, str] | None:
-    """The packages in the image's SBOMs (SPDX, CycloneDX), version by name; None: it has no SBOM that can be read. A
+    """The packages in the image's SBOMs, signed or not, version by name; None: it has no SBOM that can be read. A
     request for each SBOM."""
     found: dict[str, str] | None = None
     for manifest in [*contents.attestations(image), *_referrers(stack, contents.place, referrers)]:
-        for layer in manifest.layers:
-            kind = " ".join(
-                (layer.media_type, layer.annotations.get(_PREDICATE, ""), manifest.artifact_type or "")
-            ).lower()
-            if ("spdx" in kind or "cyclonedx" in kind) and layer.size <= MAX_SBOM_BYTES:
-                document = _json(stack, contents.place, layer)
-                found = {**(found or {}), **_packages(document)} if document is not None else found
+        for layer in sboms.documents(manifest):
+            document = _json(stack, contents.place, layer) if layer.size <= MAX_SBOM_BYTES else None
+            if document is not None:
+                found = {**(found or {}), **_packages(document)}
     return found
 
 
@@ -154,9 +153,9 @@ def _referrers(stack: Stack, place: Repository, digests: Sequence[Digest]) -> li
 
 
 def _packages(document: Mapping[str, Any]) -> dict[str, str]:
-    body = part(document, "predicate") or document
+    sbom = sboms.unwrapped(document)
     found = {}
-    for package in [*objects(body, "packages"), *objects(body, "components")]:
+    for package in (item for key in _LISTS for item in objects(sbom, key)):
         if name := text(package.get("name")):
             found[name] = text(package.get("versionInfo")) or text(package.get("version")) or ""
     return found

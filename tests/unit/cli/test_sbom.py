@@ -262,6 +262,13 @@ def test_the_packages_of_an_sbom_are_counted(document: Any, count: int | None) -
     assert package_count(document) == count
 
 
+def test_the_count_needs_no_depth_of_calls() -> None:
+    document: Any = SPDX_DOCUMENT
+    for number in range(5000):
+        document = {"dsseEnvelope" if number % 2 else "predicate": document}
+    assert package_count(document) == 1
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

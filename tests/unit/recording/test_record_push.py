@@ -8,6 +8,7 @@ import pytest
 
 from support.fakes.ports import listed
 from support.fakes.recording import RecordingStack, policy
+from support.images import signing
 from support.images.builders import (
     DEV,
     PROD,
@@ -316,3 +317,17 @@ def test_the_number_of_packages_of_an_sbom_is_recorded(document: str, packages: 
     system.deliver(referrer_event(DEV, found.digest, "application/spdx+json"))
     (referred,) = system.facts(Kind.REFERRED)
     assert referred.detail.get("packages") == packages
+
+
+def test_the_packages_of_a_signed_sbom_are_counted_as_those_of_an_unsigned_one() -> None:
+    system = RecordingStack()
+    app, kind = image("a"), "https://spdx.dev/Document"
+    statement = signing.statement(app.digest, kind, {"spdxVersion": "SPDX-2.3", "packages": []})
+    made = json.dumps(signing.bundle(signing.envelope(signing.new_key(), statement)))
+    notes = {"dev.sigstore.bundle.predicateType": kind}
+    found = referrer(app, "application/vnd.dev.sigstore.bundle.v0.3+json", made, notes)
+    system.registries.push(DEV, app, "v1.0.0")
+    system.registries.push(DEV, found, None)
+    system.deliver(referrer_event(DEV, found.digest, "application/vnd.dev.sigstore.bundle.v0.3+json"))
+    (referred,) = system.facts(Kind.REFERRED)
+    assert referred.detail["packages"] == 0

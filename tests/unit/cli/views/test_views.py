@@ -6,13 +6,26 @@ from collections import Counter
 import pytest
 
 from support.fakes.cli_stack import FakeStack
-from support.images.builders import DEV, Built, delete_event, image, index, layer, multi_arch, sbom, signature
+from support.images import signing
+from support.images.builders import (
+    DEV,
+    Built,
+    delete_event,
+    image,
+    index,
+    layer,
+    multi_arch,
+    referrer,
+    sbom,
+    signature,
+)
 from tallyman.domain.history.facts import Via
 from tallyman.domain.images.details import Finding, ScanReport
 from tallyman.domain.retention import Reading
 from tallyman.domain.usage import Use
 from tallyman.state import sweeps
 from tallyman.state.items import StateChange
+from tallyman_cli.build.signing import BUNDLE
 from tallyman_cli.retention.money import Prices
 from tallyman_cli.shared import addresses
 from tallyman_cli.views import board, cost, diff, find, health, listing, repository, why
@@ -191,6 +204,22 @@ def test_two_images_are_compared_by_layers_packages_configuration_and_size(syste
     assert pair["packages"] == {"added": {"c": "1"}, "removed": {"b": "1"}, "changed": {"a": ["1", "2"]}}
     assert found["size"] == (two.root.size or 0) - (one.root.size or 0)
     assert found["findings"]["scanned"] == [False, False]
+
+
+@pytest.mark.parametrize("noted", ["dev.sigstore.bundle.predicateType", "in-toto.io/predicate-type"])
+@pytest.mark.parametrize("list_of", ["packages", "components", "artifacts"])
+def test_the_packages_of_a_signed_sbom_are_compared(system: FakeStack, noted: str, list_of: str) -> None:
+    key, kind = signing.new_key(), "https://spdx.dev/Document"
+    sides = []
+    for version in ("1", "2"):
+        built = image(f"app {version}")
+        system.push(built, f"v{version}.0.0")
+        said = {list_of: [{"name": "openssl", "version": version}]}
+        made = signing.bundle(signing.envelope(key, signing.statement(built.digest, kind, said)))
+        system.push(referrer(built, BUNDLE, json.dumps(made), {noted: kind}), None)
+        sides.append(diff.Side.of(system.stack, version, DEV, built.digest))
+    (pair,) = diff.diff(system.stack, *sides)["each"]
+    assert pair["packages"] == {"added": {}, "removed": {}, "changed": {"openssl": ["1", "2"]}}
 
 
 def test_an_sbom_nested_too_deep_counts_as_unreadable(system: FakeStack) -> None:

@@ -29,8 +29,10 @@ _NO_PACKAGES = ("operating-system", "container", "file", "platform")
 
 
 def documents(referrer: Manifest) -> list[Descriptor]:
-    """The descriptors of the SBOMs in a referrer."""
-    whole = (referrer.artifact_type or "").startswith(BEGINNINGS)
+    """The descriptors of the SBOMs in a referrer. Sigstore's bundles are named by the referrer's own annotations."""
+    whole = any(
+        name.startswith(BEGINNINGS) for name in (referrer.artifact_type or "", predicate_of(referrer.annotations))
+    )
     return [
         layer
         for layer in referrer.layers
@@ -48,24 +50,32 @@ def packages_in(raw: bytes) -> int | None:
 
 def package_count(document: Any) -> int | None:
     """The number of packages in an SBOM, without the image that it describes; None: not a known format."""
-    if not isinstance(document, Mapping):
-        return None
-    if isinstance(document.get("dsseEnvelope"), Mapping):  # a Sigstore bundle
-        return package_count(document["dsseEnvelope"])
-    if isinstance(document.get("payload"), str) and "payloadType" in document:
-        try:
-            return packages_in(binascii.a2b_base64(document["payload"]))
-        except ValueError:
-            return None
-    if "predicateType" in document or "predicate" in document:
-        return package_count(document.get("predicate"))
-    if "spdxVersion" in document:
-        return _of_spdx(document)
-    if document.get("bomFormat") == "CycloneDX":
-        return _of_cyclonedx(document)
-    if "artifacts" in document and "descriptor" in document:
-        return len(objects(document, "artifacts"))
+    sbom = unwrapped(document)
+    if "spdxVersion" in sbom:
+        return _of_spdx(sbom)
+    if sbom.get("bomFormat") == "CycloneDX":
+        return _of_cyclonedx(sbom)
+    if "artifacts" in sbom and "descriptor" in sbom:
+        return len(objects(sbom, "artifacts"))
     return None
+
+
+def unwrapped(document: Any) -> Json:
+    """The SBOM inside a Sigstore bundle, a DSSE envelope and an in-toto statement, each of which may be missing. Empty
+    where it is not an object, or a payload is not JSON in base64."""
+    while isinstance(document, Mapping):
+        if isinstance(document.get("dsseEnvelope"), Mapping):
+            document = document["dsseEnvelope"]
+        elif isinstance(document.get("payload"), str) and "payloadType" in document:
+            try:
+                document = loads(binascii.a2b_base64(document["payload"]))
+            except ValueError:
+                return {}
+        elif "predicateType" in document or "predicate" in document:
+            document = document.get("predicate")
+        else:
+            return document
+    return {}
 
 
 def _of_cyclonedx(document: Json) -> int:
