@@ -102,7 +102,7 @@ def init(  # noqa: PLR0913 - each argument is an option of the command
     sam = _SAM.format(region=hub.region, parameters=" ".join([*overrides, "DeletionProtection=true"]))
     files = {to / "tallyman.yaml": policy, to / "samconfig.toml": sam}
     if there := [str(path) for path in files if path.exists() and not force]:
-        raise BadInput(f"{', '.join(there)}: exists already (--force overwrites)")
+        raise BadInput(f"{', '.join(there)}: exists already (--to writes elsewhere, --force overwrites)")
     to.mkdir(parents=True, exist_ok=True)
     for path, text in files.items():
         path.write_text(text, "utf-8")
