@@ -45,4 +45,4 @@ def key(environment: str, repository: str, digest: Digest, source: str) -> Key:
     return partition(environment), f"{repository}@{digest}@{source}"
 
 
-NONCOMPLIANT = ItemKind(NoncompliantImage, "WATCH#<environment>", "as of `P#`", "a noncompliant image, and why")
+NONCOMPLIANT = ItemKind(NoncompliantImage, "WATCH#<environment>", "as for `P#`", "a noncompliant image, and why")

@@ -65,4 +65,4 @@ def key(environment: str, repository: str) -> Key:
     return partition(environment), repository
 
 
-ROLLOUTS = ItemKind(RolloutState, "RO#<environment>", "repository", "the progress of a roll-out")
+ROLLOUTS = ItemKind(RolloutState, "RO#<environment>", "repository", "the progress of a rollout")

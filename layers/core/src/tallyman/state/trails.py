@@ -40,4 +40,4 @@ def key(registry: EcrRegistry) -> Key:
     return PARTITION, str(registry)
 
 
-TRAILS = ItemKind(TrailRead, PARTITION, "`<account>/<region>`", "what of CloudTrail's history was read")
+TRAILS = ItemKind(TrailRead, PARTITION, "`<account>/<region>`", "how far CloudTrail's history was read")
