@@ -16,7 +16,6 @@ from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Repository
 from tallyman.domain.times import format_time
-from tallyman.services.releases import pointer
 
 PRESENCE = PUSHES | {Kind.DELETED, Kind.UNTAGGED}
 """The kinds of facts that say whether a repository holds an image."""
@@ -38,8 +37,7 @@ def is_there(facts: Iterable[Fact]) -> bool:
 
 def is_recalled(image: ImageFacts, until: datetime | None = None) -> bool:
     """Whether the image, or one beneath it, was recalled, by then: as the gate `recalled` judges."""
-    related = (image.facts, *image.platforms.values(), *image.indexes.values())
-    return pointer.is_recalled([f for facts in related for f in facts if until is None or f.at <= until])
+    return any(until is None or fact.at <= until for _, fact in recalled.recalls(image))
 
 
 def is_known_as_recalled(facts: Sequence[Fact]) -> bool:
@@ -50,7 +48,7 @@ def is_known_as_recalled(facts: Sequence[Fact]) -> bool:
         for fact in facts
         if fact.kind is Kind.DECIDED
         for gate in Decided.parse(fact).gates
-    ) or pointer.is_recalled(list(facts))
+    ) or any(fact.kind is Kind.RECALLED for fact in facts)
 
 
 def newest_verification(facts: Iterable[Fact], place: Repository) -> Fact | None:

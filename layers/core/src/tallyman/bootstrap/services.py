@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tallyman.services.deciding.read_signing import ReadSigning
     from tallyman.services.promotion.creations import Creations
     from tallyman.services.promotion.promote_image import PromoteImage
+    from tallyman.services.promotion.roll_back import RollBacks
     from tallyman.services.promotion.targets import Targets
     from tallyman.services.reconcile.read_trail import ReadTrail
     from tallyman.services.reconcile.reconcile import Reconcile
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from tallyman.services.recording.record_scan import RecordScan
     from tallyman.services.recording.round_trip import RoundTrips
     from tallyman.services.releases.pointer import Releases
-    from tallyman.services.releases.roll_back import RollBacks
     from tallyman.services.releases.rollout import RollOutReleases
     from tallyman.services.retention.apply_retention import ApplyRetention
     from tallyman.services.retention.inputs import ReadInputs
@@ -273,7 +273,7 @@ class Services:
 
     @cached_property
     def roll_backs(self) -> "RollBacks":
-        from tallyman.services.releases.roll_back import RollBacks
+        from tallyman.services.promotion.roll_back import RollBacks
 
         p = self._ports
         return RollBacks(p.policy, p.source, p.ledger, p.state, p.hints, self.moving_releases, p.clock, self.leases)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
+from tallyman.domain.gates.recalled import recalls
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import text_or_none
@@ -13,7 +14,7 @@ from tallyman.ports.records import Ledger, State
 from tallyman.ports.running import UsageReadings
 from tallyman.services.copying.blobs import RESERVE
 from tallyman.services.deciding.image_facts import above, digest_then, load_image_facts
-from tallyman.services.releases.pointer import is_recalled, releases
+from tallyman.services.releases.pointer import releases
 from tallyman.state import releases as release_items
 from tallyman.state import tags
 from tallyman.state.items import Key
@@ -98,14 +99,9 @@ class RecallImpact:
             if fact.digest is None or fact.digest in seen or fact.digest == now:
                 continue
             seen.add(fact.digest)
-            if not self._is_recalled(fact.digest):
+            if not recalls(load_image_facts(self.ledger, self.state, fact.digest)):
                 return fact.digest
         return None
-
-    def _is_recalled(self, digest: Digest) -> bool:
-        image = load_image_facts(self.ledger, self.state, digest)
-        beneath = (*image.platforms.values(), *image.indexes.values())
-        return any(is_recalled(list(facts)) for facts in (image.facts, *beneath))
 
     def _concerned(self, digest: Digest) -> set[Digest]:
         """The digests of the image, of its parts, and of every index above it."""

@@ -12,8 +12,8 @@ from tallyman.errors import LeaseHeld, OutOfTime, RevisionConflict, TallymanErro
 from tallyman.ports.clocks import Deadline
 from tallyman.ports.messages import LONGEST_DELAY
 from tallyman.ports.reactions import Outcome, OutcomeKind
+from tallyman.services.promotion.roll_back import RollBacks
 from tallyman.services.promotion.run import Ended, PromotionRun, Promotions
-from tallyman.services.releases.roll_back import RollBacks
 from tallyman.values import value
 
 MAX_ROUNDS = 200

@@ -13,6 +13,7 @@ from tallyman.domain.history.details.releases import Released, RolledBack
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Digest
+from tallyman.domain.people import person_of_sender
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time, second_of, whole_millis
 from tallyman.ports.clocks import Clock
@@ -109,12 +110,15 @@ class Releases:
         self._move(fact, decision.target, decision.repository, lease, release, stops)
 
     def rolled_back(self, asked: Fact, tags: tuple[str, ...], lease: Lease, stops: Sequence[StateCheck] = ()) -> None:
-        """Makes the digest that a person requested the release again. Tags don't move. Raises as `promoted`."""
+        """Makes the digest that a person requested the release again, once for each request: also where the release has
+        moved on since. Tags don't move. Raises as `promoted`."""
         assert asked.digest is not None  # of every request to roll back
+        move = roll_back_id(asked)
+        if any(fact.id == move for fact in self.ledger.of_digest(asked.digest)):
+            return
         said = Said.parse(asked)
         environment, repository = str(said.environment), str(said.name)
         now = whole_millis(self.clock())
-        move = fact_id("roll-back", asked.id)
         release = ReleaseState(
             id=move,
             digest=asked.digest,
@@ -128,9 +132,6 @@ class Releases:
             by=asked.actor,
             because=said.because,
         )
-        in_force = RELEASES.get(self.state, key(environment, repository))
-        if in_force is not None and in_force.id == move:
-            return
         done = Fact(
             kind=Kind.ROLLED_BACK,
             id=move,
@@ -201,22 +202,33 @@ class Releases:
         self.state.put(entry.write(replace(release, announced=True)))
 
 
+def roll_back_id(asked: Fact) -> str:
+    """The id of the fact that this request to roll back was carried out, and of the release that it set."""
+    return fact_id("roll-back", asked.id)
+
+
 def stays(
     ledger: Ledger, state: State, environment: str, repository: str, digest: Digest, tags: Sequence[str]
 ) -> str | None:
-    """Why the release does not move to the promoted image: the environment runs a newer one. None: it moves.
+    """Why the release does not move to the promoted image: the environment runs a newer one, or was rolled back since
+    the image was promoted by the same tags. None: it moves.
 
-    A promotion never moves the release to an older image; people do, with `release roll-back`. Semantic versions
-    decide. Where they are equal, or one of the images has none (dates, build numbers, commits, `latest`), the image
-    that was pushed first, to any repository, is the older. One read, and two Queries where the versions don't decide.
+    A promotion never moves the release to an older image, and one that is repeated (the image is pushed again, or the
+    environment gets another registry) never undoes a roll-back; people do both, with `release roll-back`. Semantic
+    versions decide. Where they are equal, or one of the images has none (dates, build numbers, commits, `latest`), the
+    image that was pushed first, to any repository, is the older. One read, a Query where the release was rolled back,
+    and two where the versions don't decide.
     """
     runs = RELEASES.get(state, key(environment, repository))
     if runs is None or runs.digest == digest:
         return None
+    name, running = tags[0], runs.tags[0] if runs.tags else runs.digest.short
+    if runs.change == "roll_back" and set(tags) <= _promoted_tags(ledger.of_digest(digest), environment, repository):
+        by = f" by {person_of_sender(runs.by)}" if runs.by else ""
+        return f"{environment} was rolled back to {running} at {format_time(runs.at)}{by}, and {name} is not new there"
     mine, theirs = highest_version(tags), highest_version(runs.tags)
     if mine and theirs and mine.precedence != theirs.precedence:
         return f"{mine} is older than {theirs}, which {environment} runs" if theirs > mine else None
-    name, running = tags[0], runs.tags[0] if runs.tags else runs.digest.short
     pushed, released = (_first_push(ledger.of_digest(each)) for each in (digest, runs.digest))
     if pushed is None or released is None:
         return f"whether {name} is older than {running}, which {environment} runs, is not known"
@@ -230,9 +242,10 @@ def releases(ledger: Ledger, environment: str, repository: str, until: datetime 
             yield fact
 
 
-def is_recalled(facts: list[Fact]) -> bool:
-    """Whether the digest of these facts was recalled; a refused command is not a recall."""
-    return any(f.kind is Kind.RECALLED and not Said.parse(f).refused for f in facts)
+def _promoted_tags(facts: Iterable[Fact], environment: str, repository: str) -> set[str]:
+    """The tags by which the image was promoted to the environment."""
+    promoted = Promoted.of(fact for fact in facts if fact.kind is Kind.PROMOTED)
+    return {tag for each in promoted if (each.target, each.name) == (environment, repository) for tag in each.tags}
 
 
 def _first_push(facts: Iterable[Fact]) -> tuple[datetime, datetime] | None:

@@ -1,20 +1,27 @@
 """Sets a release back to an earlier digest at a person's request. The release moves, tags don't."""
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
+from itertools import takewhile
 
 from tallyman.domain.events.hints import RollBack
+from tallyman.domain.gates.recalled import recalls
 from tallyman.domain.history.details.commands import Said
 from tallyman.domain.history.details.promotions import Promoted
+from tallyman.domain.history.details.releases import Released
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.people import who
 from tallyman.domain.policy import Policy
-from tallyman.domain.times import whole_millis
+from tallyman.domain.times import format_time, whole_millis
 from tallyman.errors import BadInput, BadMessage, LeaseHeld, NotFound, Refused, TransientError
 from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import LONGEST_DELAY, Hints
 from tallyman.ports.records import Ledger, State
 from tallyman.ports.registries import ImageSource
-from tallyman.services.releases.pointer import Releases, is_recalled
+from tallyman.services.deciding.image_facts import load_image_facts
+from tallyman.services.releases.pointer import Releases, releases, roll_back_id
 from tallyman.services.shared.lease import Leases
 from tallyman.state.items import checks
 from tallyman.state.stops import RECALLS
@@ -23,6 +30,8 @@ from tallyman.values import value
 MOST_TRIES = 10
 PATIENCE = 3.0
 """Seconds to wait for a promotion of the repository that is setting its tags."""
+SKEW = timedelta(minutes=1)
+"""How far the clock of the worker that recorded a release may be behind the one that times requests."""
 
 
 @value
@@ -39,10 +48,12 @@ class RollBacks:
     leases: Leases
 
     def carry_out(self, hint: RollBack) -> str:
-        """Carries out one request; returns the line for the log.
+        """Carries out one request, once: its hint may arrive again after the release has moved on. Returns the line for
+        the log.
 
         Raises BadMessage where there is no such request, and Refused, with the reason, where it can't be carried out;
-        that is recorded too. Cost: a call for each registry of the environment, four writes.
+        that is recorded too. Cost: a call for each registry of the environment, the releases since the request, four
+        writes.
         """
         facts = self.ledger.of_digest(hint.digest)
         asked = next((f for f in facts if _is_request(f, hint.request)), None)
@@ -50,12 +61,19 @@ class RollBacks:
             raise BadMessage(f"there is no request {hint.request} to roll back to {hint.digest}")
         said = Said.parse(asked)
         environment, name = str(said.environment), str(said.name)
+        if (refused := _refusal(facts, asked)) is not None:
+            raise Refused(refused)
+        if any(fact.id == roll_back_id(asked) for fact in facts):
+            self.releases.announce(environment, name)
+            return "rolled back"
         try:
             tags = self._check(asked, facts)
             with self.leases.hold(environment, name, secrets.token_hex(8), patience=PATIENCE) as lease:
+                self.releases.announce(environment, name)  # the ledger then has every release until now
+                self._require_latest(asked, environment, name)
                 stops = checks(self.state, (RECALLS,))
-                if is_recalled(self.ledger.of_digest(hint.digest)):
-                    raise Refused(f"{hint.digest} was recalled: it can't be released again")
+                if recalls(load_image_facts(self.ledger, self.state, hint.digest)):
+                    raise Refused(f"{hint.digest}, or an image beneath it, was recalled: it can't be released again")
                 self.releases.rolled_back(asked, tags, lease, stops)
         except TransientError as error:
             if hint.attempt >= MOST_TRIES:
@@ -93,12 +111,28 @@ class RollBacks:
             )
         return tuple(dict.fromkeys(tag for one in promoted for tag in one.tags))
 
+    def _require_latest(self, asked: Fact, environment: str, name: str) -> None:
+        """Raises Refused where a later request was carried out: messages arrive in any order, and people mean the
+        last."""
+        since = takewhile(lambda f: f.at > asked.at - SKEW, releases(self.ledger, environment, name))
+        for fact in since:
+            released = Released.parse(fact)
+            if fact.digest is None or released.change != "roll_back" or released.decision is None:
+                continue
+            there = self.ledger.of_digest(fact.digest)
+            other = next((f for f in there if f.id == released.decision["id"]), asked)
+            if (other.at, other.id) > (asked.at, asked.id):
+                raise Refused(
+                    f"{who(other)} requested at {format_time(other.at)}, later, to roll {environment} back to "
+                    f"{fact.digest.short}, and that was done"
+                )
+
     def _refuse(self, asked: Fact, reason: str) -> None:
         """Records the refusal beside the request, for the command that waits for it."""
         now = whole_millis(self.clock())
         fact = Fact(
             kind=Kind.REQUESTED,
-            id=fact_id("roll-back refused", asked.id),
+            id=_refusal_id(asked),
             at=now,
             seen=now,
             via=Via.PERSON,
@@ -112,3 +146,12 @@ class RollBacks:
 def _is_request(fact: Fact, request: str) -> bool:
     said = Said.parse(fact)
     return fact.kind is Kind.REQUESTED and (said.command, said.request) == ("roll-back", request) and not said.refused
+
+
+def _refusal(facts: Sequence[Fact], asked: Fact) -> str | None:
+    """Why the request was refused before; None: it was not."""
+    return next((Said.parse(fact).refused for fact in facts if fact.id == _refusal_id(asked)), None)
+
+
+def _refusal_id(asked: Fact) -> str:
+    return fact_id("roll-back refused", asked.id)
