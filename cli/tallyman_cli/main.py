@@ -15,44 +15,44 @@ from tallyman_cli.shared.lazy import Entry, LazyGroup
 from tallyman_cli.shared.options import PolicyFile, Stack
 
 NO, BAD_INPUT, INTERRUPTED = 1, 2, 130
-"""Exit statuses: no, not or failed; bad input; ended by Ctrl-C. 0 is done, or yes."""
+"""Exit statuses: no or failed; bad input; ended by Ctrl-C. 0 is done, or yes."""
 
 COMMANDS = {
-    "demo": Entry("local.demo:demo", "The whole story on a local cloud, each step checked.", alone=True),
-    "history": Entry("registry.history:history", "What happened to a tag, image or repository."),
-    "show": Entry("registry.show:show", "What an image is, where it is, what is known."),
-    "verify": Entry("registry.verify:verify", "Verify an image's bytes now."),
-    "why": Entry("promotion.why:why", "Why an image is, or is not, let in."),
+    "demo": Entry("local.demo:demo", "Run the whole flow on a local cloud.", alone=True),
+    "history": Entry("registry.history:history", "Show what happened to a tag, image or repository."),
+    "show": Entry("registry.show:show", "Show what an image is, where it is, what is known."),
+    "verify": Entry("registry.verify:verify", "Verify the bytes of an image now."),
+    "why": Entry("promotion.why:why", "Explain why an image is, or is not, promoted."),
     "promote": Entry("promotion.promote:promote", "Request a promotion, and wait for it."),
     "pending": Entry("promotion.pending:pending", "List pending promotions."),
     "approve": Entry("promotion.approve:approve", "Approve an image for an environment."),
     "deny": Entry("promotion.approve:deny", "Deny an image for an environment."),
     "freeze": Entry("promotion.freeze:freeze", "Stop promotions into an environment."),
     "thaw": Entry("promotion.freeze:thaw", "End a freeze."),
-    "check": Entry("promotion.check:app", "Results of checks of your own."),
+    "check": Entry("promotion.check:app", "Post results of checks of your own."),
     "recall": Entry("promotion.recall:recall", "Block an image everywhere, permanently."),
-    "reconcile": Entry("registry.reconcile:reconcile", "Compare registries and ledger now."),
+    "reconcile": Entry("registry.reconcile:reconcile", "Compare the registries with the ledger now."),
     "build": Entry("build.command:build", "Build the image of a commit."),
-    "init": Entry("setup.init:init", "Write a policy, and how to deploy.", alone=True),
+    "init": Entry("setup.init:init", "Write a policy, and print how to deploy.", alone=True),
     "doctor": Entry("doctor.command:doctor", "Check the deployed stack."),
     "copy": Entry("copy.command:copy", "Copy images between registries.", alone=True),
-    "list": Entry("desk.list_command:list_", "Environments, repositories, images."),
-    "find": Entry("desk.find_command:find", "A CVE, package, commit, tag, person …"),
-    "tree": Entry("desk.tree:tree", "What an image consists of."),
+    "list": Entry("desk.list_command:list_", "List environments, repositories or images."),
+    "find": Entry("desk.find_command:find", "Find images by CVE, package, commit, tag, person …"),
+    "tree": Entry("desk.tree:tree", "Show what an image consists of."),
     "diff": Entry("desk.diff_command:diff", "Compare two images."),
     "watch": Entry("desk.watch:watch", "Follow what happens.", alone=True),
-    "cost": Entry("desk.cost_command:cost", "What storage costs a month."),
+    "cost": Entry("desk.cost_command:cost", "Show what storage costs a month."),
     "ui": Entry("ui.command:ui", "Serve the page on localhost.", alone=True),
-    "completion": Entry("setup.completion:completion", "Complete commands, images and options in a shell."),
-    "repository": Entry("registry.repository:app", "Repositories, as the policy wants them."),
-    "release": Entry("promotion.release:app", "What environments run and ran; roll back."),
-    "audit": Entry("audit.command:app", "What differs from policy and good practice."),
-    "letters": Entry("letters.command:app", "Dead letters: read, send again, discard."),
-    "policy": Entry("setup.policy:app", "The policy: what may go where."),
-    "retention": Entry("retention.commands:app", "What is kept, what is removed, and why."),
-    "tag": Entry("build.tag:app", "The tags of a build."),
-    "event": Entry("events.command:app", "The payloads that functions get."),
-    "local": Entry("local.commands:app", "A whole cloud in one process.", alone=True),
+    "completion": Entry("setup.completion:completion", "Print the completion script for your shell."),
+    "repository": Entry("registry.repository:app", "Create repositories with the policy's settings."),
+    "release": Entry("promotion.release:app", "Show what environments run and ran; roll back."),
+    "audit": Entry("audit.command:app", "Find what differs from policy and good practice."),
+    "letters": Entry("letters.command:app", "Read, replay or discard dead letters."),
+    "policy": Entry("setup.policy:app", "Check a policy; fetch its trust roots."),
+    "retention": Entry("retention.commands:app", "Plan and apply retention; prove and undo removals."),
+    "tag": Entry("build.tag:app", "Suggest the tags of a build."),
+    "event": Entry("events.command:app", "Make the event payloads of the functions."),
+    "local": Entry("local.commands:app", "Run and control a whole cloud in one process.", alone=True),
 }
 
 
@@ -108,7 +108,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    epilog="Exit status: 0 done or yes, 1 no, not or failed, 2 bad input. Documentation: docs/commands.md.",
+    epilog="Exit status: 0 done or yes; 1 no or failed; 2 bad input. Documentation: docs/commands.md.",
 )
 
 
@@ -134,9 +134,11 @@ def options(  # noqa: PLR0913 - each argument is an option of the command
             show_default="the profile's",
         ),
     ] = None,
-    utc: Annotated[bool, typer.Option("--utc", help="Show times in UTC on a terminal, as elsewhere.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notes and no progress: results and errors.")] = False,
-    no_pager: Annotated[bool, typer.Option("--no-pager", help="Print long tables at once.")] = False,
+    utc: Annotated[bool, typer.Option("--utc", help="Show times in UTC on a terminal too.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print no notes and no progress, only results, warnings and errors.")
+    ] = False,
+    no_pager: Annotated[bool, typer.Option("--no-pager", help="Print long tables without a pager.")] = False,
 ) -> None:
     """Records every push to Amazon ECR, checks it, promotes what the policy allows, and never forgets."""
     chosen.stack, chosen.policy = stack, policy

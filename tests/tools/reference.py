@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from support.house.commands import leaves
 from tallyman.domain.gates import GATES
 from tallyman.domain.policy import json_schema
 from tallyman_cli.main import app
@@ -73,27 +74,18 @@ def commands_page() -> str:
     lines = [
         "# Every command",
         "",
-        "Made from the code by `make reference`: what `--help` says. With examples and output:",
+        "The help of every command, generated from the code by `make reference`. With examples and output:",
         "[commands.md](commands.md).",
     ]
     root: Any = typer.main.get_command(app)
-    for path, command in _commands(root):
+    for path, command in leaves(root):
         with typer.Context(command, info_name=" ".join(["tallyman", *path]), terminal_width=100) as context:
             usage = command.get_usage(context).removeprefix("Usage: ")
         lines += ["", f"## tallyman {' '.join(path)}", "", "```", usage, "```", "", *_wrapped(command.help)]
-        rows = [_row(parameter) for parameter in command.params if not getattr(parameter, "hidden", False)]
+        rows = [_row(parameter) for parameter in command.params if parameter.name != "help"]
         if rows:
             lines += ["", "| | |", "|---|---|", *(f"| `{_cell(name)}` | {_cell(says)} |" for name, says in rows)]
     return "\n".join(lines) + "\n"
-
-
-def _commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    inner = getattr(command, "commands", None)
-    if inner is None:
-        yield path, command
-        return
-    for name in inner:
-        yield from _commands(inner[name], (*path, name))
 
 
 def _row(parameter: Any) -> tuple[str, str]:
@@ -106,7 +98,7 @@ def _row(parameter: Any) -> tuple[str, str]:
 
 def _wrapped(text: str | None) -> list[str]:
     parts = [" ".join(part.split()) for part in re.split(r"\n\s*\n", (text or "").strip())]
-    return [line for part in parts for line in ("", *textwrap.wrap(_cell(part), 120))][1:]
+    return [line for part in parts for line in ("", *textwrap.wrap(_cell(part), 120, break_on_hyphens=False))][1:]
 
 
 def _cell(text: str) -> str:

@@ -38,12 +38,14 @@ def audit(
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Find what differs from the policy and from good practice: stowaways, tags that differ between registries or
-    environments, releases whose image is gone, settings of repositories, and who besides promotions can push.
+    """Find what differs from the policy and from good practice.
 
-    --fix sets what creating the repository would have set (immutable tags, scan on push, the repository policy) with
-    your own credentials, after you confirm, and lists what is left. Exit status: 0 nothing was found, or everything
-    was mended; 1 something is left; 2 bad input.
+    Findings are stowaways, tags that differ between registries or environments, releases whose image is gone, settings
+    of repositories, and principals other than promotions that can push. --fix sets what creating the repository would
+    have set (immutable tags, scan on push, the repository policy) with your own credentials, after you confirm, and
+    lists what is left.
+
+    Exit status: 0 nothing was found, or everything was fixed; 1 something is left; 2 bad input.
     """
     if asked.invoked_subcommand is not None:
         return

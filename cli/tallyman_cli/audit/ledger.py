@@ -37,7 +37,7 @@ Head = Annotated[
     typer.Option(
         "--head",
         metavar="DIGEST",
-        help="The head that an earlier proof printed; the chain must still contain it.",
+        help="The head that an earlier run printed; the chain must still contain it.",
         show_default=False,
     ),
 ]
@@ -58,10 +58,13 @@ def ledger(
     as_json: options.AsJson = False,
     stack: options.Stack = None,
 ) -> None:
-    """Prove that no entry of the ledger was altered, removed or inserted after it was sealed, or name those that were.
+    """Check the seal of the ledger.
 
-    reconcile seals entries in the order of their arrival, in segments that name each other by hash. This reads the
-    segments and the whole table with your own credentials. Exit status: 0 the seal holds; 1 it does not; 2 bad input.
+    Proves that no entry was altered, removed or inserted after it was sealed, or names those that were. `reconcile`
+    seals entries in the order of their arrival, in segments that name each other by hash. This command reads the
+    segments and the whole table with your own credentials.
+
+    Exit status: 0 the seal holds; 1 it does not; 2 bad input.
     """
     expected = Digest.parse(head) if head is not None else None
     opened = context.connect(stack)

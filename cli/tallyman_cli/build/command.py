@@ -26,7 +26,7 @@ from tallyman_cli.shared.context import Stack
 def build(  # noqa: PLR0913 - each argument is an option of the command
     path: Annotated[Path, typer.Argument(metavar="[PATH]", help="The folder with the Dockerfile.")] = Path(),
     repository: Annotated[
-        str, typer.Option("--repository", metavar="NAME", help="The repository's name.", show_default=False)
+        str, typer.Option("--repository", metavar="NAME", help="The name of the repository.", show_default=False)
     ] = "",
     environment: Annotated[
         str, typer.Option("--in", metavar="ENVIRONMENT", help="The environment to push to.")
@@ -48,7 +48,7 @@ def build(  # noqa: PLR0913 - each argument is an option of the command
         typer.Option(
             "--parts",
             metavar="NAME",
-            help="Push this platform's image without tags, and to this repository too, from which --join takes it.",
+            help="Push this platform's image without tags, and also to this repository, where --join reads it.",
             show_default=False,
         ),
     ] = None,
@@ -66,7 +66,7 @@ def build(  # noqa: PLR0913 - each argument is an option of the command
         typer.Option(
             "--cache",
             metavar="NAME",
-            help="The repository for the builder's cache, where the builder supports one.",
+            help="The repository for the builder's cache, if the builder supports one.",
             show_default=False,
         ),
     ] = None,
@@ -75,7 +75,7 @@ def build(  # noqa: PLR0913 - each argument is an option of the command
         typer.Option(
             "--sbom",
             metavar="FILE",
-            help="The image's SBOM from a scanner, SPDX or CycloneDX as JSON.",
+            help="Attach this SBOM, made by a scanner (SPDX or CycloneDX, JSON).",
             show_default="made of the packages in the image",
         ),
     ] = None,
@@ -84,7 +84,7 @@ def build(  # noqa: PLR0913 - each argument is an option of the command
         typer.Option(
             "--sign",
             metavar="KEY",
-            help="Sign provenance and SBOM: a file with a private key (PEM), or the ARN of a key of KMS.",
+            help="Sign provenance and SBOM: a file with a private key (PEM), or the ARN of a KMS key.",
             show_default=False,
         ),
     ] = None,
@@ -94,8 +94,10 @@ def build(  # noqa: PLR0913 - each argument is an option of the command
 ) -> None:
     """Build the image of a commit and push it, tagged with version and commit.
 
-    The same commit gives the same digest. If the tags exist and were built from this commit, nothing is done; if from
-    another commit, the build is refused with the tag to use. Exit status: 0 done, 1 refused or failed, 2 bad input.
+    The same commit gives the same digest. If the tags exist and were built from this commit, nothing is done. If they
+    were built from another commit, the build is refused, and the message names a tag to use.
+
+    Exit status: 0 done; 1 refused or failed; 2 bad input.
     """
     if not repository:
         raise BadInput("which repository? name it with --repository, such as --repository rocketseat/widget-server")

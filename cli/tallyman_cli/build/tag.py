@@ -10,12 +10,12 @@ from tallyman_cli.build.checkout import read
 from tallyman_cli.build.tagging import suggest
 from tallyman_cli.shared import context, options, output
 
-app = typer.Typer(help="The tags of a build.", no_args_is_help=True)
+app = typer.Typer(help="Suggest the tags of a build.", no_args_is_help=True)
 
 
 @app.command("suggest")
 def suggest_tags(
-    path: Annotated[Path, typer.Argument(metavar="[PATH]", help="The folder that is built.")] = Path(),
+    path: Annotated[Path, typer.Argument(metavar="[PATH]", help="The folder to build.")] = Path(),
     repository: Annotated[
         str | None,
         typer.Option(
@@ -26,10 +26,12 @@ def suggest_tags(
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Say which tags a build of this commit gets, one a line.
+    """Print the tags that a build of this commit gets, one a line.
 
-    The version and the commit (v1.4.0-3f2a91c), the version alone where the commit has that Git tag, and branch tags
-    that the policy lets move. Without --repository no policy is read. Exit status: 0 shown, 2 no tag is allowed.
+    These are the version with the commit (v1.4.0-3f2a91c), the version alone if the commit has that Git tag, and branch
+    tags that the policy lets move. Without --repository no policy is read.
+
+    Exit status: 0 shown; 2 no tag is allowed.
     """
     checkout = read(path)
     rule = None

@@ -38,9 +38,11 @@ a registry and have little to do when it answers; the default of 5 ms is longer 
 
 HELP = """Copy images by their digests: between ECR, other registries and OCI layouts, to several targets at once.
 
-A place is ENVIRONMENT/REPOSITORY (an environment of the policy), HOST[:PORT]/REPOSITORY, or oci:FOLDER; an image
-has :TAG or @DIGEST after it. A target without a tag gets the source's. All content is copied first, tags are set
-last. Other registries get the credentials that `docker login` stored, ECR your AWS credentials."""
+SOURCE and TARGET are ENVIRONMENT/REPOSITORY (an environment of the policy), HOST[:PORT]/REPOSITORY or oci:FOLDER,
+followed by :TAG or @DIGEST. A target without a tag gets the tag of the source. All content is copied before any tag
+is set. ECR is accessed with your AWS credentials, other registries with those that `docker login` stored."""
+
+EXIT = "Exit status: 0 everything was copied or exists; 1 something could not be copied; 2 bad input."
 
 
 class _Parser(argparse.ArgumentParser):
@@ -64,31 +66,33 @@ def parser() -> _Parser:
     made = _Parser(
         prog="tallyman copy",
         description=HELP,
-        epilog=f"Exit status: 0 everything is there, 1 something is not, 2 bad input.\n\nExamples:\n{examples}",
+        epilog=f"{EXIT}\n\nExamples:\n{examples}",
         formatter_class=_formatter,
     )
-    made.add_argument("source", metavar="SOURCE", help="the image; with --all-tags the repository")
+    made.add_argument("source", metavar="SOURCE", help="the image; with --all-tags, the repository")
     made.add_argument(
         "targets", metavar="TARGET", nargs="+", help="where to copy it; an environment means all its registries"
     )
-    made.add_argument("--all-tags", action="store_true", help="every tagged image of the repository")
+    made.add_argument("--all-tags", action="store_true", help="copy every tagged image of the repository")
     made.add_argument(
-        "--referrers", action="store_true", help="with --all-tags: read the referrers of images that the target has too"
+        "--referrers",
+        action="store_true",
+        help="with --all-tags: also read the referrers of images that the target has",
     )
-    made.add_argument("--keep-tags", action="store_true", help="never move a tag that already names another image")
+    made.add_argument("--keep-tags", action="store_true", help="never move an existing tag to another image")
     made.add_argument("--dry-run", action="store_true", help="only print what would be copied")
     made.add_argument(
-        "--plain-http", metavar="HOST", action="append", default=[], help="a host without TLS; may be repeated"
+        "--plain-http", metavar="HOST", action="append", default=[], help="use no TLS for this host; may be repeated"
     )
     made.add_argument(
-        "--private-redirects", action="store_true", help="follow a registry's redirects to private addresses too"
+        "--private-redirects", action="store_true", help="also follow a registry's redirects to private addresses"
     )
-    made.add_argument("--parallel", type=_count, metavar="N", help="blobs at once (default: found by measuring)")
+    made.add_argument("--parallel", type=_count, metavar="N", help="copy N blobs at once (default: found by measuring)")
     made.add_argument("--json", action="store_true", help="print JSON")
     made.add_argument(
-        "--policy", type=Path, metavar="FILE", help="the policy that has the environments (or TALLYMAN_POLICY)"
+        "--policy", type=Path, metavar="FILE", help="the policy with the environments (or TALLYMAN_POLICY)"
     )
-    made.add_argument("--stack", metavar="NAME", help="the stack (or TALLYMAN_STACK)")
+    made.add_argument("--stack", metavar="NAME", help="the CloudFormation stack (or TALLYMAN_STACK)")
     made.set_defaults(clients=_own_clients)
     return made
 

@@ -12,7 +12,11 @@ from tallyman_cli.views.cost import cost as view
 def cost(
     match: Annotated[
         str | None,
-        typer.Argument(metavar="[REPOSITORY]", help="Part of a name, or a pattern (team/*).", show_default="all"),
+        typer.Argument(
+            metavar="[REPOSITORY]",
+            help="Only repositories whose name contains this text, or matches a pattern (team/*).",
+            show_default="all",
+        ),
     ] = None,
     months: Annotated[
         int,
@@ -27,8 +31,10 @@ def cost(
 ) -> None:
     """Show what storage costs a month: by environment, by registry, and by repository, the most expensive first.
 
-    Sizes are those of the last sweeps, each image with all its layers. The bill can only be lower: ECR counts a layer
-    that images of a repository share once. --months reads all facts of each repository. Exit status: 0.
+    Sizes are those of the last sweeps, each image with all its layers. ECR counts a layer that images of a repository
+    share only once, so the bill can only be lower. --months reads all facts of each repository.
+
+    Exit status: 0.
     """
     opened = context.connect(stack, policy)
     found = view(opened, Prices.load(prices), match, months)

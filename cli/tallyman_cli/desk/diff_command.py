@@ -8,8 +8,8 @@ from tallyman_cli.shared import context, options, output
 from tallyman_cli.views.diff import Side
 from tallyman_cli.views.diff import diff as view
 
-Before = Annotated[str, typer.Argument(metavar="A", help=f"Before: {options.IMAGE_HELP}", show_default=False)]
-After = Annotated[str, typer.Argument(metavar="B", help="After: another image, of any repository.", show_default=False)]
+Before = Annotated[str, typer.Argument(metavar="A", help=f"The first image: {options.IMAGE_HELP}", show_default=False)]
+After = Annotated[str, typer.Argument(metavar="B", help="The second image, of any repository.", show_default=False)]
 
 
 def diff(
@@ -19,9 +19,9 @@ def diff(
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Compare two images: platforms, layers, packages by their SBOMs, configuration and labels, findings, size.
+    """Compare two images: platforms, layers, packages (from SBOMs), configuration and labels, findings, size.
 
-    Exit status: 0 the same image, 1 they differ.
+    Exit status: 0 they are the same image; 1 they differ.
     """
     opened = context.connect(stack, policy)
     found = view(opened, Side.named(opened, a), Side.named(opened, b))

@@ -18,7 +18,7 @@ def find(
         str,
         typer.Argument(
             metavar="WHAT",
-            help="CVE-2026-1234, openssl, a commit or a digest (six digits or more), a tag (v1.*), a person.",
+            help="A CVE (CVE-2026-1234), package (openssl), commit or digest (six digits or more), tag (v1.*), person.",
             show_default=False,
         ),
     ],
@@ -26,10 +26,12 @@ def find(
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Find the images that a CVE, package, commit, digest, tag or person concerns: running ones first, then released.
+    """Find images by CVE, package, commit, digest, tag or person: running ones first, then released ones.
 
     A CVE or a package is looked up in the newest scan of each image; a person in pushes, approvals, denials, overrides,
-    recalls and roll-backs. Every source of usage is read for what runs. Exit status: 0 found, 1 nothing found.
+    recalls and roll-backs. What runs is read from every source of usage.
+
+    Exit status: 0 found; 1 nothing found.
     """
     opened = context.connect(stack, policy)
     found = view(opened, what, say=output.say)

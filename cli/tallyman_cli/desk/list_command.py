@@ -11,7 +11,7 @@ What = Annotated[
     str | None,
     typer.Argument(
         metavar="[ENVIRONMENT|REPOSITORY]",
-        help="An environment (dev), or a repository of one (dev/rocketseat/widget-server); without it, environments.",
+        help="An environment (dev) or a repository (dev/rocketseat/widget-server); without it, all environments.",
         show_default=False,
     ),
 ]
@@ -29,7 +29,8 @@ def list_(
     """List environments, the repositories of an environment, or the images of a repository, the newest push first.
 
     Counts of images and bytes are those of the last sweep; the images of a repository are read from its registry.
-    Exit status: 0 listed, 1 there is no such repository, 2 there is no such environment.
+
+    Exit status: 0 listed; 1 there is no such repository; 2 there is no such environment.
     """
     opened = context.connect(stack, policy)
     if what is None:

@@ -18,7 +18,9 @@ def tree(
 ) -> None:
     """Show what an image consists of: index, platforms, attestations, and the referrers of each (signatures, SBOMs).
 
-    Manifests come from the registry, else from the archive. Exit status: 0 shown, 1 there is no such image.
+    Manifests are read from the registry, or else from the archive.
+
+    Exit status: 0 shown; 1 there is no such image.
     """
     opened = context.connect(stack, policy)
     named = addresses.image(opened.policy, image)

@@ -35,7 +35,7 @@ def watch(  # noqa: PLR0913 - each argument is an option of the command
         str | None,
         typer.Argument(
             metavar="[REPOSITORY]",
-            help="Only these repositories: part of [ENVIRONMENT/]NAME, or team/*.",
+            help="Only repositories whose [ENVIRONMENT/]NAME contains this text or matches a pattern (team/*).",
             show_default="all",
         ),
     ] = None,
@@ -54,10 +54,12 @@ def watch(  # noqa: PLR0913 - each argument is an option of the command
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Print what happens: pushes, verdicts, scans, decisions, promotions, releases, what people say, removals.
+    """Follow what happens: pushes, verdicts, scans, decisions, promotions, releases, people's commands, removals.
 
-    One line for each fact as it is recorded, until Ctrl-C; with --json one JSON object a line. One Query a second.
-    Exit status: 0 ended, 1 there is no such repository.
+    Prints one line for each fact as it is recorded, until Ctrl-C; with --json, one JSON object a line. Makes one Query
+    a second.
+
+    Exit status: 0 ended; 1 there is no such repository.
     """
     opened = context.connect(stack, policy)
     begin = options.moment(since)

@@ -17,14 +17,15 @@ def doctor(
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Check a deployment: each check passes, or says what to do.
+    """Check a deployment. Each check passes, or says what to do.
 
-    Checks that rules are enabled, queues of dead letters are empty, a test event from every registry arrives within
+    It checks that rules are enabled, dead-letter queues are empty, a test event from every registry arrives within
     --timeout, and the functions can read every registry; that repositories follow the policy and good practice, hold
     one application each and build on central base images; that CloudTrail is on, quotas suffice, releases can move the
-    services, ECR replicates what the policy leaves to it, and EKS clusters can be read. Writes only what `reconcile`
+    services, ECR replicates what the policy leaves to it, and EKS clusters can be read. It writes only what `reconcile`
     writes.
-    Exit status: 0 every check passed, with or without warnings; 1 one failed.
+
+    Exit status: 0 every check passed, with or without warnings; 1 a check failed.
     """
     marks = {OK: "✓", WARN: "!", BAD: "✗", UNKNOWN: "?"}
     opened = context.connect(stack, policy)

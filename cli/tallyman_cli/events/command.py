@@ -12,16 +12,18 @@ from tallyman_cli.events.parts import Subject, subject
 from tallyman_cli.events.source import payloads, text
 from tallyman_cli.shared import output
 
-app = typer.Typer(help="Make the payloads that functions get.", no_args_is_help=True)
+app = typer.Typer(help="Make the event payloads of the functions.", no_args_is_help=True)
 
 
 @app.command("make")
 def make(  # noqa: PLR0913 - each argument is an option of the command
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[FUNCTION/NAME]", help="One payload, printed; without it, all.", show_default=False),
+        typer.Argument(
+            metavar="[FUNCTION/NAME]", help="Print this payload; without it, all are written.", show_default=False
+        ),
     ] = None,
-    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="The folder of the payloads.")] = Path("events"),
+    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="The folder to write to.")] = Path("events"),
     check: Annotated[
         bool,
         typer.Option("--check", help="Write nothing; exit with 1 if the folder differs from what would be written."),
@@ -47,7 +49,9 @@ def make(  # noqa: PLR0913 - each argument is an option of the command
     """Make the payloads of events/, or print one of them, about any image.
 
     They are what functions get from SQS, EventBridge and CloudTrail, for `sam local invoke`, `make invoke` and tests.
-    Without a name all are written into the folder. Exit status: 0 done, 1 with --check if a file differs.
+    Without a name, all are written to the folder.
+
+    Exit status: 0 done; 1 with --check if a file differs.
     """
     about = _about(repository, tag, digest, registry)
     made = {path: text(payload) for path, payload in payloads(about).items()}

@@ -16,20 +16,23 @@ from tallyman_cli.letters import reading
 from tallyman_cli.shared import asking, context, options, output
 from tallyman_cli.shared.waiting import wait_for
 
-app = typer.Typer(help="The dead letters of the stack's queues.", no_args_is_help=True)
+app = typer.Typer(help="Read, replay or discard the dead letters of the stack's queues.", no_args_is_help=True)
 
 Queue = Annotated[
     str | None,
-    typer.Option("--queue", metavar="QUEUE", help=f"Letters of one queue: {', '.join(BOXES)}.", show_default="all"),
+    typer.Option(
+        "--queue", metavar="QUEUE", help=f"Only letters of this queue: {', '.join(BOXES)}.", show_default="all"
+    ),
 ]
 Reason = Annotated[
     str | None,
     typer.Option(
-        "--reason", metavar="TEXT", help="Letters whose reason or error contains this text.", show_default="any"
+        "--reason", metavar="TEXT", help="Only letters whose reason or error contains this text.", show_default="any"
     ),
 ]
 Ids = Annotated[
-    list[str] | None, typer.Argument(metavar="[LETTER]…", help="Ids, or their beginnings.", show_default=False)
+    list[str] | None,
+    typer.Argument(metavar="[LETTER]…", help="Ids of letters, or their first characters.", show_default=False),
 ]
 
 
@@ -40,10 +43,12 @@ def list_(
     as_json: options.AsJson = False,
     stack: options.Stack = None,
 ) -> None:
-    """List the messages that no function could handle, and the events that did not reach a queue.
+    """List dead letters.
 
-    Letters are kept for 14 days; reading hides them from others for a moment. Exit status: 0 listed, even if there are
-    none.
+    These are messages that no function could handle, and events that did not reach a queue. Letters are kept for 14
+    days. Reading hides them from other readers for a moment.
+
+    Exit status: 0 listed, even if there are none.
     """
     found = reading.letters(context.connect(stack), queue, reason)
     if as_json:
@@ -59,12 +64,18 @@ def list_(
 
 @app.command("show")
 def show(
-    letter: Annotated[str, typer.Argument(metavar="LETTER", help="Its id, or its beginning.", show_default=False)],
+    letter: Annotated[
+        str, typer.Argument(metavar="LETTER", help="The id of the letter, or its first characters.", show_default=False)
+    ],
     as_json: options.AsJson = False,
     stack: options.Stack = None,
 ) -> None:
-    """Show one letter with its body. A person's command comes with the command line that repeats it: commands are
-    accepted from their sender only. Exit status: 0 shown, 2 there is no such letter.
+    """Show one dead letter with its body.
+
+    A person's command is shown with the command line that repeats it, because commands are accepted from their sender
+    only.
+
+    Exit status: 0 shown; 2 there is no such letter.
     """
     (found,) = reading.named(reading.letters(context.connect(stack), None, None), [letter])
     if as_json:
@@ -85,10 +96,12 @@ def replay(  # noqa: PLR0913 - each argument is an option of the command
     as_json: options.AsJson = False,
     stack: options.Stack = None,
 ) -> None:
-    """Send letters, by id, --queue or --reason, to the queue that they came from again. Handling a message twice does
-    no harm. A person's command is not sent; the command line that repeats it is shown.
+    """Send dead letters to their queue again.
 
-    Exit status: 0 all were sent, 1 one was not, 2 bad input.
+    Choose them by id, --queue or --reason. Handling a message twice does no harm. A person's command is not sent; the
+    command line that repeats it is shown.
+
+    Exit status: 0 all were sent; 1 at least one was not; 2 bad input.
     """
     _move("replay", letters, queue, reason, because, timeout, stack)
 
@@ -103,9 +116,12 @@ def discard(  # noqa: PLR0913 - each argument is an option of the command
     as_json: options.AsJson = False,
     stack: options.Stack = None,
 ) -> None:
-    """Remove letters. Their bodies stay in the archive; the ledger records who removed them and why.
+    """Remove dead letters.
 
-    Exit status: 0 all were removed, 1 one was not, 2 bad input.
+    Choose them by id, --queue or --reason. Their bodies stay in the archive; the ledger records who removed them and
+    why.
+
+    Exit status: 0 all were removed; 1 at least one was not; 2 bad input.
     """
     _move("discard", letters, queue, reason, because, timeout, stack)
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="local",
-    help="A whole cloud in one process: ECR, events, functions; no account and no Docker needed.",
+    help="Run and control a whole cloud in one process: ECR, events and functions. Needs no account and no Docker.",
     no_args_is_help=True,
 )
 
@@ -43,17 +43,24 @@ def start(  # noqa: PLR0913 - each argument is an option of the command
     policy: PolicyOption = None,
     scanner: ScannerOption = ScannerMode.manual,
     real_time: Annotated[
-        bool, typer.Option("--real-time", help="Keep AWS's visibility timeouts for messages that failed.")
+        bool,
+        typer.Option("--real-time", help="Retry failed messages after AWS's visibility timeout, not within a second."),
     ] = False,
     built: BuiltOption = False,
     quota: QuotaOption = None,
     data: DataOption = None,
     port: Annotated[
-        int, typer.Option("--port", min=0, max=65000, help="The API's port; the registries get the following ones.")
+        int,
+        typer.Option(
+            "--port", min=0, max=65000, help="The API's port; the registries get the next ones (0: free ports)."
+        ),
     ] = 0,
-    ui: Annotated[bool, typer.Option("--ui", help="Serve the page of this cloud too, with buttons.")] = False,
+    ui: Annotated[bool, typer.Option("--ui", help="Also serve the page of this cloud, with buttons.")] = False,
 ) -> None:
-    """Run in the foreground until Ctrl-C; print the ports and what to export."""
+    """Run a local cloud in the foreground.
+
+    Prints its ports and the variables to export. Ctrl-C ends it.
+    """
     options: dict[str, Any] = {"quotas": parse_quotas(quota), "data_dir": data, "port": port}
     cloud = new_cloud(policy, scanner, real_time=real_time, schedules=True, built=built, **options)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -79,7 +86,10 @@ def execute(
     quota: QuotaOption = None,
     data: DataOption = None,
 ) -> None:
-    """Run a command inside a new local cloud, and exit with its exit status."""
+    """Run a command inside a new local cloud.
+
+    The cloud ends with the command. Exit status: that of the command.
+    """
     cloud = new_cloud(policy, scanner, built=built, quotas=parse_quotas(quota), data_dir=data)
     stdout = os.dup(1)
     os.dup2(2, 1)  # standard output is the command's alone
@@ -98,13 +108,20 @@ app.command("sample")(sample)
 
 @app.command("settle")
 def settle(
-    timeout: Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait at most.")] = 60,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=0, metavar="SECONDS", help="How long to wait at most.")
+    ] = 60,
     until_due: Annotated[
         bool,
-        typer.Option("--until-due", help="Also wait for work that is due later: timed gates, pauses before retries."),
+        typer.Option(
+            "--until-due", help="Also wait for work that is due later: timed gates and pauses before retries."
+        ),
     ] = False,
 ) -> None:
-    """Wait until no event, message or function is under way. Exit status: 0 nothing is, 1 something is left."""
+    """Wait until no event, message or function is in progress.
+
+    Exit status: 0 nothing is in progress; 1 something is left.
+    """
     answer = ask("settle", {"timeout": timeout, "until_due": until_due}, seconds=timeout + 30)
     if not answer["settled"]:
         print("still under way: " + describe(answer["left"]), file=sys.stderr)
@@ -116,15 +133,18 @@ def scan(
     image: Annotated[
         str, typer.Argument(metavar="IMAGE", help="ENVIRONMENT/REPOSITORY:TAG or @DIGEST, or an ECR address.")
     ],
-    critical: Annotated[int, typer.Option("--critical", min=0, metavar="N")] = 0,
-    high: Annotated[int, typer.Option("--high", min=0, metavar="N")] = 0,
-    medium: Annotated[int, typer.Option("--medium", min=0, metavar="N")] = 0,
-    low: Annotated[int, typer.Option("--low", min=0, metavar="N")] = 0,
+    critical: Annotated[int, typer.Option("--critical", min=0, metavar="N", help="Number of critical findings.")] = 0,
+    high: Annotated[int, typer.Option("--high", min=0, metavar="N", help="Number of high findings.")] = 0,
+    medium: Annotated[int, typer.Option("--medium", min=0, metavar="N", help="Number of medium findings.")] = 0,
+    low: Annotated[int, typer.Option("--low", min=0, metavar="N", help="Number of low findings.")] = 0,
     finding: Annotated[
-        list[str] | None, typer.Option("--finding", metavar="CVE:SEVERITY", help="A finding by name; repeatable.")
+        list[str] | None, typer.Option("--finding", metavar="CVE:SEVERITY", help="A finding by name; may be repeated.")
     ] = None,
 ) -> None:
-    """Complete the scan of an image with these findings (none: clean). May be repeated with others."""
+    """Complete the scan of an image.
+
+    Without findings, the image is clean. You can complete a scan again with other findings.
+    """
     findings = [parse_finding(text) for text in finding or []]
     counts = {"critical": critical, "high": high, "medium": medium, "low": low}
     answer = ask("scan", {"image": image, "counts": counts, "findings": findings})
@@ -136,17 +156,18 @@ def chaos(
     lose: Annotated[
         float, typer.Option("--lose", min=0, max=1, metavar="P", help="Probability that an event is lost.")
     ] = 0,
-    double: Annotated[float, typer.Option("--double", min=0, max=1, metavar="P", help="… that it comes twice.")] = 0,
-    reorder: Annotated[bool, typer.Option("--reorder", help="Events overtake each other.")] = False,
-    delay: Annotated[
-        str, typer.Option("--delay", metavar="DURATION", help="Hold each event back: 500ms, 2s, 1m.")
-    ] = "0s",
+    double: Annotated[
+        float, typer.Option("--double", min=0, max=1, metavar="P", help="Probability that an event is delivered twice.")
+    ] = 0,
+    reorder: Annotated[bool, typer.Option("--reorder", help="Deliver events in another order.")] = False,
+    delay: Annotated[str, typer.Option("--delay", metavar="DURATION", help="Delay each event: 500ms, 2s, 1m.")] = "0s",
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="The same seed makes the same choices.")] = 0,
-    off: Annotated[
-        bool, typer.Option("--off", help="Deliver what was held back, and disturb nothing from now on.")
-    ] = False,
+    off: Annotated[bool, typer.Option("--off", help="End all of it, and deliver the delayed events.")] = False,
 ) -> None:
-    """Lose, double, reorder and delay the events of ECR and Inspector from now on."""
+    """Lose, duplicate, reorder and delay events.
+
+    Affects the events of ECR and Inspector from now on, until --off.
+    """
     seconds = parse_delay(delay)
     if off:
         if lose or double or reorder or seconds:
@@ -167,14 +188,17 @@ def fail(
         int | None,
         typer.Option("--status", min=400, max=599, metavar="N", help="Answer every request with this status."),
     ] = None,
-    throttle: Annotated[bool, typer.Option("--throttle", help="Answer every request with: Rate exceeded.")] = False,
-    hang: Annotated[bool, typer.Option("--hang", help="Accept requests, and never answer.")] = False,
+    throttle: Annotated[bool, typer.Option("--throttle", help="Throttle every request (Rate exceeded).")] = False,
+    hang: Annotated[bool, typer.Option("--hang", help="Accept requests but never answer.")] = False,
     after_bytes: Annotated[
-        int | None, typer.Option("--after-bytes", min=0, metavar="N", help="Cut each body after N bytes.")
+        int | None, typer.Option("--after-bytes", min=0, metavar="N", help="Cut off each body after N bytes.")
     ] = None,
-    off: Annotated[bool, typer.Option("--off", help="Work again; without a name: all of them.")] = False,
+    off: Annotated[bool, typer.Option("--off", help="End the failure; without a name, of all registries.")] = False,
 ) -> None:
-    """Make a registry fail from now on: its /v2/ and its ECR API, not the bus."""
+    """Make a registry fail.
+
+    Affects its /v2/ and its ECR API, but not the event bus, from now on, until --off.
+    """
     ways = [status is not None, throttle, hang, after_bytes is not None]
     if off:
         if any(ways):

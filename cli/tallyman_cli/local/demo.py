@@ -1,4 +1,4 @@
-"""`tallyman demo`: the whole story on a local cloud, each step checked."""
+"""`tallyman demo`: the whole flow on a local cloud, each step checked."""
 
 import json
 import os
@@ -51,11 +51,13 @@ class StepFailed(Exception):
 
 
 def demo(
-    ui: Annotated[bool, typer.Option("--ui", help="Keep the page open with the demo's images until Ctrl-C.")] = False,
+    ui: Annotated[bool, typer.Option("--ui", help="Then serve the page with the demo's images until Ctrl-C.")] = False,
 ) -> None:
-    """Show the whole story on a local cloud: push, record, verify, scan, promote, refuse, find.
+    """Run the whole flow on a local cloud: create, push, record, verify, scan, promote, refuse, find, sign.
 
-    Exit status: 0 each step did what it says; 1 one did not.
+    Each step is checked.
+
+    Exit status: 0 every step did what it should; 1 a step did not.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stop)

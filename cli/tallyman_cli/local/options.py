@@ -16,20 +16,26 @@ class ScannerMode(StrEnum):
 
 
 PolicyOption = Annotated[
-    Path | None, typer.Option("--policy", help="The policy in force; without it the demo's.", metavar="FILE")
+    Path | None, typer.Option("--policy", help="The policy in force; without it, the demo's policy.", metavar="FILE")
 ]
 ScannerOption = Annotated[
-    ScannerMode, typer.Option("--scanner", help="manual: a scan waits for `local scan`; clean: it completes by itself.")
+    ScannerMode,
+    typer.Option(
+        "--scanner",
+        help="manual: scans wait for `tallyman local scan`; clean: scans complete at once, without findings.",
+    ),
 ]
 QuotaOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--quota", metavar="NAME=N", help="Let ECR take N of these calls a second, as in PutImage=10; repeatable."
+        "--quota",
+        metavar="NAME=N",
+        help="Limit an ECR operation to N calls a second, such as PutImage=10; may be repeated.",
     ),
 ]
 DataOption = Annotated[
     Path | None,
-    typer.Option("--data", metavar="DIR", help="Keep the registries in this folder; without it nothing is kept."),
+    typer.Option("--data", metavar="DIR", help="Keep the registries in this folder; without it, nothing is kept."),
 ]
 BuiltOption = Annotated[bool, typer.Option("--built", help="Run the functions from the output of `make build`.")]
 

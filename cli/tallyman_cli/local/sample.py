@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 def sample(
     image: Annotated[
-        str, typer.Argument(metavar="IMAGE", help="Where: ENVIRONMENT/REPOSITORY:TAG.")
+        str, typer.Argument(metavar="IMAGE", help="The image to push: ENVIRONMENT/REPOSITORY:TAG.")
     ] = "dev/rocketseat/widget-server:v1.0.0",
 ) -> None:
-    """Push a small image for two platforms; the same tag gives the same digest.
+    """Push a small image for two platforms. The same tag gives the same digest.
 
-    The repository has to exist. Exit status: 0 pushed, 1 refused, 2 bad input.
+    The repository must exist.
+
+    Exit status: 0 pushed; 1 refused; 2 bad input.
     """
     from tallyman_cli.shared import addresses, context, output
     from tallyman_local.cloud.sample import widget_server

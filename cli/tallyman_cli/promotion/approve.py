@@ -15,10 +15,12 @@ def approve(  # noqa: PLR0913 - each argument is an option of the command
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Approve an image for an environment; the approval is for its digest.
+    """Approve an image for an environment. The approval applies to its digest.
 
     It counts if you hold one of the gate's roles and did not push the image. The promotion then continues
-    automatically. Exit status: 0 recorded (--no-wait: requested), 1 refused, 2 no promotion leads there.
+    automatically.
+
+    Exit status: 0 recorded (--no-wait: requested); 1 refused; 2 no promotion leads to that environment.
     """
     _say("approve", image, to, because, no_wait, timeout, stack, policy)
 
@@ -33,10 +35,11 @@ def deny(  # noqa: PLR0913 - each argument is an option of the command
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Deny an image for an environment: its gate stays failed until enough people approve again.
+    """Deny an image for an environment: its approvals fail until enough people approve it again.
 
-    Whoever may approve may deny. Exit status: 0 recorded (--no-wait: requested), 1 refused, 2 no promotion leads
-    there.
+    Whoever may approve may also deny.
+
+    Exit status: 0 recorded (--no-wait: requested); 1 refused; 2 no promotion leads to that environment.
     """
     _say("deny", image, to, because, no_wait, timeout, stack, policy)
 

@@ -15,19 +15,26 @@ app = typer.Typer(help="Post results of checks of your own, for the gate `check`
 @app.command("post")
 def post(  # noqa: PLR0913 - each argument is an option of the command
     image: options.Image,
-    name: Annotated[str, typer.Argument(help="The check's name in the policy, such as e2e.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="The check's name in the policy, such as e2e.", show_default=False)
+    ],
     because: asking.Because,
-    passed: Annotated[bool | None, typer.Option("--passed/--failed", help="The result.", show_default=False)] = None,
+    passed: Annotated[
+        bool | None, typer.Option("--passed/--failed", help="The result of the check.", show_default=False)
+    ] = None,
     no_wait: asking.NoWait = False,
     timeout: options.Timeout = 60,
     as_json: options.AsJson = False,
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Post the result of a check of an image. It holds for the image's digest in the named environment.
+    """Post the result of a check of an image.
 
-    It counts if you hold one of the roles that the policy names for the check. A later result replaces it. Exit status:
-    0 recorded (--no-wait: requested), 1 refused, 2 no promotion from there requires such a check.
+    The result applies to the image's digest in the named environment. It counts if you hold one of the roles that the
+    policy names for the check; a later result replaces it.
+
+    Exit status: 0 recorded (--no-wait: requested); 1 refused; 2 no promotion from that environment requires such a
+    check.
     """
     if passed is None:
         raise BadInput("the result of the check is missing: give --passed or --failed")

@@ -29,9 +29,9 @@ def freeze(  # noqa: PLR0913 - each argument is an option of the command
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Freeze an environment, or one of its repositories: promotions wait until it is thawed.
+    """Freeze an environment, or one of its repositories: promotions wait until you thaw it.
 
-    Exit status: 0 frozen (--no-wait: requested), 1 refused, 2 bad input.
+    Exit status: 0 frozen (--no-wait: requested); 1 refused; 2 bad input.
     """
     _say("freeze", place, because, no_wait, timeout, stack, policy)
 
@@ -45,10 +45,11 @@ def thaw(  # noqa: PLR0913 - each argument is an option of the command
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """End a freeze: pending promotions continue. A freeze of the whole environment and one of a repository end
-    separately.
+    """End a freeze: pending promotions continue.
 
-    Exit status: 0 thawed (--no-wait: requested), 1 refused, 2 bad input.
+    A freeze of an environment and a freeze of one of its repositories end separately.
+
+    Exit status: 0 thawed (--no-wait: requested); 1 refused; 2 bad input.
     """
     _say("thaw", place, because or "promotions resume", no_wait, timeout, stack, policy)
 

@@ -18,7 +18,7 @@ from tallyman_cli.shared import context, options, output
 
 Environment = Annotated[
     str | None,
-    typer.Argument(metavar="[ENVIRONMENT]", help="Only this environment; without it, all.", show_default=False),
+    typer.Argument(metavar="[ENVIRONMENT]", help="List only this environment; without it, all.", show_default=False),
 ]
 
 
@@ -37,10 +37,12 @@ def pending(
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """List pending promotions: the deciding gate of each, since when, and until when.
+    """List pending promotions: the deciding gate of each, since when, and what happens next.
 
-    Promotions that a gate refuses, and those that were given up (parked), are included. Releases whose roll-out is not
-    done are counted, and listed with --rollouts. Exit status: 0 listed, 2 there is no such environment.
+    Includes promotions that a gate refuses, and those that were given up after many retries (parked). Releases whose
+    roll-out is not done are counted; --rollouts lists them.
+
+    Exit status: 0 listed; 2 there is no such environment.
     """
     opened = context.connect(stack, policy)
     names = [opened.policy.environment(environment).name] if environment else list(opened.policy.environments)

@@ -19,16 +19,14 @@ from tallyman_cli.shared.waiting import wait_for
 def promote(  # noqa: PLR0913 - each argument is an option of the command
     image: options.Image,
     to: To,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the verdicts of the gates; request nothing, write nothing.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the verdicts of the gates.")] = False,
     no_wait: asking.NoWait = False,
     override: Annotated[
         list[str] | None,
         typer.Option(
             "--override",
             metavar="GATE",
-            help="Override this gate for 24 hours, where the policy allows it; recorded and announced.",
+            help="Override this gate for 24 hours, if the policy allows it; recorded and announced.",
         ),
     ] = None,
     because: Annotated[
@@ -39,11 +37,12 @@ def promote(  # noqa: PLR0913 - each argument is an option of the command
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Request the promotion of an image, by digest, into every registry of an environment, and wait.
+    """Request the promotion of an image, by digest, to every registry of an environment, and wait for the result.
 
-    The policy says who may request it (people.promote); every gate applies.
-    Exit status: 0 promoted (--dry-run: it would be; --no-wait: requested), 1 refused, in conflict or waiting,
-    2 no promotion leads there.
+    The policy defines who may request it (people.promote); every gate applies.
+
+    Exit status: 0 promoted (--dry-run: it would be; --no-wait: requested); 1 refused, in conflict or waiting; 2 no
+    promotion leads to that environment.
     """
     gates = override or []
     _check(gates, because, dry_run)

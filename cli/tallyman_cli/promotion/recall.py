@@ -9,7 +9,9 @@ from tallyman.errors import BadInput, TallymanError
 from tallyman_cli.promotion.roll_back import RollBack
 from tallyman_cli.shared import addresses, asking, context, naming, options, output
 
-_RollBack = Annotated[bool, typer.Option("--roll-back", help="Roll releases of this image back to the last good one.")]
+_RollBack = Annotated[
+    bool, typer.Option("--roll-back", help="Roll releases of this image back to the last good image.")
+]
 
 
 def recall(  # noqa: PLR0913 - each argument is an option of the command
@@ -22,11 +24,12 @@ def recall(  # noqa: PLR0913 - each argument is an option of the command
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Recall an image by its digest: from now on it, and every index above it, is refused by every environment.
+    """Recall an image by its digest: every environment refuses it, and every index that contains it, from now on.
 
-    Names the releases that point at it, and what runs it or is set up to (ECS, Lambda, EKS, Batch, and what Inspector
-    sees in use). A recall can't be undone: after a mistake, build the image again. Exit status: 0 recalled (--no-wait:
-    requested), 1 refused, or a release could not be rolled back, 2 bad input.
+    Lists the releases that point to the image, and what runs it or is configured to (ECS, Lambda, EKS, Batch, and what
+    Inspector sees in use). A recall can't be undone: after a mistake, build the image again.
+
+    Exit status: 0 recalled (--no-wait: requested); 1 refused, or a release could not be rolled back; 2 bad input.
     """
     opened = context.connect(stack, policy)
     named = addresses.image(opened.policy, image)

@@ -17,22 +17,31 @@ from tallyman_cli.promotion import rollouts as roll_outs
 from tallyman_cli.promotion.roll_back import RollBack, is_recalled
 from tallyman_cli.shared import asking, context, options, output
 
-app = typer.Typer(help="What environments run: list, show, roll back.", no_args_is_help=True)
+app = typer.Typer(help="Show what environments run and ran; roll back.", no_args_is_help=True)
 
 Repository = Annotated[
     str,
-    typer.Argument(metavar="ENVIRONMENT/REPOSITORY", help="Such as prod/rocketseat/widget-server.", show_default=False),
+    typer.Argument(
+        metavar="ENVIRONMENT/REPOSITORY",
+        help="The repository, such as prod/rocketseat/widget-server.",
+        show_default=False,
+    ),
 ]
 
 
 @app.command("list")
 def list_(
-    environment: Annotated[str, typer.Argument(metavar="ENVIRONMENT", help="Such as prod.", show_default=False)],
+    environment: Annotated[
+        str, typer.Argument(metavar="ENVIRONMENT", help="The environment, such as prod.", show_default=False)
+    ],
     as_json: options.AsJson = False,
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """List what an environment runs: a row for each repository that was ever released to it."""
+    """List what an environment runs.
+
+    Prints a row for each repository that was ever released to the environment.
+    """
     opened = context.connect(stack, policy)
     place = opened.policy.environment(environment)
     found: list[dict[str, Any]] = [
@@ -78,12 +87,13 @@ def show(
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Show what an environment runs of a repository, or ran at a moment, and what it ran before that.
+    """Show what an environment runs of a repository.
 
-    If releases move services (`rollout` in the policy), shows for each service in each registry whether the roll-out
-    has not begun, is running, is done, has failed and why, or was rolled back and to what.
+    With --at, shows what it ran then. Also shows what it ran before. If releases move services (`rollout` in the
+    policy), also shows each service in each registry: whether its roll-out has not begun, is running, is done, has
+    failed and why, or was rolled back and to what.
 
-    Exit status: 0 shown, 1 nothing was released there (by then), 2 bad input.
+    Exit status: 0 shown; 1 nothing was released there (by then); 2 bad input.
     """
     moment = options.moment(at)
     opened = context.connect(stack, policy)
@@ -150,11 +160,13 @@ def roll_back(  # noqa: PLR0913 - each argument is an option of the command
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Point a release back at an earlier image and send `Image Released`; tags do not change.
+    """Point a release back at an earlier image.
 
-    With --to also to an image that was promoted but not released, because the environment ran a newer version.
-    The image must still be in every registry of the environment, and must not be recalled.
-    Exit status: 0 rolled back (--no-wait: requested), 1 refused, 2 bad input.
+    Sends `Image Released`; tags do not change. --to also accepts an image that was promoted but not released, because
+    the environment ran a newer version. The image must still be in every registry of the environment, and must not be
+    recalled.
+
+    Exit status: 0 rolled back (--no-wait: requested); 1 refused; 2 bad input.
     """
     opened = context.connect(stack, policy)
     environment, name = _named(opened, repository)

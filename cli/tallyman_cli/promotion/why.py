@@ -23,11 +23,12 @@ def why(
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Say why an image is, or is not, let into an environment: every gate with its reason, the deciding one first.
+    """Explain why an image is, or is not, promoted: every gate with its reason, the deciding one first.
 
-    With --at, by the policy and the facts known at that time; with --policy, by another policy. If the environment
+    --at evaluates the policy and the facts known at that time; --policy evaluates another policy. If the environment
     releases the image, also shows the state of its roll-out (`rollout` in the policy). Writes nothing.
-    Exit status: 0 promoted or passed, 1 waiting, failed or in conflict, 2 no promotion leads there.
+
+    Exit status: 0 promoted or passed; 1 waiting, failed or in conflict; 2 no promotion leads to that environment.
     """
     moment = options.moment(at)
     opened = context.connect(stack, policy)

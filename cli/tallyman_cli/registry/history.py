@@ -22,16 +22,17 @@ def history(
     ],
     at: options.At = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", metavar="N", min=1, help="Only the N newest rows.", show_default="all")
+        int | None, typer.Option("--limit", metavar="N", min=1, help="Show only the N newest rows.", show_default="all")
     ] = None,
     as_json: options.AsJson = False,
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Show what happened, newest first: who pushed what, which tag moved, what was removed.
+    """Show what happened, newest first: who pushed what, which tags moved, what was removed.
 
-    With --at, what had happened until that time; the first row says what a tag pointed to then. Exit status: 0 shown,
-    also if nothing is recorded yet, 1 there is no such repository.
+    --at shows only what had happened by that time; the first row shows what the tag pointed to then.
+
+    Exit status: 0 shown, even if nothing is recorded yet; 1 there is no such repository.
     """
     moment = options.moment(at)
     opened = context.connect(stack, policy)

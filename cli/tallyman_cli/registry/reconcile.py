@@ -29,7 +29,8 @@ def reconcile(
     """Compare the registries with the ledger now, record what no event reported, and resume pending work.
 
     Runs the stack's function reconcile, which also runs every 15 minutes, until no repository is left.
-    Exit status: 0 every registry could be read, whatever was found; 1 one could not be read.
+
+    Exit status: 0 every registry was read, whatever was found; 1 a registry could not be read.
     """
     opened = context.connect(stack, policy)
     payload, registries = wanted(opened.policy, repository)

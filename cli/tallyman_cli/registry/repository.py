@@ -9,7 +9,7 @@ from tallyman.domain.names import parse_repository_name
 from tallyman_cli.registry.creation import CREATED, DIFFERS, FAILED, create_in, in_words, planned
 from tallyman_cli.shared import context, options, output
 
-app = typer.Typer(help="Create repositories as the policy says.", no_args_is_help=True)
+app = typer.Typer(help="Create repositories with the policy's settings.", no_args_is_help=True)
 
 
 @app.command("create")
@@ -17,11 +17,11 @@ def create(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="NAME", help="The repository, as the policy calls it: rocketseat/widget-server.", show_default=False
+            metavar="NAME", help="The repository's name, such as rocketseat/widget-server.", show_default=False
         ),
     ],
     environment: Annotated[
-        str, typer.Option("--in", metavar="ENVIRONMENT", help="The environment.", show_default=False)
+        str, typer.Option("--in", metavar="ENVIRONMENT", help="The environment to create it in.", show_default=False)
     ],
     as_json: options.AsJson = False,
     stack: options.Stack = None,
@@ -29,10 +29,10 @@ def create(
 ) -> None:
     """Create a repository in every registry of an environment, with the policy's settings.
 
-    ECR creates none on the first push. A repository with equal settings is fine; one that differs is not changed,
-    and each difference is listed. Acts with your own credentials (in other accounts: the stack's role for
-    people who change things).
-    Exit status: 0 it exists as the policy says, 1 it differs or could not be created.
+    ECR creates none on the first push. An existing repository is not changed: if its settings differ, each difference
+    is listed. Uses your own credentials (in other accounts, the stack's role for people who change things).
+
+    Exit status: 0 it exists as the policy says; 1 it differs or could not be created.
     """
     parse_repository_name(name)  # before any call to AWS
     opened = context.connect(stack, policy)

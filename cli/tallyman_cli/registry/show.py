@@ -17,8 +17,9 @@ def show(
 ) -> None:
     """Show an image: platforms and compressed sizes, tags, where it is, what that costs, verification, promotions.
 
-    Its manifests come from the registry; if that can't be read, from archive and ledger. Exit status: 0 shown, 1 there
-    is no such image.
+    Manifests are read from the registry, or from the archive and the ledger if the registry can't be read.
+
+    Exit status: 0 shown; 1 there is no such image.
     """
     opened = context.connect(stack, policy)
     named = addresses.image(opened.policy, image)

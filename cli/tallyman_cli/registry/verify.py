@@ -20,10 +20,11 @@ def verify(
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Verify an image by its bytes now, as the policy asks: digests, sizes, layers, platforms, tag.
+    """Verify the bytes of an image now, as the policy requires: digests, sizes, layers, platforms, tag.
 
-    The stack's verify_digest checks it and records the verdict; this command waits for it.
-    Exit status: 0 passed, 1 failed, unknown, or no verdict in time.
+    The stack's function verify_digest checks the image and records the verdict; this command waits for it.
+
+    Exit status: 0 passed; 1 failed, unknown, or no verdict in time.
     """
     found = ask(context.connect(stack, policy), image, timeout)
     if found is None:

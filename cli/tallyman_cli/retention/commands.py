@@ -19,14 +19,14 @@ from tallyman_cli.shared.waiting import wait_for
 if TYPE_CHECKING:
     from tallyman.domain.retention.plan import Plan
 
-app = typer.Typer(help="What is kept and what is removed, with a proof.", no_args_is_help=True)
+app = typer.Typer(help="Plan and apply retention, prove and undo removals.", no_args_is_help=True)
 
 
 Place = Annotated[
     str,
     typer.Argument(
         metavar="REPOSITORY",
-        help="ENVIRONMENT/REPOSITORY, such as dev/rocketseat/widget-server; prod[2]/… asks its second registry.",
+        help="ENVIRONMENT/REPOSITORY, such as dev/rocketseat/widget-server; prod[2]/… is its second registry.",
         show_default=False,
     ),
 ]
@@ -50,8 +50,10 @@ def plan(
 ) -> None:
     """Show what the policy would keep and remove now, and why. Writes nothing.
 
-    Reads every source of usage; if one can't be read, nothing is to be removed, and the plan names it.
-    Exit status: 0 planned, 1 the plan may not be carried out (a source can't be read, or more than at_most would go).
+    Reads every source of usage. If one can't be read, nothing may be removed, and the plan names the source.
+
+    Exit status: 0 planned; 1 the plan may not be carried out (a source can't be read, or it would remove more than
+    at_most).
     """
     from tallyman_cli.retention.plan import as_data, make, show
 
@@ -75,11 +77,13 @@ def apply(
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Carry out the plan: mark images, and remove those marked longer ago than the grace period, each with a proof.
+    """Carry out the plan.
 
-    Shows the plan and asks for confirmation, unless --yes is given or nothing is to be removed. The stack's
-    apply_retention does it, by the policy in force, which has to enforce retention there; it plans again right before.
-    Exit status: 0 done, or nothing to do, 1 refused or not all could go.
+    Marks images, and removes those that were marked longer ago than the grace period, each with a proof. Shows the plan
+    and asks for confirmation, unless you give --yes or there is nothing to remove. The stack's function apply_retention
+    plans again and removes, by the policy in force, which must enforce retention for the repository.
+
+    Exit status: 0 done, or nothing to do; 1 refused, or not every image could be removed.
     """
     from tallyman_cli.retention.plan import make, show
 
@@ -142,9 +146,12 @@ def ask(stack: context.Stack, place: Repository, timeout: float) -> dict[str, An
 
 @app.command("proof")
 def proof(image: options.Image, as_json: options.AsJson = False, stack: options.Stack = None) -> None:
-    """Show the proof of a removal: the rule, the answer of each protection, which sources of usage were read and when.
+    """Show the proof of a removal.
 
-    Name IMAGE by its digest. Exit status: 0 shown, 1 retention did not remove it.
+    The proof holds the rule, the answer of each protection, which sources of usage were read, and when. Name IMAGE by
+    its digest.
+
+    Exit status: 0 shown; 1 retention did not remove it.
     """
     from tallyman_cli.retention.proof import proofs
 
@@ -170,10 +177,12 @@ def restore(
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Bring an image back: from ECR's archive, or from another environment that still holds the digest.
+    """Bring an image back.
 
-    Acts with your own credentials (in other accounts: the stack's roles for people). Tags that are free are set again.
-    Exit status: 0 the image is there again, 1 no registry of the policy holds it any more.
+    It is restored from ECR's archive, or copied from another environment that still holds the digest. Uses your own
+    credentials (in other accounts, the stack's roles for people). Its tags are set again where they are free.
+
+    Exit status: 0 the image is back; 1 no registry of the policy holds it any more.
     """
     from tallyman_cli.retention.proof import bring_back
 
@@ -188,16 +197,23 @@ def restore(
 def replay(
     repository: Place,
     since: Annotated[
-        str, typer.Option("--since", metavar="TIME", help="The beginning, such as 2026-01-01.", show_default=False)
+        str,
+        typer.Option(
+            "--since", metavar="TIME", help="Where the replay begins, such as 2026-01-01.", show_default=False
+        ),
     ],
-    until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="The end.", show_default="now")] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="TIME", help="Where the replay ends.", show_default="now")
+    ] = None,
     as_json: options.AsJson = False,
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Replay the recorded past under a policy: what it would have removed and when, and what was needed later.
+    """Show what a policy would have removed in the past.
 
-    Exit status: 0 nothing that was needed later would have gone, 1 something would, or there is no such repository.
+    Replays the recorded past under the policy: what it would have removed and when, and what was needed later.
+
+    Exit status: 0 it would have removed nothing that was needed later; 1 it would have, or there is no such repository.
     """
     from tallyman_cli.retention.past import as_data, gone
 
@@ -228,15 +244,19 @@ def native(
     repository: Place,
     file: Annotated[
         Path | None,
-        typer.Option("--file", metavar="FILE", help="A lifecycle document.", show_default="the repository's own"),
+        typer.Option(
+            "--file", metavar="FILE", help="A file with a lifecycle policy.", show_default="the repository's own"
+        ),
     ] = None,
     as_json: options.AsJson = False,
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Show what ECR's own lifecycle policy would remove, evaluated as AWS documents it, beside Tallyman's plan.
+    """Compare the plan with ECR's own lifecycle policy.
 
-    Exit status: 0 shown, 1 there is no lifecycle policy.
+    Shows what the lifecycle policy would remove, evaluated as AWS documents it, beside Tallyman's plan.
+
+    Exit status: 0 shown; 1 there is no lifecycle policy; 2 ECR would not accept the policy in --file.
     """
     from tallyman_cli.retention.native import beside, read
     from tallyman_cli.retention.plan import make

@@ -11,7 +11,7 @@ from tallyman.domain.retention import Plan
 
 PriceFile = Annotated[
     Path | None,
-    typer.Option("--prices", metavar="FILE", help="A price table of your own.", show_default="the built-in one"),
+    typer.Option("--prices", metavar="FILE", help="Use a price table of your own.", show_default="the built-in one"),
 ]
 
 

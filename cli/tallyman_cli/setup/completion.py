@@ -61,7 +61,7 @@ complete -c tallyman -n __tallyman_ask -f -a '$__tallyman_found'""",
 def completion(shell: Annotated[Shell, typer.Argument(metavar="bash|zsh|fish", help="Your shell.")]) -> None:
     """Print the script that completes commands, options, environments, repositories and tags.
 
-    Environments and repositories come from the policy in force, tags from the registry, with your own credentials;
-    without a stack, only commands and options are completed.
+    Environments and repositories come from the policy in force, tags from the registry, read with your own credentials.
+    Without a stack, only commands and options are completed.
     """
     output.line(SCRIPTS[shell])

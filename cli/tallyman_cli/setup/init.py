@@ -71,7 +71,7 @@ def init(  # noqa: PLR0913 - each argument is an option of the command
         ),
     ] = None,
     match: Annotated[
-        str, typer.Option("--repositories", metavar="GLOB", help="The repositories that the policy is for.")
+        str, typer.Option("--repositories", metavar="GLOB", help="The repositories that the policy applies to.")
     ] = "*",
     every_push: Annotated[
         bool,
@@ -79,13 +79,15 @@ def init(  # noqa: PLR0913 - each argument is an option of the command
             "--main-to-prod", help="Promote builds of main to prod automatically; without it, builds of Git tags."
         ),
     ] = False,
-    email: Annotated[str, typer.Option("--email", metavar="ADDRESS", help="The address that gets the notices.")] = "",
-    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="The folder of the files.")] = Path(),
+    email: Annotated[str, typer.Option("--email", metavar="ADDRESS", help="The address that gets notices.")] = "",
+    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="The folder to write the files to.")] = Path(),
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
 ) -> None:
-    """Ask a few questions, or take flags, and write tallyman.yaml and samconfig.toml; print the commands that deploy.
+    """Write tallyman.yaml and samconfig.toml from your answers or flags, and print the commands that deploy.
 
-    Existing files are kept unless --force is given. Exit status: 0 written, 2 a file exists or an answer is invalid.
+    Existing files are kept unless you give --force.
+
+    Exit status: 0 written; 2 a file exists or an answer is invalid.
     """
     hub = hub or EcrRegistry.parse(typer.prompt("The hub, where the stack and dev are (account/region)", err=True))
     if not prod:

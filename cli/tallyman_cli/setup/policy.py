@@ -45,7 +45,7 @@ def check(
         Path | None,
         typer.Argument(
             envvar="TALLYMAN_POLICY",
-            help="The policy; without it layers/policy/tallyman.yaml, else tallyman.yaml.",
+            help="The policy file; without it, layers/policy/tallyman.yaml, or else tallyman.yaml.",
             show_default=False,
         ),
     ] = None,
@@ -54,11 +54,12 @@ def check(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say what a policy means, or everything that is wrong with it, each with its line.
+    """Check a policy.
 
-    If releases move ECS services, and there are credentials, it also reads from ECS whether a release can move each.
+    Shows what the policy means, or every error with its line. If releases move ECS services and you have credentials,
+    it also reads from ECS whether a release can move each service.
 
-    Exit status: 0 valid, 2 not valid, or missing.
+    Exit status: 0 valid; 2 not valid, or missing.
     """
     path = file or next((place for place in PLACES if place.is_file()), PLACES[-1])
     try:

@@ -30,13 +30,14 @@ def trust_roots(
     / TRUST_ROOTS,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Fetch the trust roots that vouch for identities, and write them beside the policy.
+    """Fetch the trust roots that verify identities.
 
-    They come from a TUF repository, Sigstore's unless --mirror names another, and are verified starting from --root.
-    ~/.cache/tallyman/tuf keeps the metadata that was fetched last, so that a repository with older ones is refused.
-    Functions never fetch them: deploy the file with the policy. Needs pip install 'tallyman-ecr[trust-roots]'.
+    Writes them beside the policy. They come from a TUF repository, Sigstore's unless --mirror names another, and are
+    verified starting from --root. ~/.cache/tallyman/tuf keeps the metadata that was fetched last, so that a repository
+    with older metadata is refused. Functions never fetch trust roots: deploy the file with the policy. Needs pip
+    install 'tallyman-ecr[trust-roots]'.
 
-    Exit status: 0 written or unchanged, 1 refused or unreachable (the file stays), 2 bad input.
+    Exit status: 0 written or unchanged; 1 refused or unreachable (the file stays as it is); 2 bad input.
     """
     raw = fetch(mirror.rstrip("/"), root, cache("tuf"))
     from tallyman.adapters.files.signatures import (

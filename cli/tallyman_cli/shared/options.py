@@ -11,7 +11,7 @@ from tallyman_cli.shared import output
 
 IMAGE_HELP = (
     "ENVIRONMENT/REPOSITORY:TAG or …@DIGEST, such as dev/rocketseat/widget-server:v1, or a full ECR address. "
-    "prod[2]/… asks the environment's second registry."
+    "prod[2]/… reads the environment's second registry."
 )
 
 
@@ -28,7 +28,7 @@ Stack = Annotated[
     typer.Option(
         "--stack",
         metavar="NAME",
-        help="The stack (or TALLYMAN_STACK).",
+        help="The CloudFormation stack (or TALLYMAN_STACK).",
         show_default="tallyman",
     ),
 ]
@@ -37,16 +37,18 @@ PolicyFile = Annotated[
     typer.Option(
         "--policy",
         metavar="FILE",
-        help="Judge by this policy (or TALLYMAN_POLICY).",
+        help="Use this policy file (or TALLYMAN_POLICY).",
         show_default="the one in force",
     ),
 ]
 At = Annotated[
     str | None,
-    typer.Option("--at", metavar="TIME", help="As of this moment, RFC 3339: 2026-11-16T01:54:34Z.", show_default="now"),
+    typer.Option(
+        "--at", metavar="TIME", help="Answer as of this time (RFC 3339: 2026-11-16T01:54:34Z).", show_default="now"
+    ),
 ]
 Timeout = Annotated[
-    float, typer.Option("--timeout", metavar="SECONDS", help="How long to wait for the outcome.", callback=_timeout)
+    float, typer.Option("--timeout", metavar="SECONDS", help="How long to wait for the result.", callback=_timeout)
 ]
 
 

@@ -40,7 +40,7 @@ def ui(
     allow_changes: AllowChanges = False,
     export: Annotated[
         Path | None,
-        typer.Option("--export", metavar="DIR", help="Write the pages as files instead, and exit.", show_default=False),
+        typer.Option("--export", metavar="DIR", help="Write the pages to files instead, and exit.", show_default=False),
     ] = None,
     as_json: options.AsJson = False,
     stack: options.Stack = None,
@@ -49,9 +49,10 @@ def ui(
     """Serve the page on localhost with your own credentials: board, repositories, images, gates, retention, health.
 
     The page is read-only, open to this machine only, and protected by a random token in its address. Nothing is
-    deployed; it loads nothing from other hosts. With --allow-changes it has buttons, which ask for confirmation and run
-    the command of their name. Exit status: 0 stopped by Ctrl-C, or exported; 1 a page could not be exported; 2 bad
-    input, or the port is taken.
+    deployed, and nothing is loaded from other hosts. With --allow-changes the page has buttons; each asks for
+    confirmation and runs the command of its name.
+
+    Exit status: 0 stopped by Ctrl-C, or exported; 1 a page could not be exported; 2 bad input, or the port is taken.
     """
     if export is not None and allow_changes:
         raise BadInput("--export writes files, which have no buttons: leave --allow-changes out")

@@ -81,7 +81,7 @@ def test_zsh_and_fish_get_descriptions(capsys: pytest.CaptureFixture[str]) -> No
     root = typer.main.get_command(app)
     completing.answer(root, {LINE: "tallyman hist", SHELL: "fish"})
     completing.answer(root, {LINE: "tallyman hist", SHELL: "bash"})
-    assert capsys.readouterr().out == "history\tWhat happened to a tag, image or repository.\nhistory\n"
+    assert capsys.readouterr().out == "history\tShow what happened to a tag, image or repository.\nhistory\n"
 
 
 def script(shell: str) -> str:
