@@ -29,7 +29,7 @@ def find(
     """Find images by CVE, package, commit, digest, tag or person: running ones first, then released ones.
 
     A CVE or a package is looked up in the newest scan of each image; a person in pushes, approvals, denials, overrides,
-    recalls and roll-backs. What runs is read from every source of usage.
+    recalls and rollbacks. What runs is read from every source of usage.
 
     Exit status: 0 found; 1 nothing found.
     """

@@ -31,7 +31,7 @@ def pending(
         ),
     ] = False,
     rollouts: Annotated[
-        bool, typer.Option("--rollouts", help="List instead the releases whose roll-out is not done, with its state.")
+        bool, typer.Option("--rollouts", help="List instead the releases whose rollout is not done, with its state.")
     ] = False,
     as_json: options.AsJson = False,
     stack: options.Stack = None,
@@ -40,7 +40,7 @@ def pending(
     """List pending promotions: the deciding gate of each, since when, and what happens next.
 
     Includes promotions that a gate refuses, and those that were given up after many retries (parked). Releases whose
-    roll-out is not done are counted; --rollouts lists them.
+    rollout is not done are counted; --rollouts lists them.
 
     Exit status: 0 listed; 2 there is no such environment.
     """

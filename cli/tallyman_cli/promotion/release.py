@@ -90,7 +90,7 @@ def show(
     """Show what an environment runs of a repository.
 
     With --at, shows what it ran then. Also shows what it ran before. If releases move services (`rollout` in the
-    policy), also shows each service in each registry: whether its roll-out has not begun, is running, is done, has
+    policy), also shows each service in each registry: whether its rollout has not begun, is running, is done, has
     failed and why, or was rolled back and to what.
 
     Exit status: 0 shown; 1 nothing was released there (by then); 2 bad input.

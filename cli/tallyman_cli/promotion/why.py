@@ -26,7 +26,7 @@ def why(
     """Explain why an image is, or is not, promoted: every gate with its reason, the deciding one first.
 
     --at evaluates the policy and the facts known at that time; --policy evaluates another policy. If the environment
-    releases the image, also shows the state of its roll-out (`rollout` in the policy). Writes nothing.
+    releases the image, also shows the state of its rollout (`rollout` in the policy). Writes nothing.
 
     Exit status: 0 promoted or passed; 1 waiting, failed or in conflict; 2 no promotion leads to that environment.
     """
