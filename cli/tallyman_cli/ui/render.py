@@ -1,6 +1,8 @@
-"""Renders the templates: autoescape is always on, an undefined name is an error."""
+"""Renders the templates: autoescape is always on, hostile characters are shown as escapes, an undefined name is an
+error."""
 
 import json
+import re
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -10,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tallyman.domain.images.findings import SEVERITIES
+from tallyman.domain.text import visible
 from tallyman_cli.shared import output
 from tallyman_cli.ui import text
 from tallyman_cli.ui.links import Links
@@ -36,6 +39,9 @@ VERDICTS = {
 }
 """CSS class and sign of each verdict; the word itself is always shown too."""
 
+_NOT_PLAIN = re.compile("[^\x20-\x7e\n\t\r]")
+"""Characters that `visible` may escape; browsers send the line ends of a form as `\\r\\n`."""
+
 
 @cache
 def environment() -> Environment:
@@ -44,6 +50,7 @@ def environment() -> Environment:
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_harmless,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -53,6 +60,13 @@ def environment() -> Environment:
     made.filters["pretty"] = lambda data: json.dumps(data, indent=2, ensure_ascii=False)
     made.globals["severities"] = SEVERITIES
     return made
+
+
+def _harmless(value: Any) -> Any:
+    """A value of a template with characters escaped that would reverse, hide or break the text around them."""
+    if not isinstance(value, str) or (value.isascii() and value.isprintable()):
+        return value
+    return type(value)(_NOT_PLAIN.sub(lambda found: visible(found[0]), value))
 
 
 def compile_first_views() -> None:

@@ -95,6 +95,15 @@ def test_hostile_text_creates_no_mention_link_or_markup() -> None:
     assert evil in fake.published[0][1]  # mail gets it unchanged
 
 
+def test_characters_that_reverse_or_hide_text_are_shown_in_a_channel() -> None:
+    notices, fake = routed()
+    notices.publish("app \u202eis held", "passed \x1b[2K\u2066\nand more", {"kind": "failed", "environment": "prod"})
+    ((_, message),) = fake.posted
+    assert message["content"]["title"].endswith(r"app \u202eis held")
+    assert message["metadata"]["summary"] == r"app \u202eis held"
+    assert message["content"]["description"] == "passed \\x1b[2K\\u2066\nand more"
+
+
 def test_a_long_notice_is_cut_only_for_channels() -> None:
     notices, fake = routed()
     notices.publish("s", "x" * 10_000, {"kind": "failed", "environment": "prod"})

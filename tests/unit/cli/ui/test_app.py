@@ -14,6 +14,7 @@ from support.images.builders import DEV, image, index, multi_arch
 from tallyman.domain.events.letters import Letter
 from tallyman.domain.history.facts import Via
 from tallyman.domain.images.details import Finding, ScanReport
+from tallyman.domain.text import LINES, visible
 from tallyman.domain.times import format_time
 from tallyman.state import sweeps
 from tallyman.state.items import StateChange
@@ -26,7 +27,7 @@ from tallyman_cli.ui.guard import Guard
 
 NAME = "rocketseat/widget-server"
 GUARD = Guard(8123, token="the-token", session="the-session", csrf="the-csrf")
-EVIL = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>"
+EVIL = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>\u202e\x1b[2J"
 HTMX = "d6fdc75f204e6bdefa99b69bf1e6d4ac69b8a364f77929f45c13476b4000f717"
 """SHA-256 of dist/htmx.min.js of the package htmx.org 2.0.11."""
 
@@ -224,6 +225,7 @@ def test_hostile_text_is_shown_escaped(everywhere: FakeStack, desk: Desk) -> Non
         html = browser.get(address).text
         assert "<script>alert" not in html, address
         assert "<img src=x" not in html, address
+        assert html == visible(html, LINES), address
     assert "&lt;script&gt;alert(1)" in browser.text(f"/image/dev/{NAME}/{app.digest}")
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tallyman.domain.policy import Policy
+from tallyman.domain.text import LINES, visible
 from tallyman.errors import TallymanError
 from tallyman.ports.messages import Channels
 from tallyman.values import value
@@ -46,6 +47,7 @@ def chat_message(subject: str, text: str, attributes: Mapping[str, str], link: s
     environment form a thread."""
     signs = {"high": "\U0001f534", "medium": "\U0001f7e0", "low": "\U0001f535"}
     severity, place = attributes["severity"], [attributes.get("environment", ""), attributes.get("repository", "")]
+    subject, text = visible(subject), visible(text, LINES)
     shown = text if len(text) <= LONGEST else f"{text[:LONGEST].rstrip()} … (the topic has all of it)"
     named = "/".join(filter(None, place))
     return {
