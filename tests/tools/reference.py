@@ -24,11 +24,11 @@ def policy_page() -> str:
     lines = [
         "# Every key of a policy",
         "",
-        "Made from the code by `make reference`; what the keys mean together is in [policy.md](policy.md) and",
-        "[gates.md](gates.md). `[]` is an entry of a list, `*` a name of yours.",
+        "Generated from the code by `make reference`. [policy.md](policy.md) and [gates.md](gates.md) explain",
+        "how the keys work together. `[]` is an item of a list, `*` a name that you choose.",
     ]
     for name, schema in top.items():
-        lines += ["", f"## `{name}`", "", schema["description"], "", "| key | takes | what it says |", "|---|---|---|"]
+        lines += ["", f"## `{name}`", "", schema["description"], "", "| key | value | description |", "|---|---|---|"]
         lines += [f"| `{key}` | {_cell(takes)} | {_cell(says)} |" for key, takes, says in _unique(_keys(name, schema))]
     return "\n".join(lines) + "\n"
 

@@ -106,7 +106,7 @@ GATE: Gate = Gate(
     Record(
         {
             "count": Key(Integer(minimum=1), "How many different people must approve.", required=True),
-            "from": Key(ListOf(role_name(), least=1), "The roles whose holders may approve.", required=True),
+            "from": Key(ListOf(role_name(), least=1), "The roles that may approve.", required=True),
         },
         ApprovalsGate,
         expected='approvals, as in {count: 1, from: ["role/release-managers"]}',

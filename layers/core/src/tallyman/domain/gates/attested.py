@@ -77,6 +77,6 @@ def _types_of(referred: Referred) -> list[str]:
 _TYPE = String(r"sbom|provenance|[^\s/]+/\S+", "sbom, provenance, or an artifact or predicate type (a glob)")
 GATE: Gate = Gate(
     OneOrMore(ListOf(_TYPE, least=1, build=AttestedGate), str),
-    "The statements that the image must have: sbom, provenance, or types by name.",
+    "The attestations that the image must have: sbom, provenance, or globs of artifact or predicate types.",
     judge,
 )

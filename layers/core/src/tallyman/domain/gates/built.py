@@ -114,14 +114,14 @@ class _Built:
 
     _record = Record(
         {
-            "by": Key(ListOf(String(what="a builder, a URL or a glob"), least=1), "The builders: URLs, or globs."),
+            "by": Key(ListOf(String(what="a builder, a URL or a glob"), least=1), "The builder's id: URLs, or globs."),
             "from": Key(
                 ListOf(String(r"[a-z+]+://\S+", "the URL of a repository, or a glob"), least=1),
-                "The source repositories: URLs, or globs.",
+                "The source repository: URLs, or globs.",
             ),
             "branch": Key(
                 ListOf(String(r"\S+", "a branch, refs/tags/NAME, or a glob"), least=1),
-                "The branches, or refs/tags/NAME; or globs.",
+                "The branch, or refs/tags/NAME: names, or globs.",
             ),
             **KEYS,
         },

@@ -145,7 +145,7 @@ _POSTER = String(
     rf"{role_name().pattern}|event/[0-9]{{12}}/(?!aws\.|tallyman)[A-Za-z0-9._/-]{{1,256}}",
     "a role such as role/ci, or event/ACCOUNT/SOURCE such as event/111111111111/acme.ci",
 )
-_AGE = Key(Duration(), "How old the result may be, such as 7d; without it, any age.")
+_AGE = Key(Duration(), "The maximum age of the result, such as 7d (default: any age).")
 _FUNCTION = String(
     r"arn:[a-z-]+:lambda:[a-z0-9-]+:[0-9]{12}:function:[A-Za-z0-9_-]{1,64}(:[A-Za-z0-9_$-]+)?",
     "the ARN of a Lambda function",
@@ -160,7 +160,7 @@ GATE: Gate = Gate(
                             "name": Key(_NAME, "The name of the check.", required=True),
                             "from": Key(
                                 ListOf(_POSTER, least=1),
-                                "Who may post its result: roles, or event/ACCOUNT/SOURCE for events on our bus.",
+                                "Who may post its result: roles, or event/ACCOUNT/SOURCE (events on the stack's bus).",
                                 required=True,
                             ),
                             "max_age": _AGE,
@@ -171,7 +171,7 @@ GATE: Gate = Gate(
                     ),
                     "lambda": Record(
                         {
-                            "name": Key(_NAME, "The name of the check; without it, the function's."),
+                            "name": Key(_NAME, "The name of the check; default: the function's name."),
                             "lambda": Key(_FUNCTION, "The function that returns the result.", required=True),
                             "max_age": _AGE,
                         },
@@ -187,6 +187,6 @@ GATE: Gate = Gate(
         ),
         Mapping,
     ),
-    "The checks that must have passed: results that other systems post, or functions return.",
+    "The checks that must have passed: other systems post their results, or Lambda functions return them.",
     judge,
 )

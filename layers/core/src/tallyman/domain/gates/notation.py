@@ -75,7 +75,7 @@ class _Signer:
         {
             "subject": Key(
                 String(what="the subject of a certificate", build=lambda text: parse_trusted(text) and text),
-                "Parts that the certificate's subject must have, including C, ST and O.",
+                "Parts that the certificate's subject must contain, including C, ST and O.",
             ),
             "profile": Key(
                 String(
@@ -86,7 +86,7 @@ class _Signer:
             ),
             "root": Key(
                 String(r"sha256:[0-9a-f]{64}", "sha256: and 64 digits"),
-                "The SHA-256 of the trusted certificate (DER) that must vouch for it; without it, any in the store.",
+                "The SHA-256 of the trusted certificate (DER) to chain to; default: any in the trust store.",
             ),
         },
         NotationSigner,
@@ -105,5 +105,5 @@ class _Signer:
 
 NOTATION = Key(
     ListOf(_Signer(), least=1),
-    "The signers of Notation: subjects of certificates, and signing profiles of AWS Signer.",
+    "Signers that use Notation: subjects of certificates, and signing profiles of AWS Signer.",
 )

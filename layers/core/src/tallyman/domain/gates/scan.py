@@ -141,11 +141,11 @@ _SCAN = Record(
     {
         "max": Key(
             Record(
-                {s: Key(Integer(minimum=0), f"The largest number of {s} findings that passes.") for s in SEVERITIES},
+                {s: Key(Integer(minimum=0), f"The maximum number of {s} findings.") for s in SEVERITIES},
                 lambda **maxima: MappingProxyType(maxima),
                 expected="a number for each severity, as in {critical: 0, high: 0}",
             ),
-            "The largest number of findings of each severity that passes; a severity that is not named has no maximum.",
+            "The maximum number of findings of each severity; a severity that is not listed has no maximum.",
         ),
         "unscannable": Key(
             Choice(Unscannable),
@@ -158,18 +158,18 @@ _SCAN = Record(
                     {
                         "id": Key(String(), "The finding's id, such as CVE-2026-1234.", required=True),
                         "until": Key(Day(), "The last day, in UTC, on which it is ignored.", required=True),
-                        "because": Key(String(), "Why it does not matter here."),
+                        "because": Key(String(), "Why it is ignored."),
                     },
                     lambda id, until, because=None: Ignore(id, until, because),
                     expected="a finding, as in {id: CVE-2026-1234, until: 2027-01-31, because: not reachable}",
                 )
             ),
-            "Findings that do not count, each until a day.",
+            "Findings that do not count, each until the end of a day.",
         ),
-        "max_age": Key(Duration(), "How old the scan may be, such as 7d; without it, any age."),
+        "max_age": Key(Duration(), "The maximum age of the scan, such as 7d (default: any age)."),
         "fixable": Key(
             Choice(Fixable),
-            "only: findings without a fix do not count. `since` gives time for those with one.",
+            "only: findings without a fix do not count. `since` allows time to apply a fix.",
         ),
         "exploit": Key(Choice(Exploit), "known: findings without a known exploit do not count."),
         "epss": Key(
@@ -188,12 +188,12 @@ _SCAN = Record(
                 Packages,
                 expected="{ignore: [linux-libc-dev]}",
             ),
-            "Packages whose findings do not count; a finding in several packages counts unless all of them are named.",
+            "Packages whose findings do not count; a finding in several packages counts unless all of them are listed.",
         ),
         "since": Key(
             Duration(),
-            "A finding counts only once it has been known for this long, such as 14d, by the vendor's publication or "
-            "Inspector's first observation, whichever is earlier.",
+            "A finding counts only after it has been known for this long, such as 14d, counted from the vendor's "
+            "publication or Inspector's first observation, whichever is earlier.",
         ),
         "vex": Key(
             _Vex(
@@ -201,7 +201,7 @@ _SCAN = Record(
                 signers_from,
                 expected='signers, as in {keys: ["-----BEGIN PUBLIC KEY-----…"]}',
             ),
-            "The signers whose VEX statements count: findings that these ignore do not. Same keys as in `signed`.",
+            "The signers whose VEX statements exclude findings. Same keys as in `signed`.",
         ),
     },
     ScanGate,

@@ -43,7 +43,7 @@ class _Signed:
         {
             "by": Key(
                 ListOf(String(what="a signing profile: its ARN or name, or a glob of them"), least=1),
-                "Signing profiles of ECR's managed signing, by ARN, name or glob; no other signature counts then.",
+                "Signing profiles of ECR's managed signing, by ARN, name or glob; then no other signature counts.",
                 required=True,
             )
         },

@@ -331,7 +331,9 @@ def signers_from(
 
 _IDENTITY = Record(
     {
-        "issuer": Key(String(what="the issuer of the identity, a URL"), "The OIDC issuer, exactly.", required=True),
+        "issuer": Key(
+            String(what="the issuer of the identity, a URL"), "The OIDC issuer; must be equal.", required=True
+        ),
         "subject": Key(
             String(r"\S*[^*\s?]\S*", "a subject: a URL, an address, or a glob of them"),
             "The subject of the certificate, or a glob.",
@@ -344,13 +346,13 @@ _IDENTITY = Record(
 KEYS: Mapping[str, Key] = {
     "keys": Key(
         ListOf(String(what="a public key as PEM, or the ARN of a key of KMS", build=SignerKey.parse), least=1),
-        "Public keys (PEM, or the ARN of a key of KMS): ECDSA on P-256 or P-384, RSA from 2048 bits, Ed25519.",
+        "Public keys (PEM, or the ARN of a KMS key): ECDSA on P-256 or P-384, RSA of 2048 to 8192 bits, Ed25519.",
     ),
-    "identities": Key(ListOf(_IDENTITY, least=1), "The identities in certificates of Sigstore's keyless signing."),
-    "on": Key(Choice(On), "What must be signed of an index: index (default), or platforms: each platform image."),
+    "identities": Key(ListOf(_IDENTITY, least=1), "Identities in the certificates of Sigstore's keyless signing."),
+    "on": Key(Choice(On), "What must be signed for an index: index (default), or platforms: each platform image."),
     "roots": Key(
         String(r"sha256:[0-9a-f]{64}", "sha256: and 64 digits"),
-        "The SHA-256 of the trusted_root.json that counts; without it, the present one beside the policy.",
+        "The SHA-256 of the trusted_root.json that counts; default: the one that is deployed beside the policy.",
     ),
 }
 SHAPE = Record(

@@ -64,22 +64,20 @@ class Account:
 
 CREATE = Record(
     {
-        "immutable": Key(Boolean(), "Tags never move once pushed (default: true)."),
+        "immutable": Key(Boolean(), "Tags can't be moved once they are pushed (default: true)."),
         "mutable_tags": Key(
             ListOf(String(r"[0-9A-Za-z._*-]{1,128}", "a tag or a glob such as latest or edge-*"), most=5),
-            "Tags, or globs of tags, that may move although the repository is immutable; ECR takes at most five.",
+            "Tags, or globs of tags, that may be moved although the repository is immutable; ECR accepts at most five.",
         ),
         "encryption": Key(Choice(Encryption), "How ECR encrypts layers at rest (default: AES256)."),
-        "kms_key": Key(
-            String(), "The KMS key for KMS or KMS_DSSE: ARN, id or alias; without it, AWS's own key for ECR."
-        ),
+        "kms_key": Key(String(), "The KMS key for KMS or KMS_DSSE: ARN, id or alias; default: AWS's own key for ECR."),
         "scan_on_push": Key(Boolean(), "Each pushed image is scanned for vulnerabilities (default: true)."),
         "pull": Key(ListOf(Account()), 'Accounts that may pull, in quotes: ["222222222222"].'),
         "push": Key(
             Choice(Push),
             "Who may push to a repository that promotions fill: tallyman-only, or anyone whom IAM allows (default).",
         ),
-        "break_glass": Key(role_name(), "With tallyman-only: one more role that may push, for emergencies."),
+        "break_glass": Key(role_name(), "With tallyman-only: one other role that may push, for emergencies."),
     },
     Create,
     expected="settings of a repository, as in {immutable: true, scan_on_push: true}",

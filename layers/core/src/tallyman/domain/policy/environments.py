@@ -89,14 +89,14 @@ _ENVIRONMENT = Record(
         ),
         "repository": Key(
             String(r"[a-z0-9._/-]*\{name\}[a-z0-9._/-]*", f'a name that holds {NAME} once, such as "prod/{NAME}"'),
-            f'The name of a repository here: "{NAME}" (default), or renamed on promotion as in "prod/{NAME}".',
+            f'The template of repository names: "{NAME}" (default), or a new name, such as "prod/{NAME}".',
         ),
         "replicate": Key(
             Choice(Replicate),
             "Who copies an image to the registries after the first: promotions (copy, the default), or ECR's own "
-            "replication from the first (native).",
+            "replication from the first registry (native).",
         ),
-        "rollout": Key(ROLL_OUT, "The services that a release updates by digest; without it, none."),
+        "rollout": Key(ROLL_OUT, "The services that a release updates by digest (default: none)."),
     },
     lambda **values: values,
     expected="an environment, as in {registries: [111111111111/us-east-2]}",

@@ -78,8 +78,11 @@ KEEP_RULE = OneOf(
         "newest": Record(
             {
                 "newest": Key(Integer(minimum=1), "How many of the newest images stay.", required=True),
-                "of": Key(TAGS_OR_ONE, "Of which tags; without it, of all; versions and other tags are counted apart."),
-                "per": Key(Choice(Per), "Keeps this number of each minor or major version."),
+                "of": Key(
+                    TAGS_OR_ONE,
+                    "Only images with these tags (default: all); versions and others are counted separately.",
+                ),
+                "per": Key(Choice(Per), "Keep this number of each minor or major version."),
             },
             lambda newest, of=None, per=None: KeepNewest(newest, of or ANY_TAG, per),
             expected="{newest: 20, of: semver}",
@@ -89,8 +92,8 @@ KEEP_RULE = OneOf(
                 "newer_than": Key(Duration(), "Images younger than this stay, such as 30d.", required=True),
                 "counted_from": Key(
                     Choice(CountedFrom),
-                    "From when the age counts: the push (default), or the last tag_move, pull or release; where that "
-                    "never happened, the push.",
+                    "The event from which the age counts: push (default), or the last tag_move, pull or release; if "
+                    "that never happened, the push.",
                 ),
             },
             KeepNewerThan,
@@ -107,7 +110,7 @@ KEEP_RULE = OneOf(
             {
                 "matches": Key(
                     String(what='a regular expression such as "release-[0-9]+"', build=Expression),
-                    "Tags that stay: those that the whole expression matches. One that could take too long is refused.",
+                    "A regular expression: tags that it matches as a whole stay. It is refused if it could be slow.",
                     required=True,
                 )
             },

@@ -111,10 +111,11 @@ _ROUTE = Record(
     {
         "to": Key(_CHANNEL, "The channel, by its name in chat.yaml.", required=True),
         "environments": Key(
-            ListOf(EnvironmentName(), least=1), "Notices of these environments, and those without one; without it, all."
+            ListOf(EnvironmentName(), least=1),
+            "Notices of these environments, and those without an environment (default: all).",
         ),
-        "kinds": Key(ListOf(KindOfNotice(), least=1), "Notices of these kinds; without it, all."),
-        "at_least": Key(Choice(Severity), "Notices that are at least this severe (default: low)."),
+        "kinds": Key(ListOf(KindOfNotice(), least=1), "Notices of these kinds (default: all)."),
+        "at_least": Key(Choice(Severity), "Notices of this severity or higher (default: low)."),
     },
     Route,
     expected="a route, as in {to: releases, environments: [prod], at_least: medium}",
@@ -123,7 +124,7 @@ NOTICES = Record(
     {
         "severity": Key(
             Record(
-                {kind: Key(Choice(Severity), f"The default is {severity}.") for kind, severity in KINDS.items()},
+                {kind: Key(Choice(Severity), f"Default: {severity}.") for kind, severity in KINDS.items()},
                 lambda **severities: MappingProxyType(severities),
                 expected="severities by kind, as in {waiting: medium}",
             ),

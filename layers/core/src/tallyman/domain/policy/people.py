@@ -49,9 +49,9 @@ PEOPLE = Record(
             ListOf(role_name()), f"Roles whose holders may {what}; without it, {_WITHOUT.get(command, _ANYONE)}."
         )
         for command, what in {
-            "promote": "ask for a promotion",
-            "approve": "approve or deny one",
-            "override": "override a gate that a promotion lets be overridden",
+            "promote": "request a promotion, or roll a release back",
+            "approve": "approve or deny a promotion",
+            "override": "override a gate that a promotion lists as overridable",
             "freeze": "freeze and thaw an environment",
             "recall": "recall an image",
             "letters": "replay and discard dead letters",

@@ -15,7 +15,7 @@ from tallyman.values import value
 class Promotion:
     """A promotion of tags from one environment to another, once every gate has passed. `gates` by their key, in the
     file's order. `tags` is the repository's `tags.allow` where the promotion has no `tags`. `overridable`: gates that
-    people may override. `give_up`: how long a promotion that keeps failing is tried again.
+    people may override. `give_up`: how long a failing promotion is retried.
     """
 
     source: str
@@ -30,14 +30,16 @@ def promotion(gates: KnownGates) -> Record:
     """The shape of an entry of `promotions` that may name these gates."""
     return Record(
         {
-            "from": Key(EnvironmentName(), "The environment that images come from.", required=True),
-            "to": Key(EnvironmentName(), "The environment that they go to.", required=True),
-            "tags": Key(TAGS_OR_ONE, "Which tags go; without it, those that the repository's tags.allow allows."),
+            "from": Key(EnvironmentName(), "The source environment.", required=True),
+            "to": Key(EnvironmentName(), "The target environment.", required=True),
+            "tags": Key(TAGS_OR_ONE, "The tags to promote; default: those that the repository's tags.allow allows."),
             "gates": Key(Gates(gates), "The conditions for a promotion. An unknown gate is an error, never ignored."),
             "overridable": Key(
-                Overridable(gates), "Gates that people may override with a reason (freeze too); without it, none."
+                Overridable(gates), "Gates, including freeze, that people may override with a reason (default: none)."
             ),
-            "give_up": Key(Duration(), "How long a promotion that keeps failing is tried again (default: 24h)."),
+            "give_up": Key(
+                Duration(), "How long a failing promotion is retried before it is parked as failed (default: 24h)."
+            ),
         },
         Promotion,
         expected="a promotion, as in {from: dev, to: prod, tags: [semver]}",

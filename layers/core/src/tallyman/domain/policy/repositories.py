@@ -58,7 +58,7 @@ def _entry(gates: KnownGates) -> Record:
                 "matches counts.",
                 required=True,
             ),
-            "create": Key(CREATE, "The settings of new repositories, with which existing ones are compared."),
+            "create": Key(CREATE, "The settings of new repositories. Existing repositories are compared with them."),
             "tags": Key(
                 Record(
                     {
@@ -72,22 +72,22 @@ def _entry(gates: KnownGates) -> Record:
                     lambda allow=None: ANY_TAG if allow is None else allow,
                     expected="{allow: [semver, latest]}",
                 ),
-                "Which tags pass verification and may be promoted; without it, all. It prevents no push.",
+                "Which tags pass verification and may be promoted (default: all). It prevents no push.",
             ),
             "verify": Key(
                 Record(
                     {
                         "layers": Key(
                             Choice(Layers),
-                            "content (default): each layer is read and hashed; presence: it exists and has the "
-                            "right size.",
+                            "content (default): each layer is downloaded and hashed; presence: it exists and has "
+                            "the right size.",
                         ),
                         "platforms": Key(
                             ListOf(
                                 String(r"[a-z0-9]+/[a-z0-9_]+(?:/[a-z0-9.]+)?", "a platform such as linux/arm64"),
                                 least=1,
                             ),
-                            "Platforms that an image must have, such as linux/arm64; without it, any.",
+                            "Platforms that an image must have, such as linux/arm64 (default: any).",
                         ),
                     },
                     Verify,
@@ -96,7 +96,7 @@ def _entry(gates: KnownGates) -> Record:
                 "How images are verified.",
             ),
             "promotions": Key(
-                ListOf(promotion(gates)), "Which images go from where to where, and through which gates."
+                ListOf(promotion(gates)), "Which images are promoted from where to where, and through which gates."
             ),
             "retention": Key(RETENTION, "Which images stay, and which are removed."),
         },

@@ -121,7 +121,7 @@ RETENTION = Record(
     {
         "keep": Key(
             ListOf(KEEP_RULE),
-            "Which images stay. With it, a tagged image that no rule names is removed; without it, all stay.",
+            "Which images stay. With it, a tagged image that no rule matches is removed; without it, all stay.",
         ),
         "at_least": Key(Integer(minimum=0), "How many of the newest tagged images stay in any case."),
         "untagged": Key(
@@ -130,12 +130,12 @@ RETENTION = Record(
                 lambda remove_after: remove_after,
                 expected="{remove_after: 7d}",
             ),
-            "When untagged images that belong to no index are removed; without it, never.",
+            "When untagged images that belong to no index are removed (default: never).",
         ),
         "pulled_within": Key(
             Duration(),
-            "Images that were pulled less than this ago stay, with the indexes that list them; without it, pulls "
-            "protect nothing.",
+            "Images that were pulled within this time stay, with the indexes that list them; by default, pulls protect "
+            "nothing.",
         ),
         "roll_back": Key(
             Duration(),
@@ -143,7 +143,7 @@ RETENTION = Record(
         ),
         "usage": Key(
             ListOf(String(what='a digest, a tag or a glob such as "edge-*"', build=_usage_entry)),
-            "Images that run where no source of usage reports it, such as on other machines: digests, tags, globs.",
+            "Images that run where no source of usage reports them, such as on other machines: digests, tags, globs.",
         ),
         "grace": Key(
             Duration(),
@@ -152,11 +152,14 @@ RETENTION = Record(
         "at_most": Key(
             Percent(),
             "The largest share of a repository that one run may remove (default: 20%). A run that would remove more "
-            "does nothing, and raises an alarm.",
+            "removes nothing and raises an alarm.",
         ),
-        "at_most_images": Key(Integer(minimum=0), "The most images that one run may remove; without it, any number."),
-        "action": Key(Choice(Removal), "remove (default), or archive: move to ECR's archive, where restore finds it."),
-        "enforce": Key(Boolean(), "true removes images; false (default) only plans."),
+        "at_most_images": Key(Integer(minimum=0), "The most images that one run may remove (default: any number)."),
+        "action": Key(
+            Choice(Removal),
+            "remove (default), or archive: move to ECR's archive, from which `restore` can bring it back.",
+        ),
+        "enforce": Key(Boolean(), "true: remove images; false (default): only plan."),
     },
     Retention,
     expected="retention, as in {keep: [{newest: 20}], enforce: false}",

@@ -39,7 +39,7 @@ class RollOut:
 
 _CANONICAL = Key(
     String(r"[a-z0-9][a-z0-9._/-]*", "a repository such as rocketseat/widget-server"),
-    "The repository, by canonical name, whose releases update it.",
+    "The repository, by canonical name, whose releases update the service.",
     required=True,
 )
 SERVICE_RULE = OneOf(
@@ -53,7 +53,7 @@ SERVICE_RULE = OneOf(
                 ),
                 "repository": _CANONICAL,
                 "container": Key(
-                    String(r"[A-Za-z0-9_-]+", "a container"), "Which container; without it, the only one."
+                    String(r"[A-Za-z0-9_-]+", "a container"), "The container to update; default: the only one."
                 ),
             },
             lambda ecs, repository, container=None: Service(Runs.ECS, ecs, repository, container=container),
@@ -65,7 +65,11 @@ SERVICE_RULE = OneOf(
                     String(r"[A-Za-z0-9_-]{1,64}", "a function"), "The Lambda function, by name.", required=True
                 ),
                 "repository": _CANONICAL,
-                "alias": Key(String(r"[A-Za-z0-9_-]{1,128}", "an alias"), "The alias that is updated.", required=True),
+                "alias": Key(
+                    String(r"[A-Za-z0-9_-]{1,128}", "an alias"),
+                    "The alias that moves to the new version.",
+                    required=True,
+                ),
             },
             lambda function, repository, alias: Service(Runs.LAMBDA, function, repository, alias=alias),
             expected="{lambda: function, alias: live, repository: rocketseat/widget-server}",

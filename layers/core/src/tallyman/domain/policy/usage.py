@@ -28,13 +28,17 @@ _CLUSTERS = String(
     'clusters by account/region/name, as in "222222222222/us-east-2/sandbox-*" or "222222222222/*"',
 )
 _EKS = Record(
-    {"ignore": Key(ListOf(_CLUSTERS), "Clusters that run no image of these registries, and are not read.")},
+    {"ignore": Key(ListOf(_CLUSTERS), "Clusters that are not read, because they run no image of these registries.")},
     UsageRules,
     expected='the clusters to ignore, as in {ignore: ["222222222222/us-east-2/sandbox-*"]}',
     renamed={"ignore": "ignored_clusters"},
 )
 USAGE = Record(
-    {"eks": Key(_EKS, "EKS clusters; every one in the accounts and regions of the policy is read.")},
+    {
+        "eks": Key(
+            _EKS, "EKS clusters. All in the accounts and regions of the policy are read, except those in `ignore`."
+        )
+    },
     lambda **read: read.get("eks", UsageRules()),
     expected='sources of usage, as in {eks: {ignore: ["222222222222/us-east-2/sandbox-*"]}}',
 )
