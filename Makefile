@@ -33,7 +33,7 @@ help: ## List the targets
 demo: $(VENV)/.ready ## Run the demo on a local cloud, with each step checked
 	@$(VENV)/bin/tallyman demo
 
-least-privilege: $(VENV)/.ready ## Run the stack tests, then list role statements that nothing needed
+least-privilege: $(VENV)/.ready ## Run the stack tests, then list role statements that no test needed
 	@rm -rf .least-privilege && mkdir .least-privilege
 	@LEAST_PRIVILEGE=$(CURDIR)/.least-privilege $(VENV)/bin/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder tests/stack
 	@PYTHONPATH=tests $(VENV)/bin/python -m support.stacks.evidence .least-privilege
@@ -81,11 +81,11 @@ deploy: $(VENV)/.ready ## Check, build, show the change set and deploy (ENV=dev 
 	$(VENV)/bin/tallyman policy check layers/policy/tallyman.yaml
 	first=$$($(VENV)/bin/python -m tallyman_cli.setup.preflight $(ENV) --overrides)
 	$(MAKE) --no-print-directory build
-	# Protected tables would block the roll-back of a failed first deployment: protect them afterwards.
+	# Protected tables would block the rollback of a failed first deployment: protect them afterwards.
 	if [ -n "$$first" ]; then $(SAM) deploy --config-env $(ENV) --parameter-overrides "$$first"; fi
 	$(SAM) deploy --config-env $(ENV)
 	stack=$$($(VENV)/bin/python -c 'import sys, tomllib; print(tomllib.load(open("samconfig.toml", "rb"))[sys.argv[1]]["global"]["parameters"]["stack_name"])' $(ENV))
-	# The policy is in the functions' layer; the first function that runs activates it.
+	# The policy is in a layer of the functions; the first function that runs activates it.
 	$(VENV)/bin/tallyman --stack "$$stack" reconcile --json >/dev/null
 	echo "deployed $$stack; its policy is active"
 
@@ -97,13 +97,13 @@ deploy-build: $(VENV)/.ready $(SAM_VENV)/.ready ## Deploy one application's buil
 	  --capabilities CAPABILITY_IAM --parameter-overrides HubStack="$$stack" BuildName=$(NAME) $(PARAMETERS)
 
 .PHONY: publish image
-publish: build $(VENV)/.ready ## Put the packaged template into your bucket and print its launch link: BUCKET=…
-	@test -n "$(BUCKET)" || { echo "make publish BUCKET=…: a bucket that those who launch it may read" >&2; exit 2; }
+publish: build $(VENV)/.ready ## Upload the packaged template to your bucket and print its launch link: BUCKET=…
+	@test -n "$(BUCKET)" || { echo "make publish BUCKET=…: a bucket that the users who launch the stack may read" >&2; exit 2; }
 	$(SAM) package --template-file .aws-sam/build/template.yaml --s3-bucket "$(BUCKET)" --s3-prefix tallyman/code \
 	  --output-template-file .aws-sam/packaged.yaml >/dev/null
 	$(VENV)/bin/python -m tallyman_cli.setup.publish "$(BUCKET)" .aws-sam/packaged.yaml
 
-image: ## Build the command's container image: IMAGE=tallyman, BASE=python:3.13-slim
+image: ## Build the container image of the command: IMAGE=tallyman, BASE=python:3.13-slim
 	@docker build -t $(or $(IMAGE),tallyman) $(if $(BASE),--build-arg BASE=$(BASE)) .
 
 .PHONY: deploy-chat deploy-page
@@ -128,7 +128,7 @@ deploy-page: .page/.ready $(SAM_VENV)/.ready ## Deploy the page for a team: PARA
 	find .page -name __pycache__ -type d -prune -exec rm -rf {} +
 	touch $@
 
-aws-smoke: $(VENV)/.ready ## Try everything on a test account: ACCOUNT=111111111111 (ARGS="--spoke-account … --spoke-profile …")
+aws-smoke: $(VENV)/.ready ## Test everything on a test account: ACCOUNT=111111111111 (ARGS="--spoke-account … --spoke-profile …")
 	@test -n "$(ACCOUNT)" || { echo "make aws-smoke ACCOUNT=111111111111: the account that your credentials belong to" >&2; exit 2; }
 	PYTHONPATH=tests $(VENV)/bin/python -m aws.smoke --account "$(ACCOUNT)" $(ARGS)
 
@@ -139,18 +139,18 @@ bench-retention: $(VENV)/.ready ## Time retention plans of 10,000, 100,000 and 1
 	@$(VENV)/bin/python bench/retention.py $(ARGS)
 
 .PHONY: bench-load
-bench-load: $(VENV)/.ready ## Measure the lag after a burst of pushes, on fakes, four workers a queue (ARGS="--images 2000 --svg FILE")
+bench-load: $(VENV)/.ready ## Measure the lag after a burst of pushes, on fakes, with four workers for each queue (ARGS="--images 2000 --svg FILE")
 	@$(VENV)/bin/python bench/load.py $(ARGS)
 
 .PHONY: bench-fuzz
-bench-fuzz: $(VENV)/.ready ## Try hostile manifests, events, commands, policies and answers for SECONDS=600 (ARGS="--seed 7 events")
+bench-fuzz: $(VENV)/.ready ## Test with hostile manifests, events, commands, policies and responses for SECONDS=600 (ARGS="--seed 7 events")
 	@$(VENV)/bin/python bench/fuzz.py --seconds $(or $(SECONDS),60) $(ARGS)
 
 .PHONY: bench-page pictures
 bench-page: $(VENV)/.ready ## Time the first view of 5,000 images and of 500 repositories, on a local cloud
 	@$(VENV)/bin/python bench/page.py $(ARGS)
 
-pictures: $(VENV)/.ready ## Make the pictures of docs/ by the browser tests (needs Chromium and requirements/browser.txt)
+pictures: $(VENV)/.ready ## Create the pictures of docs/ with the browser tests (needs Chromium and requirements/browser.txt)
 	@PICTURES=docs/images $(VENV)/bin/python -m pytest -q tests/browser -k pictures
 
 faults: $(VENV)/.ready ## Run SEEDS=1000 schedules of the entire system with faults; print and replay failures (FIRST=0, ARGS=--guards)
@@ -192,7 +192,7 @@ session: $(VENV)/.ready ## Update the terminal sessions of README.md and README.
 clean: ## Remove everything that the targets created
 	@rm -rf $(VENV) $(SAM_VENV) $(CHECKOV_VENV) .venv-docs .aws-sam .page .site .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 
-# One recipe creates .venv for every target; the stamp is newer than its inputs.
+# One recipe creates .venv for every target; its stamp is newer than its inputs.
 $(VENV)/.ready: requirements/dev.txt pyproject.toml
 	@echo "setting up $(VENV), once: one to five minutes" >&2
 	python=$$(tests/tools/python311.sh)

@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
-# What a pull request changes for Tallyman, as Markdown on stdout: the difference that it makes to `tallyman policy check`,
-# and `tallyman why` of an image. Exit status: 0; 1 the new policy is not valid, or the image does not get in; 2 bad input.
+# Prints what a pull request changes for Tallyman, as Markdown: the difference in the output of `tallyman policy check`, and
+# `tallyman why` of an image. Exit status: 0; 1 the new policy is not valid, or the image is not promoted; 2 bad input.
 #
-#   POLICY  the policy's file in the repository (none: no difference)
-#   BASE    the commit that it is compared with, such as origin/main
-#   IMAGE   an image as `tallyman why` names it (none: no answer), TO the environment that it is to get into
+#   POLICY  the policy's file in the repository (empty: no difference is shown)
+#   BASE    the commit to compare with, such as origin/main
+#   IMAGE   an image as in `tallyman why` (empty: no `why`)
+#   TO      the environment to promote that image to
 set -euo pipefail
 
 failed=0
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-fenced() { # FILE [LANGUAGE]: as a block whose fence is longer than any within it
+fenced() { # FILE [LANGUAGE]: prints it as a code block whose fence is longer than any in the file
   local fence='```'
   while grep -qF "$fence" "$1"; do fence+='`'; done
   printf '%s%s\n' "$fence" "${2:-}"
@@ -21,7 +22,7 @@ fenced() { # FILE [LANGUAGE]: as a block whose fence is longer than any within i
 
 printf '<!-- tallyman -->\n'
 if [ -n "${POLICY:-}" ]; then
-  : "${BASE:?with POLICY say what it is compared with}"
+  : "${BASE:?POLICY needs BASE, the commit to compare with}"
   printf '### Policy `%s`\n\n' "${POLICY//\`/}"
   if git cat-file -e "$BASE:$POLICY" 2>/dev/null; then
     mkdir -p "$work/old/$(dirname "$POLICY")"
@@ -43,7 +44,7 @@ if [ -n "${POLICY:-}" ]; then
   fi
 fi
 if [ -n "${IMAGE:-}" ]; then
-  : "${TO:?with IMAGE say the environment}"
+  : "${TO:?IMAGE needs TO, an environment}"
   printf '### Why `%s` → `%s`\n\n' "${IMAGE//\`/}" "${TO//\`/}"
   status=0
   tallyman why "$IMAGE" --to "$TO" >"$work/why" 2>&1 || status=$?

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Posts whether a roll-out of an image to a cluster of the environment dev came to its end:
+# Posts whether the rollout of an image to a cluster of the environment dev succeeded:
 #
 #   kubernetes-rollout.sh deployment/widget-server dev/rocketseat/widget-server@sha256:…
 #
-# The workload has to run this very digest. The gate: check: [{name: rollout, from: [role/ci]}]
+# The workload must run exactly this digest. The gate: check: [{name: rollout, from: [role/ci]}]
 set -euo pipefail
 workload=${1:?the workload, such as deployment/widget-server} image=${2:?the image, such as dev/NAME@sha256:…}
 digest=${image##*@}

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Registry clients for the tests, from Debian and PyPI: skopeo, buildah, ECR's credential helper, and the `aws` command
-# in its own virtual environment (.venv-aws: Debian's 2.9 does not know AWS_ENDPOINT_URL, and PyPI's pins its own
-# botocore). Clients that can't be installed are left out, and their tests skipped. Idempotent.
+# Installs registry clients for the tests, from Debian and PyPI: skopeo, buildah, ECR's credential helper, and the `aws`
+# command in its own virtual environment, .venv-aws (Debian's version 2.9 ignores AWS_ENDPOINT_URL, and PyPI's pins its
+# own botocore). If a client can't be installed, its tests are skipped. Idempotent.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 missing=()

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# python-base-image.sh IMAGE - a base for the command's own image (Dockerfile), where Docker Hub is out of reach: Debian
-# with Python 3.13, its venv, and the locked packages as wheels, so that the build asks no index.
+# python-base-image.sh IMAGE - builds a base image for the command's container image (Dockerfile) without Docker Hub:
+# Debian with Python 3.13, its venv, and the locked packages as wheels, so that the build needs no package index.
 #
 # Needs: root, debootstrap, docker (engine running), a python3 with pip, a Debian mirror, and PyPI or a mirror of it.
 # Takes about a minute. For tests; never push it anywhere.
@@ -22,4 +22,4 @@ machine=$(uname -m)
   --platform "manylinux_2_28_$machine" --platform "manylinux2014_$machine" --platform "manylinux_2_17_$machine"
 printf '[global]\nno-index = true\nfind-links = /wheels\n' >"$root/etc/pip.conf"
 tar -C "$root" -c . | docker import - "$image" >/dev/null
-echo "$image is there"
+echo "$image is ready"

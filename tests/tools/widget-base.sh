@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes widget-base:local, a base image with a python3, from the Python of this machine: its program, the libraries
-# that it is linked with, and of the standard library what a small service needs. No registry, no network.
-# Idempotent: does nothing where the image is there (FORCE=1 makes it anew).
+# Builds widget-base:local, a base image with a python3, from the Python of this machine: its program, the libraries
+# that it is linked with, and the part of the standard library that a small service needs. Needs no registry and no
+# network. Idempotent: does nothing if the image exists (FORCE=1 rebuilds it).
 set -euo pipefail
 image=${IMAGE:-widget-base:local}
 if [ "${FORCE:-0}" != 1 ] && docker image inspect "$image" >/dev/null 2>&1; then exit 0; fi
@@ -20,8 +20,8 @@ def take(path):
         shutil.copy2(os.path.realpath(path), target)
 
 def linked(path):
-    told = subprocess.run(["ldd", path], capture_output=True, text=True).stdout
-    return [word for line in told.splitlines() for word in line.split() if word.startswith("/")]
+    listed = subprocess.run(["ldd", path], capture_output=True, text=True).stdout
+    return [word for line in listed.splitlines() for word in line.split() if word.startswith("/")]
 
 program = os.path.realpath(sys.executable)
 take(program)
@@ -42,18 +42,18 @@ if not python.exists():
 (root / "etc").mkdir(exist_ok=True)
 (root / "etc/passwd").write_text("root:x:0:0::/:\nwidget:x:1000:1000::/srv:\n")
 (root / "tmp").mkdir(exist_ok=True)
-# Which packages of this machine the files are from, as images without dpkg say it: for the SBOM.
+# For the SBOM: the packages of this machine that the files come from, in the format of images without dpkg.
 if shutil.which("dpkg-query"):
     files = [str(path)[len(str(root)):] for path in root.rglob("*") if path.is_file()]
-    told = subprocess.run(["dpkg-query", "--search", *files], capture_output=True, text=True).stdout
+    owners = subprocess.run(["dpkg-query", "--search", *files], capture_output=True, text=True).stdout
     status = root / "var/lib/dpkg/status.d"
     status.mkdir(parents=True)
-    for package in sorted({name.strip() for line in told.splitlines() for name in line.split(": ")[0].split(",")}):
+    for package in sorted({name.strip() for line in owners.splitlines() for name in line.split(": ")[0].split(",")}):
         described = subprocess.run(["dpkg-query", "--status", package], capture_output=True, text=True)
         if described.returncode == 0:
             (status / package.split(":")[0]).write_text(described.stdout)
 PYTHON
-# Entries in order, of no owner and of one time: the same Python gives the same base.
+# Entries are sorted, with a fixed owner and time, so that the same Python gives the same base image.
 tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -C "$root" -c . \
   | docker import --change 'ENV PATH=/usr/bin' - "$image" >/dev/null
 echo "$image: $(docker image inspect --format '{{.Size}}' "$image") bytes"
