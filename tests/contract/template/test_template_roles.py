@@ -17,6 +17,7 @@ from support.stacks.templates import (
     of_type,
     spoke,
     statements,
+    statements_of,
     text,
 )
 from tallyman.adapters.aws.check_functions import LambdaChecks
@@ -64,6 +65,11 @@ def role(function: str) -> dict[str, Any]:
 def writes(granted: set[str], service: str) -> set[str]:
     names = {a.removeprefix(f"{service}:") for a in granted if a.startswith(f"{service}:")}
     return {name for name in names if not name.startswith(READ_ONLY)}
+
+
+def of_people() -> list[dict[str, Any]]:
+    """The statements of the policy for people."""
+    return statements_of(hub()["Resources"]["PeoplePolicy"]["Properties"]["PolicyDocument"])
 
 
 def roles() -> dict[str, dict[str, Any]]:
@@ -267,12 +273,21 @@ def test_people_may_read_the_inputs_of_retention_plan_and_native(monkeypatch: py
     adapters = unmade()
     retention_inputs(adapters, adapters.policy)
     assert adapters.lifecycle is not None
-    statements = hub()["Resources"]["PeoplePolicy"]["Properties"]["PolicyDocument"]["Statement"]
-    allowed = {a for s in statements for a in ([s["Action"]] if isinstance(s["Action"], str) else s["Action"])}
+    allowed = {a for s in of_people() for a in listed(s["Action"])}
     layers = {"ecr:BatchCheckLayerAvailability", "ecr:GetDownloadUrlForLayer"}  # a plan reads no bytes of layers
     needed = {a for a in permissions(adapters) if not a.startswith(("dynamodb:", "s3:"))} - layers
     assert {"ecr:GetLifecyclePolicy", "ecr:DescribeRegistry", "ecs:ListTasks"} <= needed
     assert needed - allowed == set()
+
+
+def test_people_may_use_the_customer_key_as_the_functions_may() -> None:
+    (conditional,) = [
+        s["Fn::If"]
+        for s in hub()["Resources"]["PeoplePolicy"]["Properties"]["PolicyDocument"]["Statement"]
+        if "Fn::If" in s
+    ]
+    assert conditional[0] == "HasKey"
+    assert conditional[1:2] == hub()["Resources"]["KeyPolicy"]["Properties"]["PolicyDocument"]["Statement"]
 
 
 PERMISSIONS_OF_SCANS = {"ecr:DescribeImageScanFindings", "ecr:StartImageScan", "inspector2:ListFindings"}
@@ -311,8 +326,7 @@ def test_a_role_of_people_trusts_roles_of_the_hubs_account_that_its_own_paramete
 
 
 def test_only_people_may_assume_the_roles_of_people() -> None:
-    policy = hub()["Resources"]["PeoplePolicy"]["Properties"]["PolicyDocument"]["Statement"]
-    (asked,) = [s for s in policy if s["Action"] == "sts:AssumeRole"]
+    (asked,) = [s for s in of_people() if s["Action"] == "sts:AssumeRole"]
     names = {text(spoke()["Resources"][r]["Properties"]["RoleName"]) for r in ("PeopleRole", "PeopleChangeRole")}
     assert {text(r).rpartition("/")[2] for r in asked["Resource"]} == {
         n.replace("${HubStack}", "${AWS::StackName}") for n in names

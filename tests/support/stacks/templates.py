@@ -88,8 +88,12 @@ def statements(role: Resource) -> list[dict[str, Any]]:
     if the condition held."""
     documents = [policy["PolicyDocument"] for policy in role["Policies"]]
     documents += [hub()["Resources"][name]["Properties"]["PolicyDocument"] for name in attached(role)]
-    found = [s for document in documents for s in listed(document["Statement"])]
-    return [s["Fn::If"][1] if "Fn::If" in s else s for s in found]
+    return [statement for document in documents for statement in statements_of(document)]
+
+
+def statements_of(document: Resource) -> list[dict[str, Any]]:
+    """The statements of a policy's document; conditional ones as if the condition held."""
+    return [s["Fn::If"][1] if "Fn::If" in s else s for s in listed(document["Statement"])]
 
 
 def actions(role: Resource) -> set[str]:

@@ -11,7 +11,7 @@ import pytest
 
 from support.fakes.cli_stack import FakeStack
 from support.images.builders import DEV, multi_arch
-from support.stacks.templates import ROOT, hub, listed, of_type, page, text
+from support.stacks.templates import ROOT, hub, listed, of_type, page, statements_of, text
 from tallyman_cli.ui.desk import Desk
 from tallyman_cli.ui.on_aws import Handler, lambda_handler
 
@@ -161,8 +161,8 @@ def test_its_role_only_reads_and_has_no_more_permissions_than_people() -> None:
     (policy,) = of_type(page(), "AWS::IAM::Role")["PageRole"]["Policies"]
     statements = [s for each in policy["PolicyDocument"]["Statement"] for s in ([each] if "Action" in each else [])]
     actions = {a for s in statements for a in listed(s["Action"])}
-    allowed = of_type(hub(), "AWS::IAM::ManagedPolicy")["PeoplePolicy"]["PolicyDocument"]["Statement"]
-    people = {a for s in allowed for a in listed(s["Action"])}
+    allowed = of_type(hub(), "AWS::IAM::ManagedPolicy")["PeoplePolicy"]["PolicyDocument"]
+    people = {a for s in statements_of(allowed) for a in listed(s["Action"])}
     assert actions - people == {"logs:CreateLogStream", "logs:PutLogEvents"}
     reading = ("BatchGet", "Describe", "Get", "List", "Query", "AssumeRole")
     assert [a for a in actions & people if not a.split(":")[1].startswith(reading)] == []
