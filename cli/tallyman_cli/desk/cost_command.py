@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tallyman_cli.retention.money import PriceFile, Prices
+from tallyman.adapters.files.prices import load as load_prices
 from tallyman_cli.shared import context, options, output
 from tallyman_cli.views.cost import cost as view
 
@@ -24,7 +24,7 @@ def cost(
             "--months", metavar="N", min=0, max=36, help="Add the cost at the end of each of the last N months."
         ),
     ] = 0,
-    prices: PriceFile = None,
+    prices: options.PriceFile = None,
     as_json: options.AsJson = False,
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
@@ -37,7 +37,7 @@ def cost(
     Exit status: 0.
     """
     opened = context.connect(stack, policy)
-    found = view(opened, Prices.load(prices), match, months)
+    found = view(opened, load_prices(prices), match, months)
     if as_json:
         output.data(found)
         return

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tallyman.domain.costs import Prices
 from tallyman.domain.history.details.changes import Change
 from tallyman.domain.history.details.referrers import Referred
 from tallyman.domain.history.details.verifications import Verified
@@ -14,7 +15,6 @@ from tallyman.domain.images.verification import CONFIG_TYPES, MAX_CONFIG_BYTES, 
 from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.errors import DigestMismatch, NotFound, Refused, TallymanError, TransientError
 from tallyman.services.deciding.image_facts import load_image_facts
-from tallyman_cli.retention.money import Prices
 from tallyman_cli.shared import output
 from tallyman_cli.shared.context import Stack
 from tallyman_cli.views import places, record

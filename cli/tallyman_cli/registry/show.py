@@ -2,15 +2,15 @@
 
 from typing import Any
 
+from tallyman.adapters.files.prices import load as load_prices
 from tallyman_cli.registry.image_view import ImageView, costs
 from tallyman_cli.registry.verify import table as checks_table
-from tallyman_cli.retention.money import PriceFile, Prices
 from tallyman_cli.shared import addresses, context, naming, options, output
 
 
 def show(
     image: options.Image,
-    prices: PriceFile = None,
+    prices: options.PriceFile = None,
     as_json: options.AsJson = False,
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
@@ -24,7 +24,7 @@ def show(
     opened = context.connect(stack, policy)
     named = addresses.image(opened.policy, image)
     found = ImageView(opened, image, named.place, naming.digest_of(opened, named)).as_data()
-    found["costs"] = costs(Prices.load(prices), found)
+    found["costs"] = costs(load_prices(prices), found)
     if as_json:
         output.data(found)
     else:

@@ -8,11 +8,11 @@ from uuid import uuid4
 
 import typer
 
+from tallyman.adapters.files.prices import load as load_prices
 from tallyman.domain.names import Repository
 from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import BadInput, NotFound, Refused, Unreachable
 from tallyman.state.retention import RUNS, RetentionRun, run_key
-from tallyman_cli.retention.money import PriceFile, Prices
 from tallyman_cli.shared import addresses, context, naming, options, output
 from tallyman_cli.shared.waiting import wait_for
 
@@ -43,7 +43,7 @@ def one(stack: context.Stack, text: str) -> Repository:
 @app.command("plan")
 def plan(
     repository: Place,
-    prices: PriceFile = None,
+    prices: options.PriceFile = None,
     as_json: options.AsJson = False,
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
@@ -61,9 +61,9 @@ def plan(
     place = one(opened, repository)
     made, _ = make(opened, place)
     if as_json:
-        output.data(as_data(made, Prices.load(prices)))
+        output.data(as_data(made, load_prices(prices)))
     else:
-        show(made, Prices.load(prices), opened.clock())
+        show(made, load_prices(prices), opened.clock())
     if made.refused:
         raise typer.Exit(1)
 
@@ -93,7 +93,7 @@ def apply(
         with redirect_stdout(sys.stderr) if as_json else nullcontext():
             plans = [make(opened, place)[0] for place in places]
             for made in plans:
-                show(made, Prices.load(None), opened.clock())
+                show(made, load_prices(), opened.clock())
             may = [made for made in plans if made.removed and made.retention.enforce and not made.refused]
             output.hand_over()
             agreed = not may or typer.confirm("Carry this out?", err=True)

@@ -3,12 +3,12 @@
 from datetime import datetime
 from typing import Any
 
+from tallyman.domain.costs import Prices
 from tallyman.domain.names import Repository
 from tallyman.domain.retention import Plan, Reading
 from tallyman.domain.times import format_time
 from tallyman.ports.clocks import no_limit
 from tallyman.services.retention.plan_retention import Look
-from tallyman_cli.retention.money import Prices, saved
 from tallyman_cli.shared import context, output
 
 
@@ -40,7 +40,7 @@ def as_data(made: Plan, prices: Prices) -> dict[str, Any]:
         ],
         "freed_bytes": made.freed_bytes,
         "refused": "; ".join(made.refused) or None,
-        "saves": saved(made, prices),
+        "saves": _saved(made, prices),
         "enforced": made.retention.enforce,
     }
 
@@ -60,7 +60,7 @@ def show(made: Plan, prices: Prices, now: datetime) -> None:
         for image in made.images()
     ]
     output.table(("tags", "digest", "kind", "age", "size", "action", "reason"), cells)
-    money = saved(made, prices)
+    money = _saved(made, prices)
     place = made.inventory.repository
     line = (
         f"{place}: {len(made.removed)} of {len(made.inventory)} images would go, {output.size(made.freed_bytes)} freed"
@@ -70,3 +70,8 @@ def show(made: Plan, prices: Prices, now: datetime) -> None:
     output.line(line + ("" if made.retention.enforce else "; a plan only: the policy does not enforce it"))
     for reason in made.refused:
         output.trouble(f"nothing may be removed now: {reason}")
+
+
+def _saved(made: Plan, prices: Prices) -> dict[str, Any] | None:
+    """What the plan saves a month, as `Prices.monthly`."""
+    return prices.monthly(made.inventory.repository.registry, made.freed_bytes)

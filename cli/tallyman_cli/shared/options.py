@@ -47,6 +47,10 @@ At = Annotated[
         "--at", metavar="TIME", help="Answer as of this time (RFC 3339: 2026-11-16T01:54:34Z).", show_default="now"
     ),
 ]
+PriceFile = Annotated[
+    Path | None,
+    typer.Option("--prices", metavar="FILE", help="Use a price table of your own.", show_default="the built-in one"),
+]
 Timeout = Annotated[
     float, typer.Option("--timeout", metavar="SECONDS", help="How long to wait for the result.", callback=_timeout)
 ]

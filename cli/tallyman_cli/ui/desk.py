@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from tallyman.adapters.files.prices import load as load_prices
+from tallyman.domain.costs import Prices
 from tallyman.domain.retention import Reading
-from tallyman_cli.retention.money import Prices
 from tallyman_cli.shared.context import Stack
 from tallyman_cli.views.usage import read_usage
 
@@ -33,7 +34,7 @@ class Desk:
 
     stack: Stack
     name: str = "tallyman"
-    prices: Prices = field(default_factory=Prices.load)
+    prices: Prices = field(default_factory=load_prices)
     run: Callable[[Sequence[str]], Outcome] | None = None
     shared: bool = False
     monotonic: Callable[[], float] = time.monotonic

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from tallyman.domain.costs import Prices
 from tallyman.domain.history.details.changes import took_the_image
 from tallyman.domain.history.facts import Fact
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.images.manifest import INDEX_TYPES
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import text_or_none
-from tallyman_cli.retention.money import Prices
 from tallyman_cli.shared.context import Stack
 from tallyman_cli.views import places
 from tallyman_cli.views.reading import each

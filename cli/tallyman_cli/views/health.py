@@ -5,6 +5,7 @@ from datetime import timedelta
 from itertools import islice
 from typing import Any
 
+from tallyman.domain.costs import Prices
 from tallyman.domain.history.details.releases import Stowaway
 from tallyman.domain.history.details.upkeep import Missed
 from tallyman.domain.history.facts import Fact, Kind, Via
@@ -13,7 +14,6 @@ from tallyman.errors import TallymanError
 from tallyman.state.policy import KEY, POLICY
 from tallyman_cli.promotion import rollouts as roll_outs
 from tallyman_cli.promotion.pending import noncompliant
-from tallyman_cli.retention.money import Prices
 from tallyman_cli.shared.context import Stack
 from tallyman_cli.shared.stack_names import LETTERS, QUEUES, is_of, messages
 from tallyman_cli.views import places

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from tallyman.domain.costs import Prices
 from tallyman.domain.history.details.changes import children_of
 from tallyman.domain.history.details.commands import Said
 from tallyman.domain.history.details.referrers import Referred
@@ -17,7 +18,6 @@ from tallyman.errors import TallymanError
 from tallyman.state.releases import ReleaseState
 from tallyman_cli.registry.history import as_data as history_row
 from tallyman_cli.registry.image_view import ImageView, costs
-from tallyman_cli.retention.money import Prices
 from tallyman_cli.retention.proof import proofs
 from tallyman_cli.shared import rows
 from tallyman_cli.shared.addresses import Named

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from tallyman.domain.costs import Prices
 from tallyman.domain.history.details.retention import Removed
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.names import Repository
@@ -16,7 +17,6 @@ from tallyman.state import retention as retention_items
 from tallyman.state.marks import MARKS
 from tallyman.state.retention import RUNS
 from tallyman_cli.retention import plan as retention_plan
-from tallyman_cli.retention.money import Prices
 from tallyman_cli.retention.past import as_data, gone
 from tallyman_cli.shared.context import Stack
 from tallyman_cli.views import places

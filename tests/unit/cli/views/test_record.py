@@ -6,11 +6,11 @@ import pytest
 
 from support.fakes.cli_stack import FakeStack
 from support.images.builders import DEV, multi_arch
+from tallyman.adapters.files.prices import load as load_prices
 from tallyman.domain.history.facts import Kind, Via
 from tallyman.domain.images.details import ScanReport
 from tallyman.domain.names import Repository
 from tallyman_cli.registry.image_view import ImageView
-from tallyman_cli.retention.money import Prices
 from tallyman_cli.shared import addresses
 from tallyman_cli.views import image as image_view
 from tallyman_cli.views import repository
@@ -33,7 +33,7 @@ def test_an_image_with_a_recalled_platform_is_recalled_on_every_page_and_list(ev
     (shown,) = repository.repository(everywhere.stack, named)["images"]
     assert shown["recalled"]
     one = replace(named, digest=app.digest)
-    assert image_view.image(everywhere.stack, one, app.digest, Prices.load(None))["recalled"]
+    assert image_view.image(everywhere.stack, one, app.digest, load_prices())["recalled"]
 
 
 def test_a_platform_without_a_scan_does_not_hide_a_failed_one(everywhere: FakeStack) -> None:

@@ -19,6 +19,7 @@ from support.images.builders import (
     sbom,
     signature,
 )
+from tallyman.adapters.files.prices import load as load_prices
 from tallyman.domain.history.facts import Via
 from tallyman.domain.images.details import Finding, ScanReport
 from tallyman.domain.retention import Reading
@@ -26,7 +27,6 @@ from tallyman.domain.usage import Use
 from tallyman.state import sweeps
 from tallyman.state.items import StateChange
 from tallyman_cli.build.signing import BUNDLE
-from tallyman_cli.retention.money import Prices
 from tallyman_cli.shared import addresses
 from tallyman_cli.views import board, cost, diff, find, health, listing, repository, why
 from tallyman_cli.views import image as image_view
@@ -126,7 +126,7 @@ def test_an_image_shows_its_graph_layers_findings_places_and_costs(everywhere: F
         report = ScanReport("complete", {"high": 1}, (finding,), everywhere.clock())
         everywhere.service("record_scan").record(DEV, child.digest, report, Via.EVENT)
     everywhere.services.evaluator.digest(app.digest)
-    found = image_view.image(everywhere.stack, named(everywhere, f"{PLACE}:v1.0.0"), app.digest, Prices.load())
+    found = image_view.image(everywhere.stack, named(everywhere, f"{PLACE}:v1.0.0"), app.digest, load_prices())
     assert found["graph"]["kind"] == "index"
     assert [c["platform"] for c in found["graph"]["children"]] == ["linux/amd64", "linux/arm64"]
     assert [r["kind"] for r in found["graph"]["referrers"]] == ["signature"]
@@ -153,7 +153,7 @@ def test_an_image_shows_its_graph_layers_findings_places_and_costs(everywhere: F
 def test_an_image_page_reads_each_manifest_once(system: FakeStack, app: Built) -> None:
     system.push(app, "v1.0.0")
     system.registries.requests.clear()
-    image_view.image(system.stack, named(system, f"{PLACE}:v1.0.0"), app.digest, Prices.load())
+    image_view.image(system.stack, named(system, f"{PLACE}:v1.0.0"), app.digest, load_prices())
     asked = [call for call in system.registries.requests if call[0] in ("manifest", "manifests")]
     read = Counter(digest for _, _, which in asked for digest in ([which] if isinstance(which, str) else which))
     assert read == dict.fromkeys(app.manifests, 1)
@@ -163,9 +163,9 @@ def test_an_image_of_an_unreadable_registry_is_shown_from_the_archive(system: Fa
     app = multi_arch()
     system.push(app, "v1.0.0")
     system.work()
-    before = image_view.image(system.stack, named(system, f"{PLACE}:v1.0.0"), app.digest, Prices.load())
+    before = image_view.image(system.stack, named(system, f"{PLACE}:v1.0.0"), app.digest, load_prices())
     system.registries.fail(DEV.registry)
-    found = image_view.image(system.stack, named(system, f"{PLACE}:v1.0.0"), app.digest, Prices.load())
+    found = image_view.image(system.stack, named(system, f"{PLACE}:v1.0.0"), app.digest, load_prices())
     assert (found["size"], found["platforms"], found["locations"]) == (
         before["size"],
         before["platforms"],
@@ -180,7 +180,7 @@ def test_a_removed_image_is_shown_as_recorded(system: FakeStack) -> None:
     held.manifests.clear()
     held.tags.clear()
     system.archive.objects.clear()
-    found = image_view.image(system.stack, named(system, f"{PLACE}@{app.digest}"), app.digest, Prices.load())
+    found = image_view.image(system.stack, named(system, f"{PLACE}@{app.digest}"), app.digest, load_prices())
     assert "there is no image" in found["gone"]
     assert found["verified"]["verdict"] == "passed"
     assert found["history"][0]["tag"] == "v1.0.0"
@@ -305,18 +305,18 @@ def test_cost_and_lists_use_the_last_sweep(everywhere: FakeStack) -> None:
     everywhere.push(multi_arch(), "v1.0.0")
     data = {"swept": "2026-11-16T00:00:00Z", "images": 3, "bytes": 5_000_000_000}
     everywhere.state.put(StateChange(*sweeps.key(DEV), 0, data))
-    found = cost.cost(everywhere.stack, Prices.load())
+    found = cost.cost(everywhere.stack, load_prices())
     (row,) = found["repositories"]
     assert (row["repository"], row["environment"], row["bytes"]) == (NAME, "dev", 5_000_000_000)
     assert row["usd_per_month"] == pytest.approx(0.45)
-    months = cost.cost(everywhere.stack, Prices.load(), months=2)["repositories"][0]["months"]
+    months = cost.cost(everywhere.stack, load_prices(), months=2)["repositories"][0]["months"]
     assert [m["at"] for m in months] == ["2026-10-01", "2026-11-01", "2026-11-16"]
     assert months[0]["bytes"] == 0
     assert months[2]["bytes"] > 0
     assert [e["environment"] for e in listing.environments(everywhere.stack)] == ["dev", "prod"]
     assert [r["repository"] for r in listing.repositories(everywhere.stack, "dev")] == [NAME]
     assert listing.images(everywhere.stack, DEV)[0]["tags"] == ["v1.0.0"]
-    assert health.health(everywhere.stack, "tallyman", Prices.load())["sweeps"]["repositories"] == 1
+    assert health.health(everywhere.stack, "tallyman", load_prices())["sweeps"]["repositories"] == 1
 
 
 def test_a_removed_image_is_found_with_what_runs_it(system: FakeStack) -> None:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from tallyman.domain.names import EcrRegistry
 from tallyman.errors import BadInput
 from tallyman.values import value
 
@@ -18,10 +19,6 @@ class Price:
     usd: float
     date: str
     source: str
-
-    def monthly(self, size: int) -> float:
-        """US dollars per month for `size` bytes, before any free allowance."""
-        return size / GB * self.usd
 
 
 @value
@@ -41,9 +38,19 @@ class Prices:
         found = {str(region): _price(str(region), value) for region, value in regions.items()}
         return cls(found, found.pop("*", None))
 
-    def of(self, region: str) -> Price | None:
-        """The price in the region; None: not known."""
-        return self.regions.get(region, self.other)
+    def monthly(self, registry: EcrRegistry, size: int) -> dict[str, Any] | None:
+        """The cost of `size` bytes in the registry, before any free allowance: {registry, usd_per_month,
+        usd_per_gb_month, date, source}. None: no price is known for its region."""
+        price = self.regions.get(registry.region, self.other)
+        if price is None:
+            return None
+        return {
+            "registry": str(registry),
+            "usd_per_month": round(size / GB * price.usd, 4),
+            "usd_per_gb_month": price.usd,
+            "date": price.date,
+            "source": price.source,
+        }
 
 
 def _price(region: str, value: Any) -> Price:
