@@ -3,14 +3,13 @@
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 from unittest import mock
 
 import pytest
 
 import support.images.builders as b
 from support.stacks.deployed import Deployed, deployed, until
-from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.ecr.replication import EcrReplication
 from tallyman.adapters.ecr.settings import EcrSettings
 from tallyman.domain.history.facts import Kind
@@ -141,7 +140,7 @@ def test_the_doctor_prints_the_rule_until_it_is_set_and_warns_of_removals(system
 def audited(system: Deployed) -> list[Audited]:
     """The audit's findings about repositories."""
     assert system.stack.clients is not None
-    clients = cast(Clients, system.stack.clients())
+    clients = system.stack.clients()
     return list(
         Repositories(system.stack, EcrReplication(clients), EcrSettings(clients), lambda remark: None).findings()
     )

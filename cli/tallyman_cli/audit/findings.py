@@ -1,9 +1,7 @@
 """All findings of an audit, for the command and the page."""
 
 from collections.abc import Callable, Iterator
-from typing import cast
 
-from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.ecr.replication import EcrReplication
 from tallyman.adapters.ecr.settings import EcrSettings
 from tallyman.errors import TallymanError
@@ -21,7 +19,7 @@ def findings(opened: Stack, name: str, say: Callable[[str], None]) -> Iterator[F
     the policy allows but may not mean."""
     yield from images.findings(opened)
     if opened.clients is not None:
-        aws = cast(Clients, opened.clients())  # the adapters take the whole class, commands a protocol of it
+        aws = opened.clients()
         yield from Repositories(opened, EcrReplication(aws), EcrSettings(aws), say).findings()
         yield from _practice(opened, name, say)
 

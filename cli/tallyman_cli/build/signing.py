@@ -13,7 +13,7 @@ from tallyman.errors import BadInput
 from tallyman_cli.build.statements import IN_TOTO
 
 if TYPE_CHECKING:
-    from tallyman_cli.shared.context import AwsClients
+    from tallyman.adapters.aws.clients import Clients
 
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 SIGN = "https://sigstore.dev/cosign/sign/v1"
@@ -81,18 +81,15 @@ class KeyFile:
         return self._key.sign(data)
 
 
-def signer_of(named: str, clients: "Callable[[], AwsClients] | None") -> Signer:
+def signer_of(named: str, clients: "Callable[[], Clients] | None") -> Signer:
     """The signer that `--sign` names: a key of KMS by its ARN, or a file. Raises BadInput if it is neither."""
     if not named.startswith("arn:"):
         return KeyFile.read(Path(named))
     if ":kms:" not in named or clients is None:
         raise BadInput(f"{named}: expected the ARN of a key of KMS, or a file with a private key")
-    from tallyman.adapters.aws.clients import Clients
     from tallyman.adapters.aws.kms import KmsKey
 
-    opened = clients()
-    assert isinstance(opened, Clients)  # of a stack on AWS
-    return KmsKey(opened, named)
+    return KmsKey(clients(), named)
 
 
 def bundle(signer: Signer, statement: Mapping[str, object]) -> dict[str, object]:

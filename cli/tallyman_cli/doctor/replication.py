@@ -1,9 +1,7 @@
 """Checks that ECR's replication rules cover the environments that the policy leaves to it (`replicate: native`)."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import cast
 
-from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.ecr.replication import EcrReplication
 from tallyman.domain.images.details import RepositorySettings
 from tallyman.domain.policy import Policy
@@ -28,8 +26,7 @@ def replications(site: Site) -> Iterator[Finding]:
             yield Finding(TITLE, UNKNOWN, f"{environment.name}: the rules can't be read without clients of AWS")
             continue
         try:
-            # the adapter takes the whole class, commands a protocol of it
-            yield from _environment(site, environment, EcrReplication(cast(Clients, clients())))
+            yield from _environment(site, environment, EcrReplication(clients()))
         except TallymanError as error:
             yield Finding(
                 TITLE,

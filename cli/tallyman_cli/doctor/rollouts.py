@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
+from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.aws.rollouts import not_rolling
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.names import EcrRegistry
 from tallyman.domain.policy import Policy, Runs, Service
 from tallyman.errors import NotFound, TallymanError
 from tallyman_cli.doctor.finding import BAD, OK, UNKNOWN, Finding, Site
-from tallyman_cli.shared.context import AwsClients
 
 TITLE = "rollouts"
 
@@ -22,7 +22,7 @@ def moved_by_ecs(policy: Policy) -> Iterator[tuple[EcrRegistry, Service]]:
                     yield registry, service
 
 
-def deployed_how(clients: AwsClients, registry: EcrRegistry, service: Service) -> Finding:
+def deployed_how(clients: Clients, registry: EcrRegistry, service: Service) -> Finding:
     """Whether a release can move the service. One DescribeServices."""
     named = f"{service} in {registry}"
     cluster, _, name = service.name.partition("/")

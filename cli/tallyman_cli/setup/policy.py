@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,7 +28,9 @@ from tallyman.errors import NotAllowed, PolicyError, TallymanError
 from tallyman_cli.setup.trust_roots import trust_roots
 from tallyman_cli.shared import output
 from tallyman_cli.shared.chosen import chosen
-from tallyman_cli.shared.context import AwsClients
+
+if TYPE_CHECKING:
+    from tallyman.adapters.aws.clients import Clients
 
 PLACES = (
     Path("layers/policy/tallyman.yaml"),
@@ -104,7 +106,7 @@ def services_of(policy: Policy) -> list[dict[str, str]]:
     return [{"verdict": each.verdict, "found": each.found} for each in found]
 
 
-def _clients(region: str) -> AwsClients:
+def _clients(region: str) -> "Clients":
     """The person's clients, in other accounts with the stack's roles for people. Raises NotAllowed without
     credentials."""
     import botocore.session

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tallyman.domain.history.details.upkeep import InForce
 from tallyman.domain.history.facts import Fact, Kind
@@ -22,7 +22,7 @@ from tallyman_cli.shared import output
 from tallyman_cli.shared.chosen import chosen
 
 if TYPE_CHECKING:
-    from tallyman.adapters.aws.clients import RoleKind
+    from tallyman.adapters.aws.clients import Clients
     from tallyman.services.retention.inputs import ReadInputs
     from tallyman.services.retention.inventory import TakeInventory
     from tallyman.services.sealing.check_ledger import CheckLedger
@@ -34,12 +34,6 @@ def _now() -> datetime:
 
 def _unwired(_: object) -> NoReturn:
     raise BadInput("this stack has no retention")
-
-
-class AwsClients(Protocol):
-    """Makes clients of AWS (boto3) for a service, in the hub or with a role in the registry's account."""
-
-    def get(self, service: str, registry: EcrRegistry | None = None, power: "RoleKind" = "read") -> Any: ...
 
 
 @dataclass
@@ -74,7 +68,7 @@ class Stack:
     monotonic: Callable[[], float] = time.monotonic
     promoter: Callable[[str], str] | None = None
     guards: Guards | None = None
-    clients: Callable[[], AwsClients] | None = None
+    clients: "Callable[[], Clients] | None" = None
     _in_force: Policy | None = None
 
     @property

@@ -12,6 +12,7 @@ import pytest
 from support.fakes.cli_stack import POLICY, FakeStack
 from support.fakes.retention import FakeReplication
 from support.images.builders import DEV, NOON, PROD, PROD_SA, digest_of, fact, image
+from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.ecr.settings import EcrSettings
 from tallyman.adapters.files import policy_file
 from tallyman.domain.history.details.promotions import Intended
@@ -36,7 +37,6 @@ from tallyman_cli.doctor.finding import Finding as Checked
 from tallyman_cli.doctor.finding import Site
 from tallyman_cli.doctor.replication import replications
 from tallyman_cli.doctor.repositories import NO_CLEAN_UP, repositories
-from tallyman_cli.shared.context import AwsClients
 
 NAME = DEV.name
 WEEK_AGO = NOON - timedelta(days=7)
@@ -404,7 +404,7 @@ def test_a_replicated_registry_is_listed_once() -> None:
     assert "native" in text
     audited = AuditedStack(text + RETAINED)
     ecr = SimpleNamespace(describe_registry=dict)
-    audited.stack.clients = lambda: cast(AwsClients, SimpleNamespace(get=lambda *_: ecr))
+    audited.stack.clients = lambda: cast(Clients, SimpleNamespace(get=lambda *_: ecr))
     site = Site(audited.stack, "tallyman", lambda service, region: None)
     for look in (audited.repositories, lambda: [*repositories(site), *replications(site)]):
         audited.registries.requests.clear()

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from support.fakes.cli_stack import FakeStack
 from support.fakes.policies import parsed
 from support.images.builders import DEV, PROD, PROD_SA, digest_of
-from tallyman.adapters.aws.clients import RoleKind
+from tallyman.adapters.aws.clients import Clients, RoleKind
 from tallyman.adapters.files import policy_file
 from tallyman.adapters.usage.eks import EksClusters
 from tallyman.adapters.usage.references import Source
@@ -338,10 +338,11 @@ def test_a_setting_is_judged_by_its_name_whatever_the_environment_is_called() ->
     assert (wrong.partition(" ")[0], movable.partition(":")[0]) == ("scan_on_push", "tags can be moved")
 
 
-class ByService:
+class ByService(Clients):
     """`Clients` that only answer for ECS."""
 
     def __init__(self, site: Site) -> None:
+        super().__init__(DEV.registry, "tallyman", "cli")
         self.site = site
 
     def get(self, service: str, registry: EcrRegistry | None = None, power: RoleKind = "read") -> Any:

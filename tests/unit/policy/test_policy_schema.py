@@ -197,7 +197,7 @@ environments:
 
 
 class Ecs:
-    """`AwsClients`: ECS with one service."""
+    """Clients of AWS: ECS with one service."""
 
     def __init__(self, **service: Any) -> None:
         self.service = {"status": "ACTIVE", **service}
