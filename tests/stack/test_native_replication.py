@@ -139,7 +139,6 @@ def test_the_doctor_prints_the_rule_until_it_is_set_and_warns_of_removals(system
 
 def audited(system: Deployed) -> list[Audited]:
     """The audit's findings about repositories."""
-    assert system.stack.clients is not None
     clients = system.stack.clients()
     return list(
         Repositories(system.stack, EcrReplication(clients), EcrSettings(clients), lambda remark: None).findings()

@@ -135,7 +135,6 @@ def test_the_changing_role_restores_a_removed_image(system: Deployed, run: Run) 
 def test_the_changing_role_restores_an_archived_image(system: Deployed, run: Run) -> None:
     (image,) = versions(system, "shop/cold", 1)
     place = system.place("shop/cold", "prod")
-    assert system.stack.remover is not None
     system.stack.remover.store(place, image.digest, archive=True)
     name = f"prod/shop/cold@{image.digest}"
     assert run(READER, "retention", "restore", name)[0] == 1

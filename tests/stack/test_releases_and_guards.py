@@ -77,7 +77,8 @@ def test_reconcile_sets_the_policy_that_an_interrupted_creation_did_not(system: 
     system.stack.state.put(StateChange(creation_items.PARTITION, str(place), 0, begun))
     system.reconcile(place.name)
     text = owner.get_repository_policy(repositoryName=place.name)["policyText"]
-    assert problem(text, [system.stack.promoter("222222222222"), "arn:aws:iam::222222222222:role/break-glass"]) is None  # type: ignore[misc]
+    promoter = system.stack.clients().promoter("222222222222")
+    assert problem(text, [promoter, "arn:aws:iam::222222222222:role/break-glass"]) is None
     assert stored(system.stack.state, creation_items.PARTITION, str(place)) is None
 
 

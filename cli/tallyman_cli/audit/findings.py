@@ -18,10 +18,9 @@ def findings(opened: Stack, name: str, say: Callable[[str], None]) -> Iterator[F
     """Everything that an audit finds in the stack of that name. `say` takes remarks: what could not be judged, and what
     the policy allows but may not mean."""
     yield from images.findings(opened)
-    if opened.clients is not None:
-        aws = opened.clients()
-        yield from Repositories(opened, EcrReplication(aws), EcrSettings(aws), say).findings()
-        yield from _practice(opened, name, say)
+    aws = opened.clients()
+    yield from Repositories(opened, EcrReplication(aws), EcrSettings(aws), say).findings()
+    yield from _practice(opened, name, say)
 
 
 def _practice(opened: Stack, name: str, say: Callable[[str], None]) -> Iterator[Finding]:

@@ -126,8 +126,6 @@ class Repositories:
 
     def _policy(self, found: RepositorySettings, environment: str, name: str) -> Iterator[Finding]:
         """What the repository policy lacks of what creation would set, and whom else it lets in."""
-        if self.stack.guards is None:
-            return
         place, push = found.repository, pushers_of(self.stack.policy, environment, name)
         wanted = policy_for(self.stack, environment, name, place)
         text = self.stack.guards.policy(place)

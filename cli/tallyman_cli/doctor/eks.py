@@ -13,8 +13,6 @@ def clusters(site: Site) -> Iterator[Finding]:
     """Reads each cluster as a retention plan does, with the person's own credentials, at the same cost: one for each,
     and one where an account's clusters can't be listed; none where there is no cluster."""
     stack = site.stack
-    if stack.clients is None:
-        return
     source = EksClusters(stack.clients())
     for registry in stack.policy.registries():
         for reading in source.readings(registry, stack.clock(), stack.policy.usage):

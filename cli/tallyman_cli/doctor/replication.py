@@ -18,15 +18,11 @@ def replications(site: Site) -> Iterator[Finding]:
     """Checks the rules of the first registry of each environment that ECR replicates: one for each, and one more where
     the rules replicate removals too. Cost for each: a DescribeRegistry, and a listing of its repositories, unless
     another check made one."""
-    clients = site.stack.clients
     for environment in site.stack.policy.environments.values():
         if not environment.replicas:
             continue
-        if clients is None:
-            yield Finding(TITLE, UNKNOWN, f"{environment.name}: the rules can't be read without clients of AWS")
-            continue
         try:
-            yield from _environment(site, environment, EcrReplication(clients()))
+            yield from _environment(site, environment, EcrReplication(site.stack.clients()))
         except TallymanError as error:
             yield Finding(
                 TITLE,

@@ -49,9 +49,8 @@ def repositories(site: Site) -> Iterator[Finding]:
 
 
 def _judged(site: Site, found: RepositorySettings, kept_by_builds: bool) -> Finding:
-    place, policy, guards = found.repository, site.stack.policy, site.stack.guards
-    is_open = guards is not None and open_to_all(guards.policy(place))
-    opened = ["its policy lets everybody in"] if is_open else []
+    place, policy = found.repository, site.stack.policy
+    opened = ["its policy lets everybody in"] if open_to_all(site.stack.guards.policy(place)) else []
     if kept_by_builds:
         problems, said = opened, opened or ["what builds keep, outside all rules"]
     else:

@@ -45,9 +45,5 @@ def deployed_how(clients: Clients, registry: EcrRegistry, service: Service) -> F
 def rollouts(site: Site) -> Iterator[Finding]:
     """One for each service and registry, at the cost of a DescribeServices; none where the policy rolls nothing out to
     ECS."""
-    clients = site.stack.clients
     for registry, service in moved_by_ecs(site.stack.policy):
-        if clients is None:
-            yield Finding(TITLE, UNKNOWN, f"{service} in {registry} can't be read without clients of AWS")
-        else:
-            yield deployed_how(clients(), registry, service)
+        yield deployed_how(site.stack.clients(), registry, service)

@@ -13,8 +13,6 @@ def usage(site: Site) -> Iterator[Finding]:
     """Reads ECS, Lambda, Batch and Inspector in each account and region as a retention plan does, with the person's own
     credentials, at the same cost; EKS has a check of its own."""
     stack = site.stack
-    if stack.clients is None:
-        return
     sources = [source(stack.clients()) for source in SOURCES]
     for registry in stack.policy.registries():
         readings = [reading(source, registry, stack.clock()) for source in sources]

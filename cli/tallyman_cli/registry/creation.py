@@ -40,8 +40,8 @@ def policy_for(stack: Stack, environment: str, name: str, place: Repository) -> 
     """The repository policy that creation sets for this canonical name in the environment; None: it sets none."""
     policy, push = stack.policy, pushers_of(stack.policy, environment, name)
     may_push = []
-    if push is not None and stack.promoter is not None:
-        may_push = [stack.promoter(place.registry.account), *(role_arn(place, role) for role in push)]
+    if push is not None:
+        may_push = [stack.clients().promoter(place.registry.account), *(role_arn(place, role) for role in push)]
     functions = moves_functions(policy, environment, name)
     return repository_policy(place, policy.repository(name).create.pull, may_push, functions)
 

@@ -40,8 +40,6 @@ def bring_back(stack: context.Stack, text: str) -> dict[str, Any]:
     if there is not None:
         result["tags"] = sorted(there.tags)
         if there.archived:
-            if stack.remover is None:
-                raise BadInput("this stack has no retention")
             stack.remover.store(place, digest, archive=False)
         return {**result, "outcome": "restored from the archive" if there.archived else "it is there"}
     removals = _removals(stack, place, digest)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from tallyman.domain.history.details.upkeep import InForce
 from tallyman.domain.history.facts import Fact, Kind
@@ -32,10 +32,6 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _unwired(_: object) -> NoReturn:
-    raise BadInput("this stack has no retention")
-
-
 @dataclass
 class Stack:
     """Everything that commands read and call, by the core's ports.
@@ -59,16 +55,15 @@ class Stack:
     read_policy: Callable[[bytes, str], Policy]
     letters: LetterReader
     check_ledger: "Callable[[], CheckLedger]"
+    retention_inputs: "Callable[[Policy], tuple[ReadInputs, TakeInventory]]"
+    lifecycle: Callable[[Repository], str | None]
+    remover: ImageRemover
+    guards: Guards
+    clients: "Callable[[], Clients]"
     given: Policy | None = None
-    retention_inputs: "Callable[[Policy], tuple[ReadInputs, TakeInventory]]" = _unwired
-    lifecycle: Callable[[Repository], str | None] = _unwired
-    remover: ImageRemover | None = None
     clock: Clock = _now
     sleep: Callable[[float], None] = time.sleep
     monotonic: Callable[[], float] = time.monotonic
-    promoter: Callable[[str], str] | None = None
-    guards: Guards | None = None
-    clients: "Callable[[], Clients] | None" = None
     _in_force: Policy | None = None
 
     @property
@@ -98,7 +93,7 @@ class Stack:
 
     def push_problem(self, place: Repository, push: Sequence[str]) -> str | None:
         """What is wrong with the repository's policy if only promotions and `push` are to push there; None: nothing."""
-        found = self.guards.problem(place, push) if self.guards is not None else None
+        found = self.guards.problem(place, push)
         return str(found) if found else None
 
     def _policy_in_force(self) -> PolicyInForce:
@@ -146,7 +141,6 @@ def connect(stack: str | None = None, policy: Path | None = None) -> Stack:
         reconcile=Reconciler(outputs["ReconcileFunction"], hub.region),
         read_policy=policy_file.loads,
         given=replace(given, roots=given.roots or ANY_ROOTS).for_hub(hub) if given else None,
-        promoter=adapters.clients.promoter,
         guards=adapters.guards,
         letters=adapters.letter_reader,
         clients=lambda: adapters.clients,

@@ -51,7 +51,7 @@ def letters(stack: Stack, name: str) -> dict[str, Any]:
     `queues`: those of dead letters and undelivered events; `waiting`: those of messages for the functions."""
     found, waiting, error = [], [], None
     try:
-        for queue, count in messages(stack.clients().get("sqs"), name, QUEUES) if stack.clients else ():
+        for queue, count in messages(stack.clients().get("sqs"), name, QUEUES):
             if is_of(name, queue, LETTERS):
                 found.append({"queue": queue, "letters": count})
             else:

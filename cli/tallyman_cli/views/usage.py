@@ -6,16 +6,12 @@ from typing import Any
 from tallyman.domain.names import Repository
 from tallyman.domain.retention import Reading
 from tallyman.domain.usage import Use, used_tag
-from tallyman.errors import BadInput
 from tallyman_cli.shared.context import Stack
 
 
 def read_usage(stack: Stack) -> list[Reading]:
-    """What every source of usage reports now; empty where this stack has none."""
-    try:
-        inputs, _ = stack.retention_inputs(stack.policy)
-    except BadInput:
-        return []
+    """What every source of usage reports now."""
+    inputs, _ = stack.retention_inputs(stack.policy)
     return inputs.readings()
 
 

@@ -21,16 +21,18 @@ from support.fakes.ports import (
     FakeSigning,
     FakeState,
 )
+from support.fakes.retention import FakeGuards, FakeRemover, FakeReplication, FakeUsage
 from support.fakes.wiring import ABSENT, FakePorts, registry_ports, services
 from support.images.builders import DEV, Built, push_event
+from tallyman.adapters.aws.clients import Clients, RoleKind
 from tallyman.adapters.files import policy_file
 from tallyman.adapters.files.signatures import OriginSignatures
-from tallyman.bootstrap.services import Services
+from tallyman.bootstrap.services import Services, retention_inputs
 from tallyman.domain.history.facts import Via
 from tallyman.domain.images.details import ScanReport
-from tallyman.domain.names import Digest, Repository
+from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.domain.policy import Policy
-from tallyman.errors import TallymanError
+from tallyman.errors import NotAllowed, TallymanError
 from tallyman.ports.checks import CheckFunctions
 from tallyman.ports.signatures import PublicKeys, Revocations
 from tallyman.services.sealing.check_ledger import CheckLedger
@@ -51,6 +53,16 @@ repositories:
 """
 
 
+class NoClients(Clients):
+    """Clients of AWS for a person whose credentials may read nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(DEV.registry, "tallyman", "cli")
+
+    def get(self, service: str, registry: EcrRegistry | None = None, power: RoleKind = "read") -> Any:
+        raise NotAllowed(f"{service} may not be read")
+
+
 @dataclass
 class FakeStack:
     """The stack, and actions on it. `works`: whether its functions process messages while a command waits."""
@@ -69,6 +81,10 @@ class FakeStack:
     public_keys: PublicKeys = ABSENT
     revocations: Revocations = ABSENT
     signatures: OriginSignatures = field(default_factory=lambda: OriginSignatures(Path("nowhere")))
+    usage: FakeUsage = field(default_factory=FakeUsage)
+    replication: FakeReplication = field(default_factory=FakeReplication)
+    guards: FakeGuards = field(default_factory=FakeGuards)
+    lifecycles: dict[Repository, str] = field(default_factory=dict)
     works: bool = True
     slept: float = 0.0
     dead_letters: list[str] = field(default_factory=list)
@@ -80,6 +96,7 @@ class FakeStack:
         self.ledger = FakeLedger(self.state)
         self.registries = FakeRegistries(self.clock)
         self.registries.add(DEV)
+        self.remover = FakeRemover(self.registries)
         self.stack = context.Stack(
             hub=DEV.registry,
             ledger=self.ledger,
@@ -97,6 +114,11 @@ class FakeStack:
             sleep=self._sleep,
             monotonic=lambda: self.slept,
             check_ledger=lambda: CheckLedger(self.ledger, self.archive.seals, self.state, self.clock),
+            retention_inputs=lambda policy: retention_inputs(self.ports, policy),
+            lifecycle=self.lifecycles.get,
+            remover=self.remover,
+            guards=self.guards,
+            clients=NoClients,
         )
 
     @property
@@ -118,6 +140,9 @@ class FakeStack:
             check_functions=self.check_functions,
             public_keys=self.public_keys,
             revocations=self.revocations,
+            replication=self.replication,
+            usage_readings=self.usage,
+            remover=self.remover,
             **registry_ports(self.registries),
         )
 

@@ -23,6 +23,7 @@ from tallyman.bootstrap.services import retention_inputs
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.domain.policy import UsageRules
+from tallyman.domain.push_protection import Problem
 from tallyman.domain.replication import ReplicationRule
 from tallyman.domain.retention import Reading
 from tallyman.domain.usage import Use
@@ -84,6 +85,21 @@ class FakeReplication:
 
     def removal_reaches(self, repository: Repository) -> list[EcrRegistry]:
         return self.reached
+
+
+class FakeGuards:
+    """`Guards`: repository policies, as text or as JSON data."""
+
+    def __init__(self) -> None:
+        self.policies: dict[Repository, dict[str, Any] | str] = {}
+        self.problems: dict[Repository, Problem] = {}
+
+    def policy(self, repository: Repository) -> str | None:
+        found = self.policies.get(repository)
+        return json.dumps(found) if isinstance(found, dict) else found
+
+    def problem(self, repository: Repository, others: Any) -> Problem | None:
+        return self.problems.get(repository)
 
 
 class RetentionStack:

@@ -1,22 +1,16 @@
 """`tallyman retention` on fakes: a stack whose apply_retention works while a command waits."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 from typer.testing import CliRunner, Result
 
 from support.fakes.cli_stack import FakeStack
-from support.fakes.retention import ENFORCED, FakeRemover, FakeReplication, FakeUsage
-from support.fakes.wiring import FakePorts, services
+from support.fakes.retention import ENFORCED
 from support.images.builders import DEV, Built, image
 from support.images.inventories import retention_policy
-from tallyman.bootstrap.services import retention_inputs
-from tallyman.domain.names import Digest, Repository
-from tallyman.domain.policy import Policy
+from tallyman.domain.names import Digest
 from tallyman.domain.usage import Use
-from tallyman.services.retention.inputs import ReadInputs
-from tallyman.services.retention.inventory import TakeInventory
 from tallyman_cli.main import app
 
 REPOSITORY = f"dev/{DEV.name}"
@@ -28,27 +22,14 @@ class RetentionCliStack:
 
     def __init__(self, system: FakeStack) -> None:
         self.system = system
-        self.usage, self.replication = FakeUsage(), FakeReplication()
-        self.remover = FakeRemover(system.registries)
-        self.lifecycles: dict[Repository, str] = {}
+        self.usage, self.remover = system.usage, system.remover
         self.works = True
         self.policy(ENFORCED)
-        system.stack.retention_inputs = self.needs
-        system.stack.lifecycle = self.lifecycles.get
-        system.stack.remover = self.remover
         system.stack.sleep = self._sleep
 
     def policy(self, text: str) -> None:
         """The active retention policy of every repository."""
         self.system.policy = self.system.stack.given = retention_policy(text)
-
-    def needs(self, policy: Policy) -> tuple[ReadInputs, TakeInventory]:
-        """The inputs to plans by this policy."""
-        return retention_inputs(self.ports(), policy)
-
-    def ports(self) -> FakePorts:
-        """The ports of the stack, with those of retention."""
-        return replace(self.system.ports, replication=self.replication, usage_readings=self.usage, remover=self.remover)
 
     def push(self, tag: str | None, built: Built | None = None) -> Digest:
         """Push an image a day after the previous one."""
@@ -85,4 +66,4 @@ class RetentionCliStack:
             return
         for queue, body, _ in w.hints.take():
             assert queue == "retention"
-            services(self.ports()).apply_retention.handle(json.dumps(body))
+            w.services.apply_retention.handle(json.dumps(body))

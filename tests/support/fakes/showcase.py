@@ -4,24 +4,18 @@ Everything in it was written by the real services. The pictures of docs/ show it
 """
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from unittest.mock import patch
 
 from support.fakes.cli_stack import FakeStack
 from support.fakes.ports import FakeClock
-from support.fakes.retention import FakeReplication, FakeUsage
 from support.images.builders import Built, attestation, big_layer, image, index, push_event, signature
 from tallyman.adapters.files import policy_file
-from tallyman.bootstrap.services import retention_inputs
 from tallyman.domain.history.facts import Via
 from tallyman.domain.images.details import Finding, ScanReport
 from tallyman.domain.names import Digest, EcrRegistry, Repository
-from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time
 from tallyman.domain.usage import Use
-from tallyman.services.retention.inputs import ReadInputs
-from tallyman.services.retention.inventory import TakeInventory
 from tallyman.state import sweeps
 from tallyman.state.items import StateChange
 from tallyman_cli.shared import context
@@ -62,15 +56,8 @@ class Showcase:
     def __init__(self) -> None:
         policy = policy_file.loads(POLICY.encode()).for_hub(HUB)
         self.system = FakeStack(policy, clock=FakeClock(NOW - timedelta(days=21)))
-        self.usage = FakeUsage()
-        self.system.stack.retention_inputs = self._needs
         self.system.people.ids = {"role/release-managers": "AROAMANAGERS"}
         self._delivered = 0
-
-    def _needs(self, policy: Policy) -> tuple[ReadInputs, TakeInventory]:
-        return retention_inputs(
-            replace(self.system.ports, replication=FakeReplication(), usage_readings=self.usage), policy
-        )
 
     def place(self, name: str) -> Repository:
         """The repository to which developers push."""
@@ -217,7 +204,7 @@ def showcase() -> Showcase:
     s.at(0)
     running = digest_of(s, "widget-server", "v1.0.1-a81d2f0")
     where = EcrRegistry.parse("222222222222/us-east-2")
-    s.usage.uses = [Use("ecs task", "shop/widget-server", f"widget@{running}", where, digest=running)]
+    s.system.usage.uses = [Use("ecs task", "shop/widget-server", f"widget@{running}", where, digest=running)]
     s.swept()
     return s
 

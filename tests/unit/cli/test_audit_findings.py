@@ -1,6 +1,5 @@
 """`tallyman audit`: each finding says what, where, since when, why it matters and what to do."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -10,7 +9,6 @@ from typing import Any, cast
 import pytest
 
 from support.fakes.cli_stack import POLICY, FakeStack
-from support.fakes.retention import FakeReplication
 from support.images.builders import DEV, NOON, PROD, PROD_SA, digest_of, fact, image
 from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.ecr.settings import EcrSettings
@@ -45,21 +43,6 @@ GUARDED = POLICY.replace("scan_on_push: true}", "scan_on_push: true, push: tally
 RETAINED = "    retention: {keep: [{newest: 5}], enforce: true}\n"
 
 
-class FakeGuards:
-    """`Guards`: repository policies as text."""
-
-    def __init__(self) -> None:
-        self.policies: dict[Repository, dict[str, Any] | str] = {}
-        self.problems: dict[Repository, Problem] = {}
-
-    def policy(self, repository: Repository) -> str | None:
-        found = self.policies.get(repository)
-        return json.dumps(found) if isinstance(found, dict) else found
-
-    def problem(self, repository: Repository, others: Any) -> Problem | None:
-        return self.problems.get(repository)
-
-
 class FakeEcrSettings:
     """`EcrSettings`, with the calls that an audit makes to correct settings."""
 
@@ -75,12 +58,8 @@ class AuditedStack(FakeStack):
 
     def __init__(self, policy: str = POLICY + RETAINED) -> None:
         super().__init__(policy_file.loads(policy.encode(), "tallyman.yaml"))
-        self.guards, self.replication, self.setter = FakeGuards(), FakeReplication(), FakeEcrSettings()
+        self.setter = FakeEcrSettings()
         self.remarks: list[str] = []
-        self.stack.guards = self.guards
-        self.stack.promoter = lambda account: f"arn:aws:iam::{account}:role/tallyman-spoke-push"
-        self.rules: dict[Repository, str] = {}
-        self.stack.lifecycle = self.rules.get
         for place in (PROD, PROD_SA):
             self.registries.add(place)
         for place in (DEV, PROD, PROD_SA):
@@ -359,8 +338,7 @@ def test_an_unreadable_repository_policy_is_found_and_the_audit_continues(text: 
 
 def test_ecrs_own_lifecycle_policy_in_a_target_is_found() -> None:
     audited = AuditedStack()
-    audited.rules = {DEV: "{}", PROD: "{}"}
-    audited.stack.lifecycle = audited.rules.get
+    audited.lifecycles.update({DEV: "{}", PROD: "{}"})
     found = only(audited.repositories())
     assert (found.kind, found.where) == ("lifecycle_policy", str(PROD))
 
@@ -372,7 +350,7 @@ def doctors(audited: AuditedStack) -> dict[str, Checked]:
 
 def test_a_repository_without_cleanup_is_a_remark_of_audit_and_doctor() -> None:
     audited = AuditedStack(POLICY)
-    audited.stack.lifecycle = {PROD_SA: "{}"}.get
+    audited.lifecycles[PROD_SA] = "{}"
     audited.registries.add(DEV)
     assert [(each.kind, each.where) for each in audited.repositories()] == [("lifecycle_policy", str(PROD_SA))]
     assert audited.remarks == [f"{DEV}, {PROD}: {NO_CLEAN_UP}"]

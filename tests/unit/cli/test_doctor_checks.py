@@ -305,7 +305,6 @@ def test_an_unreadable_cluster_is_reported(system: FakeStack, monkeypatch: pytes
         ("unknown", "list the EKS clusters of it: not allowed"),
     ]
     assert all("usage.eks.ignore" in (each.todo or "") for each in found[1:])
-    assert list(clusters(here)) == []
 
 
 def test_an_unreadable_source_of_usage_is_reported(system: FakeStack, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,7 +323,6 @@ def test_an_unreadable_source_of_usage_is_reported(system: FakeStack, monkeypatc
         f"ECS, Lambda, Inspector in {PROD.registry} can be read",
         *(f"ECS, Lambda, Batch, Inspector in {registry} can be read" for registry in others),
     }
-    assert list(usage(here)) == []
 
 
 def test_a_setting_is_judged_by_its_name_whatever_the_environment_is_called() -> None:

@@ -212,7 +212,7 @@ def test_replay_without_a_time_is_bad_input(retention_stack: RetentionCliStack, 
 
 def test_native_shows_ecrs_own_policy_beside_ours(retention_stack: RetentionCliStack) -> None:
     retention_stack.versions(3)
-    retention_stack.lifecycles[DEV] = json.dumps(DOCUMENT)
+    retention_stack.system.lifecycles[DEV] = json.dumps(DOCUMENT)
     found: dict[str, Any] = retention_stack.json("native", REPOSITORY)
     assert set(found) == {"repository", "images"}
     assert all(set(i) == {"digest", "tags", "native", "rule", "action", "reason"} for i in found["images"])
