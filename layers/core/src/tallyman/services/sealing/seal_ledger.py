@@ -50,8 +50,8 @@ class SealLedger:
 
         Raises SealBroken where the chain's end is not as it was left, and OutOfTime. Of two concurrent runs the slower
         one stops.
-        Cost, independent of the size of the ledger: two reads and a write of the state table, two objects and a Query
-        for each day since the last run, and the reads of the entries (and their segments) that arrived since LATE
+        Cost, independent of the size of the ledger: a read and a write of the state table, two objects, a Query for
+        each day since the last run, and the reads of the entries (and their segments) that arrived since LATE
         before the last run.
         """
         try:
