@@ -115,9 +115,7 @@ def _statements(role: Role) -> list[tuple[str, Statement]]:
         for version in policy.versions
         if version.is_default
     ]
-    # moto's CloudFormation keeps a null where a template has AWS::NoValue.
-    found = [(origin, one) for origin, document in documents for one in statements(document) if one]
-    return [(origin, {**statement, "Principal": "*"}) for origin, statement in found]
+    return [(origin, {**each, "Principal": "*"}) for origin, document in documents for each in statements(document)]
 
 
 def needed(  # noqa: C901 - a table: a branch for each service

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from moto.cloudformation.models import cloudformation_backends
-from moto.cloudformation.parsing import ResourceMap, clean_json, get_model_map
+from moto.cloudformation.parsing import ResourceMap, get_model_map
 from moto.events.models import events_backends
 from moto.iam.models import iam_backends
 from moto.sqs.models import sqs_backends
 
 from tallyman.domain.names import EcrRegistry
 from tallyman_local.moto import calls as moto_calls
-from tallyman_local.moto import cloudformation as moto_cloudformation  # noqa: F401 - for its effect on moto
+from tallyman_local.moto.cloudformation import clean_json
 from tallyman_local.stack.template import BadTemplate, Json, Translated, load, translate
 
 log = logging.getLogger("tallyman.local")
@@ -171,8 +171,7 @@ def _attach_policies(registry: EcrRegistry, template: Json, resources: ResourceM
             continue
         properties = clean_json(resource["Properties"], resources)
         for arn in properties.get("ManagedPolicyArns", []):
-            if arn:  # None where the template has AWS::NoValue
-                iam.attach_role_policy(str(arn), properties["RoleName"])
+            iam.attach_role_policy(str(arn), properties["RoleName"])
 
 
 def _wanted(resource: Json, resources: ResourceMap) -> bool:
