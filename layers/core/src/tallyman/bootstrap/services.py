@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tallyman.services.retention.inventory import TakeInventory
     from tallyman.services.sealing.seal_ledger import SealLedger
     from tallyman.services.shared.lease import Leases
-    from tallyman.services.shared.notices import RoutedNotices
+    from tallyman.services.shared.one_sender import OneSender
     from tallyman.services.shared.pauses import Pauses
     from tallyman.services.verification.verify_digest import VerifyDigest
     from tallyman.services.verification.verify_origin import VerifyOrigin
@@ -63,10 +63,12 @@ class Services:
         self._ports, self._sleep = ports, sleep
 
     @cached_property
-    def notices(self) -> "RoutedNotices":
+    def notices(self) -> "OneSender":
         from tallyman.services.shared.notices import RoutedNotices
+        from tallyman.services.shared.one_sender import OneSender
 
-        return RoutedNotices(self._ports.policy, self._ports.notices)
+        p = self._ports
+        return OneSender(RoutedNotices(p.policy, p.notices), p.state, p.clock, self._sleep)
 
     # the services behind functions/…
 

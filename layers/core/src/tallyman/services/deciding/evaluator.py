@@ -187,7 +187,7 @@ class Evaluator:
             return
         if not entry.found.noticed and not _is_quiet(decision):
             # after the fact and before the mark: notified at least once, and once unless this process dies in between
-            self._notify(decision)
+            self._notify(decision, entry.found.decided)
             noticed = replace(entry.found, noticed=True)
             self.state.put(entry.write(noticed))
             entry = entry.written(noticed)
@@ -228,14 +228,14 @@ class Evaluator:
             entry = entry.written(waits)
         return entry
 
-    def _notify(self, decision: Decision) -> None:
+    def _notify(self, decision: Decision, decided: str | None) -> None:
         gate = decision.deciding
         assert gate is not None  # a decision without one is quiet
         word = {FAILED: "refused", CONFLICT: "in conflict", WAITING: "held"}[decision.verdict]
         what = f"{decision.repository}:{decision.tags[0]} is {word} for {decision.target}"
         others = [g for g in decision.gates if g.verdict == gate.verdict and g is not gate]
         lines = [f"{what}: {gate.reason}", *(f"Also {g.name}: {g.reason}" for g in others)]
-        lines += [f"Digest: {decision.digest}", f"Policy: {decision.policy}"]
+        lines += [f"Digest: {decision.digest}", f"Policy: {decision.policy}", f"Decision: {decided}"]
         lines.append(
             f"Ask: tallyman why {decision.source}/{decision.repository}:{decision.tags[0]} --to {decision.target}"
         )

@@ -1,1 +1,1 @@
-"""Brings an image into an environment: targets, intents, staging, tags."""
+"""Brings an image into an environment: targets, intents, staging, tags; and rolls releases back."""

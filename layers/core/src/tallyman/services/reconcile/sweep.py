@@ -19,7 +19,7 @@ from tallyman.domain.images.details import ImageDetail
 from tallyman.domain.images.manifest import INDEX_TYPES, Manifest
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
-from tallyman.domain.times import second_of, whole_millis
+from tallyman.domain.times import format_time, second_of, whole_millis
 from tallyman.errors import NotFound, OutOfTime, RevisionConflict, TallymanError, Throttled, Unreachable
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.messages import Notices
@@ -145,12 +145,12 @@ class Sweep:
         if sweep.untold:
             report_gathered(self.policy, self.ledger, self.notices, repository)
         sizes = [d.size or 0 for d in listed.values() if d.media_type not in INDEX_TYPES]
-        failures = sweep.failures + 1 if problems else 0
+        failures, last = sweep.failures + 1 if problems else 0, sweep.swept
         backlog = "" if first else sweep.backlog
         sweep = SweepState(swept=now, tried=now, run=run, images=len(listed), bytes=sum(sizes), backlog=backlog)
         if problems:
             sweep = replace(sweep, failures=failures, problem=problems[0][:_LONGEST])
-            self._notify(repository, sweep)
+            self._notify(repository, sweep, last)
         self._save(repository, sweep, missed, now)
         if sweep.backlog is not None:
             sweep = self._follow(repository, sweep, listed, found, problems, left)
@@ -196,18 +196,20 @@ class Sweep:
         in a row is announced."""
         sweep = self._state(repository)
         sweep = replace(sweep, tried=self.clock(), run=run, failures=sweep.failures + 1, problem=reason[:_LONGEST])
-        self._notify(repository, sweep)
+        self._notify(repository, sweep, sweep.swept)
         self._save(repository, sweep)
         return sweep
 
-    def _notify(self, repository: Repository, sweep: SweepState) -> None:
-        """Sends one notice for each series of failures, before it is saved: after a crash in between, two."""
+    def _notify(self, repository: Repository, sweep: SweepState, last: datetime | None) -> None:
+        """Sends one notice for each series of failures, before it is saved: after a crash in between, two. `last`: when
+        a comparison ended before."""
         if sweep.failures != FAILING:
             return
         environment, _ = self.policy.environment_of(repository)
         self.notices.publish(
             f"{repository.name} can't be compared with the ledger",
             f"Reconcile failed to compare {repository} with the ledger {FAILING} times in a row: {sweep.problem}.\n"
+            f"The comparison before: {format_time(last) if last else 'none'}.\n"
             "Until this is fixed, images that no event reported stay unknown there. "
             f"`tallyman reconcile` of this repository tries again at once and names the cause.",
             {

@@ -74,23 +74,25 @@ class Runs:
     def refuse(self, run: Run) -> str:
         """Ends a run whose plan was refused: people are notified once of each cause, until a run is not refused.
         Returns the outcome."""
-        plan = run.plan
+        plan, last = run.plan, RUNS.get(self.state, run_key(run.repository))
         reason = plan.refusals[0]
-        if self._is_news(run):
+        if _is_news(run, last):
             what = f"retention of {run.repository} is refused"
             lines = [f"{what}: {reason.text}", *plan.refused[1:], f"Policy: {plan.policy}", "Nothing was removed."]
+            if last is not None:
+                lines.append(f"The run before: {last.outcome}")
             attributes = {"kind": "retention_refused", "environment": plan.inventory.environment or "-"}
             self.notices.publish(what[:100], "\n".join(lines), attributes)
         return self.end(run.repository, run.request, f"refused: {reason.text}", run, acted=False)
 
-    def _is_news(self, run: Run) -> bool:
-        """Whether a cause was not announced. An earlier release compared, and noted, the first alone."""
-        last = RUNS.get(self.state, run_key(run.repository))
-        if last is None:
-            return True
-        if last.causes is None:
-            return last.first_cause != run.plan.refusals[0].key
-        return not set(_causes(run)) <= set(last.causes)
+
+def _is_news(run: Run, last: RetentionRun | None) -> bool:
+    """Whether a cause was not announced. An earlier release compared, and noted, the first alone."""
+    if last is None:
+        return True
+    if last.causes is None:
+        return last.first_cause != run.plan.refusals[0].key
+    return not set(_causes(run)) <= set(last.causes)
 
 
 def _causes(run: Run) -> list[str]:
