@@ -30,8 +30,8 @@ _transact, _update, _query, _all_items = (
 
 
 _map, _size, _to_dict = BaseJSONSerializer._serialize_type_map, DynamoType.size, utilities.dynamo_to_dict
-_PLAIN = {"S", "N", "BOOL", "NULL", "SS", "NS"}
 _SCALARS = {"S", "N", "BOOL", "NULL"}
+_PLAIN = _SCALARS | {"SS", "NS"}
 _LARGEST = 405_000
 """Bytes of an item, as moto counts them."""
 
