@@ -158,7 +158,7 @@ class Transports:
         from tallyman.adapters.oci.client import RegistryClient
 
         # No rate limit of ours, since a person waits; throttled requests are repeated after growing pauses.
-        client = RegistryClient(self._aws_http, EcrAuth(self.own, "push"), attempts=8, longest=5.0, patience=20.0)
+        client = RegistryClient(self._aws_http, EcrAuth(self.own), attempts=8, longest=5.0, patience=20.0)
         return EcrTarget(self.own, client, put_rate=0)
 
     def reads(self, repository: Location) -> "LayoutStore | OciRegistry | EcrSource | Listed":

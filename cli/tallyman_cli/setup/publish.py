@@ -25,13 +25,13 @@ def address(bucket: str, key: str, region: str) -> str:
     return f"https://{bucket}.s3.{region}.{partition_of(region).suffix}/{key}"
 
 
-def launch_link(template: str, region: str, stack: str = "tallyman") -> str:
+def launch_link(template: str, region: str) -> str:
     """The console's page that creates a stack from a template, with a form for its parameters. Raises BadInput if no
     console is known for the region."""
     host = CONSOLES.get(partition_of(region).name)
     if host is None:
         raise BadInput(f"there is no known console for {region}: create the stack from {template} yourself")
-    asked = urlencode({"templateURL": template, "stackName": stack})
+    asked = urlencode({"templateURL": template, "stackName": "tallyman"})
     return f"https://{host}/cloudformation/home?region={region}#/stacks/quickcreate?{asked}"
 
 

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Callable
 
 from tallyman_cli.desk.watch import LATE
 from tallyman_cli.shared.context import Stack
@@ -15,8 +14,8 @@ class Pulse:
     """A number that grows whenever new facts are there. At most one Query a second, for facts of the last half
     minute."""
 
-    def __init__(self, stack: Stack, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._stack, self._monotonic = stack, monotonic
+    def __init__(self, stack: Stack) -> None:
+        self._stack, self._monotonic = stack, time.monotonic
         self._lock = threading.Lock()
         self._known: set[tuple[str, str]] = set()
         self._looked: float | None = None

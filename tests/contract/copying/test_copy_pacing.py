@@ -58,7 +58,7 @@ def test_each_manifest_waits_for_its_turn_in_its_registry(script: Scripted, monk
     budgets = Budgets(script)
     monkeypatch.setattr(ecr_target, "Pace", budgets)
     clients: Any = Account(script)
-    target = EcrTarget(clients, RegistryClient(HttpClient(), EcrAuth(clients, "push")), put_rate=1.25)
+    target = EcrTarget(clients, RegistryClient(HttpClient(), EcrAuth(clients)), put_rate=1.25)
     script.replies += [Reply(201)] * 4
     for place in (PROD, PROD, PROD_SA, PROD):
         target.put_manifest(place, image("a").root)

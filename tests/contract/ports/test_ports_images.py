@@ -88,7 +88,7 @@ def ecr(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ecr]:
         made = Ecr(
             EcrSource(clients, http),
             EcrView(clients),
-            EcrTarget(clients, RegistryClient(http, EcrAuth(clients, "push"), attempts=3), put_rate=0),
+            EcrTarget(clients, RegistryClient(http, EcrAuth(clients), attempts=3), put_rate=0),
         )
         made.create()
         yield made

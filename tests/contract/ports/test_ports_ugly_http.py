@@ -68,7 +68,7 @@ class ScriptedRegistry:
 
     def target(self, attempts: int = 1) -> EcrTarget:
         clients: Any = self
-        auth = EcrAuth(clients, "push", clock=lambda: self.now)
+        auth = EcrAuth(clients, clock=lambda: self.now)
         client = RegistryClient(HttpClient(), auth, attempts=attempts, longest=5, sleep=self.slept.append)
         return EcrTarget(clients, client, put_rate=0)
 

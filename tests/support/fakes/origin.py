@@ -65,8 +65,8 @@ class Origin:
         payload = signing.payload(digest or self.app.digest)
         self.attach(cosign(payload, signing.simple(key, payload)), f"sha256-{self.app.digest.hex}.sig")
 
-    def by_bundle(self, bundle: object, of: Built | None = None) -> None:
-        self.attach(referrer(of or self.app, BUNDLE, json.dumps(bundle)))
+    def by_bundle(self, bundle: object) -> None:
+        self.attach(referrer(self.app, BUNDLE, json.dumps(bundle)))
 
     @property
     def gate(self) -> tuple[str, str]:

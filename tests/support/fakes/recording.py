@@ -126,9 +126,9 @@ class RecordingStack:
         """All facts of a kind."""
         return [f for f in self.ledger.facts if f.kind is kind]
 
-    def points_to(self, tag: str, repository: Repository = DEV) -> Digest | None:
-        """The digest of the tag by the state."""
-        item = self.state.get(tag_items.partition(repository), tag)
+    def points_to(self, tag: str) -> Digest | None:
+        """The digest of a tag of dev, by the state."""
+        item = self.state.get(tag_items.partition(DEV), tag)
         return item.data["digest"] if item else None
 
     def verify(self, digest: Digest, at: datetime | None = None) -> None:

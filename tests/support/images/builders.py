@@ -109,9 +109,9 @@ def layer(content: str | bytes | Mapping[str, bytes] = "hello", *, docker: bool 
     return Layer(gzip.compress(tarred, mtime=0), DOCKER_LAYER if docker else OCI_LAYER, Digest.of(tarred))
 
 
-def big_layer(size: int, seed: int = 0, *, docker: bool = False) -> Layer:
+def big_layer(size: int, seed: int = 0) -> Layer:
     """A layer of about `size` compressed bytes of incompressible data."""
-    return layer(random.Random(seed).randbytes(size), docker=docker)
+    return layer(random.Random(seed).randbytes(size))
 
 
 def foreign_layer(content: str = "windows", url: str = "https://example.invalid/base") -> Layer:
@@ -125,9 +125,9 @@ def descriptor(raw: bytes, media_type: str) -> dict[str, Any]:
     return {"mediaType": media_type, "digest": str(Digest.of(raw)), "size": len(raw)}
 
 
-def manifest_of(document: Mapping[str, Any], media_type: str | None = None) -> Manifest:
+def manifest_of(document: Mapping[str, Any]) -> Manifest:
     """A document as a manifest, unchecked, so that it may be invalid."""
-    return Manifest(_json(document), media_type or str(document.get("mediaType", OCI_MANIFEST)))
+    return Manifest(_json(document), str(document.get("mediaType", OCI_MANIFEST)))
 
 
 def image(  # noqa: PLR0913 - the parts of an image that tests vary, with defaults
@@ -369,7 +369,7 @@ def replication_event(
     return event("ECR Replication Action", detail, repository.registry, at=at, resources=[repository.arn])
 
 
-def scan_event(  # noqa: PLR0913 - the fields of an event that tests vary, with defaults
+def scan_event(
     repository: Repository,
     digest: str,
     tags: Sequence[str] = (),
@@ -377,7 +377,6 @@ def scan_event(  # noqa: PLR0913 - the fields of an event that tests vary, with 
     *,
     status: str = "COMPLETE",
     at: datetime = NOON,
-    id: str | None = None,
 ) -> dict[str, Any]:
     """A basic scan has ended; `counts` by severity in capitals, only those above zero."""
     detail = {
@@ -387,30 +386,20 @@ def scan_event(  # noqa: PLR0913 - the fields of an event that tests vary, with 
         "image-digest": str(digest),
         "image-tags": list(tags),
     }
-    return event("ECR Image Scan", detail, repository.registry, at=at, id=id, resources=[repository.arn])
+    return event("ECR Image Scan", detail, repository.registry, at=at, resources=[repository.arn])
 
 
-def inspector_event(  # noqa: PLR0913 - the fields of an event that tests vary, with defaults
-    repository: Repository,
-    digest: str,
-    tags: Sequence[str] = (),
-    counts: Mapping[str, int] | None = None,
-    *,
-    status: str = "INITIAL_SCAN_COMPLETE",
-    seen_by: str | None = None,
-    at: datetime = NOON,
-) -> dict[str, Any]:
+def inspector_event(repository: Repository, digest: str, *, seen_by: str | None = None) -> dict[str, Any]:
     """An enhanced scan; `seen_by`: the account of the delegated administrator, which gets the event too."""
-    counts = {"CRITICAL": 0, "HIGH": 0, "MEDIUM": 0, **(counts or {})}
     detail = {
-        "scan-status": status,
+        "scan-status": "INITIAL_SCAN_COMPLETE",
         "repository-name": repository.arn,
-        "finding-severity-counts": {**counts, "TOTAL": sum(counts.values())},
+        "finding-severity-counts": {"CRITICAL": 0, "HIGH": 0, "MEDIUM": 0, "TOTAL": 0},
         "image-digest": str(digest),
-        "image-tags": list(tags),
+        "image-tags": [],
     }
     registry = EcrRegistry(seen_by or repository.registry.account, repository.registry.region)
-    return event("Inspector2 Scan", detail, registry, source="aws.inspector2", at=at, resources=[repository.arn])
+    return event("Inspector2 Scan", detail, registry, source="aws.inspector2", at=NOON, resources=[repository.arn])
 
 
 def api_call_event(
@@ -551,9 +540,9 @@ def scanned(
     return fact(Kind.SCANNED, digest, repository, at=at, **{**detail, "completed_at": format_time(at), **more})
 
 
-def child_of(child: str, parent: str, repository: Repository = DEV, **more: Any) -> Fact:
+def child_of(child: str, parent: str, **more: Any) -> Fact:
     """The fact in the child's partition that names the index above."""
-    return fact(Kind.CHILD_OF, child, repository, **{"index": str(parent), **more})
+    return fact(Kind.CHILD_OF, child, DEV, **{"index": str(parent), **more})
 
 
 def as_descriptor(built: Built) -> Descriptor:

@@ -191,8 +191,3 @@ def every_digest_can_be_decided(sim: Simulation) -> None:
             services.evaluator.digest(digest)
         except TallymanError as error:
             raise Broken(f"{digest.short} can't be decided about any more: {error!r}") from error
-
-
-def places_of(sim: Simulation) -> dict[Repository, dict[str, Digest]]:
-    """The tags of each target, for comparing two runs."""
-    return {place: dict(sorted(sim.registries.held(place).tags.items())) for place in PLACES}

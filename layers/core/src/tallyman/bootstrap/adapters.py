@@ -165,7 +165,7 @@ class Adapters:
         from tallyman.adapters.oci.client import RegistryClient
 
         rate = self.settings.put_rate / self.settings.promote_concurrency
-        client = RegistryClient(self._http, EcrAuth(self.clients, "push"), attempts=3, longest=5.0, patience=20.0)
+        client = RegistryClient(self._http, EcrAuth(self.clients), attempts=3, longest=5.0, patience=20.0)
         return EcrTarget(self.clients, client, rate)
 
     @cached_property

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import field
 from datetime import UTC, datetime
 
-from tallyman.adapters.aws.clients import Clients, RoleKind
+from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.errors.translate import translated
 from tallyman.adapters.oci.answers import Answer
 from tallyman.domain.names import Location, Place, in_ecr
@@ -30,8 +30,8 @@ class EcrAuth:
 
     PERMISSIONS = permissions("ecr:GetAuthorizationToken")
 
-    def __init__(self, clients: Clients, power: RoleKind, clock: Callable[[], float] = time.time) -> None:
-        self._clients, self._power, self._clock = clients, power, clock
+    def __init__(self, clients: Clients, clock: Callable[[], float] = time.time) -> None:
+        self._clients, self._clock = clients, clock
         self._tokens: dict[Place, _Token] = {}
         self._locks: dict[Place, threading.Lock] = {}
         self._lock = threading.Lock()
@@ -59,7 +59,7 @@ class EcrAuth:
             token = self._tokens.get(registry)
             if token and self._clock() < token.until:
                 return token
-            client = self._clients.get("ecr", in_ecr(registry), self._power)
+            client = self._clients.get("ecr", in_ecr(registry), "push")
             with translated(f"get a token for {registry}"):
                 data = client.get_authorization_token()["authorizationData"][0]
             ends = data.get("expiresAt") or datetime.max.replace(tzinfo=UTC)

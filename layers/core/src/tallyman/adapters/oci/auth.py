@@ -67,10 +67,9 @@ class OciAuth:
         *,
         power: str,
         plain: Collection[str] = (),
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`power`: the access to request, `pull` or `pull,push`. `plain`: hosts without TLS, besides this machine's."""
-        self._http, self._logins, self._power, self._plain, self._clock = http, logins, power, plain, clock
+        self._http, self._logins, self._power, self._plain = http, logins, power, plain
         self._tokens: dict[Location, _Token] = {}
         self._lock = threading.Lock()
         self._asking = threading.Lock()
@@ -82,7 +81,7 @@ class OciAuth:
     def header(self, repository: Location) -> str | None:
         with self._lock:
             token = self._tokens.get(repository)
-        return token.header if token and self._clock() < token.until else None
+        return token.header if token and time.monotonic() < token.until else None
 
     def renew(self, repository: Location, answer: Answer, used: str | None, what: str, again: bool) -> str | None:
         """See `Auth`. Bearer where the registry offers it; Basic where it does not, gives no token, or refuses it."""
@@ -151,7 +150,7 @@ class OciAuth:
             seconds = float(document.get("expires_in") or 60)
         except (ValueError, KeyError, TypeError, AttributeError):
             raise Unreachable(f"{what}: {place} returns no valid token") from None
-        return _Token(f"Bearer {value}", self._clock() + max(seconds - 10, 5))
+        return _Token(f"Bearer {value}", time.monotonic() + max(seconds - 10, 5))
 
     def _fetch(self, first: _Request, repository: Location, what: str, scope: str) -> bytes:
         """The body of the answer, after redirects; only the realm's own host gets our credentials."""

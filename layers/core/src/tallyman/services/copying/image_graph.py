@@ -89,16 +89,15 @@ def read_graph(
     digest: Digest,
     *,
     deadline: Deadline = no_limit,
-    parallel: int = 4,
 ) -> ImageGraph:
     """Reads the graph of an image and compares the hash of every manifest with its digest.
 
     Cost: one read for each level of an index (for each hundred manifests of a level), and one request for the referrers
-    of each manifest, `parallel` at once. Raises NotFound where the image or a child is not there, DigestMismatch where
+    of each manifest, four at once. Raises NotFound where the image or a child is not there, DigestMismatch where
     the bytes are wrong, BadManifest where they are not a manifest or where indexes are nested too deep, and
     TransientError. A referrer that disappears meanwhile is left out; a damaged one is recorded in `unreadable`.
     """
-    with _pool(parallel) as pool:
+    with _pool(4) as pool:
         return _Reader(source, repository, deadline, pool).read_graph([digest])
 
 
@@ -109,12 +108,11 @@ def read_graphs(
     *,
     known: Mapping[Digest, Manifest] | None = None,
     deadline: Deadline = no_limit,
-    parallel: int = 16,
 ) -> tuple[ImageGraph | None, dict[Digest, TallymanError]]:
     """Reads several graphs of a repository. Returns those that could be read, joined (None: none could), and the error
     of each of the others. Raises TransientError. `known`: manifests that were read already."""
     wanted = list(dict.fromkeys(digests))
-    with _pool(parallel) as pool:
+    with _pool(16) as pool:
         try:
             return (_Reader(source, repository, deadline, pool, known).read_graph(wanted) if wanted else None), {}
         except (BadManifest, DigestMismatch, Refused):
