@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from tallyman.domain.decide import Decision
@@ -11,7 +12,7 @@ from tallyman.domain.history.facts import Via
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time
-from tallyman.errors import NotFound, Unsupported
+from tallyman.errors import NotFound, RevisionConflict, Unsupported
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.messages import Hints
 from tallyman.ports.records import Ledger, State
@@ -25,6 +26,7 @@ from tallyman.services.shared.pauses import Pauses
 from tallyman.services.verification.hints import hint_origin
 from tallyman.state import creations, pending, positions, tags
 from tallyman.state.creations import CREATIONS
+from tallyman.state.items import Entry
 from tallyman.state.pending import PENDING, Pending
 from tallyman.state.tags import TAGS
 from tallyman.values import value
@@ -62,23 +64,27 @@ class Waiting:
         left: Deadline,
         by_person: bool = False,
     ) -> None:
-        """Retries every pending promotion that `wanted` accepts. A failure does not stop the others: its reason is
-        added to `problems`. `by_person`: a person asks, so the pauses between requests don't apply.
+        """Retries every pending promotion that `wanted` accepts, and removes the items of those that the policy no
+        longer has. A failure does not stop the others: its reason is added to `problems`. `by_person`: a person asks,
+        so the pauses between requests don't apply.
 
         Raises OutOfTime where not all fit; the next call continues with the rest. Cost: an image's facts; one call for
         scans for each image beneath it.
         """
         items = [
-            ((environment, format_time(entry.value.since), entry.sk), (environment, entry.value))
+            ((environment, format_time(entry.value.since), entry.sk), entry)
             for environment in self.policy.environments
             for entry in PENDING.list(self.state, pending.partition(environment))
             if wanted(entry.value)
         ]
 
-        def step(item: tuple[str, Pending]) -> None:
-            environment, waits = item
-            with isolated(f"{waits.name}@{waits.digest} for {environment}", problems):
-                self.look(waits.digest, counts, waits.since, by_person)
+        def step(entry: Entry[Pending]) -> None:
+            waits = entry.value
+            with isolated(f"{waits.name}@{waits.digest} for {waits.target}", problems):
+                decisions = self.look(waits.digest, counts, waits.since, by_person)
+                candidate = waits.digest, (waits.name, waits.source, waits.target)
+                if candidate not in [(each.digest, each.candidate) for each in decisions]:
+                    self._forget(entry)
 
         Turns(self.state, self.clock).each(positions.WAITING, items, step, left, "what waits")
 
@@ -91,11 +97,19 @@ class Waiting:
                 self.hints.send("promote", FinishCreation(Repository.parse(entry.sk)).as_json())
                 self.pauses.begin(key, CREATE_AGAIN)
 
+    def _forget(self, entry: Entry[Pending]) -> None:
+        """Removes the item of a promotion that the policy no longer has, on which nothing decides any more. One that
+        may have set a tag stays, for the people who have to end it."""
+        if entry.value.tagging_since is None:
+            with suppress(RevisionConflict):  # another reaction decided, by a policy that has it
+                self.state.put(entry.remove(self.clock(), decided=entry.value.decided))
+
     def look(
         self, digest: Digest, counts: Counter[str], since: datetime | None = None, by_person: bool = False
-    ) -> None:
-        """Retries one image: reads the scans that its gate waits for, evaluates it, and hints `promote_image`. `since`:
-        when it began to wait; after an hour its verification is requested again (`by_person`: at once)."""
+    ) -> list[Decision]:
+        """Retries one image: reads the scans that its gate waits for, evaluates it, and hints `promote_image`. Returns
+        the decisions. `since`: when it began to wait; after an hour its verification is requested again (`by_person`:
+        at once)."""
         fresh: list[Digest] = []
         for decision in self.evaluator.image(digest):
             waits = {g.name for g in decision.gates if g.verdict == WAITING} if decision.is_candidate else set()
@@ -110,6 +124,7 @@ class Waiting:
         decisions = self.evaluator.digest(digest, again=True)
         counts["retried"] += sum(d.may_go for d in decisions)
         self.decide_others(digest, fresh)
+        return decisions
 
     def decide_others(self, digest: Digest, scanned: Sequence[Digest]) -> None:
         """Evaluates the indexes above the parts of an image for which new scans were recorded."""
