@@ -23,6 +23,7 @@ from tallyman.ports.registries import ImageSource
 from tallyman.services.deciding.image_facts import load_image_facts
 from tallyman.services.releases.pointer import Releases, releases, roll_back_id
 from tallyman.services.shared.lease import Leases
+from tallyman.state import leases
 from tallyman.state.items import checks
 from tallyman.state.stops import RECALLS
 from tallyman.values import value
@@ -67,8 +68,13 @@ class RollBacks:
             self.releases.announce(environment, name)
             return "rolled back"
         try:
-            tags = self._check(asked, facts)
-            with self.leases.hold(environment, name, secrets.token_hex(8), patience=PATIENCE) as lease:
+            worker, hold = secrets.token_hex(8), self.leases.hold
+            # the first lease keeps retention from removing the image between the check and the release
+            with (
+                hold(environment, leases.of_image(name, hint.digest), worker, patience=PATIENCE),
+                hold(environment, name, worker, patience=PATIENCE) as lease,
+            ):
+                tags = self._check(asked, facts)
                 self.releases.announce(environment, name)  # the ledger then has every release until now
                 self._require_latest(asked, environment, name)
                 stops = checks(self.state, (RECALLS,))
@@ -79,7 +85,8 @@ class RollBacks:
             if hint.attempt >= MOST_TRIES:
                 self._refuse(asked, f"given up after {hint.attempt} tries: {error}")
                 raise Refused(str(error)) from error
-            delay = 4 if isinstance(error, LeaseHeld) else min(LONGEST_DELAY, 2 ** (hint.attempt + 1))
+            least = 4 if isinstance(error, LeaseHeld) else 2
+            delay = min(LONGEST_DELAY, max(least, 2 ** (hint.attempt + 1)))
             self.hints.send("promote", replace(hint, attempt=hint.attempt + 1).as_json(), delay=delay)
             return f"roll-back tried again in {delay} s: {error}"
         except (Refused, BadInput) as error:
