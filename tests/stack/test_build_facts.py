@@ -18,6 +18,7 @@ from tallyman_cli.build.invocation import here
 from tallyman_cli.build.statements import IN_TOTO, SLSA, annotations, provenance
 from tallyman_cli.registry.image_view import ImageView
 from tallyman_cli.sbom.packages import Contents
+from tallyman_cli.views import contents
 
 NAME = "rocketseat/widget-server"
 
@@ -59,7 +60,8 @@ def test_a_builds_provenance_is_recorded_and_shown(system: Deployed, tmp_path: P
     assert (
         SLSA in next(f for f in facts if f.kind is Kind.REFERRED).detail["predicates"]
     )  # the gate `attested` reads it
-    built = ImageView(system.stack, "image", place, made.manifest.digest).as_data()["built"]
+    inside = contents.load(system.stack, place, made.manifest.digest)
+    built = ImageView(system.stack, "image", inside).as_data()["built"]
     assert (built["commit"], built["author"]) == (commit.commit, "Ana <a@b>")
     assert built["builds"] == [
         {

@@ -25,10 +25,10 @@ def tree(
     opened = context.connect(stack, policy)
     named = addresses.image(opened.policy, image)
     digest = naming.digest_of(opened, named)
-    inside = contents.load(opened, named.place, digest)
+    inside = contents.load(opened, named.place, digest, configs=False)
     if inside.root is None:
         raise NotFound(f"{image}: {inside.missing.get(digest) or 'there is no such image'}")
-    found = graph(ImageView(opened, image, named.place, digest), inside)
+    found = graph(ImageView(opened, image, inside))
     if as_json:
         output.data(found)
         return

@@ -1,7 +1,7 @@
 """The data of `show`: the image as its manifests describe it, and as the ledger records it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tallyman.domain.costs import Prices
@@ -10,14 +10,15 @@ from tallyman.domain.history.details.referrers import Referred
 from tallyman.domain.history.details.verifications import Verified
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import PUSHES
-from tallyman.domain.images.manifest import MAX_NESTING, Manifest, Platform
-from tallyman.domain.images.verification import CONFIG_TYPES, MAX_CONFIG_BYTES, ImageConfig, PlatformImage
+from tallyman.domain.images.manifest import Manifest
+from tallyman.domain.images.verification import PlatformImage
 from tallyman.domain.names import Digest, EcrRegistry, Repository
-from tallyman.errors import DigestMismatch, NotFound, Refused, TallymanError, TransientError
+from tallyman.errors import BadManifest, DigestMismatch, NotFound, TallymanError
 from tallyman.services.deciding.image_facts import load_image_facts
 from tallyman_cli.shared import output
 from tallyman_cli.shared.context import Stack
 from tallyman_cli.views import places, record
+from tallyman_cli.views.contents import Contents
 
 
 def costs(prices: Prices, shown: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -28,29 +29,30 @@ def costs(prices: Prices, shown: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 @dataclass
 class ImageView:
-    """One image, read from one registry, and from archive and ledger where that can't be read. `known`: manifests that
-    the registry gave before, which are not read again.
+    """One image: what was read of it (`inside`), and what the ledger records about it. `text`: its name as written.
 
-    Cost: a read for each other manifest of an index and its platform images, one for a single image's configuration, a
-    Query for each platform.
+    Cost: besides that of `contents.load`, a Query for the image and each platform.
     """
 
     stack: Stack
     text: str
-    place: Repository
-    digest: Digest
-    known: Mapping[Digest, Manifest] = field(default_factory=dict)
+    inside: Contents
 
     def __post_init__(self) -> None:
-        self._silent: TallymanError | None = None
+        self.place, self.digest = self.inside.place, self.inside.digest
         self.image = load_image_facts(self.stack.ledger, self.stack.state, self.digest)
 
     def as_data(self) -> dict[str, Any]:
         """The form of `show --json`. Raises NotFound; DigestMismatch where a manifest is damaged."""
-        root = self._manifest(self.digest)
+        if self.inside.silent is not None:
+            output.trouble(f"{self.place} can't be read ({self.inside.silent}): shown as it was recorded")
+        root = self.inside.root
+        _require_whole(self.inside.missing.get(self.digest))
         if root is None:
-            raise self._silent or NotFound(f"{self.text}: there is no image {self.digest} in {self.place}")
-        platforms = self._platforms(root)
+            raise self.inside.silent or NotFound(f"{self.text}: there is no image {self.digest} in {self.place}")
+        platforms = self.inside.platforms() if root.is_index else self._own_platform()
+        for platform in platforms:
+            _require_whole(self.inside.missing.get(platform.digest))
         locations = self.locations()
         tags = {tag for where in locations if where["registry"] == str(self.place.registry) for tag in where["tags"]}
         return {
@@ -75,68 +77,18 @@ class ImageView:
             return self.image.facts
         return self.image.platforms.get(digest) or self.stack.ledger.of_digest(digest)
 
-    def _manifest(self, digest: Digest) -> Manifest | None:
-        """A manifest from the registry; from the archive where that does not answer, or no longer has it."""
-        if digest in self.known:
-            return self.known[digest]
-        found: Manifest | None = None
-        if self._silent is None:
-            try:
-                found = self.stack.source.manifest(self.place, digest)
-            except (TransientError, Refused) as error:
-                self._silent = error
-                output.trouble(f"{self.place} can't be read ({error}): shown as it was recorded")
-        if found is not None:
-            if found.digest != digest:
-                raise DigestMismatch(
-                    f"{self.place} answers {found.digest} when asked for {digest}: it is damaged there"
-                )
-            return Manifest.parse(found.raw, found.media_type)
-        raw = self.stack.archive.get("manifests", digest)
-        if raw is None:
-            return None
-        media_type = next((f.media_type for f in self.image.facts if f.media_type and digest == self.digest), None)
-        return Manifest.parse(raw, media_type)
-
-    def _platforms(self, root: Manifest) -> list[PlatformImage]:
-        if root.is_index:
-            return self._children(root, MAX_NESTING)
-        platform = self._own_platform(root)
-        if platform is None or platform.unknown:
-            return []
-        return [PlatformImage(platform.os, platform.architecture, platform.variant, self.digest, root.size)]
-
-    def _children(self, index: Manifest, depth: int) -> list[PlatformImage]:
-        found: list[PlatformImage] = []
-        for child in index.platform_children:
-            manifest = self._manifest(child.digest)
-            if manifest is not None and manifest.is_index:
-                found += self._children(manifest, depth - 1) if depth > 1 else []
-                continue
-            platform = child.platform or Platform("unknown", "unknown")
-            size = manifest.size if manifest is not None else None
-            found.append(PlatformImage(platform.os, platform.architecture, platform.variant, child.digest, size))
-        return found
-
-    def _own_platform(self, image: Manifest) -> Platform | None:
-        """The platform in the configuration; where that can't be read, the one that a verification read there."""
-        config = image.config
-        if config is None or config.media_type not in CONFIG_TYPES:
-            return None
-        if self._silent is None and config.size <= MAX_CONFIG_BYTES:
-            try:
-                with self.stack.source.open_blob(self.place, config.digest) as blob:
-                    raw = b"".join(blob)
-            except (TransientError, Refused) as error:
-                output.trouble(f"the configuration of {self.place}@{self.digest} can't be read: {error}")
-            else:
-                if Digest.of(raw) != config.digest:
-                    raise DigestMismatch(f"the configuration {config.digest} in {self.place} is damaged")
-                return ImageConfig.parse(raw).platform
-        for fact in reversed(list(self.image.of(Kind.VERIFIED))):
-            for platform in Verified.parse(fact).platforms:
-                return Platform(platform["os"], platform["architecture"], platform["variant"])
-        return None
+    def _own_platform(self) -> list[PlatformImage]:
+        """A single image as its own platform; empty for what nothing can run. Where its configuration can't be read,
+        the platform that a verification read there."""
+        (own,) = self.inside.platforms()
+        error = self.inside.unread.get(self.digest)
+        _require_whole(error)
+        if error is not None and self.inside.silent is None:
+            output.trouble(f"the configuration of {self.place}@{self.digest} can't be read: {error}")
+        if not own.platform.unknown:
+            return [own]
+        read = [p for f in self.image.of(Kind.VERIFIED) for p in Verified.parse(f).platforms]
+        return [replace(own, **{key: read[-1][key] for key in ("os", "architecture", "variant")})] if read else []
 
     def _size(self, root: Manifest, platforms: list[PlatformImage]) -> int | None:
         if not root.is_index:
@@ -162,7 +114,7 @@ class ImageView:
 
     def _unrecorded(self) -> list[dict[str, Any]]:
         """Where the image is by its registry, if no push of it is recorded."""
-        if self._silent is not None or any(f.kind in PUSHES for f in self.image.facts):
+        if self.inside.silent is not None or any(f.kind in PUSHES for f in self.image.facts):
             return []
         details = self.stack.source.describe(self.place, [self.digest])
         return [self._location(self.place, sorted(detail.tags)) for detail in details]
@@ -206,3 +158,9 @@ class ImageView:
     def promotions(self) -> list[dict[str, Any]]:
         """The last decision on each promotion of the image, as `record.decisions`."""
         return record.decisions(self.image.facts)
+
+
+def _require_whole(error: TallymanError | None) -> None:
+    """Raise the error if it says that bytes are damaged, and not that they could not be read."""
+    if isinstance(error, DigestMismatch | BadManifest):
+        raise error

@@ -6,6 +6,7 @@ from tallyman.adapters.files.prices import load as load_prices
 from tallyman_cli.registry.image_view import ImageView, costs
 from tallyman_cli.registry.verify import table as checks_table
 from tallyman_cli.shared import addresses, context, naming, options, output
+from tallyman_cli.views import contents
 
 
 def show(
@@ -23,7 +24,8 @@ def show(
     """
     opened = context.connect(stack, policy)
     named = addresses.image(opened.policy, image)
-    found = ImageView(opened, image, named.place, naming.digest_of(opened, named)).as_data()
+    inside = contents.load(opened, named.place, naming.digest_of(opened, named), configs=False)
+    found = ImageView(opened, image, inside).as_data()
     found["costs"] = costs(load_prices(prices), found)
     if as_json:
         output.data(found)

@@ -7,9 +7,9 @@ from typing import Any
 from tallyman.domain.images import sboms
 from tallyman.domain.images.documents import loads, objects
 from tallyman.domain.images.manifest import MAX_NESTING, Descriptor, Manifest, Platform
-from tallyman.domain.images.verification import CONFIG_TYPES, MAX_CONFIG_BYTES
+from tallyman.domain.images.verification import CONFIG_TYPES, MAX_CONFIG_BYTES, PlatformImage
 from tallyman.domain.names import Digest, Repository
-from tallyman.errors import BadManifest, TallymanError
+from tallyman.errors import BadManifest, DigestMismatch, NotFound, TallymanError, TransientError
 from tallyman_cli.shared.context import Stack
 from tallyman_cli.views.reading import each
 
@@ -23,31 +23,33 @@ _LISTS = ("packages", "components", "artifacts")
 
 @dataclass
 class Contents:
-    """One image: `manifests` of everything beneath it that could be read, `children` as the indexes list them.
+    """One image: `manifests` of everything beneath it that could be read, from the registry, else from the archive.
 
-    `missing`: why a manifest could not be read, by digest; `archived`: those that the archive alone gave.
+    `silent`: the error of the registry, after which no manifest was requested there. `missing`: why a manifest could
+    not be read, by digest. `configs`: the configurations as JSON data, by image; `unread`: why one could not be read.
     """
 
     place: Repository
     digest: Digest
     manifests: dict[Digest, Manifest] = field(default_factory=dict)
-    missing: dict[Digest, str] = field(default_factory=dict)
-    archived: set[Digest] = field(default_factory=set)
+    silent: TallymanError | None = None
+    missing: dict[Digest, TallymanError] = field(default_factory=dict)
     configs: dict[Digest, Mapping[str, Any]] = field(default_factory=dict)
+    unread: dict[Digest, TallymanError] = field(default_factory=dict)
 
     @property
     def root(self) -> Manifest | None:
         """None: neither the registry nor the archive has it."""
         return self.manifests.get(self.digest)
 
-    @property
-    def answered(self) -> dict[Digest, Manifest]:
-        """The manifests that the registry gave."""
-        return {digest: manifest for digest, manifest in self.manifests.items() if digest not in self.archived}
+    def platforms(self) -> list[PlatformImage]:
+        """The images that something can run, in the order of the indexes; `unknown/unknown` where neither the index nor
+        the configuration names the platform."""
+        return list(dict.fromkeys(self._platforms(self.digest, None, MAX_NESTING)))
 
     def images(self) -> list[tuple[str, Digest]]:
-        """(platform, digest) of each image that something can run, in the order of the indexes."""
-        return list(dict.fromkeys(self._images(self.digest, None, MAX_NESTING)))
+        """(platform, digest) of each of them."""
+        return [(str(image.platform), image.digest) for image in self.platforms()]
 
     def attestations(self, image: Digest) -> list[Manifest]:
         """The attestations about an image that buildx put into the index."""
@@ -60,27 +62,20 @@ class Contents:
         manifest = self.manifests.get(image)
         return manifest.size if manifest else None
 
-    def _images(self, digest: Digest, listed: Descriptor | None, depth: int) -> Iterator[tuple[str, Digest]]:
+    def _platforms(self, digest: Digest, listed: Descriptor | None, depth: int) -> Iterator[PlatformImage]:
         manifest = self.manifests.get(digest)
         if manifest is not None and manifest.is_index:
             for child in manifest.platform_children if depth else ():
-                yield from self._images(child.digest, child, depth - 1)
+                yield from self._platforms(child.digest, child, depth - 1)
             return
-        platform = listed.platform if listed else None
-        if platform is None:
-            config = self.configs.get(digest, {})
-            platform = Platform(
-                text(config.get("os")) or "unknown",
-                text(config.get("architecture")) or "unknown",
-                config.get("variant"),
-            )
-        yield str(platform), digest
+        platform = (listed.platform if listed else None) or _platform(self.configs.get(digest, {}))
+        yield PlatformImage(platform.os, platform.architecture, platform.variant, digest, self.size(digest))
 
 
-def load(stack: Stack, place: Repository, digest: Digest) -> Contents:
-    """Reads the manifests of an image and of everything beneath it, from the registry, else from the archive; and the
-    configuration of each platform image. Cost: a BatchGetImage for a hundred manifests of a level, a request for
-    each configuration."""
+def load(stack: Stack, place: Repository, digest: Digest, *, configs: bool = True) -> Contents:
+    """Read the manifests of an image and of everything beneath it, from the registry, else from the archive; and the
+    configuration of each platform image, without `configs` only of those whose platform no index names. Cost: a
+    BatchGetImage for a hundred manifests of a level, a request for each configuration."""
     contents = Contents(place, digest)
     level = [digest]
     for _ in range(MAX_NESTING + 1):
@@ -90,42 +85,53 @@ def load(stack: Stack, place: Repository, digest: Digest) -> Contents:
         level = list(dict.fromkeys(d for d in level if d not in contents.missing))
         if not level:
             break
-    wanted = [d for _, d in contents.images() if d in contents.manifests]
-    found = each(lambda d: _config(stack, contents, d), wanted)
-    contents.configs = {d: config for d, config in zip(wanted, found, strict=True) if config is not None}
+    if isinstance(contents.silent, TransientError):
+        return contents
+    wanted = [image.digest for image in contents.platforms() if configs or image.platform.unknown]
+    described = {d: config for d in wanted if (config := _config(contents.manifests.get(d))) is not None}
+    found = each(lambda config: _json(stack, place, config), described.values())
+    for image, document in zip(described, found, strict=True):
+        if isinstance(document, TallymanError):
+            contents.unread[image] = document
+        else:
+            contents.configs[image] = document
     return contents
 
 
 def _read(stack: Stack, contents: Contents, digests: Sequence[Digest]) -> None:
-    try:
-        answered = stack.source.manifests(contents.place, digests)
-        reason = "it is not there"
-    except TallymanError as error:
-        answered, reason = {}, str(error)
+    place, answered = contents.place, dict[str, Manifest]()
+    if contents.silent is None:
+        try:
+            answered = dict(stack.source.manifests(place, digests))
+        except TallymanError as error:
+            contents.silent = error
     for digest in digests:
         manifest = answered.get(digest)
-        if manifest is None:
-            raw = stack.archive.get("manifests", digest)
-            if raw is not None:
-                manifest = Manifest(raw, "")
-                contents.archived.add(digest)
+        raw = manifest.raw if manifest is not None else stack.archive.get("manifests", digest)
         try:
-            if manifest is None:
-                contents.missing[digest] = reason
-            elif Digest.of(manifest.raw) != digest:
-                contents.missing[digest] = f"the registry gives other bytes: {Digest.of(manifest.raw)}"
+            if raw is None:
+                contents.missing[digest] = contents.silent or NotFound("it is not there")
+            elif Digest.of(raw) != digest:
+                what = f"{place} answers {Digest.of(raw)} when asked for {digest}: it is damaged there"
+                contents.missing[digest] = DigestMismatch(what)
             else:
-                contents.manifests[digest] = Manifest.parse(manifest.raw, manifest.media_type or None)
+                contents.manifests[digest] = Manifest.parse(raw, (manifest and manifest.media_type) or None)
         except BadManifest as error:
-            contents.missing[digest] = str(error)
+            contents.missing[digest] = error
 
 
-def _config(stack: Stack, contents: Contents, image: Digest) -> Mapping[str, Any] | None:
-    """The configuration of an image as JSON data; None where there is none, or it can't be read."""
-    descriptor = contents.manifests[image].config
-    if descriptor is None or descriptor.media_type not in CONFIG_TYPES or descriptor.size > MAX_CONFIG_BYTES:
-        return None
-    return _json(stack, contents.place, descriptor)
+def _config(manifest: Manifest | None) -> Descriptor | None:
+    """The descriptor of an image's configuration; None where there is none that is read."""
+    config = manifest.config if manifest is not None else None
+    readable = config is not None and config.media_type in CONFIG_TYPES and config.size <= MAX_CONFIG_BYTES
+    return config if readable else None
+
+
+def _platform(config: Mapping[str, Any]) -> Platform:
+    system, architecture = text(config.get("os")), text(config.get("architecture"))
+    if not system and not architecture:
+        return Platform("unknown", "unknown")
+    return Platform(system or "", architecture or "", text(config.get("variant")) or None)
 
 
 def packages(
@@ -137,7 +143,7 @@ def packages(
     for manifest in [*contents.attestations(image), *_referrers(stack, contents.place, referrers)]:
         for layer in sboms.documents(manifest):
             document = _json(stack, contents.place, layer) if layer.size <= MAX_SBOM_BYTES else None
-            if document is not None:
+            if isinstance(document, Mapping):
                 found = {**(found or {}), **_packages(document)}
     return found
 
@@ -161,19 +167,19 @@ def _packages(document: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def _json(stack: Stack, place: Repository, descriptor: Descriptor) -> Mapping[str, Any] | None:
+def _json(stack: Stack, place: Repository, descriptor: Descriptor) -> Mapping[str, Any] | TallymanError:
+    """The JSON object that a blob holds, or why it can't be read."""
     try:
         with stack.source.open_blob(place, descriptor.digest) as blob:
             raw = b"".join(blob)
-    except TallymanError:
-        return None
-    if Digest.of(raw) != descriptor.digest:
-        return None
-    try:
         document = loads(raw)
-    except ValueError:
-        return None
-    return document if isinstance(document, Mapping) else None
+    except TallymanError as error:
+        return error
+    except ValueError as error:
+        return BadManifest(f"{descriptor.digest} in {place} is not JSON: {error}")
+    if Digest.of(raw) != descriptor.digest:
+        return DigestMismatch(f"{descriptor.digest} in {place} is damaged")
+    return document if isinstance(document, Mapping) else BadManifest(f"{descriptor.digest} in {place} is no object")
 
 
 def listed(value: object) -> list[Any]:

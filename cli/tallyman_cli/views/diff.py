@@ -66,7 +66,7 @@ class Side:
             "digest": self.inside.digest,
             "size": self.size,
             "platforms": list(self.images),
-            "missing": dict(self.inside.missing),
+            "missing": {digest: str(error) for digest, error in self.inside.missing.items()},
         }
 
 

@@ -42,7 +42,7 @@ def image(stack: Stack, named: Named, digest: Digest, prices: Prices) -> dict[st
     """
     place = named.place
     inside = read_contents.load(stack, place, digest)
-    view = ImageView(stack, named.text, place, digest, inside.answered)
+    view = ImageView(stack, named.text, inside)
     images = dict(inside.images()) if inside.root else {}
     facts = {name: view.facts_of(d) for name, d in images.items()}
     try:
@@ -59,7 +59,7 @@ def image(stack: Stack, named: Named, digest: Digest, prices: Prices) -> dict[st
         "repository": named.canonical or place.name,
         "environment": named.environment.name if named.environment else None,
         "place": str(place),
-        "graph": graph(view, inside) if inside.root else None,
+        "graph": graph(view) if inside.root else None,
         "layers": [
             {"platform": name, "digest": d, "size": inside.size(d), "layers": _layers(inside, d, shared)}
             for name, d in images.items()
@@ -98,10 +98,10 @@ def related(stack: Stack, place: Repository, digest: Digest) -> tuple[set[Digest
     return {digest, *children}, [tag for tag, there in places.pointing(stack, place, tags).items() if there == digest]
 
 
-def graph(view: ImageView, inside: Contents) -> dict[str, Any]:
+def graph(view: ImageView) -> dict[str, Any]:
     """The image as a tree: `{digest, kind, platform, media_type, artifact_type, size, missing, children,
     referrers}`."""
-    return _node(view, inside, inside.digest, None, MAX_NESTING)
+    return _node(view, view.digest, None, MAX_NESTING)
 
 
 def config(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,9 +155,8 @@ def _recorded(view: ImageView, reason: str) -> dict[str, Any]:
     }
 
 
-def _node(
-    view: ImageView, inside: Contents, digest: Digest, descriptor: Descriptor | None, depth: int
-) -> dict[str, Any]:
+def _node(view: ImageView, digest: Digest, descriptor: Descriptor | None, depth: int) -> dict[str, Any]:
+    inside = view.inside
     manifest = inside.manifests.get(digest)
     attestation = descriptor is not None and descriptor.is_attestation
     kind = "attestation" if attestation else "index" if manifest is not None and manifest.is_index else "image"
@@ -171,20 +170,20 @@ def _node(
         "media_type": manifest.media_type if manifest else descriptor.media_type if descriptor else None,
         "artifact_type": manifest.artifact_type if manifest else None,
         "size": manifest.size if manifest else None,
-        "missing": inside.missing.get(digest),
-        "children": [_node(view, inside, c.digest, c, depth - 1) for c in children],
-        "referrers": _referrers(view, inside, digest),
+        "missing": str(inside.missing[digest]) if digest in inside.missing else None,
+        "children": [_node(view, c.digest, c, depth - 1) for c in children],
+        "referrers": _referrers(view, digest),
     }
 
 
-def _referrers(view: ImageView, inside: Contents, digest: Digest) -> list[dict[str, Any]]:
+def _referrers(view: ImageView, digest: Digest) -> list[dict[str, Any]]:
     """The recorded referrers of an image in this repository, without statements inside its index, which are
     children."""
     facts = view.image.facts if digest == view.digest else view.image.platforms.get(digest, ())
     found = {}
     for fact in facts:
         referred = Referred.parse(fact) if fact.kind is Kind.REFERRED else None
-        if referred and referred.repository == str(view.place) and referred.referrer not in inside.manifests:
+        if referred and referred.repository == str(view.place) and referred.referrer not in view.inside.manifests:
             kind = referred.artifact_type or ""
             found[referred.referrer] = {
                 "digest": referred.referrer,

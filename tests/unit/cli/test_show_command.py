@@ -168,3 +168,28 @@ def test_commit_build_and_person_are_shown_as_claimed_by_the_image(system: FakeS
     assert "\x1b" not in shown
     (row,) = system.json("history", f"{NAME}:v1.0.0")
     assert row["commit"] == "3f2a91c"
+
+
+def test_show_reads_the_manifests_of_a_level_at_once_and_no_configuration_of_a_listed_platform(
+    system: FakeStack,
+) -> None:
+    app = multi_arch()
+    system.push(app, "v1.0.0")
+    system.registries.requests.clear()
+    system.json("show", f"{NAME}@{app.digest}")
+    read = [call for call, _, _ in system.registries.requests if call in ("manifest", "manifests", "open_blob")]
+    assert read == ["manifests", "manifests"]
+
+
+def test_a_damaged_platform_or_configuration_is_an_error_and_not_shown(system: FakeStack) -> None:
+    app, single = multi_arch(), image("one")
+    system.push(app, "v1.0.0")
+    system.push(single, "v1.1.0")
+    held = system.registries.held(DEV)
+    held.manifests[app.root.platform_children[0].digest] = single.root
+    assert single.root.config is not None
+    held.blobs[single.root.config.digest] = b"{}"
+    for tag in ("v1.0.0", "v1.1.0"):
+        result = system.run("show", f"{NAME}:{tag}")
+        assert result.exit_code == 1
+        assert "damaged" in result.stderr

@@ -12,8 +12,8 @@ from tallyman.domain.images.details import ScanReport
 from tallyman.domain.names import Repository
 from tallyman_cli.registry.image_view import ImageView
 from tallyman_cli.shared import addresses
+from tallyman_cli.views import contents, repository
 from tallyman_cli.views import image as image_view
-from tallyman_cli.views import repository
 from tallyman_cli.views.record import worst
 
 NAME = "rocketseat/widget-server"
@@ -43,7 +43,7 @@ def test_a_platform_without_a_scan_does_not_hide_a_failed_one(everywhere: FakeSt
     everywhere.service("record_scan").record(DEV, first, ScanReport("failed", reason="layers too large"), Via.EVENT)
     named = addresses.anywhere(everywhere.policy, PLACE)
     (shown,) = repository.repository(everywhere.stack, named)["images"]
-    view = ImageView(everywhere.stack, PLACE, DEV, app.digest).as_data()
+    view = ImageView(everywhere.stack, PLACE, contents.load(everywhere.stack, DEV, app.digest)).as_data()
     assert shown["scan"]["status"] == view["scan"]["status"] == "failed"
 
 
