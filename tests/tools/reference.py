@@ -58,13 +58,14 @@ def _takes(schema: Mapping[str, Any]) -> str:
     if "const" in schema:
         return f"`{schema['const']}`"
     for form in ("anyOf", "oneOf"):
-        if form in schema:
+        if form in schema and "type" not in schema:
             return " or ".join(dict.fromkeys(_takes(each) for each in schema[form]))
     kind = schema.get("type")
     if isinstance(kind, list):
         kind = next(each for each in kind if each != "null")
     if kind == "array":
-        return f"a list: {_takes(schema['items'])}"
+        each = _takes(schema["items"])
+        return f"a list of {each.removeprefix('a ') + 's' if each.startswith('a ') else each}"
     words = {"boolean": "true or false", "integer": "a whole number", "number": "a number", "object": "a mapping"}
     return words.get(str(kind), "a string" if kind == "string" else "a value")
 
