@@ -1,5 +1,5 @@
 # The tallyman command with its page, for CI and for machines without Python: docker build -t tallyman .
-# BASE: any image with Python 3.11 or later, its venv, and pip.
+# BASE: any image with Python 3.11 or later, with venv and pip.
 ARG BASE=python:3.13-slim
 
 FROM ${BASE} AS made

@@ -1,5 +1,5 @@
-# Tallyman's hub by Terraform: one CloudFormation stack from the packaged template that `make publish` put into a bucket.
-# Thin on purpose: the template says what is made, and `parameters` are its own.
+# Tallyman's hub with Terraform: one CloudFormation stack from the packaged template that `make publish` uploaded to a
+# bucket. Deliberately thin: the template defines all resources, and `parameters` are the template's.
 
 terraform {
   required_version = ">= 1.5"
@@ -12,16 +12,16 @@ terraform {
 }
 
 variable "template_url" {
-  description = "The packaged template: what `make publish BUCKET=…` printed, https://BUCKET.s3.REGION.amazonaws.com/…"
+  description = "The address of the packaged template that `make publish BUCKET=…` printed, https://BUCKET.s3.REGION.amazonaws.com/…"
   type        = string
   validation {
     condition     = can(regex("^https://[a-z0-9.-]+\\.s3[.-]", var.template_url))
-    error_message = "The address of a template in S3."
+    error_message = "Must be the address of a template in S3."
   }
 }
 
 variable "name" {
-  description = "The stack's name, and the beginning of what it makes."
+  description = "The stack's name; the names of its resources begin with it."
   type        = string
   default     = "tallyman"
   validation {
@@ -31,13 +31,13 @@ variable "name" {
 }
 
 variable "parameters" {
-  description = "Parameters of the template, by name (docs/settings.md); what is left out keeps its default."
+  description = "Parameters of the template, by name (docs/settings.md); omitted parameters keep their defaults."
   type        = map(string)
   default     = {}
 }
 
 variable "tags" {
-  description = "Tags of the stack and of what it makes."
+  description = "Tags of the stack and of its resources."
   type        = map(string)
   default     = {}
 }
@@ -63,6 +63,6 @@ output "outputs" {
 }
 
 output "stack" {
-  description = "What TALLYMAN_STACK names."
+  description = "The stack's name, for TALLYMAN_STACK."
   value       = aws_cloudformation_stack.tallyman.name
 }
