@@ -1,9 +1,9 @@
-"""Gate `check: {lambda: …}`: a release needs an approved ticket.
+"""Gate `check: {lambda: …}`: a release needs a ticket that somebody has approved.
 
-A Lambda function without dependencies: handler `ticket.handler`, a timeout of eight seconds. It searches a ticket
-system for tickets with the label `release-<version>` and uses the first of them. `TICKETS_URL` is the address of the
-search, which returns `[{"key": "OPS-42", "url": "https://…", "status": "approved"}, …]`. On a failure the function
-raises; Tallyman then waits and shows the reason.
+A Lambda function without dependencies: handler `ticket.handler`, a timeout of eight seconds. It asks a ticket system
+for the tickets with the label `release-<version>` and answers with the first of them. `TICKETS_URL` is the address of
+the search; it answers `[{"key": "OPS-42", "url": "https://…", "status": "approved"}, …]`. What fails raises: Tallyman
+then waits, and says why.
 """
 
 import json

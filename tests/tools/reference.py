@@ -107,7 +107,7 @@ def _cell(text: str) -> str:
 
 
 PAGES = {"docs/policy-reference.md": policy_page, "docs/commands-reference.md": commands_page}
-"""The pages that are made, and what makes them."""
+"""The generated pages, each with its generator."""
 
 
 if __name__ == "__main__":
