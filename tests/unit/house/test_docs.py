@@ -77,3 +77,19 @@ def test_links_between_pages_work() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\((?!https?://|#)([^)#\s]+)", page.read_text("utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub and the site make them."""
+    text = re.sub(r"(?ms)^ *```.*?^ *```$", "", page.read_text("utf-8"))
+    return {
+        re.sub(r"[^\w -]", "", title.lower()).strip().replace(" ", "-") for title in re.findall(r"(?m)^#+ (.+)$", text)
+    }
+
+
+def test_links_to_headings_work() -> None:
+    pages = [*PAGES, *sorted((ROOT / "docs/decisions").glob("*.md")), *sorted(ROOT.glob("[A-Z]*.md"))]
+    for page in pages:
+        for target, anchor in re.findall(r"\]\((?!https?://)([^)#\s]*\.md|)#([^)\s]+)\)", page.read_text("utf-8")):
+            other = page.parent / target if target else page
+            assert anchor in headings(other), f"{page.name} links to {target}#{anchor}"
