@@ -137,7 +137,7 @@ def test_a_record_push_that_processes_nothing_is_named(system: Deployed) -> None
     system.settle()
     assert {f.verdict for f in found.values()} == {"failed"}
     for finding in found.values():
-        assert "waits in the queue tallyman-push, and record_push does not take it up" in finding.found
+        assert "waits in the queue tallyman-push, and record_push does not process it" in finding.found
     assert {f.verdict for f in trips(system).values()} == {"ok"}
 
 
@@ -264,9 +264,9 @@ def test_base_images_and_applications_are_read_from_labels_and_annotations(syste
     contents = Contents(Site(system.stack, "tallyman", clients()))
     found = {f.found.partition(": ")[0]: f for f in contents.base_images()}
     assert (found[base].verdict, found["rocketseat/labelled"].verdict) == ("ok", "ok")
-    assert found["rocketseat/labelled"].found.endswith(f"stands on {own}/{base}:v3.0.0 (1)")
+    assert found["rocketseat/labelled"].found.endswith(f"builds on {own}/{base}:v3.0.0 (1)")
     assert found["rocketseat/annotated"].verdict == "warning"
-    assert "from outside: python:3.13-slim" in found["rocketseat/annotated"].found
+    assert "from other registries: python:3.13-slim" in found["rocketseat/annotated"].found
     several = [f.found for f in contents.applications() if f.verdict == "warning"]
     assert several == ["rocketseat/shared: evidently holds several applications: api, web"]
 
@@ -278,19 +278,19 @@ def test_a_missing_event_and_a_dead_letter_are_reported(system: Deployed) -> Non
         system.push(b.image("unheard"), NAME, "v9.0.0")
     ill = findings(1)
     assert ill["queues"] == [("failed", "not empty: tallyman-push-dead-letters (1)")]
-    assert ill["events"][0] == ("failed", f"{HUB}: the last push was found by a sweep, no event came")
+    assert ill["events"][0] == ("failed", f"{HUB}: a sweep found the last push, no event reported it")
     system.dead_letters()
     system.push(b.image("heard"), NAME, "v9.1.0")
     assert findings(0)["events"][0][0] == "ok"
 
 
 def test_trails_are_reported(system: Deployed) -> None:
-    assert findings(0)["trail"] == [("warning", "there is no trail")]
+    assert findings(0)["trail"] == [("warning", "there is no CloudTrail trail")]
     system.client("s3").create_bucket(Bucket="trail", CreateBucketConfiguration={"LocationConstraint": "us-east-2"})
     cloudtrail = system.client("cloudtrail")
     with changed(
         lambda: cloudtrail.create_trail(Name="all", S3BucketName="trail"), lambda: cloudtrail.delete_trail(Name="all")
     ):
-        assert findings(0)["trail"] == [("warning", "every trail is switched off: all")]
+        assert findings(0)["trail"] == [("warning", "every trail is off: all")]
         cloudtrail.start_logging(Name="all")
         assert findings(0)["trail"] == [("ok", "CloudTrail writes to all")]

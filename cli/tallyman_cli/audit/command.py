@@ -87,7 +87,7 @@ def _mend(found: list[Finding]) -> list[Finding]:
     for each, mend in wanted:
         try:
             mend()
-            output.say(f"mended: {each.where}: {each.kind}")
+            output.say(f"fixed: {each.where}: {each.kind}")
         except TallymanError as error:
             output.trouble(f"{each.where}: {each.kind}: {error}")
             left.append(each)

@@ -35,7 +35,7 @@ def _practice(opened: Stack, name: str, say: Callable[[str], None]) -> Iterator[
         try:
             for each in check():
                 if each.verdict in (BAD, WARN):
-                    why = "good practice for registries asks for it"
+                    why = "recommended practice for registries"
                     yield Finding("practice", each.found, title, None, why, each.todo or "see docs/commands.md")
                 elif each.verdict == UNKNOWN:
                     say(f"{title}: {each.found}")

@@ -61,10 +61,10 @@ def _stowaways(stack: Stack, place: Repository, environment: str) -> Iterator[Fi
         by = f" by {fact.actor}" if fact.actor else ""
         yield Finding(
             "stowaway",
-            f"{place.name}{name} ({digest}) came into {environment} by no promotion, pushed{by}",
+            f"{place.name}{name} ({digest}) is in {environment} without a promotion, pushed{by}",
             str(place),
             fact.at,
-            "no gate has judged it, and nobody can say where it comes from",
+            "no gate has evaluated it, and its origin is unknown",
             f"if it is wanted, promote it (tallyman promote); else recall it: tallyman recall "
             f"{environment}/{place.name}@{digest} --because …; to prevent it: create.push: tallyman-only",
         )
@@ -117,8 +117,8 @@ def _between_environments(
             f"{name}:{tag} is {values}",
             ", ".join(each),
             max(it.at for it in each.values()),
-            "what was tested under this version is not what the other environment has under it",
-            "give one of them a version of its own: a promotion never overwrites",
+            "the image that was tested under this version is not the one in the other environment",
+            "give one of them another version: a promotion never overwrites a tag",
         )
 
 
@@ -143,7 +143,7 @@ def _releases(stack: Stack, environment: Environment) -> Iterator[Finding]:
                 f"{environment.name} releases {entry.sk}@{digest} ({', '.join(entry.value.tags)}): it is gone",
                 str(place),
                 max(gone, default=None),
-                "what runs it can't start again, and nothing can be rolled back to it",
+                "services that run it can't restart, and no release can be rolled back to it",
                 f"bring it again (tallyman promote), or release another: tallyman release roll-back "
                 f"{environment.name}/{entry.sk} --to … --because …",
             )

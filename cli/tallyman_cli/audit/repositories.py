@@ -172,7 +172,7 @@ class Repositories:
                 "ECR's own lifecycle policy removes images there",
                 str(place),
                 self._changed(place),
-                "it asks for no release, roll-back or running task before it removes an image",
+                "it removes images without checking releases, rollbacks and running tasks",
                 "let `retention` of the policy do it: tallyman retention plan; then aws ecr delete-lifecycle-policy",
             )
         elif not removes_old_images(self.stack.policy, place, self._lifecycle_of):
@@ -186,7 +186,7 @@ class Repositories:
                 f"a removal here removes in {', '.join(map(str, reached))} too (deleteReplication)",
                 str(found.repository),
                 None,
-                "an image that is needed there goes with the one that is not needed here",
+                "an image that is still needed there is removed with the one here",
                 "switch deleteReplication off in the registry's replication rule",
             )
 

@@ -92,10 +92,10 @@ def queues(site: Site) -> Iterator[Finding]:
         if way["undelivered"]:
             full.append(f"{site.name}-spoke-undelivered in {way['registry']} ({way['undelivered']})")
     if full:
-        todo = "see why: tallyman letters list; mend the cause; tallyman letters replay"
+        todo = "see the reasons: tallyman letters list; fix the cause; then: tallyman letters replay"
         yield Finding("queues", BAD, f"not empty: {', '.join(full)}", todo)
     else:
-        yield Finding("queues", OK, f"{count} queues of dead letters are empty")
+        yield Finding("queues", OK, f"{count} dead-letter queues are empty")
 
 
 def registries(site: Site) -> Iterator[Finding]:
@@ -122,7 +122,7 @@ def events(site: Site) -> Iterator[Finding]:
             yield Finding("events", UNKNOWN, f"{registry}: no push is known yet", todo)
         elif via is Via.RECONCILED:
             todo = f"check the rules in {registry} (spoke.yaml), and its queue of undelivered events"
-            yield Finding("events", BAD, f"{registry}: the last push was found by a sweep, no event came", todo)
+            yield Finding("events", BAD, f"{registry}: a sweep found the last push, no event reported it", todo)
         else:
             yield Finding("events", OK, f"{registry}: an event reported the last push")
 
@@ -162,7 +162,7 @@ def trail(site: Site) -> Iterator[Finding]:
         yield Finding("trail", OK, f"CloudTrail writes to {', '.join(sorted(logging))}")
     elif trails:
         names = ", ".join(sorted(each["Name"] for each in trails))
-        yield Finding("trail", WARN, f"every trail is switched off: {names}", "aws cloudtrail start-logging --name …")
+        yield Finding("trail", WARN, f"every trail is off: {names}", "aws cloudtrail start-logging --name …")
     else:
-        todo = "create a trail: without one it is known late who did what, and only for 90 days"
-        yield Finding("trail", WARN, "there is no trail", todo)
+        todo = "create a trail: without one, CloudTrail keeps calls for only 90 days and reports them later"
+        yield Finding("trail", WARN, "there is no CloudTrail trail", todo)

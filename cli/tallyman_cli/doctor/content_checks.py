@@ -70,23 +70,23 @@ class Contents:
         central = {name for found in read.values() for base in found.counts if (name := self._own_name(base))}
         for name, found in read.items():
             if name in central:
-                yield Finding(BASES, OK, f"{name}: others stand on it")
+                yield Finding(BASES, OK, f"{name}: other images build on it")
                 continue
             held, wrong, todo = self._held[name], [], []
             if found.outside:
-                wrong.append(f"from outside: {', '.join(found.outside)}")
+                wrong.append(f"from other registries: {', '.join(found.outside)}")
                 todo.append(_BRING_IN)
             if found.unreported:
                 wrong.append(
                     f"{found.unreported} of the {len(held)} newest images "
-                    f"{'does' if found.unreported == 1 else 'do'} not say upon what"
+                    f"{'names' if found.unreported == 1 else 'name'} no base image"
                 )
                 todo.append(_REPORT)
             if found.unpinned:
                 wrong.append(f"not pinned by digest: {', '.join(found.unpinned)}")
                 todo.append(_PIN)
             counted = ", ".join(f"{base} ({count})" for base, count in found.counts.items())
-            says = f"{name}: {f'stands on {counted}' if counted else 'nothing is known'}"
+            says = f"{name}: {f'builds on {counted}' if counted else 'no base image is known'}"
             if wrong:
                 yield Finding(BASES, WARN, f"{says}; {'; '.join(wrong)}", "; ".join(todo))
             else:

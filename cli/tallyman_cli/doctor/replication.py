@@ -28,7 +28,7 @@ def replications(site: Site) -> Iterator[Finding]:
                 TITLE,
                 UNKNOWN,
                 f"{environment.name}: {error}",
-                f"ask with credentials that may read {environment.registries[0]}",
+                f"use credentials that may read {environment.registries[0]}",
             )
 
 
@@ -71,9 +71,9 @@ def judged(policy: Policy, environment: Environment, rules: Sequence[Replication
     command = set_up(policy, environment, rules)
     todo = f"{command}; the command replaces the rules of that registry, and repeats those that it has"
     if lacking:
-        found = f"{environment.name}: no rule of {first} carries {'; '.join(lacking)}: promotions there wait"
+        found = f"{environment.name}: no rule of {first} replicates {'; '.join(lacking)}: promotions there wait"
         return Finding(TITLE, BAD, found, todo)
-    found = f"{environment.name}: no rule of {first} would carry every repository that promotions may create"
+    found = f"{environment.name}: no rule of {first} would replicate every repository that promotions may create"
     return Finding(TITLE, WARN, found, todo)
 
 

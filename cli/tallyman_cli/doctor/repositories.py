@@ -36,7 +36,7 @@ def repositories(site: Site) -> Iterator[Finding]:
         try:
             listed = site.repositories(registry)
         except TallymanError as error:
-            yield Finding(TITLE, UNKNOWN, f"{registry}: {error}", f"ask with credentials that may read {registry}")
+            yield Finding(TITLE, UNKNOWN, f"{registry}: {error}", f"use credentials that may read {registry}")
             continue
         names = {found.repository.name for found in listed}
         for found in listed:
@@ -44,7 +44,7 @@ def repositories(site: Site) -> Iterator[Finding]:
             try:
                 yield _judged(site, found, of_builds(place.name, names))
             except TallymanError as error:
-                todo = f"ask with credentials that may read {registry}, or look at it yourself"
+                todo = f"use credentials that may read {registry}, or look at it yourself"
                 yield Finding(TITLE, UNKNOWN, f"{place}: {error}", todo)
 
 

@@ -32,14 +32,14 @@ def deployed_how(clients: Clients, registry: EcrRegistry, service: Service) -> F
     except NotFound:
         answer = {}  # there is no such cluster
     except TallymanError as error:
-        return Finding(TITLE, UNKNOWN, str(error), f"ask with credentials that may read {registry}")
+        return Finding(TITLE, UNKNOWN, str(error), f"use credentials that may read {registry}")
     found = [s for s in answer.get("services", []) if s.get("status") != "INACTIVE"]
     if not found:
         return Finding(TITLE, BAD, f"there is no {named}", "create it, or take it out of `rollout` in the policy")
     if why := not_rolling(found[0]):
         todo = "let its own controller take the event Image Released, or change the service to rolling updates"
         return Finding(TITLE, BAD, f"{named} can't be moved by a release: {why}", todo)
-    return Finding(TITLE, OK, f"{named} rolls")
+    return Finding(TITLE, OK, f"{named} uses rolling updates")
 
 
 def rollouts(site: Site) -> Iterator[Finding]:

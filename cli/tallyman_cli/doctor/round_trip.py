@@ -121,19 +121,19 @@ class Causes:
             )
         if self.waiting:
             return (
-                f"it waits in the queue {name}-push, and record_push does not take it up",
-                f"see whether the event source mapping of {name}-record-push is enabled, and its log group",
+                f"it waits in the queue {name}-push, and record_push does not process it",
+                f"check that the event source mapping of {name}-record-push is enabled, and see its log group",
             )
         if way.get("undelivered"):
             queue = f"{name}-{'' if own else 'spoke-'}undelivered"
             return (
-                f"{output.counted(way['undelivered'], 'event')} could not be sent on: see the queue {queue} there",
+                f"{output.counted(way['undelivered'], 'event')} could not be forwarded: see the queue {queue} there",
                 f"read their attributes ERROR_CODE and ERROR_MESSAGE: the role {name}-spoke-forward-{registry.region}, "
                 f"or the bus",
             )
         if self.undelivered:
             return (
-                f"{output.counted(self.undelivered, 'event')} could not be put into a queue: "
+                f"{output.counted(self.undelivered, 'event')} could not be delivered to a queue: "
                 f"see {name}-undelivered in {hub}",
                 "read their attributes ERROR_CODE and ERROR_MESSAGE: a queue's policy, or its key",
             )

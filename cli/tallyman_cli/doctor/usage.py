@@ -6,7 +6,7 @@ from tallyman.adapters.usage.references import SOURCES, reading
 from tallyman_cli.doctor.finding import OK, UNKNOWN, Finding, Site
 
 TITLE = "usage"
-_TODO = "ask with credentials that may read it: while the functions can't, retention removes nothing that it could run"
+_TODO = "use credentials that may read it: while the functions can't, retention removes nothing that it could run"
 
 
 def usage(site: Site) -> Iterator[Finding]:

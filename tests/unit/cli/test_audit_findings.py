@@ -105,7 +105,7 @@ def test_a_stowaway_is_found_with_who_pushed_it() -> None:
     stowaway(audited)
     found = only(audited.images())
     assert (found.kind, found.where, found.since, found.mend) == ("stowaway", str(PROD), WEEK_AGO, None)
-    assert f"{NAME}:v6.6.6 ({APP}) came into prod" in found.what
+    assert f"{NAME}:v6.6.6 ({APP}) is in prod without a promotion" in found.what
     assert "pushed by arn:aws:iam::222222222222:user/eve" in found.what
     assert f"tallyman recall prod/{NAME}@{APP}" in found.todo
 

@@ -153,11 +153,16 @@ NO_RULE = ClientError({"Error": {"Code": "ResourceNotFoundException", "Message":
         (
             {"get_queue_attributes": messages(1, "tallyman-push"), **URL},
             {},
-            "waits in the queue tallyman-push, and record_push does not take it up",
+            "waits in the queue tallyman-push, and record_push does not process it",
             "event source mapping of tallyman-record-push",
         ),
-        ({}, {"undelivered": 7}, "7 events could not be sent on: see the queue tallyman-spoke-und", "ERROR_CO"),
-        ({"get_queue_attributes": messages(2, "undelivered"), **URL}, {}, "4 events could not be put into", "ERROR_CO"),
+        ({}, {"undelivered": 7}, "7 events could not be forwarded: see the queue tallyman-spoke-und", "ERROR_CO"),
+        (
+            {"get_queue_attributes": messages(2, "undelivered"), **URL},
+            {},
+            "4 events could not be delivered to",
+            "ERROR_CO",
+        ),
         (
             dict.fromkeys(("describe_event_bus", "describe_rule", "get_queue_url"), denied("Any")),
             {"error": "no role", "enabled": None, "rule": None, "undelivered": None},
@@ -217,9 +222,9 @@ def test_only_an_enabled_trail_counts(system: FakeStack) -> None:
     (finding,) = checks.trail(site(system, **on))
     assert (finding.verdict, finding.found) == ("ok", "CloudTrail writes to all")
     (finding,) = checks.trail(site(system, **on | {"get_trail_status": {"IsLogging": False}}))
-    assert (finding.verdict, finding.found) == ("warning", "every trail is switched off: all, old")
+    assert (finding.verdict, finding.found) == ("warning", "every trail is off: all, old")
     (finding,) = checks.trail(site(system, describe_trails={"trailList": []}))
-    assert (finding.verdict, finding.found) == ("warning", "there is no trail")
+    assert (finding.verdict, finding.found) == ("warning", "there is no CloudTrail trail")
 
 
 def quotas(system: FakeStack, put: float, images: float, repositories: float) -> list[str]:
@@ -265,7 +270,7 @@ environments:
 @pytest.mark.parametrize(
     ("services", "verdict", "word"),
     [
-        ([{"status": "ACTIVE"}], "ok", "rolls"),
+        ([{"status": "ACTIVE"}], "ok", "uses rolling updates"),
         ([{"status": "ACTIVE", "deploymentController": {"type": "CODE_DEPLOY"}}], "failed", "CODE_DEPLOY"),
         ([{"status": "INACTIVE"}], "failed", "there is no"),
         ("ClusterNotFoundException", "failed", "there is no"),
@@ -400,7 +405,7 @@ def test_the_last_push_of_each_registry_shows_whether_events_arrive(system: Fake
     found = [(f.verdict, f.found.partition(": ")[2]) for f in checks.events(site(system))]
     assert found == [
         ("ok", "an event reported the last push"),
-        ("failed", "the last push was found by a sweep, no event came"),
+        ("failed", "a sweep found the last push, no event reported it"),
         ("unknown", "no push is known yet"),
     ]
 

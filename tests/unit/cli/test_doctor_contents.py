@@ -131,7 +131,7 @@ def test_annotations_win_over_labels_which_may_be_the_bases(system: FakeStack) -
     )
     _, (finding,) = contents(system)
     assert (finding.verdict, finding.todo) == ("ok", None)
-    assert finding.found == f"rocketseat/widget-server: stands on {OWN}/base/python:3 (1)"
+    assert finding.found == f"rocketseat/widget-server: builds on {OWN}/base/python:3 (1)"
 
 
 def test_images_with_an_unknown_or_external_base_get_a_warning(system: FakeStack) -> None:
@@ -140,8 +140,8 @@ def test_images_with_an_unknown_or_external_base_get_a_warning(system: FakeStack
     (one,), (finding,) = contents(system)
     assert (one.verdict, one.found) == ("ok", "1 repository holds one application")
     assert finding.verdict == "warning"
-    assert "from outside: python:3.13" in finding.found
-    assert "1 of the 2 newest images does not say upon what" in finding.found
+    assert "from other registries: python:3.13" in finding.found
+    assert "1 of the 2 newest images names no base image" in finding.found
     assert "tallyman copy" in str(finding.todo)
     assert "tallyman build" in str(finding.todo)
 
