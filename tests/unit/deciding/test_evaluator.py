@@ -9,7 +9,10 @@ import pytest
 
 from support.fakes.ports import listed
 from support.fakes.recording import RecordingStack, policy
+from support.images import signing
 from support.images.builders import DEV, PROD, PROD_SA, digest_of, fact, image, push_event, scanned
+from tallyman.domain.gates.signers import SignerKey
+from tallyman.domain.history.details.referrers import Origin
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.names import Digest
 from tallyman.domain.times import format_time
@@ -278,3 +281,52 @@ def test_repeated_write_conflicts_are_a_transient_error(monkeypatch: pytest.Monk
     monkeypatch.setattr(system.ledger, "append", append)
     with pytest.raises(RevisionConflict, match="try again"):
         system.process().evaluator.image(image("a").digest)
+
+
+def with_a_refused_signature(monkeypatch: pytest.MonkeyPatch) -> tuple[RecordingStack, Digest]:
+    """An image whose only signature is by nobody whom the policy trusts, refused and announced."""
+    pem = signing.pem(signing.new_key())
+    system = RecordingStack(policy(signed={"keys": [pem]}))
+    digest = system.registries.push(DEV, image("a"), "v1.0.0")
+    signature_of(system, digest, "s1", SignerKey.parse(pem).name)
+    system.deliver(push_event(DEV, digest, "v1.0.0", at=system.clock()))
+    assert len(system.notices.published) == 1
+    monkeypatch.setattr("tallyman.domain.gates.signers._words", lambda origin: "in other words")
+    return system, digest
+
+
+def signature_of(system: RecordingStack, digest: Digest, name: str, looked: str) -> None:
+    said = Origin(str(DEV), digest_of(name), name, "bundle", "refused", reason="by none of the keys", looked=[looked])
+    made = fact(Kind.ORIGIN, digest, DEV, at=system.clock(), seen=system.clock())
+    system.ledger.append(replace(made, id=name, detail=said.dump()))
+
+
+@pytest.mark.parametrize("release", ["this", "earlier"])
+def test_a_refused_signature_in_other_words_is_no_news_and_another_signature_is(
+    monkeypatch: pytest.MonkeyPatch, release: str
+) -> None:
+    system, digest = with_a_refused_signature(monkeypatch)
+    (decided,) = system.facts(Kind.DECIDED)
+    (gate,) = [each for each in decided.detail["gates"] if each["name"] == "signed"]
+    assert gate["facts"]["refusals"] == [{"referrer": digest_of("s1"), "flaw": "unverified"}]
+    if release == "earlier":
+        del gate["facts"]["refusals"]
+    system.process().evaluator.digest(digest)
+    assert "in other words" in str(pending(system)[0]["reason"])
+    assert len(system.notices.published) == 1
+    (key,) = gate["facts"]["keys"]
+    system.clock.advance(minutes=1)
+    signature_of(system, digest, "s2", key)
+    system.process().evaluator.digest(digest)
+    assert len(system.notices.published) == 2
+
+
+def test_another_signature_is_news_beside_a_decision_of_an_earlier_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    system, digest = with_a_refused_signature(monkeypatch)
+    (decided,) = system.facts(Kind.DECIDED)
+    (gate,) = [each for each in decided.detail["gates"] if each["name"] == "signed"]
+    del gate["facts"]["refusals"]
+    system.clock.advance(minutes=1)
+    signature_of(system, digest, "s2", gate["facts"]["keys"][0])
+    system.process().evaluator.digest(digest)
+    assert len(system.notices.published) == 2

@@ -11,6 +11,7 @@ from tallyman.domain.gates.case import FAILED, Case, Gate, GateResult
 from tallyman.domain.gates.signers import (
     KEYS,
     Attached,
+    Flaw,
     HasSigners,
     On,
     Signers,
@@ -71,26 +72,25 @@ def judge(config: BuiltGate, case: Case) -> GateResult:
         why = "the policy names nobody whose provenance counts: name `keys` or `identities` here or in `signed`"
         return GateResult("built", FAILED, why)
 
-    def accept(origin: Origin, _: str) -> tuple[bool, str]:
-        wrong = _wrong(config, origin)
-        return (False, wrong) if wrong else (True, _build(origin))
+    def accept(origin: Origin, _: str) -> tuple[Flaw | None, str]:
+        return _wrong(config, origin) or (None, _build(origin))
 
     return judge_images(
         "built", config.on, case, lambda *image: judge_attached(_PROVENANCES, signers, case, image, accept)
     )
 
 
-def _wrong(config: BuiltGate, origin: Origin) -> str | None:
-    """The first claim of a verified provenance that the policy does not allow, in words; None: there is none."""
+def _wrong(config: BuiltGate, origin: Origin) -> tuple[Flaw, str] | None:
+    """The first claim of a verified provenance that the policy does not allow, with words; None: there is none."""
     said, name = origin.claims or {}, Digest(origin.referrer).short
     for what, key, globs in (
-        ("built by", "builder", config.builders),
-        ("built from", "source", config.sources),
-        ("built at", "ref", config.refs),
+        ("built by", Flaw.BUILDER, config.builders),
+        ("built from", Flaw.SOURCE, config.sources),
+        ("built at", Flaw.REF, config.refs),
     ):
         found = said.get(key)
         if globs and not any(found is not None and glob_matches(glob, found) for glob in globs):
-            return f"{name}: {what} {found or '(not stated)'}, not {', '.join(globs)}"
+            return key, f"{name}: {what} {found or '(not stated)'}, not {', '.join(globs)}"
     return None
 
 

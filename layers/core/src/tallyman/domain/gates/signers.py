@@ -49,6 +49,16 @@ def shown(name: str) -> str:
     return name if name.startswith("arn:") else name[:_SHOWN]
 
 
+class Flaw(StrEnum):
+    """Why an attached signature or statement does not count; in the facts of a decision, beside the words."""
+
+    UNVERIFIED = "unverified"
+    UNTRUSTED = "untrusted"
+    BUILDER = "builder"
+    SOURCE = "source"
+    REF = "ref"
+
+
 class On(StrEnum):
     """What must be signed of an index: the index itself, or each of its platform images."""
 
@@ -185,7 +195,7 @@ def judge(config: Signers, case: Case) -> GateResult:
     keys = {"keys": [key.name for key in config.keys]}
 
     def judge_one(digest: Digest, facts: tuple[Fact, ...]) -> GateResult:
-        result = judge_attached(_SIGNATURES, config, case, (digest, facts), lambda _, by: (True, by))
+        result = judge_attached(_SIGNATURES, config, case, (digest, facts), lambda _, by: (None, by))
         return replace(result, facts={**result.facts, **keys})
 
     return judge_images("signed", config.on, case, judge_one)
@@ -216,16 +226,16 @@ def judge_attached(
     signers: Signers,
     case: Case,
     image: tuple[Digest, tuple[Fact, ...]],
-    accept: Callable[[Origin, str], tuple[bool, str]],
+    accept: Callable[[Origin, str], tuple[Flaw | None, str]],
 ) -> GateResult:
     """The result for what is attached to one `image` (its digest and facts). `accept` gets the verdict about a
-    signature of a trusted signer, and the signer's name; it returns whether it counts, and why in words. One that
-    counts is enough, whatever else is attached."""
+    signature of a trusted signer, and the signer's name; it returns why it does not count (None: it does), and the
+    same in words. One that counts is enough, whatever else is attached."""
     digest, facts = image
     signers = signers.beside(case.policy)
     looked = [origin for origin in _origins(case, facts) if what.is_meant(origin)]
     good: list[str] = []
-    bad: list[str] = []
+    refused: list[tuple[str, Origin, Flaw]] = []
     unseen = unseen_in(what, case, facts)
     for verdicts in _by_signature(looked):
         if verdicts[-1].form == FORM:
@@ -234,14 +244,25 @@ def judge_attached(
         if not (holds(verdicts[-1], case.now) and (verdicts[-1].form != FORM or _covers(signers, verdicts[-1]))):
             unseen.append(verdicts[-1].referrer)
         elif signed is not None:
-            counts, words = accept(*signed)
-            (good if counts else bad).append(words)
+            origin, _ = signed
+            flaw, words = accept(*signed)
+            if flaw is None:
+                good.append(words)
+            else:
+                refused.append((words, origin, flaw))
         elif current := [origin for origin in verdicts if _covers(signers, origin)]:
-            bad.append(_flaw(current[-1]))
+            flaw = Flaw.UNTRUSTED if current[-1].is_verified else Flaw.UNVERIFIED
+            refused.append((_words(current[-1]), current[-1], flaw))
         else:
             unseen.append(verdicts[-1].referrer)
-    bad.sort()
-    evidence = {"digest": digest, what.evidence: sorted(good), "refused": bad, "not_looked_at": sorted(unseen)}
+    bad = sorted(words for words, _, _ in refused)
+    evidence = {
+        "digest": digest,
+        what.evidence: sorted(good),
+        "refused": bad,
+        "refusals": [{"referrer": r, "flaw": f} for r, f in sorted((o.referrer, str(f)) for _, o, f in refused)],
+        "not_looked_at": sorted(unseen),
+    }
     others = f"; does not count: {'; '.join(bad)}" if bad else ""
     if good:
         return GateResult(what.gate, PASSED, f"{what.passed}{', '.join(sorted(set(good)))}{others}", evidence)
@@ -306,7 +327,7 @@ def _covers(config: Signers, origin: Origin) -> bool:
     return origin.roots is not None and config.roots in (None, origin.roots)
 
 
-def _flaw(origin: Origin) -> str:
+def _words(origin: Origin) -> str:
     """Why a signature does not count that was verified with all keys and roots of the policy."""
     name = Digest(origin.referrer).short
     if not origin.is_verified:

@@ -33,9 +33,9 @@ from tallyman.values import value
 
 _TRIES = 8
 _TICK = timedelta(milliseconds=1)
-_PASSING = frozenset({"at", "seen", "until", "next_at", "attempt", "conflicts"})
+_PASSING = frozenset({"at", "seen", "until", "next_at", "attempt", "conflicts", "refused"})
 """Keys of a gate's facts that may differ although the gate found the same: times (the same result of a later scan is no
-news), and the sentences about conflicts, which follow from `registries`."""
+news), and sentences: those about conflicts follow from `registries`, those about signatures from `refusals`."""
 LONGEST_WAKE = timedelta(seconds=LONGEST_DELAY)
 """The longest delay of a hint; the scheduled sweeps come as often."""
 
@@ -279,18 +279,25 @@ def _closed(decided: Decided) -> dict[str, Mapping[str, Any]]:
 def _is_same_gate(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     if old["verdict"] != new["verdict"]:
         return False
-    return old["reason"] == new["reason"] or (bool(new["facts"]) and _evidence(old) == _evidence(new))
+    if old["reason"] == new["reason"]:
+        return True
+    has_kinds = '"refusals"' in json.dumps(old["facts"], default=str)  # else an earlier release recorded it
+    return bool(new["facts"]) and _evidence(old, has_kinds) == _evidence(new, has_kinds)
 
 
-def _evidence(gate: Mapping[str, Any]) -> str:
-    """The lasting facts of a gate, as JSON, in which form facts are stored."""
-    return json.dumps(_lasting(gate["facts"]), sort_keys=True, default=str)
+def _evidence(gate: Mapping[str, Any], has_kinds: bool) -> str:
+    """The lasting facts of a gate, as JSON, in which form facts are stored. Without kinds, of the signatures that do
+    not count only their number."""
+    return json.dumps(_lasting(gate["facts"], has_kinds), sort_keys=True, default=str)
 
 
-def _lasting(fact: Any) -> Any:
+def _lasting(fact: Any, has_kinds: bool) -> Any:
     if isinstance(fact, Mapping):
-        return {name: _lasting(part) for name, part in fact.items() if name not in _PASSING}
-    return [_lasting(part) for part in fact] if isinstance(fact, list | tuple) else fact
+        lasting = {name: _lasting(part, has_kinds) for name, part in fact.items() if name not in _PASSING}
+        if "refused" in fact and not has_kinds:
+            lasting["refusals"] = len(fact["refused"])
+        return lasting
+    return [_lasting(part, has_kinds) for part in fact] if isinstance(fact, list | tuple) else fact
 
 
 def _is_quiet(decision: Decision) -> bool:
