@@ -19,14 +19,14 @@ environments:
   prod:
     registries: [{prod}]   # all of them or none{renamed}
 repositories:
-  - match: {parts}   # what builds keep beside a repository: their cache, and platforms that wait to be joined
+  - match: {parts}   # the builds' cache, and their platform images until they are joined
     create: {{immutable: false, scan_on_push: false}}
     verify: {{layers: presence}}
   - match: {match}
     create: {{immutable: true, mutable_tags: [latest], encryption: AES256, scan_on_push: true{pull}}}
     tags: {{allow: [semver, semver-commit, "main-*", latest]}}
     verify: {{layers: content}}
-    promotions:   # an older version is brought and tagged, but no release moves to it by itself (gate `order`: refused)
+    promotions:   # an older version is copied and tagged, but not released (with the gate `order`: refused)
       - {{from: dev, to: prod, tags: [{tags}], gates: {{verified: true, scan: {{max: {{critical: 0}}}}}}}}
 """
 _SAM = """\
