@@ -1,5 +1,6 @@
 """Runs over a chain of three environments, with more actions of people, and with retention."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -114,10 +115,12 @@ class ChainLaws:
         self.needed = {d: (why, self.needed[d][1] if d in self.needed else sim.now) for d, why in now.items()}
 
     def removes(self, sim: Simulation, repository: Repository, digests: Sequence[Digest]) -> None:
-        """Retention removes nothing that has been needed for longer than its second look and its leases are valid."""
+        """Retention removes nothing that has been needed for longer than its second look and its leases are valid; from
+        an environment nothing that it runs."""
+        here = [f"{environment} runs it" for environment, places in PLACES.items() if repository in places]
         for digest in digests:
             why, since = self.needed.get(digest, ("", sim.now))
-            if repository == DEV and sim.now - since > laws.CLOSE:
+            if (repository == DEV or why in here) and sim.now - since > laws.CLOSE:
                 raise laws.Broken(f"retention removes {digest.short}, but {why} since {since}")
 
 
@@ -129,11 +132,19 @@ def hold(sim: Simulation, who: people.People) -> None:
     laws.the_seal_holds(sim)
     for place in (DEV, *CHAIN):
         laws.everything_is_known(sim, place)
+    _rolled_back_once(sim)
     _recorded_in_order(sim)
     _complete(sim, who)
     _arrived(sim, who)
     for environment in PLACES:
         _announced(sim, environment)
+
+
+def _rolled_back_once(sim: Simulation) -> None:
+    """Each request to roll back is carried out once at most."""
+    done = Counter(f.detail["request"] for f in sim.ledger.facts if f.kind is Kind.ROLLED_BACK)
+    if again := {request: times for request, times in done.items() if times > 1}:
+        raise laws.Broken(f"roll-backs were carried out again: {again}")
 
 
 def _recorded_in_order(sim: Simulation) -> None:
