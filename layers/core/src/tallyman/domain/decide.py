@@ -244,7 +244,7 @@ def _promoted(case: Case) -> Fact | None:
         for f in case.image.of(Kind.PROMOTED)
         if (detail := Promoted.parse(f)).target == case.destination.name
         and detail.name == case.repository
-        and set(detail.registries) >= {str(r) for r in case.destination.registries}
+        and all(detail.reached(place) for place in case.destination.repositories(case.repository))
     ]
 
     def after(fact: Fact, tag: str) -> bool:

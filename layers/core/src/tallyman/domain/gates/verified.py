@@ -92,7 +92,7 @@ def _brought(case: Case) -> dict[Repository, Fact]:
         if (promoted.target, promoted.name) != (case.source.name, case.repository):
             continue
         for place in case.source_repositories:
-            if str(place.registry) in promoted.registries and not was_removed(case.image.facts, place):
+            if promoted.reached(place) and not was_removed(case.image.facts, place):
                 found[place] = fact
     return found
 

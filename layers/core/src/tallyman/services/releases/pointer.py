@@ -84,6 +84,7 @@ class Releases:
                 left_out={registry: dict(reasons) for registry, reasons in (left_out or {}).items()},
                 tagging=decision.tagging.ids if decision.tagging else (),
                 stays=stays,
+                repository=environment.repositories(decision.repository)[0].name,
             ).dump(),
         )
         runs = RELEASES.get(self.state, key(decision.target, decision.repository))

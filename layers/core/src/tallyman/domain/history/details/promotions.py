@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from tallyman.domain.history.details.base import Details
+from tallyman.domain.names import Repository
 from tallyman.values import value
 
 
@@ -34,8 +35,10 @@ class TaggingBegun(Details):
 @value
 class Promoted(Details):
     """Details of promoted. `left_out`: by registry the referrers that could not be copied, with the reason for each.
-    `tagging`: ids of the facts that it finishes. `stays`: why the release did not move to the image; None: it did."""
+    `tagging`: ids of the facts that it finishes. `stays`: why the release did not move to the image; None: it did.
+    `repository`: the name in the registries; None, of earlier versions: not recorded."""
 
+    SPARSE: ClassVar = frozenset({"repository"})
     target: str
     source: str
     name: str
@@ -45,6 +48,11 @@ class Promoted(Details):
     left_out: Mapping[str, Mapping[str, str]]
     tagging: Sequence[str] = ()
     stays: str | None = None
+    repository: str | None = None
+
+    def reached(self, place: Repository) -> bool:
+        """Whether the image was brought to this repository."""
+        return str(place.registry) in self.registries and self.repository in (None, place.name)
 
 
 @value
