@@ -29,6 +29,8 @@ def recall(  # noqa: PLR0913 - each argument is an option of the command
     Lists the releases that point to the image, and what runs it or is configured to (ECS, Lambda, EKS, Batch, and what
     Inspector sees in use). A recall can't be undone: after a mistake, build the image again.
 
+    Name IMAGE by its digest. With a tag, the command recalls nothing, and tells you the digest.
+
     Exit status: 0 recalled (--no-wait: requested); 1 refused, or a release could not be rolled back; 2 bad input.
     """
     opened = context.connect(stack, policy)

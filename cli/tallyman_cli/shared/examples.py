@@ -32,7 +32,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         f"tallyman check post dev/{_APP}:v1.1.0 e2e --passed --because https://ci.example.com/runs/42",
         f"tallyman check post dev/{_APP}:v1.1.0 load --failed --because 'p99 is 2 s'",
     ),
-    "recall": (f"tallyman recall dev/{_APP}:v1.0.0 --roll-back --because 'it mines coins'",),
+    "recall": (f"tallyman recall dev/{_APP}@{_DIGEST} --roll-back --because 'it mines coins'",),
     "release list": ("tallyman release list prod",),
     "release show": (
         f"tallyman release show prod/{_APP}",
