@@ -32,7 +32,7 @@ def left(until: float) -> float:
 
 
 def main() -> None:
-    """Prints a line for each run."""
+    """Print a line for each run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=50_000)
     parser.add_argument("--pages", type=int, default=3)

@@ -11,7 +11,7 @@ OCI = "application/vnd.oci.image."
 
 
 def blob(layout: Path, raw: bytes) -> dict[str, Any]:
-    """Writes a blob into a layout. Returns digest and size of its descriptor."""
+    """Write a blob into a layout. Return digest and size of its descriptor."""
     name = hashlib.sha256(raw).hexdigest()
     folder = layout / "blobs" / "sha256"
     folder.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ def index(layout: Path, images: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def tags(layout: Path, named: dict[str, dict[str, Any]]) -> None:
-    """Writes the layout's index.json: descriptors by tag."""
+    """Write the layout's index.json: descriptors by tag."""
     (layout / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
     key = "org.opencontainers.image.ref.name"
     entries = [{**entry, "annotations": {key: tag}} for tag, entry in named.items()]
@@ -55,7 +55,7 @@ def tags(layout: Path, named: dict[str, dict[str, Any]]) -> None:
 
 
 def make(root: Path) -> None:
-    """Makes the layouts `big`, `index`, `middle`, `small` and `many` in the folder `root`."""
+    """Make the layouts `big`, `index`, `middle`, `small` and `many` in the folder `root`."""
     big = root / "big"
     tags(big, {"v1": image(big, layers(big, *[150 * MB] * 10))})
     of_three = root / "index"

@@ -38,7 +38,7 @@ class Counted:
 
 
 def main() -> None:
-    """Runs until stdin ends."""
+    """Run until stdin ends."""
     ports: dict[EcrRegistry, int] = {}
     ecr = LocalEcr(
         Path(sys.argv[1]),
@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def say(what: dict[str, Any]) -> None:
-    """Writes one line of JSON."""
+    """Write one line of JSON."""
     sys.stdout.write(json.dumps(what) + "\n")
     sys.stdout.flush()
 

@@ -13,7 +13,7 @@ _AHEAD = 256  # pieces on the line
 
 
 async def one_way(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay: float, opening: float) -> None:
-    """Forwards each piece `delay` seconds after it came, the first ones `opening` seconds later."""
+    """Forward each piece `delay` seconds after it came, the first ones `opening` seconds later."""
     loop = asyncio.get_running_loop()
     line: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_AHEAD)
     begins = loop.time() + opening
@@ -45,7 +45,7 @@ async def one_way(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, de
 
 
 async def main() -> None:
-    """Runs until it is stopped."""
+    """Run until it is stopped."""
     address, port, to, delay = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]) / 1000
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

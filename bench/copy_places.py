@@ -44,7 +44,7 @@ class Process:
     process: subprocess.Popen[bytes]
 
     def stop(self) -> None:
-        """Ends the process."""
+        """End the process."""
         self.process.terminate()
         self.process.wait()
 
@@ -82,11 +82,11 @@ class Registry(Server):
         self._read = 0
 
     def wipe(self) -> None:
-        """Removes everything."""
+        """Remove everything."""
         shutil.rmtree(self.storage / "docker", ignore_errors=True)
 
     def remove_tags(self, repository: str, names: list[str]) -> None:
-        """Removes images: their tags and manifests, not the blobs."""
+        """Remove images: their tags and manifests, not the blobs."""
         base = self.storage / "docker/registry/v2/repositories" / repository / "_manifests"
         for name in names:
             link = base / "tags" / name / "current/link"
@@ -141,7 +141,7 @@ class Ecr(Process):
         }
 
     def ask(self, command: dict[str, Any]) -> Any:
-        """Sends a command as one line ({"do": "untag", …} or {"do": "counts"}). Returns its answer, one line."""
+        """Send a command as one line ({"do": "untag", …} or {"do": "counts"}). Return its answer, one line."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(command).encode() + b"\n")
@@ -149,7 +149,7 @@ class Ecr(Process):
         return json.loads(self.process.stdout.readline())
 
     def docker_config(self) -> None:
-        """Writes what `docker login` would write."""
+        """Write what `docker login` would write."""
         folder = self.folder / "docker"
         folder.mkdir(exist_ok=True)
         auths = {f"localhost:{port}": {"auth": self.token} for port in self.ports.values()}
@@ -166,7 +166,7 @@ class Sink(Server):
         wait_for(self.port)
 
     def forget(self) -> None:
-        """Removes the manifests too."""
+        """Remove the manifests too."""
         with urlopen(f"http://{self.host}/forget", timeout=10) as answer:
             answer.read()
 
@@ -183,7 +183,7 @@ class Line(Server):
 
 
 def wait_for(port: int, address: str = PLAIN) -> None:
-    """Waits until something listens there, at most about ten seconds."""
+    """Wait until something listens there, at most about ten seconds."""
     for _ in range(200):
         with socket.socket() as found:
             if found.connect_ex((address, port)) == 0:

@@ -54,7 +54,7 @@ class Workload:
 
 
 def run(commands: Sequence[Sequence[str]], environment: dict[str, str]) -> Ran:
-    """Runs the commands one after the other. Raises SystemExit, with its output, where one fails."""
+    """Run the commands one after the other. Raises SystemExit, with its output, where one fails."""
     wall = cpu = peak = 0.0
     for command in commands:
         with tempfile.TemporaryFile() as errors:
@@ -92,7 +92,7 @@ def _peak(pid: int) -> float:
 
 
 def measure(workload: Workload, runs: int, until: float, environment: Mapping[str, str]) -> None:
-    """Runs all tools in turn, `runs` rounds. After `until` (of the monotonic clock) only the first two rounds begin."""
+    """Run all tools in turn, `runs` rounds. After `until` (of the monotonic clock) only the first two rounds begin."""
     for number in range(runs):
         if number >= 2 and time.monotonic() > until:
             print(f"{workload.name}: {number} of {runs} runs: the time is over", file=sys.stderr)
@@ -113,7 +113,7 @@ def measure(workload: Workload, runs: int, until: float, environment: Mapping[st
 
 
 def show(workload: Workload) -> dict[str, Any]:
-    """Prints a workload's table and its line. Returns the same figures."""
+    """Print a workload's table and its line. Return the same figures."""
     print(f"\n{workload.name}" + (f"  (goal: {workload.target})" if workload.target else ""))
     print(f"  {'':9}{'wall s':>8}{'CPU s':>8}{'peak MB':>9}{'requests':>10}{'read MB':>9}{'runs':>6}")
     document: dict[str, Any] = {"workload": workload.name, "tools": {}}

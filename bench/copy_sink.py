@@ -15,7 +15,7 @@ _TLS = b"\x16"  # the first byte of a TLS handshake
 
 
 def serve(connection: socket.socket) -> None:
-    """Serves one connection. The kernel discards bodies (MSG_TRUNC), so that this process is not the limit."""
+    """Serve one connection. The kernel discards bodies (MSG_TRUNC), so that this process is not the limit."""
     file = io.BufferedReader(connection.makefile("rb", 0), 65536)
     junk = bytearray(_BUFFER)
     if file.peek(1)[:1] == _TLS:  # crane tries TLS first, and waits 0.3 s where it gets no answer
@@ -50,7 +50,7 @@ def serve(connection: socket.socket) -> None:
 
 
 def discard_chunked(connection: socket.socket, ahead: bytes, junk: bytearray) -> None:
-    """Reads a chunked body to its end, many chunks at a time: one by one would be slower than the sender."""
+    """Read a chunked body to its end, many chunks at a time: one by one would be slower than the sender."""
     data, end = bytearray(ahead), len(ahead)
     left, line, last = 0, b"", False  # `left`: bytes of the chunk and the line end after it
     while True:
@@ -108,7 +108,7 @@ def head(status: int, more: str = "", length: int = 0) -> bytes:
 
 
 def quietly(connection: socket.socket) -> None:
-    """Serves a connection until the client closes it."""
+    """Serve a connection until the client closes it."""
     try:
         with connection:
             serve(connection)
@@ -117,7 +117,7 @@ def quietly(connection: socket.socket) -> None:
 
 
 def main() -> None:
-    """Runs until it is stopped."""
+    """Run until it is stopped."""
     listener = socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=128)
     while True:
         connection, _ = listener.accept()

@@ -28,7 +28,7 @@ def peers() -> list[str]:
 
 
 def prepare(hosts: Sequence[str], environment: Mapping[str, str], tls: bool) -> None:
-    """Configures regctl, which has no option for plain HTTP: its configuration has a setting for each host."""
+    """Configure regctl, which has no option for plain HTTP: its configuration has a setting for each host."""
     if not shutil.which("regctl"):
         return
     for host in hosts:

@@ -44,7 +44,7 @@ class Bench:
             place.stop()
 
     def begin(self) -> None:
-        """Starts all processes, and fills the source."""
+        """Start all processes, and fill the source."""
         print("making the data…", file=sys.stderr)
         make(self.folder / "data")
         certificate = Certificate(self.folder) if self.tls else None
@@ -70,7 +70,7 @@ class Bench:
             self.fill("--all-tags", f"oci:{self.folder}/data/{name}", f"{self.source.host}/{name}")
 
     def start(self, place: Any) -> Any:
-        """Remembers a process, to be stopped at the end."""
+        """Remember a process, to be stopped at the end."""
         self.started.append(place)
         return place
 
@@ -79,7 +79,7 @@ class Bench:
         run([[*TALLYMAN, *arguments]], self.environment | environment)
 
     def wipe(self) -> None:
-        """Empties the targets, and skips what is in the logs."""
+        """Empty the targets, and skip what is in the logs."""
         for target in self.targets:
             target.wipe()
         self.counts()

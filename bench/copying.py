@@ -28,7 +28,7 @@ BUDGET = 8.5 * 60
 
 
 def main() -> None:
-    """Measures all workloads."""
+    """Measure all workloads."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--only", action="append", help="the name of a workload")

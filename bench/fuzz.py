@@ -160,7 +160,7 @@ def answers(random: Random) -> None:
 
 
 def with_errors(work: Callable[[], object]) -> None:
-    """Runs `work`, which may raise TallymanError; any other exception is a fault."""
+    """Run `work`, which may raise TallymanError; any other exception is a fault."""
     try:
         work()
     except TallymanError as error:
@@ -281,7 +281,7 @@ def fuzz(target: Callable[[Random], float | None], seconds: float, first: int) -
 
 
 def main() -> int:
-    """Runs the targets, and prints a line for each."""
+    """Run the targets, and print a line for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("targets", nargs="*", choices=[*TARGETS, []], metavar="TARGET")
     parser.add_argument("--seconds", type=float, default=60.0)

@@ -32,7 +32,7 @@ WITH_FURTHER = "record_push and four more clients"
 
 
 def main() -> None:
-    """Measures and prints a line for each handler."""
+    """Measure and print a line for each handler."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--instructions", action="store_true")

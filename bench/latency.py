@@ -24,7 +24,7 @@ NAME = "rocketseat/widget-server"
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=40, help="how many images count")
     images = parser.parse_args().images
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def one(stack: Stack, cloud: Cloud, number: int) -> float:
-    """Pushes one image and waits for its promotion. Returns the seconds."""
+    """Push one image and wait for its promotion. Return the seconds."""
     place = stack.policy.environment("dev").repositories(NAME)[0]
     sample = widget_server(f"1.0.{number}")
     push(stack, place, sample)

@@ -51,7 +51,7 @@ class Load:
         self.flow.ledger.append = append  # type: ignore[assignment, method-assign]
 
     def run(self, images: int, seconds: float) -> None:
-        """Pushes the images, evenly over the seconds, and runs invocations until no message is left."""
+        """Push the images, evenly over the seconds, and run invocations until no message is left."""
         flow, began = self.flow, self.flow.clock()
         todo = [(began + timedelta(seconds=seconds * n / images), image(f"load {n}"), n) for n in range(images)]
         busy = {queue: [began] * self.workers for queue in FEEDS}
@@ -89,7 +89,7 @@ class Load:
         flow.queue.append((at, "scan", json.dumps(scan_event(DEV, built.digest, at=at))))
 
     def _invoke(self, queue: str) -> datetime:
-        """Runs one invocation; its messages and pushes appear at its end. Returns the time of its end."""
+        """Run one invocation; its messages and push appear at its end. Return the time of its end."""
         flow = self.flow
         begun, before = flow.counted(), list(flow.queue)
         flow.invoke(queue)
@@ -134,7 +134,7 @@ def svg(curve: list[int]) -> str:
 
 
 def main() -> None:
-    """Runs the simulation and prints its results."""
+    """Run the simulation and print its results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=60, help="how long the burst takes")

@@ -40,7 +40,7 @@ def pushed(place: Repository, number: int, total: int) -> tuple[Fact, StateChang
 
 
 def fill(stack: Stack, images: int, repositories: int) -> None:
-    """Writes the ledger and the state, through the adapters."""
+    """Write the ledger and the state, through the adapters."""
     work = [pushed(DEV, number, images) for number in range(images)]
     changes: list[StateChange] = []
     for number in range(repositories):
@@ -68,7 +68,7 @@ def timed(address: str, path: str, times: int) -> Iterator[tuple[float, float]]:
 
 
 def main() -> None:
-    """Prints a line for each view, or with --json one object."""
+    """Print a line for each view, or with --json one object."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=5_000)
     parser.add_argument("--repositories", type=int, default=500)

@@ -69,7 +69,7 @@ def tags(random_: random.Random, family: int) -> Iterator[str]:
 
 
 def fill(inventory: Inventory, count: int) -> None:
-    """Adds image graphs of five images until there are `count` images."""
+    """Add image graphs of five images until there are `count` images."""
     random_ = random.Random(1)
     family = number = 0
     base = [(digest(10**12 + n), 30_000_000) for n in range(200)]
@@ -91,7 +91,7 @@ def fill(inventory: Inventory, count: int) -> None:
 
 
 def measure(count: int) -> None:
-    """Measures one size in this process."""
+    """Measure one size in this process."""
     inventory = Inventory(PLACE)
     begun = time.perf_counter()
     fill(inventory, count)
@@ -203,12 +203,12 @@ class Nothing:
         raise NotImplementedError
 
     def get(self, folder: str, digest: Digest) -> bytes | None:
-        """Returns None."""
+        """Return None."""
         return None
 
 
 def calls(count: int) -> None:
-    """Counts the API calls for the inventory of so many images: on the local ECR, over HTTP, through boto3 and our
+    """Count the API calls for the inventory of so many images: on the local ECR, over HTTP, through boto3 and our
     adapter."""
     with local_ecr(count) as counting:
         source = EcrSource(counting, None)  # type: ignore[arg-type]
@@ -220,7 +220,7 @@ def calls(count: int) -> None:
 
 
 def main() -> None:
-    """Measures every size, or the given one."""
+    """Measure every size, or the given one."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, help="only this size, in this process")
     parser.add_argument("--calls", type=int, help="only the calls for so many images")

@@ -62,7 +62,7 @@ class Commands(LazyGroup):
     entries = COMMANDS
 
     def invoke(self, ctx: Any) -> Any:
-        """Runs the command on the line."""
+        """Run the command on the line."""
         output.reset()
         asked = [*ctx._protected_args, *ctx.args]  # a group empties both when it runs
         try:

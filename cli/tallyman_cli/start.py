@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Runs the command of the arguments and exits with its status."""
+    """Run the command of the arguments and exit with its status."""
     _streams()
     if sys.argv[1:2] == ["copy"]:
         _copy(sys.argv[2:])
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def _streams() -> None:
-    """Replaces closed streams by /dev/null; characters that an encoding lacks are replaced instead of failing."""
+    """Replace closed streams by /dev/null; characters that an encoding lacks are replaced instead of failing."""
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - until the end
     if sys.stderr is None:
@@ -55,7 +55,7 @@ def _interruptible() -> None:
 
 
 def _unwritten(error: OSError) -> "NoReturn":
-    """Exits with 1, because the output can't be written; says so, unless its reader closed the pipe."""
+    """Exit with 1, because the output can't be written; say so, unless its reader closed the pipe."""
     if not isinstance(error, BrokenPipeError):
         try:
             sys.stderr.write(f"tallyman: the output can't be written: {error.strerror or error}\n")

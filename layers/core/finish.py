@@ -36,7 +36,7 @@ SERVICES = (
 
 
 def finish(layer: Path) -> None:
-    """Strips and compiles the folder that becomes /opt/python. Raises if a service has no model, or code no syntax."""
+    """Strip and compile the folder that becomes /opt/python. Raises if a service has no model, or code no syntax."""
     data = layer / "botocore" / "data"
     missing = [name for name in SERVICES if not (data / name).is_dir()]
     if missing:

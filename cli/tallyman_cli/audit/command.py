@@ -73,7 +73,7 @@ def audit(
 
 
 def _mend(found: list[Finding]) -> list[Finding]:
-    """Sets what can be set, after the person confirmed. Returns the findings that are left."""
+    """Set what can be set, after the person confirmed. Return the findings that are left."""
     wanted = [(each, each.mend) for each in found if each.mend is not None]
     if not wanted:
         output.say("--fix can set none of this")

@@ -48,7 +48,7 @@ class Export:
     @classmethod
     @contextmanager
     def opened(cls, path: Path) -> Iterator["Export"]:
-        """Opens an export to a file; its suffix (.jsonl, .csv) says the format. The entries go to a hidden file beside
+        """Open an export to a file; its suffix (.jsonl, .csv) says the format. The entries go to a hidden file beside
         it that is renamed at the end: an incomplete export never has the name. Raises BadInput for another suffix, or
         where the file can't be written."""
         formats = {".jsonl": _json_lines, ".csv": _csv}
@@ -65,7 +65,7 @@ class Export:
             part.unlink(missing_ok=True)
 
     def write(self, entry: LedgerEntry, segment: int | None) -> None:
-        """Writes one entry."""
+        """Write one entry."""
         self._write({**entry.item, "segment": segment, "hash": entry.hash})
         self.count += 1
 

@@ -62,7 +62,7 @@ def find() -> Builder:
 
 
 def _read(printed: str) -> Builder:
-    """Parses `docker buildx inspect`. The first name is the builder's, later ones are its nodes'."""
+    """Parse `docker buildx inspect`. The first name is the builder's, later ones are its nodes'."""
     fields: dict[str, str] = {}
     platforms: set[str] = set()
     for line in printed.splitlines():
@@ -83,7 +83,7 @@ def _words(command: Sequence[str]) -> str | None:
 
 
 def run(command: Sequence[str], given: bytes = b"") -> str:
-    """Runs a program. Returns its stdout and stderr. Raises Refused, with the end of its output, if it fails."""
+    """Run a program. Return its stdout and stderr. Raises Refused, with the end of its output, if it fails."""
     try:
         done = subprocess.run(command, input=given, capture_output=True, check=False, env=os.environ | _ENVIRONMENT)
     except FileNotFoundError:

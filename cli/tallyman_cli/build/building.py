@@ -117,7 +117,7 @@ def _label(stack: Stack, place: Repository, manifest: Manifest) -> str | None:
 def build(
     wanted: Wanted, builder: Builder, scratch: Path, platforms: Sequence[str], cache: str | None = None
 ) -> list[BuiltImage]:
-    """Builds the commit for each platform (none: this machine's). `cache`: the repository in which a separate BuildKit
+    """Build the commit for each platform (none: this machine's). `cache`: the repository in which a separate BuildKit
     keeps its cache, as HOST/NAME. Raises Refused, with the end of the builder's output, if a build fails; BadInput if
     there is no Dockerfile or no docker."""
     for base in bases(dockerfile_of(wanted.checkout)):
@@ -144,7 +144,7 @@ def cache_tag(wanted: Wanted, platform: str | None) -> str:
 
 
 def push(stack: Stack, place: Repository, manifest: Manifest, blobs: Iterable[Blob]) -> None:
-    """Pushes the blobs that are missing, then the manifest by its digest, without a tag."""
+    """Push the blobs that are missing, then the manifest by its digest, without a tag."""
     by_digest = {blob.digest: blob for blob in blobs}
     for digest in stack.target.missing_blobs(place, by_digest):
         stack.target.upload(place, digest, by_digest[digest].size, by_digest[digest].chunks())
@@ -172,8 +172,8 @@ def sbom_of(wanted: Wanted, image: BuiltImage, scanned: Sbom | None) -> Sbom | N
 def attach(
     stack: Stack, place: Repository, wanted: Wanted, manifest: Manifest, on: Sequence[Base], document: Sbom | None
 ) -> list[Digest]:
-    """Attaches provenance and SBOM (None: an index has none of its own) to the image as referrers. `on`: its base
-    images. With a signer the provenance is signed, and a signed statement with the SBOM is added. Returns the
+    """Attach provenance and SBOM (None: an index has none of its own) to the image as referrers. `on`: its base
+    images. With a signer the provenance is signed, and a signed statement with the SBOM is added. Return the
     referrers' digests."""
     by, signer = here(), wanted.signer
     statement = provenance(wanted.name, manifest, wanted.checkout, on, by)
@@ -193,7 +193,7 @@ def attach(
 
 
 def tag(stack: Stack, place: Repository, root: Manifest, tags: Iterable[str]) -> None:
-    """Sets the tags, that of version and commit first, and reads each back. Raises DigestMismatch if one points to
+    """Set the tags, that of version and commit first, and read each back. Raises DigestMismatch if one points to
     another image."""
     for name in tags:
         stack.target.put_manifest(place, root, name)
@@ -217,7 +217,7 @@ def part_tag(wanted: Wanted, architecture: str) -> str:
 
 
 def leave_part(stack: Stack, parts: Repository, wanted: Wanted, image: BuiltImage) -> str:
-    """Pushes a platform's image to the repository of parts, for the build that joins them. Returns its tag there."""
+    """Push a platform's image to the repository of parts, for the build that joins them. Return its tag there."""
     name = part_tag(wanted, image.platform["architecture"])
     push(stack, parts, image.manifest, image.blobs)
     stack.target.put_manifest(parts, image.manifest, name)

@@ -42,7 +42,7 @@ class Checkout:
 
 
 def read(folder: Path) -> Checkout:
-    """Describes the commit that is checked out in a folder.
+    """Describe the commit that is checked out in a folder.
 
     Raises BadInput if there is no such folder, no Git or no commit yet, or if tracked files differ from the commit.
     Files that were never committed may differ: they are not built.

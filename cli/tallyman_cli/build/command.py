@@ -143,7 +143,7 @@ class Pushing:
     scanned: building.Sbom | None
 
     def check(self) -> None:
-        """Raises BadInput for options that contradict each other."""
+        """Raise BadInput for options that contradict each other."""
         if self.join and not self.parts:
             raise BadInput("--join needs --parts: the repository where the platforms' images wait")
         if self.scanned and self.join:
@@ -184,7 +184,7 @@ def _push(wanted: Wanted, to: Pushing, opened: Stack) -> dict[str, Any]:
 
 
 def _publish(opened: Stack, place: Repository, wanted: Wanted, root: Manifest, on: Sequence[Base]) -> Manifest:
-    """Pushes an index with its provenance (an image was pushed before), then sets the tags. Returns the manifest."""
+    """Push an index with its provenance (an image was pushed before), then set the tags. Return the manifest."""
     if root.is_index:
         opened.target.put_manifest(place, root)
         _say(building.attach(opened, place, wanted, root, on, None))

@@ -44,7 +44,7 @@ def submodules(folder: Path, commit: str) -> list[tuple[str, str]]:
 
 
 def _add(whole: tarfile.TarFile, folder: Path, path: str, commit: str, at: int) -> None:
-    """Adds a submodule with its own submodules."""
+    """Add a submodule with its own submodules."""
     inside, how = folder / path, f"git -C {folder} submodule update --init --recursive"
     # In a submodule that is not checked out Git answers for the repository around it.
     if not inside.is_dir() or Git(inside).text("rev-parse", "--show-prefix"):

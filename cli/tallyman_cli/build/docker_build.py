@@ -29,7 +29,7 @@ class Recipe:
     cache: str | None = None
 
     def build(self, scratch: Path) -> BuiltImage:
-        """Builds the image. Raises Refused, with the end of the builder's output, if it fails. Cost: the build, a
+        """Build the image. Raises Refused, with the end of the builder's output, if it fails. Cost: the build, a
         second one of the base image alone, to know its layers, and that of `Finish`."""
         dockerfile = dockerfile_of(self.checkout)
         alone = base_alone(dockerfile)
@@ -56,7 +56,7 @@ class Recipe:
         return replace(built, bases=used)
 
     def _run(self, context: bytes, made: Path, more: Sequence[str] = (), cache: str | None = None) -> Path:
-        """Runs the builder. Returns `made`, which then is the OCI archive, or a file with the image's id."""
+        """Run the builder. Return `made`, which then is the OCI archive, or a file with the image's id."""
         command = [*self.builder.command(), *more]
         if self.builder.apart:
             command += ["--output", f"type=oci,dest={made},compression=gzip"]

@@ -78,7 +78,7 @@ def stands_on(text: str) -> Base | None:
 
 
 def parse(text: str, given: Mapping[str, str] | None = None) -> Dockerfile:
-    """Parses a Dockerfile. Raises BadInput if it has no FROM, or another instruction than ARG before it."""
+    """Parse a Dockerfile. Raises BadInput if it has no FROM, or another instruction than ARG before it."""
     directives, escape = _directives(text)
     variables = dict(given or {})
     arguments: list[str] = []
@@ -122,7 +122,7 @@ def _stage(line: str, rest: str, escape: str, variables: Mapping[str, str], befo
 
 
 def _arguments(rest: str, escape: str, into: dict[str, str], inherited: Mapping[str, str]) -> None:
-    """Adds the values of ARG: `NAME=value …`, or `NAME` with the value of an ARG before the first stage."""
+    """Add the values of ARG: `NAME=value …`, or `NAME` with the value of an ARG before the first stage."""
     for word in split(rest, escape):
         name, given, value = word.partition("=")
         if given:
@@ -132,7 +132,7 @@ def _arguments(rest: str, escape: str, into: dict[str, str], inherited: Mapping[
 
 
 def _environment(rest: str, escape: str, into: dict[str, str]) -> None:
-    """Adds the values of ENV: `NAME=value …`, or `NAME value`, in which the rest of the line is the value."""
+    """Add the values of ENV: `NAME=value …`, or `NAME value`, in which the rest of the line is the value."""
     words = split(rest, escape)
     if words and "=" not in words[0]:
         words = [f"{words[0]}={' '.join(words[1:])}"]
@@ -215,7 +215,7 @@ def _continuation(lines: Iterator[str]) -> str | None:
 
 
 def _skip(lines: Iterator[str], name: str, tabs: bool) -> None:
-    """Skips to the end of a heredoc. Raises BadInput if it has none."""
+    """Skip to the end of a heredoc. Raises BadInput if it has none."""
     for line in lines:
         line = line.rstrip("\r")
         if (line.lstrip("\t") if tabs else line) == name:

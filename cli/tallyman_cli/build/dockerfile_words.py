@@ -55,7 +55,7 @@ class _Reader:
         self.at = 0
 
     def read(self, until: str = "") -> str:
-        """Reads to the end, or past the next letter `until`. Returns the expanded text."""
+        """Read to the end, or past the next letter `until`. Return the expanded text."""
         made = ""
         while self.at < len(self.word):
             letter = self.word[self.at]

@@ -41,7 +41,7 @@ class Blob:
 
 
 def unpack(source: IO[bytes], target: Path) -> Path:
-    """Writes a layer without its compression (gzip or none) to `target`. Raises Refused if it is compressed with
+    """Write a layer without its compression (gzip or none) to `target`. Raises Refused if it is compressed with
     zstd."""
     head = source.read(4)
     source.seek(0)
@@ -56,7 +56,7 @@ def unpack(source: IO[bytes], target: Path) -> Path:
 
 
 def settle_times(plain: Path, epoch: int) -> None:
-    """Sets the time of every entry of a layer. The times that the builder wrote depend on its cache: a layer from there
+    """Set the time of every entry of a layer. The times that the builder wrote depend on its cache: a layer from there
     has those of an earlier build, and would get another digest than one that is built now."""
     settled = plain.with_suffix(".settled")
     with tarfile.open(plain) as source, tarfile.open(settled, "w", format=tarfile.PAX_FORMAT) as target:
@@ -71,7 +71,7 @@ def settle_times(plain: Path, epoch: int) -> None:
 
 
 def compress(plain: Path) -> Blob:
-    """Compresses a layer with gzip. The same layer gives the same bytes: the header has no name and no time."""
+    """Compress a layer with gzip. The same layer gives the same bytes: the header has no name and no time."""
     packed = plain.with_suffix(".gz")
     with (
         plain.open("rb") as source,

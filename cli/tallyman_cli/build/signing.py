@@ -57,7 +57,7 @@ class KeyFile:
 
     @classmethod
     def read(cls, path: Path) -> "KeyFile":
-        """Reads a file. Raises BadInput if it can't be read, or holds no private key."""
+        """Read a file. Raises BadInput if it can't be read, or holds no private key."""
         try:
             return cls(path.read_bytes(), str(path))
         except OSError as error:

@@ -29,7 +29,7 @@ class Address:
 
 
 def parse(text: str, in_policy: Callable[[str], Any], environ: Mapping[str, str] | None = None) -> Address:
-    """Parses an address: `oci:PATH[:TAG]`, `HOST[:PORT]/NAME[:TAG|@DIGEST]`, or a name that needs the policy (of an
+    """Parse an address: `oci:PATH[:TAG]`, `HOST[:PORT]/NAME[:TAG|@DIGEST]`, or a name that needs the policy (of an
     environment, or of a port of the local cloud), which `in_policy` looks up. Raises BadName."""
     if text.startswith("oci:"):
         path, digest = _digest(text[4:])

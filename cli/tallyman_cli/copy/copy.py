@@ -51,11 +51,11 @@ class _Parser(argparse.ArgumentParser):
     complaint = ""
 
     def print_help(self, file: Any = None) -> None:
-        """Prints the help. argparse's own method ignores a full disk."""
+        """Print the help. argparse's own method ignores a full disk."""
         (file or sys.stdout).write(self.format_help())
 
     def error(self, message: str) -> NoReturn:
-        """Prints usage and error on stderr, then exits with 2."""
+        """Print usage and error on stderr, then exit with 2."""
         self.complaint = message
         super().error(message)
 
@@ -98,7 +98,7 @@ def parser() -> _Parser:
 
 
 def run(arguments: Sequence[str], **defaults: Any) -> int:
-    """Copies. Returns the exit status: 0 everything was copied, 1 something was not, 2 bad input.
+    """Copy. Return the exit status: 0 everything was copied, 1 something was not, 2 bad input.
 
     `defaults`: options by name, and `clients`, which makes the clients of AWS (default: with the person's own
     credentials)."""
@@ -202,7 +202,7 @@ class _Copy:
         return places
 
     def in_policy(self, text: str) -> Any:
-        """Looks up an address by the policy."""
+        """Look up an address by the policy."""
         from tallyman_cli.shared import addresses
 
         if self._policy is None:

@@ -18,7 +18,7 @@ said = threading.Event()
 
 
 def end_soon() -> None:
-    """Starts a thread that ends the process at the second SIGINT, or GRACE seconds after the first. Meanwhile Python's
+    """Start a thread that ends the process at the second SIGINT, or GRACE seconds after the first. Meanwhile Python's
     own handler raises KeyboardInterrupt, if the main thread is not blocked in a system call."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)

@@ -28,7 +28,7 @@ class KeptUploads:
     """`Progress` of services/copying/parts.py, in files."""
 
     def __init__(self, where: Path) -> None:
-        """Removes files that are older than a day."""
+        """Remove files that are older than a day."""
         self._where = where
         self._held: dict[tuple[Location, Digest], int] = {}
         self._lock = threading.Lock()
@@ -39,7 +39,7 @@ class KeptUploads:
                     path.unlink(missing_ok=True)
 
     def take(self, repository: Location, digest: Digest) -> bool:
-        """Locks the upload for this run. False: another run has it, or the folder can't be written to."""
+        """Lock the upload for this run. False: another run has it, or the folder can't be written to."""
         with self._lock:
             if (repository, digest) in self._held:
                 return True
@@ -65,7 +65,7 @@ class KeptUploads:
         return (repository, digest) in self._held
 
     def release(self, repository: Location, digest: Digest) -> None:
-        """Unlocks the upload for other runs."""
+        """Unlock the upload for other runs."""
         with self._lock:
             file = self._held.pop((repository, digest))
             self._path(*uploads.key(repository, digest)).with_suffix(".lock").unlink(missing_ok=True)
@@ -77,7 +77,7 @@ class KeptUploads:
         return found if found and (found.pk, found.sk) == (pk, sk) else None
 
     def put(self, change: StateChange) -> None:
-        """Replaces the file in one step, or removes it. Raises RevisionConflict if another run wrote it."""
+        """Replace the file in one step, or remove it. Raises RevisionConflict if another run wrote it."""
         now = self.get(change.pk, change.sk)
         if (now.revision if now else 0) != change.revision:
             raise RevisionConflict(f"the upload of {change.sk} was written by another run")
@@ -97,7 +97,7 @@ class KeptUploads:
             Path(file.name).replace(self._path(change.pk, change.sk))
 
     def drop(self, pk: str, sk: str) -> None:
-        """Removes the file, if there is one."""
+        """Remove the file, if there is one."""
         self._path(pk, sk).unlink(missing_ok=True)
 
     def _path(self, pk: str, sk: str) -> Path:

@@ -100,7 +100,7 @@ class Counting(CopyProgress):
 
 @contextmanager
 def shown(counting: Counting, stream: TextIO | None = None) -> Iterator[None]:
-    """Draws the progress while the block runs, if the stream (default: stderr) is a terminal."""
+    """Draw the progress while the block runs, if the stream (default: stderr) is a terminal."""
     out, end, drawn = stream or sys.stderr, threading.Event(), 0
 
     def draw(lines: list[str]) -> None:

@@ -36,7 +36,7 @@ class Done:
         }
 
     def show(self) -> None:
-        """Prints what was copied on stdout, and errors on stderr."""
+        """Print what was copied on stdout, and errors on stderr."""
         read, speed = self.counting.bytes_read, self.counting.bytes_read / max(self.seconds, 0.001)
         if self.options.all_tags:
             tagged = sum(image.tag is not None for image in self.images)

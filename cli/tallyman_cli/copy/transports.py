@@ -88,7 +88,7 @@ class Transports:
         return HttpClient(**self._options)
 
     def expect(self, repositories: Iterable[Location]) -> None:
-        """Loads TLS in a thread if one of these repositories needs it, while the copy starts."""
+        """Load TLS in a thread if one of these repositories needs it, while the copy starts."""
         hosts = [r.registry.host for r in repositories if isinstance(r.registry, OciHost)]
         if hosts:
             from tallyman.adapters.http import client as wire
@@ -98,7 +98,7 @@ class Transports:
                 threading.Thread(target=wire.tls, name="tls", daemon=True).start()
 
     def close(self) -> None:
-        """Closes all connections."""
+        """Close all connections."""
         for name in ("_http", "_aws_http"):
             if name in self.__dict__:
                 self.__dict__[name].close()

@@ -95,7 +95,7 @@ def follow(opened: context.Stack, since: datetime, seconds: float | None) -> Ite
 
 
 def must_match(opened: context.Stack, match: str | None) -> None:
-    """Raises NotFound if no repository matches: nothing would ever be shown. Reads the state, then each registry; one
+    """Raise NotFound if no repository matches: nothing would ever be shown. Read the state, then each registry; one
     that can't be read may hold such a repository."""
     if not (match or "").strip():
         return

@@ -10,7 +10,7 @@ _TODO = "let it be read, or name it in `usage.eks.ignore`: until then retention 
 
 
 def clusters(site: Site) -> Iterator[Finding]:
-    """Reads each cluster as a retention plan does, with the person's own credentials, at the same cost: one for each,
+    """Read each cluster as a retention plan does, with the person's own credentials, at the same cost: one for each,
     and one where an account's clusters can't be listed; none where there is no cluster."""
     stack = site.stack
     source = EksClusters(stack.clients())

@@ -26,7 +26,7 @@ class Finding:
 
 
 def _silent(text: str) -> None:
-    """Prints nothing."""
+    """Print nothing."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Site:
 
 
 def clients() -> Callable[[str, str], Any]:
-    """Makes clients with the caller's own credentials. Each gives up after half a minute at most."""
+    """Make clients with the caller's own credentials. Each gives up after half a minute at most."""
     session = new_session()
     config = Config(connect_timeout=3, read_timeout=8, retries={"mode": "standard", "total_max_attempts": 3})
 

@@ -15,7 +15,7 @@ TITLE = "replication"
 
 
 def replications(site: Site) -> Iterator[Finding]:
-    """Checks the rules of the first registry of each environment that ECR replicates: one for each, and one more where
+    """Check the rules of the first registry of each environment that ECR replicates: one for each, and one more where
     the rules replicate removals too. Cost for each: a DescribeRegistry, and a listing of its repositories, unless
     another check made one."""
     for environment in site.stack.policy.environments.values():

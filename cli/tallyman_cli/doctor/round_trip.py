@@ -83,7 +83,7 @@ class Causes:
 
     @classmethod
     def look(cls, site: Site) -> "Causes":
-        """Reads the links: those of spokes through `reconcile`, those of the hub with the person's own credentials."""
+        """Read the links: those of spokes through `reconcile`, those of the hub with the person's own credentials."""
         rules = {f"{site.name}-image-own": "default", f"{site.name}-image-spoke": site.name}
         found = {rule: enabled for rule, bus in rules.items() if (enabled := _enabled(site, rule, bus)) is not None}
         return cls(

@@ -10,7 +10,7 @@ _TODO = "use credentials that may read it: while the functions can't, retention 
 
 
 def usage(site: Site) -> Iterator[Finding]:
-    """Reads ECS, Lambda, Batch and Inspector in each account and region as a retention plan does, with the person's own
+    """Read ECS, Lambda, Batch and Inspector in each account and region as a retention plan does, with the person's own
     credentials, at the same cost; EKS has a check of its own."""
     stack = site.stack
     sources = [source(stack.clients()) for source in SOURCES]

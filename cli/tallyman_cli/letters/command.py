@@ -171,7 +171,7 @@ def _move(  # noqa: PLR0913 - the options of both commands
 def _ask(
     opened: context.Stack, command: str, queue: str, letters: Sequence[Letter], because: str, timeout: float
 ) -> dict[str, str | None]:
-    """Sends the command for these letters of one queue, and waits. Returns by id why a letter was not moved; None: it
+    """Send the command for these letters of one queue, and wait. Return by id why a letter was not moved; None: it
     was."""
     request, ids = str(uuid4()), [letter.id for letter in letters]
     body = {"command": command, "request": request, "queue": queue, "letters": " ".join(ids)}

@@ -53,7 +53,7 @@ def new_cloud(policy: Path | None, scanner: ScannerMode, **options: Any) -> "Clo
 
 @contextmanager
 def running(cloud: "Cloud") -> Iterator[dict[str, str]]:
-    """Starts the cloud, and stops it after the block. Yields the variables for its clients: its own, and DOCKER_CONFIG
+    """Start the cloud, and stop it after the block. Yields the variables for its clients: its own, and DOCKER_CONFIG
     for a configuration with logins at its registries. Exits with 2, and the reason, if it can't start."""
     from tallyman_local.cloud.folders import InUse
     from tallyman_local.ecr.rules.quotas import BadQuota

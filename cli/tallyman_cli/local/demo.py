@@ -73,12 +73,12 @@ def demo(
 
 
 def _stop(number: int, _: object) -> NoReturn:
-    """Ends the demo as Ctrl-C does: cloud and folders go with it."""
+    """End the demo as Ctrl-C does: cloud and folders go with it."""
     raise SystemExit(128 + number)
 
 
 def _run(folder: Path, ui: bool) -> float:
-    """Tells the story, then shows the page; returns the seconds that the story took."""
+    """Tell the story, then show the page; return the seconds that the story took."""
     from tallyman_cli.local.cloud import new_cloud
     from tallyman_cli.local.options import ScannerMode
 
@@ -332,7 +332,7 @@ class Story:
         yield from self._promoted(sample, tag)
 
     def _sign(self, sample: "Sample", signer: "Signer") -> None:
-        """Pushes what `cosign sign` would: a bundle with a signed statement about the image."""
+        """Push what `cosign sign` would: a bundle with a signed statement about the image."""
         statement = statement_of(self.name, sample.root, SIGN, {})
         referrer, blobs = attachment(sample.root, BUNDLE, bundle(signer, statement), notes(SIGN))
         push(self.stack, self.dev, referrer, blobs)

@@ -30,7 +30,7 @@ class Command:
             signal.signal(number, self._on_signal)
 
     def run(self, environment: dict[str, str], stdout: int) -> int:
-        """Runs it. Returns the exit status as a shell does: 128+n for signal n, 126 or 127 if it can't be run."""
+        """Run it. Return the exit status as a shell does: 128+n for signal n, 126 or 127 if it can't be run."""
         try:
             self._process = subprocess.Popen(
                 self._command, env=environment, stdout=stdout, preexec_fn=_die_with_parent()

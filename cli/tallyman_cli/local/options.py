@@ -71,6 +71,6 @@ def parse_delay(text: str) -> float:
 
 
 def bad(message: str) -> NoReturn:
-    """Prints what is wrong with the input, and exits with 2."""
+    """Print what is wrong with the input, and exit with 2."""
     print(f"tallyman: {message}", file=sys.stderr)
     raise typer.Exit(2)

@@ -20,7 +20,7 @@ def endpoint() -> str:
 
 
 def ask(path: str, request: dict[str, Any], *, seconds: float = 60) -> dict[str, Any]:
-    """Sends a request to the cloud, and returns its answer. Exits with 2 if there is none or the input is bad, with 1
+    """Send a request to the cloud, and return its answer. Exits with 2 if there is none or the input is bad, with 1
     if it refuses."""
     import urllib.error
     import urllib.request

@@ -37,7 +37,7 @@ def sample(
 
 
 def push(stack: "Stack", place: Repository, made: "Sample", *tags: str) -> None:
-    """Pushes the blobs that are missing, the platform images, and under each tag the index."""
+    """Push the blobs that are missing, the platform images, and under each tag the index."""
     for digest in stack.target.missing_blobs(place, made.blobs):
         stack.target.upload(place, digest, len(made.blobs[digest]), [made.blobs[digest]])
     for child in made.children:

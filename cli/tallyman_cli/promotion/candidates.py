@@ -156,7 +156,7 @@ def _instead(where: Candidate, found: Mapping[str, Any]) -> str:
 
 
 def show(where: Candidate, decision: Decision, other: Mapping[str, Any] | None) -> None:
-    """Prints the decision: the sentence, then the gates, the deciding one first. `other`: what the environment releases
+    """Print the decision: the sentence, then the gates, the deciding one first. `other`: what the environment releases
     instead."""
     output.line(sentence(where, decision))
     for line in _stays(where, decision):
@@ -173,7 +173,7 @@ def show(where: Candidate, decision: Decision, other: Mapping[str, Any] | None) 
 
 
 def _stays(where: Candidate, decision: Decision) -> Iterator[str]:
-    """Says that the image does not become the release, and how to release it nevertheless."""
+    """Say that the image does not become the release, and how to release it nevertheless."""
     if decision.stays is None:
         return
     is_in = decision.verdict == PROMOTED

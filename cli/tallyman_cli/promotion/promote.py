@@ -95,7 +95,7 @@ Settled = tuple[Decision, str | None]
 
 
 def _outcome(stack: context.Stack, where: candidates.Candidate, request: str, timeout: float) -> Settled:
-    """Waits until the image is promoted, a gate fails or waits, or the time is over (`timeout` seconds)."""
+    """Wait until the image is promoted, a gate fails or wait, or the time is over (`timeout` seconds)."""
 
     def recorded() -> Fact | None:
         facts = stack.ledger.of_digest(where.digest)

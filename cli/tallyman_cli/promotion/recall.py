@@ -58,7 +58,7 @@ def recall(  # noqa: PLR0913 - each argument is an option of the command
 def _roll_back(
     opened: context.Stack, releases: list[dict[str, Any]], because: str, timeout: float
 ) -> list[dict[str, Any]]:
-    """Rolls each release back; one that fails does not stop the others. Returns {environment, repository, digest, tags,
+    """Roll each release back; one that fails does not stop the others. Return {environment, repository, digest, tags,
     refused} of each."""
     done = []
     for each in releases:

@@ -63,7 +63,7 @@ class RollBack:
         return next((list(released.tags) for earlier, released in self._releases() if earlier == digest), [])
 
     def ask(self, digest: Digest, because: str, *, timeout: float, wait: bool = True) -> asking.Asked:
-        """Sends the command, and waits until the release is set or refused, `timeout` seconds at most."""
+        """Send the command, and wait until the release is set or refused, `timeout` seconds at most."""
         of = {"digest": digest, "repository": self.name, "environment": self.environment}
         body = {"command": "roll-back", **of, "because": because}
         asked = asking.ask(self.stack, body, timeout=timeout, wait=wait)

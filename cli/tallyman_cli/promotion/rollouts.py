@@ -68,7 +68,7 @@ def sentence(rollout: dict[str, Any]) -> str:
 
 
 def show(rollout: dict[str, Any]) -> None:
-    """Prints the sentence, and a row for each target."""
+    """Print the sentence, and a row for each target."""
     output.line(sentence(rollout))
     output.table(
         ("registry", "service", "state", "since", "before", "what"),

@@ -49,7 +49,7 @@ def why(
 
 
 def note_unknown(opened: context.Stack, where: candidates.Candidate) -> None:
-    """Prints a note if no fact is about the image: its events may be lost, or not have arrived yet."""
+    """Print a note if no fact is about the image: its events may be lost, or not have arrived yet."""
     if not candidates.is_known(opened, where):
         output.say(
             f"nothing is recorded of {where.text} yet: `tallyman reconcile {where.source}/{where.canonical}` looks"

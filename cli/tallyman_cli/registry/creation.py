@@ -14,10 +14,10 @@ CREATED, EQUAL, DIFFERS, FAILED = "created", "equal", "differs", "failed"
 
 
 def create_in(stack: Stack, name: str, environment: str) -> list[dict[str, Any]]:
-    """Creates the repository of this canonical name in every registry of the environment that lacks it, in the policy's
+    """Create the repository of this canonical name in every registry of the environment that lacks it, in the policy's
     order.
 
-    Returns for each {registry, repository, uri, state, differences, policy, problem, error}. `state`: `created`,
+    Return for each {registry, repository, uri, state, differences, policy, problem, error}. `state`: `created`,
     `equal` (it existed), `differs` (it existed and is not changed) or `failed`; `policy`: the repository policy that
     creation sets (None: none); `problem`: what is wrong with the existing one. BadName: no such environment or name.
     """
@@ -47,7 +47,7 @@ def policy_for(stack: Stack, environment: str, name: str, place: Repository) -> 
 
 
 def _ensure(stack: Stack, environment: str, name: str, place: Repository) -> dict[str, Any]:
-    """Creates or compares the repository in one registry. An error is part of the answer: the others go on."""
+    """Create or compare the repository in one registry. An error is part of the answer: the others go on."""
     create, push = stack.policy.repository(name).create, pushers_of(stack.policy, environment, name)
     answer: dict[str, Any] = {
         "registry": str(place.registry),

@@ -87,7 +87,7 @@ class Sweep:
         self._more = False
 
     def add(self, answer: dict[str, Any]) -> None:
-        """Adds the answer of a run. A registry that one run could not read stays an error: no later run reads it."""
+        """Add the answer of a run. A registry that one run could not read stays an error: no later run reads it."""
         self._runs += 1
         self._more = bool(answer.get("more"))
         self._found.update({kind: int(n) for kind, n in (answer.get("found") or {}).items()})
@@ -129,7 +129,7 @@ class Sweep:
         }
 
     def show(self) -> None:
-        """Prints a row for each registry, then what was found."""
+        """Print a row for each registry, then what was found."""
         rows = [
             (e["registry"], str(e["repositories"]), str(e["images"]), str(e["missed"]), e["error"] or "")
             for e in self._registries.values()

@@ -43,7 +43,7 @@ def verify(
 
 
 def ask(stack: context.Stack, text: str, timeout: float = 300) -> dict[str, Any] | None:
-    """Requests a verification, and waits for its verdict: {digest, repository, verdict, level, at, checks, request};
+    """Request a verification, and wait for its verdict: {digest, repository, verdict, level, at, checks, request};
     None: there was none within `timeout` seconds. Raises NotFound if the registry does not hold the image."""
     named = addresses.image(stack.policy, text)
     digest = naming.digest_of(stack, named)

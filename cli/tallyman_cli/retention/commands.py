@@ -126,7 +126,7 @@ def _refusals(made: "Plan") -> list[str]:
 
 
 def ask(stack: context.Stack, place: Repository, timeout: float) -> dict[str, Any]:
-    """Requests a run of the stack over one repository, and waits for its end, `timeout` seconds at most. Raises
+    """Request a run of the stack over one repository, and wait for its end, `timeout` seconds at most. Raises
     Unreachable where it does not end in time."""
     request = str(uuid4())
     stack.hints.send("retention", {"repository": str(place), "request": request, "policy": stack.policy.digest})

@@ -11,7 +11,7 @@ from tallyman.errors import BadInput
 
 
 def read(file: Path) -> str:
-    """Reads a lifecycle document from a file. Raises BadInput if it can't be read."""
+    """Read a lifecycle document from a file. Raises BadInput if it can't be read."""
     try:
         return file.read_text("utf-8")
     except OSError as error:

@@ -46,7 +46,7 @@ def as_data(made: Plan, prices: Prices) -> dict[str, Any]:
 
 
 def show(made: Plan, prices: Prices, now: datetime) -> None:
-    """Prints a plan as a table."""
+    """Print a plan as a table."""
     cells = [
         (
             " ".join(image.tags[:4]) + (f" (+{len(image.tags) - 4})" if len(image.tags) > 4 else ""),

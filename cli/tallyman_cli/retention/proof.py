@@ -32,7 +32,7 @@ def proofs(stack: context.Stack, text: str) -> list[dict[str, Any]]:
 
 
 def bring_back(stack: context.Stack, text: str) -> dict[str, Any]:
-    """Restores an image from ECR's archive, or copies it from another registry of the policy. Returns {repository,
+    """Restore an image from ECR's archive, or copy it from another registry of the policy. Return {repository,
     digest, outcome, tags}. Raises NotFound if no registry holds it."""
     place, digest = _meant(stack, text)
     result: dict[str, Any] = {"repository": str(place), "digest": digest, "outcome": "", "tags": []}

@@ -57,7 +57,7 @@ UNKNOWN = Layer(gaps={"": "a layer compressed with zstd"})
 
 
 def look_into(plain: Path) -> Layer:
-    """Reads the packages of a layer, a tar without compression. Cost: one pass, and memory for the largest database."""
+    """Read the packages of a layer, a tar without compression. Cost: one pass, and memory for the largest database."""
     layer = Layer()
     with tarfile.open(plain) as archive, _mapped(plain) as mapped:
         for entry in archive:

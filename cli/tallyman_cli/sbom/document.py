@@ -55,13 +55,13 @@ def sbom(name: str, subject: Manifest, contents: Contents, checkout: Checkout) -
 
 
 def completeness(contents: Contents) -> str:
-    """Says which packages were looked for, and what was not read."""
+    """Say which packages were looked for, and what was not read."""
     found = f"Looked for: {LOOKED_FOR}."
     return found + (f" Incomplete, not read: {'; '.join(contents.gaps)}." if contents.gaps else "")
 
 
 def read(file: Path) -> tuple[str, dict[str, Any]]:
-    """Reads a scanner's SBOM: its media type and the document. Raises BadInput if it is neither SPDX nor CycloneDX in
+    """Read a scanner's SBOM: its media type and the document. Raises BadInput if it is neither SPDX nor CycloneDX in
     JSON, or names no package."""
     try:
         document = json.loads(file.read_bytes())

@@ -50,7 +50,7 @@ def _module(words: list[str]) -> Iterator[Package]:
 
 
 def _string(file: mmap, at: int, end: int) -> tuple[bytes, int]:
-    """Reads a string and its end. Its length is before it, in groups of seven bits, the lowest first."""
+    """Read a string and its end. Its length is before it, in groups of seven bits, the lowest first."""
     length = shift = 0
     while at < end:
         byte = file[at]

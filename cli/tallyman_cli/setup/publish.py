@@ -42,7 +42,7 @@ def module(template: str) -> str:
 
 
 def publish(bucket: str, packaged: Path, session: Any) -> list[str]:
-    """Uploads the template under its version. Returns texts that say how to use it. Raises BadInput, TallymanError."""
+    """Upload the template under its version. Return texts that say how to use it. Raises BadInput, TallymanError."""
     if not packaged.is_file():
         raise BadInput(f"{packaged} is not there: make publish packages it")
     with translated(f"ask where the bucket {bucket} is"):

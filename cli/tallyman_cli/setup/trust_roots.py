@@ -95,7 +95,7 @@ def fetch(mirror: str, root: Path, folder: Path) -> bytes:
 
 
 def _write(file: Path, raw: bytes) -> None:
-    """Replaces the file in one step. Raises BadInput."""
+    """Replace the file in one step. Raises BadInput."""
     fresh = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         fresh.write_bytes(raw)

@@ -37,13 +37,13 @@ class Named:
 
 
 def image(policy: Policy, text: str) -> Named:
-    """Looks up an IMAGE. Raises BadName if it is not an image, or names an environment or registry that the policy does
+    """Look up an IMAGE. Raises BadName if it is not an image, or names an environment or registry that the policy does
     not have."""
     return _looked_up(policy, text, ImageName.parse)
 
 
 def parse(policy: Policy, text: str) -> tuple[ImageName, tuple[EcrRegistry, ...], Environment | None]:
-    """Parses an IMAGE or a REPOSITORY, which may be a pattern. Returns it with the registries that it means, and the
+    """Parse an IMAGE or a REPOSITORY, which may be a pattern. Return it with the registries that it means, and the
     environment if it names one. Raises BadName."""
     name = ImageName.parse_any(_from_port(policy, text), globs=True)
     return name, *_registries(policy, name)
@@ -66,7 +66,7 @@ def _variables(policy: Policy) -> Iterator[tuple[str, EcrRegistry]]:
 
 
 def _from_port(policy: Policy, text: str) -> str:
-    """Translates `localhost:PORT/…` of the local cloud into an ECR address, by TALLYMAN_REGISTRY_<ENVIRONMENT>_<N>."""
+    """Translate `localhost:PORT/…` of the local cloud into an ECR address, by TALLYMAN_REGISTRY_<ENVIRONMENT>_<N>."""
     match = _LOCAL.fullmatch(text)
     if not match:
         return text
@@ -77,7 +77,7 @@ def _from_port(policy: Policy, text: str) -> str:
 
 
 def anywhere(policy: Policy, text: str) -> Named:
-    """Looks up an IMAGE or a REPOSITORY without glob characters. Raises BadName."""
+    """Look up an IMAGE or a REPOSITORY without glob characters. Raises BadName."""
     return _looked_up(policy, text, ImageName.parse_any)
 
 
@@ -90,7 +90,7 @@ def _looked_up(policy: Policy, text: str, parse: Callable[[str], ImageName]) -> 
 
 
 def look_up(policy: Policy, text: str, name: ImageName) -> Named:
-    """Looks up a parsed name; `text`: as the person wrote it."""
+    """Look up a parsed name; `text`: as the person wrote it."""
     registries, environment = _registries(policy, name)
     if environment is not None:
         places = tuple(Repository(r, environment.repository_name(name.repository)) for r in registries)

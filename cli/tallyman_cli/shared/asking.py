@@ -62,7 +62,7 @@ def ask(
     wait: bool = True,
     facts: Callable[[], Iterable[Fact]] | None = None,
 ) -> Asked:
-    """Sends the command, and waits until a fact records it, `timeout` seconds at most. `facts`: reads the facts that
+    """Send the command, and wait until a fact records it, `timeout` seconds at most. `facts`: reads the facts that
     may record it, again and again; by default those of the command's `digest`."""
     request = str(uuid4())
     stack.hints.send("commands", {**command, "request": request})

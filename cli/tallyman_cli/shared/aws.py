@@ -59,7 +59,7 @@ def find_stack(name: str) -> tuple[dict[str, str], EcrRegistry]:
 
 
 def _check_local_cloud() -> None:
-    """Raises BadInput where AWS_ENDPOINT_URL is not valid, or that of a local cloud that has ended; else boto3 tries
+    """Raise BadInput where AWS_ENDPOINT_URL is not valid, or that of a local cloud that has ended; else boto3 tries
     for ten seconds, and its error names a port only. One connection to this machine."""
     url = os.environ.get("AWS_ENDPOINT_URL")
     if not url:

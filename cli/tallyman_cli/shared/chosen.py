@@ -46,7 +46,7 @@ _files: dict[str, str] = {}
 
 
 def read_files(environ: MutableMapping[str, str] = os.environ) -> None:
-    """Reads the configuration files. Sets region and profile in the environment, for every client of AWS, if it has
+    """Read the configuration files. Set region and profile in the environment, for every client of AWS, if it has
     none. Raises BadInput, with the file, for an unknown key or a value that is not a string."""
     _files.clear()
     for file in _existing(environ):
@@ -59,7 +59,7 @@ def read_files(environ: MutableMapping[str, str] = os.environ) -> None:
 
 
 def choose_region(option: str | None = None, environ: MutableMapping[str, str] = os.environ) -> None:
-    """Sets the region of every client: that of `option`, else of AWS_REGION. botocore reads only AWS_DEFAULT_REGION and
+    """Set the region of every client: that of `option`, else of AWS_REGION. botocore reads only AWS_DEFAULT_REGION and
     the profile; AWS's own command line takes AWS_REGION first, and so does this one."""
     if region := option or environ.get("AWS_REGION"):
         environ.update(dict.fromkeys(_REGION, region))

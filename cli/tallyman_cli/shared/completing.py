@@ -22,7 +22,7 @@ Candidate = tuple[str, str]
 
 
 def answer(root: Any, environ: MutableMapping[str, str] = os.environ) -> None:
-    """Prints the candidates for the line in the environment, one a line."""
+    """Print the candidates for the line in the environment, one a line."""
     line, shell = environ.pop(LINE), environ.pop(SHELL, "bash")
     try:
         found = list(candidates(root, line))
@@ -46,7 +46,7 @@ class _Line:
     ended: bool = False
 
     def take(self, word: str) -> None:
-        """Reads one more word."""
+        """Read one more word."""
         if self.option is not None:
             self.values[self.option.name] = word
             self.option = None

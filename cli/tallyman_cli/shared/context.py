@@ -114,7 +114,7 @@ class Stack:
 
 
 def connect(stack: str | None = None, policy: Path | None = None) -> Stack:
-    """Finds the stack (`--stack`, TALLYMAN_STACK, `tallyman`), and opens what commands need, each when first used.
+    """Find the stack (`--stack`, TALLYMAN_STACK, `tallyman`), and open what commands need, each when first used.
 
     Raises BadInput if there is no such stack, or the policy file is not valid.
     """

@@ -73,6 +73,6 @@ class LazyGroup(TyperGroup):
         self.commands = table
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Writes the list of commands in `--help` from the table; loads no command."""
+        """Write the list of commands in `--help` from the table; load no command."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry.summary) for name, entry in self.entries.items()])

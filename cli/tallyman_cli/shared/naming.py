@@ -14,7 +14,7 @@ from tallyman_cli.shared.rows import tag_facts
 
 
 def must_exist(stack: Stack, places: list[Repository]) -> None:
-    """Raises NotFound if none of these repositories exists, and nothing was ever recorded about them. One whose
+    """Raise NotFound if none of these repositories exists, and nothing was ever recorded about them. One whose
     registry can't be read may exist."""
     for place in places:
         if next(iter(stack.ledger.of_repository(place)), None) is not None:
@@ -29,7 +29,7 @@ def must_exist(stack: Stack, places: list[Repository]) -> None:
 
 
 def repositories(stack: Stack, text: str) -> list[Named]:
-    """Looks up an IMAGE or a REPOSITORY; a pattern means every existing repository that matches. Raises BadName,
+    """Look up an IMAGE or a REPOSITORY; a pattern means every existing repository that matches. Raises BadName,
     NotFound. Cost: for a pattern a listing of each registry."""
     policy = stack.policy
     name, registries, environment = parse(policy, text)

@@ -61,7 +61,7 @@ class _Mode:
 
 
 def reset() -> None:
-    """Begins a command: it answers in text unless it has --json."""
+    """Begin a command: it answers in text unless it has --json."""
     _Mode.json = False
 
 
@@ -91,13 +91,13 @@ def patience(wanted: bool) -> Iterator[None]:
 
 
 def pause() -> None:
-    """Removes the line that says that the command still works, before anything is written."""
+    """Remove the line that says that the command still works, before anything is written."""
     if _Mode.patience is not None:
         _Mode.patience.clear()
 
 
 def hand_over() -> None:
-    """Ends the line that says that the command still works, before another program or a question has the terminal."""
+    """End the line that says that the command still works, before another program or a question has the terminal."""
     if _Mode.patience is not None:
         _Mode.patience.end()
 
@@ -113,7 +113,7 @@ def is_broken(error: BaseException) -> bool:
 
 
 def data(value: Any) -> None:
-    """Prints a result as JSON on stdout."""
+    """Print a result as JSON on stdout."""
     put(as_json(value))
 
 
@@ -129,33 +129,33 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 def put(text: str) -> None:
-    """Prints a line on stdout without rich; control characters in it are shown, not sent."""
+    """Print a line on stdout without rich; control characters in it are shown, not sent."""
     _send(sys.stdout, visible(text, LINES) + "\n")
 
 
 def json_line(value: Any) -> None:
-    """Prints one of many results as a line of JSON on stdout."""
+    """Print one of many results as a line of JSON on stdout."""
     put(as_json(value, None))
 
 
 def line(text: "Cell" = "") -> None:
-    """Prints a line of a result on stdout."""
+    """Print a line of a result on stdout."""
     _write(_harmless(text, LINES))
 
 
 def say(text: str) -> None:
-    """Prints progress or a note on stderr; with --quiet nothing."""
+    """Print progress or a note on stderr; with --quiet nothing."""
     if not chosen.quiet:
         trouble(text)
 
 
 def trouble(text: str) -> None:
-    """Prints an error or a warning on stderr, also with --quiet."""
+    """Print an error or a warning on stderr, also with --quiet."""
     _send(sys.stderr, visible(text, LINES) + "\n")
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence["Cell"]]) -> None:
-    """Prints a table on stdout, without a frame, columns without any value, or a row of empty headings.
+    """Print a table on stdout, without a frame, columns without any value, or a row of empty headings.
 
     Without rows it prints nothing. Only sentences (the columns of PROSE) are wrapped; if the table still does not fit,
     the terminal wraps its rows.
@@ -244,7 +244,7 @@ def size(count: int | None) -> str:
 
 
 def _write(what: Any, width: int = 0) -> None:
-    """Prints a text or table, in a pager if it is longer than the terminal. `width`: columns that it needs at least."""
+    """Print a text or table, in a pager if it is longer than the terminal. `width`: columns that it needs at least."""
     from rich.console import Console
 
     pause()
@@ -286,7 +286,7 @@ def _unpadded(text: str) -> str:
 
 
 def page(text: str) -> bool:
-    """Shows a text in the pager (PAGER, else less). False: there is none, or it fails."""
+    """Show a text in the pager (PAGER, else less). False: there is none, or it fails."""
     import shlex
     import subprocess
 

@@ -29,13 +29,13 @@ class Patience:
         return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
     def clear(self) -> None:
-        """Removes the line, before something is printed."""
+        """Remove the line, before something is printed."""
         with self._lock:
             self._quiet_since = time.monotonic()
             self._take_away()
 
     def end(self) -> None:
-        """Removes the line for good."""
+        """Remove the line for good."""
         self._ended.set()
         self.clear()
 

@@ -93,7 +93,7 @@ class _Reading:
     digests: set[Digest] = field(default_factory=set)
 
     def take(self, facts: Iterator[Fact], chunk: int) -> tuple[list[Row], bool]:
-        """Reads another chunk. Returns the rows that no older fact can change, and whether the chunk was the last."""
+        """Read another chunk. Return the rows that no older fact can change, and whether the chunk was the last."""
         read = list(islice(facts, chunk))
         self.facts.extend(read)
         if len(read) < chunk:

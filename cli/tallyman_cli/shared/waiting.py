@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def wait_for(stack: Stack, look: Callable[[], T | None], timeout: float) -> T | None:
-    """Calls `look` until it returns something, `timeout` seconds at most, at least once and once at the end. Returns
+    """Call `look` until it returns something, `timeout` seconds at most, at least once and once at the end. Return
     that; None: it found nothing."""
     end = stack.monotonic() + timeout
     pause = FIRST_PAUSE

@@ -85,7 +85,7 @@ def arguments(command: str, given: Mapping[str, str]) -> list[str]:
 
 
 def check(command: str, given: Mapping[str, str]) -> None:
-    """Raises BadInput unless the form confirms the action: with a reason where one is required; for what can't be
+    """Raise BadInput unless the form confirms the action: with a reason where one is required; for what can't be
     undone, with the first digits of the digest."""
     action = ACTIONS[command]
     if action.because and not given.get("because", "").strip():
@@ -107,7 +107,7 @@ def program_arguments(line: Sequence[str], stack: str, policy: str | None) -> li
 
 
 def runner(stack: str, policy: str | None) -> Callable[[Sequence[str]], Outcome]:
-    """Makes the function that runs a command in a process of its own, with this process' credentials."""
+    """Make the function that runs a command in a process of its own, with this process' credentials."""
 
     def run(line: Sequence[str]) -> Outcome:
         command = [sys.executable, "-m", "tallyman_cli.start", *program_arguments(line, stack, policy)]
@@ -121,7 +121,7 @@ def runner(stack: str, policy: str | None) -> Callable[[Sequence[str]], Outcome]
 
 
 def perform(run: Callable[[Sequence[str]], Outcome], command: str, given: Mapping[str, str]) -> Outcome:
-    """Runs the command; an error in the form is an outcome too."""
+    """Run the command; an error in the form is an outcome too."""
     try:
         line = arguments(command, given)
         check(command, given)

@@ -77,7 +77,7 @@ class Application:
         return response(environ, start_response)
 
     def answer(self, request: Request) -> Response:
-        """Answers a request. Never raises: an error is answered with a page that says what is wrong."""
+        """Answer a request. Never raises: an error is answered with a page that says what is wrong."""
         try:
             if self.guard is not None and (refusal := self.guard.refusal(request)):
                 return refusal

@@ -72,7 +72,7 @@ def ui(
 
 @contextmanager
 def served(desk: "Desk", port: int = 0) -> Iterator[str]:
-    """Serves the page while the block runs; gives its address, with the token. Raises BadInput if the port is taken."""
+    """Serve the page while the block runs; give its address, with the token. Raises BadInput if the port is taken."""
     from tallyman_cli.ui.server import PageServer
 
     try:
@@ -87,7 +87,7 @@ def served(desk: "Desk", port: int = 0) -> Iterator[str]:
 
 
 def wait() -> None:
-    """Waits for Ctrl-C."""
+    """Wait for Ctrl-C."""
     with suppress(KeyboardInterrupt):
         while True:
             time.sleep(0.5)

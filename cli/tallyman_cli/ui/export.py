@@ -17,8 +17,8 @@ FILES = ("desk.css", "tally.svg")
 
 
 def export(desk: Desk, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """Writes the board, every repository, the images of its first page, the gates of what waits, retention and health.
-    Returns `{folder, pages, failed}`. Raises BadInput where the folder holds something that is no export."""
+    """Write the board, every repository, the images of its first page, the gates of what waits, retention and health.
+    Return `{folder, pages, failed}`. Raises BadInput where the folder holds something that is no export."""
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "index.html").is_file())):
         raise BadInput(f"{folder} exists and is not an export: name a new folder, or an empty one")
     where = dict(_pages(desk))

@@ -22,7 +22,7 @@ class Pulse:
         self.number = 0
 
     def look(self) -> int:
-        """Reads new facts, unless that was done within the last second. Returns the number."""
+        """Read new facts, unless that was done within the last second. Return the number."""
         with self._lock:
             now = self._monotonic()
             if self._looked is None or now - self._looked >= AGAIN:

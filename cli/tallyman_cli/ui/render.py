@@ -70,7 +70,7 @@ def _harmless(value: Any) -> Any:
 
 
 def compile_first_views() -> None:
-    """Compiles the templates of the board and of a repository, so that the first visitor does not wait. Cost: 0.2 s."""
+    """Compile the templates of the board and of a repository, so that the first visitor does not wait. Cost: 0.2 s."""
     for name in ("base.html", "macros.html", "board.html", "repository.html"):
         environment().get_template(name)
 

@@ -34,12 +34,12 @@ class PageServer:
         return f"http://{HOST}:{self.guard.port}/?token={self.guard.token}"
 
     def start(self) -> None:
-        """Compiles the first templates, then begins to answer."""
+        """Compile the first templates, then begin to answer."""
         compile_first_views()
         self._thread.start()
 
     def stop(self) -> None:
-        """Closes the port."""
+        """Close the port."""
         self._server.stop()
         self._thread.join(timeout=2)
 

@@ -44,7 +44,7 @@ class Situation:
 
     @classmethod
     def of(cls, stack: Stack, environment: str) -> "Situation":
-        """Reads it: five Queries."""
+        """Read it: five Queries."""
         releases, rollouts = {}, {}
         for release, rollout in roll_outs_of(stack.policy, stack.state, environment):
             releases[release.sk], rollouts[release.sk] = release.value, rollout

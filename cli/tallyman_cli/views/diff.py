@@ -28,13 +28,13 @@ class Side:
 
     @classmethod
     def named(cls, stack: Stack, text: str) -> "Side":
-        """Reads an IMAGE. Raises BadName, NotFound."""
+        """Read an IMAGE. Raises BadName, NotFound."""
         image = addresses.image(stack.policy, text)
         return cls.of(stack, text, image.place, naming.digest_of(stack, image))
 
     @classmethod
     def of(cls, stack: Stack, text: str, place: Repository, digest: Digest) -> "Side":
-        """Reads an image. Cost: as `contents.load`, and a Query for each platform image."""
+        """Read an image. Cost: as `contents.load`, and a Query for each platform image."""
         inside = read_contents.load(stack, place, digest)
         wanted = {digest, *(d for _, d in inside.images())}
         return cls(text, inside, {d: stack.ledger.of_digest(d) for d in wanted})

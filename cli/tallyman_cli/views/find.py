@@ -47,7 +47,7 @@ class Hits:
     because: dict[Digest, dict[str, None]] = field(default_factory=dict)
 
     def add(self, digest: Digest, reason: str) -> None:
-        """Adds a reason for a digest."""
+        """Add a reason for a digest."""
         self.because.setdefault(digest, {})[reason] = None
 
 
@@ -113,7 +113,7 @@ def _hits(stack: Stack, query: str, say: Callable[[str], None]) -> Hits:
 
 
 def _indexed(stack: Stack, known: Sequence[Repository], wanted: str, hits: Hits) -> tuple[bool, list[Repository]]:
-    """Looks a vulnerability or a package up in the index of findings. Returns whether the index answers, and then the
+    """Look a vulnerability or a package up in the index of findings. Return whether the index answers, and then the
     repositories whose scans it does not hold yet. Two Queries, and a read for a hundred repositories."""
     found = where(stack.state, wanted)
     is_vulnerability = _VULNERABILITY.fullmatch(wanted) is not None
@@ -134,7 +134,7 @@ def _tagged(stack: Stack, known: Iterable[Repository], tag: str, hits: Hits) -> 
 
 
 def _search(stack: Stack, place: Repository, query: str) -> Hits:
-    """Searches every fact of one repository. Only the newest scan of a digest counts."""
+    """Search every fact of one repository. Only the newest scan of a digest counts."""
     hits, scans = Hits(), dict[Digest, Fact]()
     digits = _HEX.fullmatch(query.lower())
     low = query.lower()
@@ -181,7 +181,7 @@ def _finding(digest: Digest, finding: Row, low: str, hits: Hits) -> None:
 
 
 def _said(stack: Stack, query: str, hits: Hits) -> None:
-    """Finds what a person approved, denied, overrode, recalled or rolled back among what is released or waits."""
+    """Find what a person approved, denied, overrode, recalled or rolled back among what is released or wait."""
     from tallyman_cli.promotion import pending
 
     low, known = query.lower(), dict[Digest, None]()

@@ -41,7 +41,7 @@ def read(
     least: int = LEAST,
     keep: Callable[[Fact], bool] = lambda fact: True,
 ) -> Window:
-    """Reads back from `until` (None: now) to the push of `images` images at most. `keep`: whether a fact counts (not if
+    """Read back from `until` (None: now) to the push of `images` images at most. `keep`: whether a fact counts (not if
     it was not known at a past moment). Cost: a Query for 125 facts; an image of two platforms makes about ten."""
     window = Window()
     for fact in ledger.of_repository(repository, until, page=PAGE):

@@ -31,7 +31,7 @@ class Trail:
         self._lock = threading.Lock()
 
     def record(self, record: Json) -> None:
-        """Stores the record of one call."""
+        """Store the record of one call."""
         where = (record["recipientAccountId"], record["awsRegion"])
         with self._lock:
             self._records.setdefault(where, []).append(record)

@@ -74,7 +74,7 @@ class Failures:
         return found
 
     def set(self, registry: EcrRegistry, failure: Failure) -> None:
-        """Lets the registry fail from now on. Connections that hang from an earlier failure are closed."""
+        """Let the registry fail from now on. Connections that hang from an earlier failure are closed."""
         with self._lock:
             old = self._failing.get(registry)
             self._failing[registry] = failure
@@ -82,7 +82,7 @@ class Failures:
             old.over.set()
 
     def end(self, registry: EcrRegistry | None = None) -> list[EcrRegistry]:
-        """Ends the failure of the registry (None: of all). Returns those that failed. Hanging connections are
+        """End the failure of the registry (None: of all). Return those that failed. Hanging connections are
         closed."""
         with self._lock:
             ended = {r: self._failing.pop(r) for r in list(self._failing) if registry in (None, r)}

@@ -113,7 +113,7 @@ class Registries:
         account: str = HOME.account,
         region: str = HOME.region,
     ) -> None:
-        """Completes an image's scan with findings (`name` and `severity` each); sends the event "ECR Image Scan"."""
+        """Complete an image's scan with findings (`name` and `severity` each); send the event "ECR Image Scan"."""
         self.ecr.scanner.complete(EcrRegistry(account, region), repository, digest, findings)
 
 

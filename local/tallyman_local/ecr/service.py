@@ -97,13 +97,13 @@ class LocalEcr:
         self._identify = callbacks.identify
 
     def resume(self) -> None:
-        """Finishes the replication that a killed process left in progress. Call it when events can be received."""
+        """Finish the replication that a killed process left in progress. Call it when events can be received."""
         self._parts.replication.resume()
 
     def api(
         self, operation: str, payload: bytes, registry_of_caller: EcrRegistry, identity: Identity
     ) -> tuple[int, dict[str, str], bytes]:
-        """Answers one call of the JSON API: status, headers, body. `operation`: X-Amz-Target after the dot."""
+        """Answer one call of the JSON API: status, headers, body. `operation`: X-Amz-Target after the dot."""
         return api.answer(self._parts, operation, payload, registry_of_caller, identity)
 
     def api_app(self) -> WSGIApplication:
@@ -139,12 +139,12 @@ class LocalEcr:
     def put_images(
         self, registry: EcrRegistry, repository: str, images: Iterable[tuple[bytes, str | None]]
     ) -> list[Digest]:
-        """Pushes manifests (bytes, tag) without HTTP, with all of ECR's rules and events; their layers must exist."""
+        """Push manifests (bytes, tag) without HTTP, with all of ECR's rules and events; their layers must exist."""
         name = Repository(registry, repository)
         return [self._parts.images.put(name, raw, None, tag, None, over_http=True).image.digest for raw, tag in images]
 
     def damage(self, registry: EcrRegistry, repository: str, digest: str) -> None:
-        """Flips one byte of a stored layer or configuration, in this registry only; a second call repairs it. Raises
+        """Flip one byte of a stored layer or configuration, in this registry only; a second call repairs it. Raises
         LayersNotFoundException where the repository has no such layer."""
         row = self.store.get(Repository(registry, repository))
         if self.store.layer_size(row.id, digest) is None:
@@ -152,6 +152,6 @@ class LocalEcr:
         self.store.blobs.flip_a_byte(registry, Digest(digest))
 
     def close(self) -> None:
-        """Stops backfills and closes the store's files."""
+        """Stop backfills and close the store's files."""
         self.backfills.close()
         self.store.db.close()

@@ -60,18 +60,18 @@ class Bus:
         self._thread = threading.Thread(target=self._deliver_held, name="bus", daemon=True)
 
     def start(self) -> None:
-        """Starts to deliver the events that chaos delays."""
+        """Start to deliver the events that chaos delays."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stops; delayed events stay undelivered."""
+        """Stop; delayed events stay undelivered."""
         with moto_calls.CHANGED:
             self._stopped = True
             moto_calls.CHANGED.notify_all()
         self._thread.join(timeout=2)
 
     def emit(self, event: Event, account: str, region: str, bus: str = "default") -> None:
-        """Puts an event of an AWS service on a bus of this account and region."""
+        """Put an event of an AWS service on a bus of this account and region."""
         with moto_calls.LOCK:
             self.counts["emitted"] += 1
             delays = [0.0]
@@ -88,7 +88,7 @@ class Bus:
             moto_calls.CHANGED.notify_all()
 
     def set_chaos(self, settings: Settings | None) -> None:
-        """Delivers with these settings from now on. None: without chaos, and delayed events at once; lost ones stay
+        """Deliver with these settings from now on. None: without chaos, and delayed events at once; lost ones stay
         lost."""
         with moto_calls.CHANGED:
             self._chaos = Chaos(settings) if settings else None
@@ -152,7 +152,7 @@ class Bus:
         return name, account, region
 
     def _route(self, event: Event, account: str, region: str, bus: str, *, forwarded: bool) -> None:
-        """Delivers to the targets of every matching rule of the bus. The caller holds the lock."""
+        """Deliver to the targets of every matching rule of the bus. The caller holds the lock."""
         found = events_backends[account][region].event_buses.get(bus)
         rules = list(found.rules.values()) if found else []
         matched = False

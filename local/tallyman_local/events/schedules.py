@@ -76,15 +76,15 @@ class Schedules:
         self._thread = threading.Thread(target=self._run, name="schedules", daemon=True)
 
     def start(self) -> None:
-        """Starts with the next whole minute."""
+        """Start with the next whole minute."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stops firing."""
+        """Stop firing."""
         self._stop.set()
 
     def fire(self, minute: int) -> int:
-        """Fires the rules that are due in this minute. Returns the number of invocations and messages."""
+        """Fire the rules that are due in this minute. Return the number of invocations and messages."""
         fired = 0
         for bus in events_backends[self._account][self._region].event_buses.values():
             for rule in list(bus.rules.values()):

@@ -23,7 +23,7 @@ class Undeliverable(Exception):
 
 
 def send(arn: str, body: str, rule: Rule, attributes: dict[str, str] | None = None) -> None:
-    """Sends to a queue as EventBridge does. Raises Undeliverable where there is no queue, or its policy does not allow
+    """Send to a queue as EventBridge does. Raises Undeliverable where there is no queue, or its policy does not allow
     the rule."""
     _, _, _, region, account, name = arn.split(":", 5)
     queue: Queue | None = sqs_backends[account][region].queues.get(name)

@@ -119,7 +119,7 @@ def _urls(host: str) -> list[tuple[re.Pattern[str], Handler]]:
 
 
 def reset() -> None:
-    """Removes all of moto's state in this process."""
+    """Remove all of moto's state in this process."""
     with LOCK:
         BackendDict.reset()
         _known.clear()
@@ -161,7 +161,7 @@ def queue(url: str, account: str, region: str) -> Queue | None:
 
 
 def ensure_role(arn: str) -> None:
-    """Creates the role where it does not exist, with a trust policy for its own account."""
+    """Create the role where it does not exist, with a trust policy for its own account."""
     account, name = arn.split(":")[4], arn.rsplit("/", 1)[-1]
     path = arn.split(":role", 1)[1].removesuffix(name)
     trust = f'{{"Version": "2012-10-17", "Statement": [{{"Effect": "Allow", "Principal": {{"AWS": "{account}"}}, '

@@ -75,7 +75,7 @@ def _save(table: Table, memo: dict[int, Any]) -> Table:
 def _update_item(
     backend: DynamoDBBackend, table_name: str, key: dict[str, dict[str, Any]], *args: Any, **kwargs: Any
 ) -> Item:
-    """Lets moto change a copy of the stored item: it changes items in place, and so those that a transaction saved."""
+    """Let moto change a copy of the stored item: it changes items in place, and so those that a transaction saved."""
     table = backend.tables.get(table_name)
     if table is not None and table.range_key_attr and {table.hash_key_attr, table.range_key_attr} <= set(key):
         partition = table.items.get(DynamoType(key[table.hash_key_attr]), {})
@@ -173,7 +173,7 @@ def _dict_of(value: Any) -> Any:
 
 
 def _attributes(serializer: BaseJSONSerializer, serialized: dict[str, Any], value: Any, shape: Any, key: str) -> None:
-    """Passes a map of attributes unchanged, unless it holds values that moto encodes for JSON."""
+    """Pass a map of attributes unchanged, unless it holds values that moto encodes for JSON."""
     if shape.value.name == "AttributeValue" and all(
         isinstance(attribute, dict) and attribute.keys() <= _PLAIN and isinstance(attribute.get("S", ""), str)
         for attribute in value.values()

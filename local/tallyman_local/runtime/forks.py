@@ -68,7 +68,7 @@ class _Preloaded:
             self.close()
 
     def _ask(self, request: Mapping[str, Any], descriptors: Sequence[int] = ()) -> dict[str, Any]:
-        """Raises _Gone."""
+        """Raise _Gone."""
         raw = json.dumps(request).encode() + b"\n"
         try:
             sent = socket.send_fds(self._channel, [raw], descriptors)

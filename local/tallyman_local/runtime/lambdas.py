@@ -96,7 +96,7 @@ class _Worker:
             self._ready = True
 
     def invoke(self, invocation: dict[str, Any], seconds: float) -> dict[str, Any]:
-        """Raises _Died where the process ended, and TimeoutError where it was killed after `seconds`."""
+        """Raise _Died where the process ended, and TimeoutError where it was killed after `seconds`."""
         self.wait_ready()
         try:
             with open(self._in, "wb", closefd=False) as sink:  # which writes the whole line, however long

@@ -23,7 +23,7 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
     def send(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """Sends the answer through WSGI."""
+        """Send the answer through WSGI."""
         headers = {name.title(): value for name, value in self.headers.items() if name.lower() != "date"}
         headers.setdefault("Content-Type", "application/json")
         if environ["REQUEST_METHOD"] != "HEAD" or "Content-Length" not in headers:

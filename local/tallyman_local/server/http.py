@@ -35,7 +35,7 @@ log = logging.getLogger("tallyman.local")
 
 @cache
 def _give_back_large_buffers() -> None:
-    """Makes glibc return large freed buffers. It keeps those of up to 32 MiB for each thread: bodies of 14 MB (a part
+    """Make glibc return large freed buffers. It keeps those of up to 32 MiB for each thread: bodies of 14 MB (a part
     of a layer over ECR's API) held 250 MB. With a fixed threshold such buffers are mapped, and returned when freed."""
     with suppress(AttributeError, OSError):  # another C library
         ctypes.CDLL(None).mallopt(-3, 256 * 1024)  # M_MMAP_THRESHOLD, bytes
@@ -57,7 +57,7 @@ class Listener:
         self._thread = threading.Thread(target=self._serve, name=f"http-{self.port}", daemon=True)
 
     def _prepare(self) -> None:
-        """Opens the port in a daemon thread: cheroot's workers are then daemons too, and a listener that is never
+        """Open the port in a daemon thread: cheroot's workers are then daemons too, and a listener that is never
         stopped (because of a signal) does not keep the process alive."""
         failures: list[BaseException] = []
 
@@ -74,17 +74,17 @@ class Listener:
             raise failures[0]
 
     def start(self) -> None:
-        """Starts to answer; earlier connections wait in the backlog."""
+        """Start to answer; earlier connections wait in the backlog."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Closes the port and its connections."""
+        """Close the port and its connections."""
         self._server.stop()
         self._thread.join(timeout=2)
 
     @staticmethod
     def stop_all(listeners: "Iterable[Listener]") -> None:
-        """Stops several listeners at once."""
+        """Stop several listeners at once."""
         threads = [threading.Thread(target=listener.stop) for listener in listeners]
         for thread in threads:
             thread.start()
@@ -104,7 +104,7 @@ def _log_error(msg: str = "", level: int = 20, traceback: bool = False) -> None:
 
 
 def _drained(app: WsgiApp) -> WsgiApp:
-    """Reads the rest of the request body after `app`: a client that is still sending would never read the answer.
+    """Read the rest of the request body after `app`: a client that is still sending would never read the answer.
     (cheroot itself reads a rest of known length, but in one piece, and never that of a chunked body.)"""
 
     def drained(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -145,7 +145,7 @@ class _Pieces(ChunkedRFile):
 
 
 def for_this_machine(app: WsgiApp) -> WsgiApp:
-    """Refuses, with 403, a request whose Host is not this machine, or whose Origin differs from its Host.
+    """Refuse, with 403, a request whose Host is not this machine, or whose Origin differs from its Host.
 
     For applications that need no secret: a web page can resolve its own name to 127.0.0.1. `/v2/` requires a token, and
     so answers under any name.

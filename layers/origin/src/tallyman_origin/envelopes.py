@@ -46,7 +46,7 @@ class Envelope:
 
 
 def read(kind: str, raw: bytes) -> Envelope:
-    """Parses an envelope of this media type. Raises NotValid."""
+    """Parse an envelope of this media type. Raises NotValid."""
     if kind == JWS:
         return _jws(raw)
     if kind == COSE:

@@ -39,7 +39,7 @@ def allowed(key: object) -> PublicKey:
 
 
 def allowed_of_authority(key: object) -> None:
-    """Raises ValueError unless the kind of key is allowed for authorities: as `allowed`, and ECDSA on P-521."""
+    """Raise ValueError unless the kind of key is allowed for authorities: as `allowed`, and ECDSA on P-521."""
     if not (isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name == "secp521r1"):
         allowed(key)
 

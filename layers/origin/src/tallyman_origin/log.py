@@ -47,7 +47,7 @@ class Entry:
     def check_body(
         self, signature: bytes, signed: bytes, payload: bytes | None, by: keys.PublicKey | x509.Certificate
     ) -> None:
-        """Raises NotValid unless the entry is for this signature of these bytes by this key or certificate.
+        """Raise NotValid unless the entry is for this signature of these bytes by this key or certificate.
 
         `signed`: the SHA-256 of the signed bytes. `payload`: the payload of a DSSE envelope.
         """
@@ -126,7 +126,7 @@ def _root(leaf: bytes, index: int, size: int, nodes: Sequence[bytes]) -> bytes:
 
 
 def _check_note(envelope: object, size: int, root: bytes, log: Log) -> None:
-    """Checks the checkpoint: `origin\\nsize\\nroot\\n…\\n`, an empty line, lines of `— name base64(hint,
+    """Check the checkpoint: `origin\\nsize\\nroot\\n…\\n`, an empty line, lines of `— name base64(hint,
     signature)`."""
     if not isinstance(envelope, str):
         raise NotValid("the log entry's proof has no checkpoint")

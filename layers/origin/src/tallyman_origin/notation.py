@@ -97,7 +97,7 @@ class NotationSignature:
 
 
 def verify_notation(image: Target, kind: str, raw: bytes, stores: Stores, now: datetime) -> NotationSignature:
-    """Verifies an envelope of the media type `kind`. The caller decides whether the subject or profile is trusted.
+    """Verify an envelope of the media type `kind`. The caller decides whether the subject or profile is trusted.
 
     Raises NotValid with the reason. Does not check revocation.
     """

@@ -46,7 +46,7 @@ class _Signed:
 
 
 def verify_simple_signing(digest: str, payload: bytes, annotations: Mapping[str, str], trust: Trust) -> Signature:
-    """Verifies one layer of cosign's tag scheme. `digest`: the image's, `sha256:<hex>`. `payload`: the layer's bytes.
+    """Verify one layer of cosign's tag scheme. `digest`: the image's, `sha256:<hex>`. `payload`: the layer's bytes.
 
     Raises NotValid with the reason.
     """
@@ -67,7 +67,7 @@ def verify_simple_signing(digest: str, payload: bytes, annotations: Mapping[str,
 
 
 def verify_bundle(digest: str, raw: bytes, trust: Trust) -> Signature:
-    """Verifies a Sigstore bundle: a signature of the image, or a signed statement about it, whose predicate is
+    """Verify a Sigstore bundle: a signature of the image, or a signed statement about it, whose predicate is
     returned.
 
     `digest`: the image's, `sha256:<hex>`. Raises NotValid with the reason.
@@ -123,7 +123,7 @@ def _message(message: Json, digest: str) -> _Signed:
 
 
 def _by_key(signed: _Signed, entry: Entry | None, trust: Trust) -> Signature:
-    """Verifies a signature by one of the keys. A log entry, where there is one of a trusted log, must be right too."""
+    """Verify a signature by one of the keys. A log entry, where there is one of a trusted log, must be right too."""
     names = tuple(sorted(name for name, key in trust.keys.items() if signed.is_by(key)))
     if not names:
         why = "by none of the keys of the policy" if trust.keys else "by a key, but the policy names no keys"
@@ -136,7 +136,7 @@ def _by_key(signed: _Signed, entry: Entry | None, trust: Trust) -> Signature:
 
 
 def _by_identity(signed: _Signed, entry: Entry | None, chain: Sequence[x509.Certificate], trust: Trust) -> Signature:
-    """Verifies a signature by the holder of the chain's first certificate, which must be valid at each time that a log
+    """Verify a signature by the holder of the chain's first certificate, which must be valid at each time that a log
     or a timestamp authority has signed. Where a log is trusted, there must be an entry of it."""
     if not chain:
         raise NotValid("the certificate is missing")

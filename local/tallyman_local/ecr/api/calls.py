@@ -53,7 +53,7 @@ class Parts:
     allow: Allow | None
 
     def permit(self, identity: Identity, action: str, registry: EcrRegistry, repository: str | None) -> None:
-        """Raises AccessDeniedException unless the identity may call the operation `action`.
+        """Raise AccessDeniedException unless the identity may call the operation `action`.
 
         Of the policies of the repository and of the registry (where its scope is V2) only denials are enforced: an
         allowance is not needed, since here every account may use every registry.
@@ -82,7 +82,7 @@ class Parts:
         return [] if need.resource == "key" else ["*"]  # there are no customer keys here
 
     def create_on_push(self, identity: Identity, name: Repository) -> None:
-        """Creates a missing repository where a template with CREATE_ON_PUSH matches and the identity may."""
+        """Create a missing repository where a template with CREATE_ON_PUSH matches and the identity may."""
         if self.store.find(name) or (template := self.settings.template(name, "CREATE_ON_PUSH")) is None:
             return
         self.permit(identity, "CreateRepository", name.registry, name.name)
@@ -179,7 +179,7 @@ RECORDED: set[str] = set()
 
 
 def serves(name: str, *, recorded: bool = False) -> Callable[[Operation], Operation]:
-    """Registers a function as the one that serves an operation of the model. `recorded`: it is in `RECORDED`."""
+    """Register a function as the one that serves an operation of the model. `recorded`: it is in `RECORDED`."""
 
     def enter(function: Operation) -> Operation:
         OPERATIONS[name] = function

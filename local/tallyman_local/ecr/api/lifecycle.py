@@ -13,7 +13,7 @@ from tallyman_local.ecr.store.rows import ImageRow, RepositoryRow
 
 @serves("StartLifecyclePolicyPreview")
 def start_lifecycle_policy_preview(call: Call) -> Answer:
-    """Evaluates all images at once; a preview replaces the one before."""
+    """Evaluate all images at once; a preview replaces the one before."""
     row = call.repository()
     text = call.parameters.get("lifecyclePolicyText") or row.lifecycle
     if text is None:

@@ -114,7 +114,7 @@ def _document(text: str, where: str, reason: str) -> dict[str, Any]:
 
 
 def check_policy(text: str, reason: str) -> None:
-    """Raises InvalidParameterException where the text is not a resource policy."""
+    """Raise InvalidParameterException where the text is not a resource policy."""
     document = _document(text, "PolicyText", reason)
     statements = document.get("Statement")
     statements = [statements] if isinstance(statements, dict) else statements
@@ -154,7 +154,7 @@ NEVER = 0.0
 
 
 def check_lifecycle(text: str) -> None:
-    """Raises InvalidParameterException where the text is not a lifecycle policy."""
+    """Raise InvalidParameterException where the text is not a lifecycle policy."""
     failure = "Lifecycle policy validation failure: "
     rules = _document(text, "LifecyclePolicyText", failure + "the policy is not a JSON object").get("rules")
     if not isinstance(rules, list) or not 1 <= len(rules) <= 50:

@@ -37,7 +37,7 @@ class Backfills:
         return [self.get(registry, found.name) for found in self._settings.all(registry, "backfill")]
 
     def start(self, registry: EcrRegistry, to: EcrRegistry) -> dict[str, Any]:
-        """Begins a backfill and returns its document."""
+        """Begin a backfill and return its document."""
         if any(b["status"] == "IN_PROGRESS" and b["destination"] == _shape(to) for b in self.all(registry)):
             text = f"A replication backfill for the destination {to} is in progress already"
             raise EcrError("ReplicationBackfillInProgressException", text)
@@ -59,7 +59,7 @@ class Backfills:
         return started
 
     def stop(self, registry: EcrRegistry, backfill_id: str) -> dict[str, Any]:
-        """Stops a backfill after the current image; what was replicated stays. Returns its document."""
+        """Stop a backfill after the current image; what was replicated stays. Return its document."""
         value = self.get(registry, backfill_id)
         event = self._running.get(backfill_id)
         if value["status"] != "IN_PROGRESS" or event is None:
@@ -73,7 +73,7 @@ class Backfills:
         return len(self._running)
 
     def close(self) -> None:
-        """Stops all backfills and waits for their ends."""
+        """Stop all backfills and wait for their ends."""
         for event in list(self._running.values()):
             event.set()
         for thread in self._threads:

@@ -99,7 +99,7 @@ class Images:
         *,
         over_http: bool = False,
     ) -> Put:
-        """Stores a manifest, points the tag at it and reports the push. A repeated push raises
+        """Store a manifest, point the tag at it and report the push. A repeated push raises
         ImageAlreadyExistsException over the API; over `/v2/` it is a success, except for an immutable tag
         (containers-roadmap #2380)."""
         self._store.get(repository)
@@ -140,7 +140,7 @@ class Images:
         return Put(image, not unchanged)
 
     def _report(self, report: Callable[[Watcher], None]) -> None:
-        """Calls every watcher. An exception of one is logged; it fails no push and does not stop the others."""
+        """Call every watcher. An exception of one is logged; it fails no push and does not stop the others."""
         for watcher in self.watchers:
             try:
                 report(watcher)
@@ -148,7 +148,7 @@ class Images:
                 _LOG.exception("%s failed", type(watcher).__name__)
 
     def scan_on_push(self, row: RepositoryRow, image: ImageRow) -> None:
-        """Starts the scan of a new image, where the repository or the registry's scanning configuration says so."""
+        """Start the scan of a new image, where the repository or the registry's scanning configuration says so."""
         try:
             if image.scannable and self._settings.scan_frequency(row)[0] == "SCAN_ON_PUSH":
                 self._scanner.begin(row, image)
@@ -248,7 +248,7 @@ class Images:
         return [(image.digest, name) for name in removed] or [(image.digest, None)]
 
     def archive(self, repository: RepositoryRow, image: ImageRow, target: str) -> ImageRow:
-        """Moves an image to the storage class ARCHIVE or back to STANDARD; here both take no time."""
+        """Move an image to the storage class ARCHIVE or back to STANDARD; here both take no time."""
         status, now = ("ARCHIVED" if target == "ARCHIVE" else "ACTIVE"), self._clock()
         if image.status != status:
             self._store.set_status(repository.id, image.digest, status, now.timestamp())

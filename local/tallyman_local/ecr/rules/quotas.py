@@ -40,7 +40,7 @@ class Quotas:
         self._lock = threading.Lock()
 
     def spend(self, registry: EcrRegistry, operation: str) -> None:
-        """Counts one call. Raises ThrottlingException beyond the rate."""
+        """Count one call. Raises ThrottlingException beyond the rate."""
         if (rate := self._limits.get(operation)) is None:
             return
         most, now = max(1.0, rate), self._clock().timestamp()
@@ -53,7 +53,7 @@ class Quotas:
             raise errors.throttled()
 
     def count(self, name: str, present: Callable[[], int], what: str) -> None:
-        """Raises LimitExceededException where the quota is used up. `present`, the number there is, is called only
+        """Raise LimitExceededException where the quota is used up. `present`, the number there is, is called only
         where there is such a quota."""
         limit = self._limits.get(name)
         if limit is not None and present() >= limit:

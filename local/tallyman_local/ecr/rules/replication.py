@@ -69,17 +69,17 @@ class Replication:
     # -- as a watcher of images (`images.Watcher`)
 
     def planned(self, row: RepositoryRow, digest: str) -> None:
-        """Records the copies in the push's own transaction, so that `resume` finds what a killed process left."""
+        """Record the copies in the push's own transaction, so that `resume` finds what a killed process left."""
         for to in self.destinations(row.name):
             self._note(row, digest, to, "IN_PROGRESS")
 
     def pushed(self, row: RepositoryRow, image: ImageRow, tag: str | None) -> None:
-        """Copies the image to every destination. A failure becomes a status, never an error of the push."""
+        """Copy the image to every destination. A failure becomes a status, never an error of the push."""
         for to in self.destinations(row.name):
             self.replicate(row, image, [tag], to)
 
     def removed(self, row: RepositoryRow, image: ImageRow, tags: list[str], gone: bool) -> None:
-        """Removes the same tags and image in the destinations of rules with `deleteReplication`."""
+        """Remove the same tags and image in the destinations of rules with `deleteReplication`."""
         for to in self.destinations(row.name, removals=True):
             there = Repository(to, row.name.name)
             for tag in tags:
@@ -92,7 +92,7 @@ class Replication:
     # -- copying
 
     def resume(self) -> None:
-        """Finishes the copies that a killed process left in progress."""
+        """Finish the copies that a killed process left in progress."""
         for found in self._store.db.rows("SELECT * FROM replications WHERE status = 'IN_PROGRESS'"):
             row = self._store.by_id(found["repository"])
             image = self._store.image(found["repository"], found["digest"])
@@ -113,7 +113,7 @@ class Replication:
         self._store.db.run(sql, row.id, digest, to.account, to.region, status, failure)
 
     def replicate(self, row: RepositoryRow, image: ImageRow, tags: list[str | None], to: EcrRegistry) -> str | None:
-        """Copies an image with these tags (None: without a tag). Returns the failure code; None: it succeeded."""
+        """Copy an image with these tags (None: without a tag). Return the failure code; None: it succeeded."""
         failure = None
         try:
             with self._copying:

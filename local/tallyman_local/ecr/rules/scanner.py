@@ -69,7 +69,7 @@ class Scanner:
             raise errors.image_not_found(repository.name, image.digest, None)
 
     def begin(self, repository: RepositoryRow, image: ImageRow) -> None:
-        """Starts a scan, on push or by StartImageScan. Raises UnsupportedImageTypeException, ImageArchivedException,
+        """Start a scan, on push or by StartImageScan. Raises UnsupportedImageTypeException, ImageArchivedException,
         and LimitExceededException for the second scan of an image within a day."""
         _check_scannable(image)
         if image.status == "ARCHIVED":
@@ -94,7 +94,7 @@ class Scanner:
         findings: Iterable[Finding] = (),
         status: Literal["COMPLETE", "FAILED"] = "COMPLETE",
     ) -> Scan:
-        """Completes a scan with these findings; may be repeated with others. Sends one event "ECR Image Scan" each
+        """Complete a scan with these findings; may be repeated with others. Send one event "ECR Image Scan" each
         time.
 
         A scan that was never started counts as started now. Raises EcrError: RepositoryNotFoundException,

@@ -40,7 +40,7 @@ class Signing:
         ]
 
     def planned(self, row: RepositoryRow, digest: str) -> None:
-        """Marks an image without a subject as to be signed by every profile."""
+        """Mark an image without a subject as to be signed by every profile."""
         image = self._store.image(row.id, digest)
         if image is None or image.subject:
             return
@@ -49,10 +49,10 @@ class Signing:
             self._store.db.run(sql, row.id, digest, profile)
 
     def pushed(self, row: RepositoryRow, image: ImageRow, tag: str | None) -> None:
-        """Does nothing: `planned` has recorded the image."""
+        """Do nothing: `planned` has recorded the image."""
 
     def removed(self, row: RepositoryRow, image: ImageRow, tags: list[str], gone: bool) -> None:
-        """Removes the statuses of a removed image."""
+        """Remove the statuses of a removed image."""
         if gone:
             self._store.db.run("DELETE FROM signings WHERE repository = ? AND digest = ?", row.id, image.digest)
 
@@ -77,7 +77,7 @@ class Signing:
         status: Literal["COMPLETE", "FAILED"] = "COMPLETE",
         reason: str = "",
     ) -> list[Digest]:
-        """Ends signing for every profile that is in progress. Returns the referrers that were pushed.
+        """End signing for every profile that is in progress. Return the referrers that were pushed.
 
         Raises EcrError: RepositoryNotFoundException, ImageNotFoundException.
         """

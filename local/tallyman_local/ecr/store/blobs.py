@@ -49,7 +49,7 @@ class Upload:
         path.touch()
 
     def append(self, read: Callable[[int], bytes], length: int | None) -> None:
-        """Appends `length` bytes (None: all until the end), with at most 1 MiB in memory.
+        """Append `length` bytes (None: all until the end), with at most 1 MiB in memory.
 
         Raises ShortBody, or what `read` raises; then nothing of this part is kept.
         """
@@ -109,16 +109,16 @@ class Blobs:
         return upload
 
     def discard(self, upload: Upload) -> None:
-        """Removes an upload's bytes."""
+        """Remove an upload's bytes."""
         upload.path.unlink(missing_ok=True)
 
     def sync(self, upload: Upload) -> None:
-        """Flushes the upload's bytes to disk; may take long."""
+        """Flush the upload's bytes to disk; may take long."""
         with upload.path.open("rb") as stream:
             os.fsync(stream.fileno())
 
     def keep(self, upload: Upload, registry: EcrRegistry) -> Digest:
-        """Makes the upload's bytes, which must be synced, a blob of the registry. Returns its digest."""
+        """Make the upload's bytes, which must be synced, a blob of the registry. Return its digest."""
         digest = upload.digest()
         target = self.path(registry, digest)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -131,11 +131,11 @@ class Blobs:
         return digest
 
     def remove(self, registry: EcrRegistry, digest: Digest) -> None:
-        """Removes a blob's file."""
+        """Remove a blob's file."""
         self.path(registry, digest).unlink(missing_ok=True)
 
     def flip_a_byte(self, registry: EcrRegistry, digest: Digest) -> None:
-        """Flips one byte in the middle of a blob; a second call repairs it."""
+        """Flip one byte in the middle of a blob; a second call repairs it."""
         with self.path(registry, digest).open("r+b") as file:
             middle = file.seek(0, os.SEEK_END) // 2
             file.seek(middle)

@@ -94,11 +94,11 @@ class Database:
             return found
 
     def run(self, sql: str, *values: object) -> None:
-        """Runs a statement."""
+        """Run a statement."""
         with self.lock:
             self._connection.execute(sql, values)
 
     def close(self) -> None:
-        """Closes the file; later use is an error."""
+        """Close the file; later use is an error."""
         with self.lock:
             self._connection.close()

@@ -53,7 +53,7 @@ class Settings:
         return [_read(row) for row in self._db.rows(sql, registry.account, registry.region, kind)]
 
     def put(self, registry: EcrRegistry, kind: str, value: Any, at: float, name: str = "") -> Setting:
-        """Stores a setting; the time of its creation stays."""
+        """Store a setting; the time of its creation stays."""
         sql = (
             "INSERT INTO settings (account, region, kind, name, value, created, updated) VALUES (?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (account, region, kind, name) DO UPDATE"
@@ -66,7 +66,7 @@ class Settings:
         return found
 
     def delete(self, registry: EcrRegistry, kind: str, name: str = "") -> None:
-        """Removes a setting."""
+        """Remove a setting."""
         sql = "DELETE FROM settings WHERE account = ? AND region = ? AND kind = ? AND name = ?"
         self._db.run(sql, registry.account, registry.region, kind, name)
 

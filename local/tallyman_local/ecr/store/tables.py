@@ -69,7 +69,7 @@ class Store:
         return [read_repository(row) for row in self.db.rows(sql, registry.account, registry.region)]
 
     def create(self, repository: Repository, created: float, **settings: Any) -> RepositoryRow:
-        """Inserts a repository. `settings`: values of columns. Raises RepositoryAlreadyExistsException."""
+        """Insert a repository. `settings`: values of columns. Raises RepositoryAlreadyExistsException."""
         with self.db.transaction():
             if self.find(repository):
                 raise errors.repository_exists(repository)
@@ -80,12 +80,12 @@ class Store:
             return self.get(repository)
 
     def change(self, repository_id: int, **settings: Any) -> None:
-        """Sets columns of a repository."""
+        """Set columns of a repository."""
         for column, value in settings.items():
             self.db.run(f"UPDATE repositories SET {column} = ? WHERE id = ?", value, repository_id)
 
     def delete(self, repository: RepositoryRow) -> None:
-        """Removes a repository with its images, and the blobs that no other repository of the registry has."""
+        """Remove a repository with its images, and the blobs that no other repository of the registry has."""
         with self.db.transaction():
             rows = self.db.rows("SELECT digest FROM layers WHERE repository = ?", repository.id)
             self.db.run("DELETE FROM repositories WHERE id = ?", repository.id)
@@ -108,11 +108,11 @@ class Store:
         return None if row is None else int(row["size"])
 
     def add_layer(self, repository_id: int, digest: str, size: int) -> None:
-        """Makes a blob of the registry a layer of the repository."""
+        """Make a blob of the registry a layer of the repository."""
         self.db.run("INSERT OR IGNORE INTO layers VALUES (?, ?, ?)", repository_id, digest, size)
 
     def copy_layer(self, source: RepositoryRow, digest: Digest, target: RepositoryRow) -> None:
-        """Copies a layer to a repository of any registry. Raises LayersNotFoundException where the source lost it."""
+        """Copy a layer to a repository of any registry. Raises LayersNotFoundException where the source lost it."""
         try:
             copied = self.blobs.copy(source.name.registry, digest)
         except FileNotFoundError as error:
@@ -120,13 +120,13 @@ class Store:
         self._own(target, copied, errors.repository_not_found(target.name))
 
     def add_blob(self, repository: RepositoryRow, raw: bytes) -> Digest:
-        """Stores small content as a layer of the repository."""
+        """Store small content as a layer of the repository."""
         upload = self.blobs.start(str(uuid.uuid4()))
         upload.append(io.BytesIO(raw).read, len(raw))
         return self._own(repository, upload, errors.repository_not_found(repository.name))
 
     def _own(self, repository: RepositoryRow, upload: Upload, recreated: errors.EcrError) -> Digest:
-        """Makes the upload's bytes a layer of the repository: first the file, then its row. Raises `recreated` where
+        """Make the upload's bytes a layer of the repository: first the file, then its row. Raises `recreated` where
         the repository was deleted and created again since."""
         self.blobs.sync(upload)
         with self.db.transaction():  # no repository that has this blob may be deleted at the same time
@@ -138,7 +138,7 @@ class Store:
         return digest
 
     def start_upload(self, repository: RepositoryRow, upload_id: str) -> None:
-        """Opens an upload; it exists until it is completed or dropped, or the process ends."""
+        """Open an upload; it exists until it is completed or dropped, or the process ends."""
         with self._uploads_lock:
             self._uploads[repository.id, upload_id] = self.blobs.start(upload_id)
 
@@ -155,14 +155,14 @@ class Store:
             yield upload
 
     def drop_upload(self, repository: RepositoryRow, upload_id: str) -> None:
-        """Removes an upload and its bytes."""
+        """Remove an upload and its bytes."""
         with self._uploads_lock:
             upload = self._uploads.pop((repository.id, upload_id), None)
         if upload:
             self.blobs.discard(upload)
 
     def keep_upload(self, repository: RepositoryRow, upload_id: str, upload: Upload) -> None:
-        """Makes the upload a layer of the repository. Raises UploadNotFoundException where that was created again."""
+        """Make the upload a layer of the repository. Raises UploadNotFoundException where that was created again."""
         self._own(repository, upload, errors.upload_not_found(repository.name, upload_id))
         self.drop_upload(repository, upload_id)
 
@@ -205,7 +205,7 @@ class Store:
         return bytes(row["raw"]) if row else None
 
     def put(self, repository_id: int, manifest: ParsedManifest, size: int, pushed: float) -> None:
-        """Inserts an image and the edges to its children."""
+        """Insert an image and the edges to its children."""
         with self.db.transaction():
             self.db.run(
                 "INSERT INTO images (repository, digest, media_type, artifact_type, subject, scannable, size, pushed,"
@@ -225,7 +225,7 @@ class Store:
                 self.db.run("INSERT OR IGNORE INTO children VALUES (?, ?, ?)", repository_id, manifest.digest, child)
 
     def remove(self, repository_id: int, digest: str) -> None:
-        """Removes an image with its tags, edges and scan. Its layers stay, as they do in ECR for a while."""
+        """Remove an image with its tags, edges and scan. Its layers stay, as they do in ECR for a while."""
         with self.db.transaction():
             edges = (("images", "digest"), ("tags", "digest"), ("scans", "digest"), ("children", "parent"))
             for table, column in edges:
@@ -262,7 +262,7 @@ class Store:
         return [(row["id"], row["tag"]) for row in self.db.rows(sql, repository_id, after, limit)]
 
     def tag(self, repository_id: int, tag: str, digest: str) -> None:
-        """Points a tag at an image."""
+        """Point a tag at an image."""
         sql = (
             "INSERT INTO tags (repository, tag, digest) VALUES (?, ?, ?)"
             " ON CONFLICT (repository, tag) DO UPDATE SET digest = excluded.digest"
@@ -270,15 +270,15 @@ class Store:
         self.db.run(sql, repository_id, tag, digest)
 
     def untag(self, repository_id: int, tag: str) -> None:
-        """Removes a tag; the image stays."""
+        """Remove a tag; the image stays."""
         self.db.run("DELETE FROM tags WHERE repository = ? AND tag = ?", repository_id, tag)
 
     def set_status(self, repository_id: int, digest: str, status: str, at: float) -> None:
-        """Sets an image to ARCHIVED or ACTIVE, with the time."""
+        """Set an image to ARCHIVED or ACTIVE, with the time."""
         column = "archived" if status == "ARCHIVED" else "activated"
         sql = f"UPDATE images SET status = ?, {column} = ? WHERE repository = ? AND digest = ?"
         self.db.run(sql, status, at, repository_id, digest)
 
     def pulled(self, repository_id: int, digest: str, at: float) -> None:
-        """Records a pull of an image."""
+        """Record a pull of an image."""
         self.db.run("UPDATE images SET pulled = ? WHERE repository = ? AND digest = ?", at, repository_id, digest)

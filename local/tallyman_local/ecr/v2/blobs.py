@@ -38,7 +38,7 @@ class BlobRoutes:
     def serve(
         self, kind: str, request: Request, body: Body, identity: Identity, name: Repository, found: re.Match[str]
     ) -> Response:
-        """Answers one request, which is authorized already."""
+        """Answer one request, which is authorized already."""
         repository = self._parts.store.get(name)
         if kind == "blobs" and SHA512.fullmatch(found["digest"]):
             raise OciError(404, "BLOB_UNKNOWN", f"The layer with digest '{found['digest']}' does not exist")

@@ -74,7 +74,7 @@ class Body:
         return data
 
     def drain(self) -> None:
-        """Reads the rest, so that a refusal reaches a client that is still sending."""
+        """Read the rest, so that a refusal reaches a client that is still sending."""
         with suppress(ShortBody):
             while self.read(CHUNK):
                 pass

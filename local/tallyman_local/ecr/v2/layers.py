@@ -20,7 +20,7 @@ def _refuse(status: int, code: str, message: str, **headers: str) -> Response:
 
 
 def serve_layer(parts: Parts, request: Request) -> Response:
-    """Answers a GET, with Range, in pieces of at most 1 MiB; refuses other methods, `Authorization`, and URLs that are
+    """Answer a GET, with Range, in pieces of at most 1 MiB; refuse other methods, `Authorization`, and URLs that are
     older than an hour."""
     if "Authorization" in request.headers:
         return _refuse(400, "InvalidArgument", _ONE_MECHANISM)

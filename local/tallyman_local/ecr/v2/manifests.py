@@ -42,7 +42,7 @@ class ManifestRoutes:
     def serve(
         self, kind: str, request: Request, body: Body, identity: Identity, name: Repository, found: re.Match[str]
     ) -> Response:
-        """Answers one request, which is authorized already."""
+        """Answer one request, which is authorized already."""
         repository = self._parts.store.get(name)
         if kind == "tags":
             return self._tags(request, repository)

@@ -28,7 +28,7 @@ class Digest(str):
 
     @classmethod
     def parse(cls, text: object) -> Self:
-        """Raises BadName unless `text` is a whole SHA-256 digest (ECR knows no other algorithm)."""
+        """Raise BadName unless `text` is a whole SHA-256 digest (ECR knows no other algorithm)."""
         if not isinstance(text, str) or not _DIGEST.fullmatch(text):
             raise BadName(f"{_shown(text)} is not a digest: expected sha256: and 64 hexadecimal digits")
         return cls(text)

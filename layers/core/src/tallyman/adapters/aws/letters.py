@@ -73,14 +73,14 @@ class SqsLetters(SqsLetterReader):
     )
 
     def send_again(self, letter: Letter) -> None:
-        """Sends the body alone: the attributes only say why it became a letter."""
+        """Send the body alone: the attributes only say why it became a letter."""
         if letter.source is None:
             raise BadInput(f"the letter {letter.id} does not say which queue it came from")
         with translated(f"send a letter to the queue {letter.source} again"):
             self._client.send_message(QueueUrl=f"{self._base}/{self._stack}-{letter.source}", MessageBody=letter.body)
 
     def remove(self, letter: Letter) -> None:
-        """Removes it for good; within `opened`, whose handle it needs."""
+        """Remove it for good; within `opened`, whose handle it needs."""
         with translated(f"remove a letter from the queue {letter.queue}"):
             self._client.delete_message(QueueUrl=self._box(letter.queue), ReceiptHandle=letter.handle)
 

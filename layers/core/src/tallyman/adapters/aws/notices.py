@@ -44,7 +44,7 @@ class SnsNotices:
             )
 
     def post(self, channel: str, message: Mapping[str, Any]) -> None:
-        """Publishes to the topic of a channel, `<stack>-chat-<channel>` (chat.yaml)."""
+        """Publish to the topic of a channel, `<stack>-chat-<channel>` (chat.yaml)."""
         topic = f"{self._topic.removesuffix('-notices')}-chat-{channel}"
         with translated(f"publish to the channel {channel}"):
             self._sns.publish(TopicArn=topic, Message=to_json(message, f"a message to the channel {channel}"))

@@ -31,7 +31,7 @@ class EventBridgeBuses:
         put_event(self._clients.get("events", registry), entry, f"put a test event on the default bus of {registry}")
 
     def way(self, registry: EcrRegistry) -> Way:
-        """Reads the rule that forwards pushes, and its dead-letter queue, by their names in the templates:
+        """Read the rule that forwards pushes, and its dead-letter queue, by their names in the templates:
         DescribeRule, GetQueueUrl, GetQueueAttributes."""
         own = registry == self._clients.hub
         rule = f"{self._stack}-{'image-own' if own else 'spoke-image'}"

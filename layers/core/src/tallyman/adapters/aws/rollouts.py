@@ -59,7 +59,7 @@ class EcsRollOuts:
         return None
 
     def move(self, registry: EcrRegistry, service: Service, image: str) -> str:
-        """Returns the ARN of the revision. DescribeServices and DescribeTaskDefinition; RegisterTaskDefinition and
+        """Return the ARN of the revision. DescribeServices and DescribeTaskDefinition; RegisterTaskDefinition and
         UpdateService too, unless the service runs the image already."""
         client = self._client(registry)
         current = self.current(registry, service)
@@ -79,7 +79,7 @@ class EcsRollOuts:
         return str(revision)
 
     def settled(self, registry: EcrRegistry, service: Service, moved: str) -> Moving:
-        """Reads the deployment of the revision: ECS reports COMPLETED when the service is steady, and FAILED when the
+        """Read the deployment of the revision: ECS reports COMPLETED when the service is steady, and FAILED when the
         circuit breaker has opened; a service that runs another revision by then was rolled back."""
         found = self._describe(registry, service)
         for deployment in found.get("deployments") or []:
@@ -167,7 +167,7 @@ class LambdaRollOuts:
         return _ARCHITECTURES.get(str(name), str(name))
 
     def move(self, registry: EcrRegistry, service: Service, image: str) -> str:
-        """Returns the image. UpdateFunctionCode, unless the code is that image already; `settled` moves the alias."""
+        """Return the image. UpdateFunctionCode, unless the code is that image already; `settled` moves the alias."""
         if self._read(registry, service).get("Code", {}).get("ImageUri") != image:
             with translated(f"update the code of {service} in {registry}"):
                 self._client(registry).update_function_code(FunctionName=service.name, ImageUri=image, Publish=False)
@@ -192,7 +192,7 @@ class LambdaRollOuts:
         return Moving(True, f"version {version}")
 
     def back(self, registry: EcrRegistry, service: Service, before: str) -> None:
-        """Moves the alias to the version."""
+        """Move the alias to the version."""
         with translated(f"move the alias {service.alias} of {service} in {registry}"):
             self._client(registry).update_alias(FunctionName=service.name, Name=service.alias, FunctionVersion=before)
 

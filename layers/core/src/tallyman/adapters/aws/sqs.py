@@ -49,7 +49,7 @@ class DeadLetters:
         self._client, self._url = client, url
 
     def send(self, body: str, reason: str, error: str, function: str, source: str = "") -> None:
-        """Sends the original body with attributes that say why it can't be handled: `reason` in words, `error` the kind
+        """Send the original body with attributes that say why it can't be handled: `reason` in words, `error` the kind
         of error, `function` which function failed, `source` the name of the queue that the message came from."""
         attributes = {"Reason": reason, "Error": error, "Function": function} | ({"Source": source} if source else {})
         with translated("send a message to the dead-letter queue"):

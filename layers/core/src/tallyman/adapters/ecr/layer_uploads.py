@@ -26,7 +26,7 @@ class EcrLayerUploads(EcrAdapter):
             return str(self._client(repository).initiate_layer_upload(**names(repository))["uploadId"])
 
     def send_part(self, repository: Location, session: str, first: int, part: bytes) -> int:
-        """Returns how many bytes ECR has. InvalidLayerPartException also says this, as lastValidByteReceived: after a
+        """Return how many bytes ECR has. InvalidLayerPartException also says this, as lastValidByteReceived: after a
         lost answer ECR has the part already. Raises UploadExpired where the upload must begin again."""
         what = f"upload bytes {first} to {first + len(part) - 1} to {repository}"
         with translated(what):

@@ -17,7 +17,7 @@ class EcrRemover(EcrAdapter):
     PERMISSIONS: tuple[str, ...] = permissions("ecr:BatchDeleteImage", "ecr:UpdateImageStorageClass")
 
     def remove(self, repository: Repository, digests: Sequence[Digest]) -> dict[Digest, str]:
-        """Returns why images were not removed, by digest. One BatchDeleteImage, of at most 100 digests. Its status is
+        """Return why images were not removed, by digest. One BatchDeleteImage, of at most 100 digests. Its status is
         always 200, with `failures[]`. An image that is gone already was removed; one that the answer does not name was
         not."""
         with translated(f"remove {len(digests)} images of {repository}"):
@@ -38,7 +38,7 @@ class EcrRemover(EcrAdapter):
         return failed | {digest: silent for digest in digests if digest not in gone and digest not in failed}
 
     def store(self, repository: Repository, digest: Digest, *, archive: bool) -> None:
-        """Moves the image into ECR's archive, or back (`archive` False). One UpdateImageStorageClass."""
+        """Move the image into ECR's archive, or back (`archive` False). One UpdateImageStorageClass."""
         with translated(f"{'archive' if archive else 'restore'} {repository}@{digest}"):
             self._client(repository).update_image_storage_class(
                 **names(repository),

@@ -85,7 +85,7 @@ def _host_only(error: BotoCoreError) -> str:
 
 @contextmanager
 def translated(what: str) -> Iterator[None]:
-    """Translates what botocore and its urllib3 raise within the block; other exceptions pass unchanged."""
+    """Translate what botocore and its urllib3 raise within the block; other exceptions pass unchanged."""
     try:
         yield
     except (ClientError, BotoCoreError, HTTPError, OSError) as error:

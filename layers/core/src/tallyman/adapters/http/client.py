@@ -178,7 +178,7 @@ class HttpClient:
         connection.close()
 
     def close(self) -> None:
-        """Closes idle connections; those in use are closed when they are released."""
+        """Close idle connections; those in use are closed when they are released."""
         with self._lock:
             self._closed = True
             idle = [c for connections in self._idle.values() for c in connections]
@@ -243,7 +243,7 @@ class Response:
         return body
 
     def close(self) -> None:
-        """Closes the connection, unless the body was read to its end, which has released the connection already."""
+        """Close the connection, unless the body was read to its end, which has released the connection already."""
         self._end(whole=False)
 
     def _end(self, *, whole: bool = True) -> None:

@@ -22,7 +22,7 @@ class Pace:
         self._lock = threading.Lock()
 
     def wait(self) -> float:
-        """Waits until the next call is allowed. Returns the seconds that it waited."""
+        """Wait until the next call is allowed. Return the seconds that it waited."""
         if not self._interval:
             return 0.0
         with self._lock:

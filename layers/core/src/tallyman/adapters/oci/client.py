@@ -232,7 +232,7 @@ class RegistryClient:
         raise AssertionError("not reached")
 
     def _pause(self, attempt: int, asked: float | None) -> None:
-        """Sleeps longer after each attempt, with jitter, so that clients refused together don't return together."""
+        """Sleep longer after each attempt, with jitter, so that clients refused together don't return together."""
         import random  # seldom needed
 
         spread = random.uniform(0.5, 1.5)
@@ -260,7 +260,7 @@ def _whole(response: Response, url: str, what: str) -> Answer:
 
 
 def _drain(response: Response) -> None:
-    """Reads a short body, so that the connection can be kept."""
+    """Read a short body, so that the connection can be kept."""
     try:
         if response.length is not None and response.length <= _SMALL:
             response.all(_SMALL)

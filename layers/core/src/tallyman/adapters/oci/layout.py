@@ -108,7 +108,7 @@ class LayoutStore:
         _write(path, hashed(), check)
 
     def put_manifest(self, repository: Location, manifest: Manifest, tag: str | None = None) -> None:
-        """Writes the manifest as a blob and as an entry in `index.json`; an index's entry replaces its children's."""
+        """Write the manifest as a blob and as an entry in `index.json`; an index's entry replaces its children's."""
         for needed in (*manifest.children, *manifest.blobs):
             if not self._path(repository, needed.digest).exists():
                 raise Unreachable(f"{repository} lacks {needed.digest}, which {manifest.digest} needs")
@@ -201,7 +201,7 @@ class LayoutStore:
 
     @contextmanager
     def _locked(self, repository: Location) -> Iterator[None]:
-        """Locks this layout against other threads and processes."""
+        """Lock this layout against other threads and processes."""
         path = Path(layout_path(repository))
         path.mkdir(parents=True, exist_ok=True)
         with self._lock:

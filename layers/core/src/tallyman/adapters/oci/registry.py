@@ -203,7 +203,7 @@ class OciRegistry:
         return {m.digest for m in manifests if m.subject and m.digest not in named[m.subject.digest]}
 
     def _enter(self, repository: Location, manifest: Manifest, subject: Digest) -> None:
-        """Adds an entry to the index at the fallback tag. Two clients that do so at once may lose one of the entries:
+        """Add an entry to the index at the fallback tag. Two clients that do so at once may lose one of the entries:
         the protocol has no way to prevent it."""
         tag = tag_of(subject)
         with self._subjects:

@@ -48,7 +48,7 @@ class OciUploads:
     def send_part(
         self, repository: Location, session: str, first: int, length: int, body: Iterable[bytes]
     ) -> tuple[int, str]:
-        """Streams `length` bytes, from byte `first` of the blob. Returns how many bytes the registry then has, and the
+        """Stream `length` bytes, from byte `first` of the blob. Return how many bytes the registry then has, and the
         session for the next part. Raises UploadExpired where the upload is gone, Unsupported where the registry takes
         no parts."""
         last = first + length - 1
@@ -71,7 +71,7 @@ class OciUploads:
         return first + length if have is None else have, self._session(repository, answer, what)
 
     def complete(self, repository: Location, session: str, digest: Digest) -> None:
-        """Ends the upload. Raises DigestMismatch where the registry finds another digest, UploadExpired as above."""
+        """End the upload. Raises DigestMismatch where the registry finds another digest, UploadExpired as above."""
         what = f"complete the upload of {digest.short} to {repository}"
         path = self._path(repository, session)
         query = urlencode({"digest": digest})

@@ -51,7 +51,7 @@ class KubernetesApi:
         self._sleep = sleep
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         self._http.close()
 
     def items(self, path: str, kind: str, what: str) -> Iterator[Item]:

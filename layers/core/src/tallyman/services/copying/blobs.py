@@ -27,7 +27,7 @@ class Read:
 
 
 def enough_time(deadline: Deadline, what: str) -> None:
-    """Raises OutOfTime, which names what was not done, where RESERVE seconds or less are left."""
+    """Raise OutOfTime, which names what was not done, where RESERVE seconds or less are left."""
     if deadline() <= RESERVE:
         raise OutOfTime(f"no time left in this run for {what}")
 
@@ -41,7 +41,7 @@ def patience(deadline: Deadline) -> float | None:
 def chunks(
     source: Origin, repository: Location, digest: Digest, deadline: Deadline, start: int = 0, size: int | None = None
 ) -> Generator[bytes, None, None]:
-    """Yields the blob's bytes from `start` on, at most 1 MiB at a time. Their hash is not checked. `size`: the size of
+    """Yield the blob's bytes from `start` on, at most 1 MiB at a time. Their hash is not checked. `size`: the size of
     the blob where it is known, so that no request is made when nothing is left (a range past the end is refused).
 
     After a broken connection it resumes at the byte reached; three connections in all, then Unreachable. Raises
@@ -65,7 +65,7 @@ def chunks(
 
 
 def ahead(content: Generator[bytes, None, None], pool: Executor) -> Generator[bytes, None, None]:
-    """Yields the same chunks. A thread of the pool requests the first one at once, while the consumer may still wait
+    """Yield the same chunks. A thread of the pool requests the first one at once, while the consumer may still wait
     for something else."""
     begun = _ahead(content, pool)
     next(begun)
@@ -86,7 +86,7 @@ def _ahead(content: Generator[bytes, None, None], pool: Executor) -> Generator[b
 
 
 def read_blob(source: Origin, repository: Location, digest: Digest, deadline: Deadline, keep: int = 0) -> Read:
-    """Reads the whole blob and keeps its first `keep` bytes. Raises as `chunks`."""
+    """Read the whole blob and keep its first `keep` bytes. Raises as `chunks`."""
     hasher, size, kept = hashlib.sha256(), 0, bytearray()
     for chunk in chunks(source, repository, digest, deadline):
         hasher.update(chunk)

@@ -58,7 +58,7 @@ NONE: frozenset[Digest] = frozenset()
 def changed(
     catalogue: Catalogue, source: Origin, origin: Location, targets: Sequence[Location], *, every: bool = False
 ) -> Changed:
-    """Finds the tags of the origin that are missing or different in some target, and images that every target has but
+    """Find the tags of the origin that are missing or different in some target, and images that every target has but
     whose referrers some target lacks (those have no tag). `every`: returns all images, so that the referrers of each
     are read.
 

@@ -71,7 +71,7 @@ class ImageGraph:
 
 
 def join(graphs: Sequence[ImageGraph]) -> ImageGraph:
-    """Joins graphs of one repository, so that what they share is copied once."""
+    """Join graphs of one repository, so that what they share is copied once."""
     last = graphs[-1]
     images = {m.digest: m for each in graphs for m in each.images}
     referrers = {m.digest: m for each in graphs for m in each.referrers if m.digest not in images}
@@ -90,7 +90,7 @@ def read_graph(
     *,
     deadline: Deadline = no_limit,
 ) -> ImageGraph:
-    """Reads the graph of an image and compares the hash of every manifest with its digest.
+    """Read the graph of an image and compare the hash of every manifest with its digest.
 
     Cost: one read for each level of an index (for each hundred manifests of a level), and one request for the referrers
     of each manifest, four at once. Raises NotFound where the image or a child is not there, DigestMismatch where
@@ -109,7 +109,7 @@ def read_graphs(
     known: Mapping[Digest, Manifest] | None = None,
     deadline: Deadline = no_limit,
 ) -> tuple[ImageGraph | None, dict[Digest, TallymanError]]:
-    """Reads several graphs of a repository. Returns those that could be read, joined (None: none could), and the error
+    """Read several graphs of a repository. Return those that could be read, joined (None: none could), and the error
     of each of the others. Raises TransientError. `known`: manifests that were read already."""
     wanted = list(dict.fromkeys(digests))
     with _pool(16) as pool:
@@ -186,7 +186,7 @@ class _Reader:
         )
 
     def read(self, roots: Iterable[Digest], *, optional: bool = False) -> None:
-        """Reads the roots and everything that they list. `optional`: a root that is not there is left out."""
+        """Read the roots and everything that they list. `optional`: a root that is not there is left out."""
         level = [d for d in dict.fromkeys(roots) if d not in self.manifests]
         for depth in range(MAX_NESTING + 1):
             if not level:
@@ -214,7 +214,7 @@ class _Reader:
             raise _too_deep(level[0])
 
     def read_referrers(self, digests: Sequence[Digest]) -> None:
-        """Reads these referrers; the error of each that can't be read is recorded in `unreadable`."""
+        """Read these referrers; the error of each that can't be read is recorded in `unreadable`."""
         try:
             self.read(digests, optional=True)
             self.bottom_up(digests)
@@ -265,7 +265,7 @@ class _Reader:
         return manifest is not None and manifest.subject is not None and manifest.subject.digest in subjects
 
     def request_referrers(self, digests: Iterable[Digest]) -> None:
-        """Requests the referrers of these digests in threads of the pool, once each."""
+        """Request the referrers of these digests in threads of the pool, once each."""
         for digest in digests:
             if digest not in self.asked:
                 self.asked[digest] = self.pool.submit(self.referrers, digest)

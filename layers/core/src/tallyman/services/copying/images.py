@@ -86,7 +86,7 @@ class CopyImages:
     parts: InParts | None = None
 
     def resolve(self, repository: Location, reference: str, tag: str | None) -> Image:
-        """Reads the image that a tag or digest names. NotFound."""
+        """Read the image that a tag or digest names. NotFound."""
         found = self.source.manifests(repository, [reference]).get(reference)
         if found is None:
             raise NotFound(f"{repository.at(_reference(reference))} is not there")
@@ -99,7 +99,7 @@ class CopyImages:
         images: Sequence[Image],
         failed: Mapping[Location, TallymanError] = NOBODY,
     ) -> dict[Location, Report]:
-        """Copies the images to every target. `targets`: each with the tag to set there instead of the image's own.
+        """Copy the images to every target. `targets`: each with the tag to set there instead of the image's own.
         `failed`: targets that failed before, with their errors: they are left out."""
         reports = {target: Report(target, error=failed.get(target)) for target in targets}
         for start in range(0, len(images), BATCH):
@@ -113,7 +113,7 @@ class CopyImages:
         images: Sequence[Image],
         failed: Mapping[Location, TallymanError] = NOBODY,
     ) -> dict[Location, Report]:
-        """Reports what `copy` would copy, and writes nothing. Blobs that two batches share are counted once."""
+        """Report what `copy` would copy, and write nothing. Blobs that two batches share are counted once."""
         reports = {target: Report(target, error=failed.get(target)) for target in targets}
         for start in range(0, len(images), BATCH):
             batch = images[start : start + BATCH]
@@ -203,7 +203,7 @@ class CopyImages:
         targets: Mapping[Location, str | None],
         batch: Sequence[Image],
     ) -> dict[Location, "Future[tuple[Held, float]]"]:
-        """Asks the targets for a single image while it is read from the source. `stage` repeats a request that
+        """Ask the targets for a single image while it is read from the source. `stage` repeats a request that
         failed."""
         if len(batch) > 1 or batch[0].unseen:
             return {}
@@ -221,7 +221,7 @@ class CopyImages:
     def _tag(
         self, report: Report, batch: Sequence[Image], roots: Mapping[Digest, Manifest], instead: str | None
     ) -> None:
-        """Sets the missing tags and reads them back."""
+        """Set the missing tags and read them back."""
         wanted = {
             tag: image.digest
             for image in batch

@@ -62,7 +62,7 @@ class Parts:
         return upload.offset if upload else 0
 
     def upload(self, repository: Location, digest: Digest, size: int, start: int, chunks: Iterable[bytes]) -> None:
-        """Sends the blob; `chunks` are its bytes from `start` on. The registry compares the digest.
+        """Send the blob; `chunks` are its bytes from `start` on. The registry compares the digest.
 
         Raises Unreachable where the caller may try again from `offset`, UploadExpired where it has to begin at byte 0.
         """
@@ -111,7 +111,7 @@ class Parts:
     def _one(
         self, repository: Location, digest: Digest, entry: Entry[Upload], held: list[bytes]
     ) -> tuple[Entry[Upload], bytes]:
-        """Sends one part; returns the entry and the bytes that the registry has not taken. An earlier run may have sent
+        """Send one part; return the entry and the bytes that the registry has not taken. An earlier run may have sent
         some of them, cut elsewhere."""
         first, session = entry.value.offset, entry.value.session
         part = b"".join(held)

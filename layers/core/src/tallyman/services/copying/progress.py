@@ -32,7 +32,7 @@ class CopiedBytes(CopyProgress):
         self._sizes: list[int] = []  # many threads may append, but not add, without a lock
 
     def uploaded(self, repository: Location, digest: Digest, size: int) -> None:
-        """Adds the blob."""
+        """Add the blob."""
         self._sizes.append(size)
 
     @property

@@ -41,7 +41,7 @@ and source and target are asked at the same time."""
 
 
 def ask_ahead(target: Destination, place: Location, name: str) -> tuple[Held, float]:
-    """Asks the target for one manifest; returns the answer, which `stage` can use, and the seconds that it took."""
+    """Ask the target for one manifest; return the answer, which `stage` can use, and the seconds that it took."""
     began = time.monotonic()
     found = target.manifests(place, [name]).get(name)
     held: dict[str, Manifest | None] = {name: found}
@@ -58,7 +58,7 @@ def stage(
     graph: ImageGraph,
     options: CopyOptions,
 ) -> dict[R, Staged | TallymanError]:
-    """Copies the graph to every target that lacks it; returns the result of each target, in their order.
+    """Copy the graph to every target that lacks it; return the result of each target, in their order.
 
     The targets are independent: a failed or slow target does not stop the others.
 
@@ -114,7 +114,7 @@ class _Copier:
     far: bool
 
     def spread(self, digest: Digest, works: Sequence[TargetCopy]) -> None:
-        """Copies a blob to all targets that lack it and keep up. A target with a transient error gets it alone, at the
+        """Copy a blob to all targets that lack it and keep up. A target with a transient error gets it alone, at the
         end."""
         with self.streams.one():
             takers = [w for w in works if digest in w.lacking and not (w.error or w.behind)]
@@ -136,7 +136,7 @@ class _Copier:
                 work.settle(digest)
 
     def end(self, work: TargetCopy, begun: "Future[None]") -> None:
-        """Does what is left for one target, also for one that was slow to begin."""
+        """Do what is left for one target, also for one that was slow to begin."""
         if wait([begun], patience(self.options.deadline)).not_done:
             work.error = OutOfTime(f"{work.repository} has not answered in this run")
             return
@@ -144,7 +144,7 @@ class _Copier:
         work.guard(partial(work.finish, self.alone))
 
     def alone(self, digest: Digest, work: TargetCopy) -> None:
-        """Copies a blob to one target. Raises the target's error; an error of the source is recorded."""
+        """Copy a blob to one target. Raises the target's error; an error of the source is recorded."""
         teed = self._tee(digest, [work])
         for error in teed.failed.values():
             if not teed.source_failed:
@@ -180,7 +180,7 @@ class _Copier:
 
 @contextmanager
 def _unjoined(pool: ThreadPoolExecutor) -> Iterator[None]:
-    """Shuts the pool down without waiting for threads that hang in a connection."""
+    """Shut the pool down without waiting for threads that hang in a connection."""
     try:
         yield
     finally:
@@ -189,7 +189,7 @@ def _unjoined(pool: ThreadPoolExecutor) -> Iterator[None]:
 
 @contextmanager
 def _stopping(stopped: threading.Event) -> Iterator[None]:
-    """Sets the event when the block fails or is interrupted, which ends its work at the next chunk. Without it the
+    """Set the event when the block fails or is interrupted, which ends its work at the next chunk. Without it the
     process could not end before the whole copy."""
     try:
         yield
@@ -199,7 +199,7 @@ def _stopping(stopped: threading.Event) -> Iterator[None]:
 
 
 def _all(steps: Iterable["Future[None]"]) -> None:
-    """Waits for all steps; then raises an unexpected exception of a step (a bug, the end of the process)."""
+    """Wait for all steps; then raise an unexpected exception of a step (a bug, the end of the process)."""
     waiting = list(steps)
     wait(waiting)
     for step in waiting:

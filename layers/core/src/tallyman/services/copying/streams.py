@@ -56,7 +56,7 @@ class Streams:
 
     @contextmanager
     def one(self) -> Iterator[None]:
-        """Waits until a stream is free; the block copies one blob."""
+        """Wait until a stream is free; the block copies one blob."""
         with self._changed:
             self._changed.wait_for(lambda: self._active < self._limit)
             self._active += 1
@@ -69,7 +69,7 @@ class Streams:
             self.count(_BLOB)
 
     def count(self, work: int) -> None:
-        """Counts bytes that were copied, and adjusts the limit at the end of each interval."""
+        """Count bytes that were copied, and adjust the limit at the end of each interval."""
         with self._changed:
             self._work += work
             passed = self._clock() - self._since

@@ -21,7 +21,7 @@ class Survey:
     mounts: bool
 
     def add(self, other: "Survey") -> None:
-        """Adds another survey; what both name is counted once."""
+        """Add another survey; what both name is counted once."""
         self.manifests.update(other.manifests)
         self.blobs.update(other.blobs)
 
@@ -34,7 +34,7 @@ def survey(
     *,
     deadline: Deadline,
 ) -> dict[Location, Survey | TallymanError]:
-    """Makes the same requests as `stage` to find what each target lacks, and writes nothing."""
+    """Make the same requests as `stage` to find what each target lacks, and write nothing."""
     found: dict[Location, Survey | TallymanError] = {}
     for place in dict.fromkeys(targets):
         plan = TargetPlan(origin, target, place, graph, CopyOptions(deadline))

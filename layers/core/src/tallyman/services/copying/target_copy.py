@@ -74,7 +74,7 @@ class TargetCopy(TargetPlan):
         )
 
     def begin(self) -> None:
-        """Asks the target what it lacks, and mounts what it can, before blobs are read."""
+        """Ask the target what it lacks, and mount what it can, before blobs are read."""
         began = time.monotonic()
         self.guard(self.look)
         self.seconds = time.monotonic() - began
@@ -83,7 +83,7 @@ class TargetCopy(TargetPlan):
         self.await_blobs()
 
     def mount(self) -> None:
-        """Mounts the blobs from the origin, where that is in the same registry."""
+        """Mount the blobs from the origin, where that is in the same registry."""
         if self.repository.registry != self.origin.registry or self.repository == self.origin:
             return
         for digest in sorted(self.lacking):
@@ -99,7 +99,7 @@ class TargetCopy(TargetPlan):
         self._order = Order(self.needed, {m.digest: self.graph.blobs_of(m) & self.lacking for m in self.needed})
 
     def settle(self, digest: Digest) -> None:
-        """Puts the manifests that waited only for this blob or manifest, while other blobs are still copied. An error
+        """Put the manifests that waited only for this blob or manifest, while other blobs are still copied. An error
         is kept and raised by `finish`, after the other blobs."""
         for manifest in self._order.arrived(digest):
             try:
@@ -109,7 +109,7 @@ class TargetCopy(TargetPlan):
                 self._unsettled = error
 
     def finish(self, alone: "Callable[[Digest, TargetCopy], None]") -> None:
-        """Copies the blobs that are left, then puts the other manifests bottom-up and reads all of them back."""
+        """Copy the blobs that are left, then put the other manifests bottom-up and read all of them back."""
         if wait(self.hanging, patience(self.deadline)).not_done:
             raise OutOfTime(f"an upload to {self.repository} hangs, and no time is left in this run to wait for it")
         late = self.lacking - self.broken.keys()
@@ -130,7 +130,7 @@ class TargetCopy(TargetPlan):
     def upload(
         self, digest: Digest, size: int, send: Callable[[Iterator[bytes]], None], content: Iterator[bytes]
     ) -> None:
-        """Sends a blob and reports the progress."""
+        """Send a blob and report the progress."""
 
         def counted() -> Iterator[bytes]:
             for chunk in content:
@@ -146,7 +146,7 @@ class TargetCopy(TargetPlan):
         self.lacking.discard(digest)
 
     def _put(self, manifest: Manifest) -> bool:
-        """Puts a manifest; returns whether it is there now. Raises an error of the target; an error of the manifest
+        """Put a manifest; return whether it is there now. Raises an error of the target; an error of the manifest
         alone is recorded."""
         digest = manifest.digest
         needs = [*self.graph.blobs_of(manifest), *(c.digest for c in manifest.children)]

@@ -59,7 +59,7 @@ class TargetPlan:
         self._referrers = {m.digest for m in graph.referrers}
 
     def guard(self, step: Callable[[], None]) -> None:
-        """Runs a step unless an earlier one failed. Its error becomes the result of this target."""
+        """Run a step unless an earlier one failed. Its error becomes the result of this target."""
         if not self.error:
             try:
                 step()
@@ -67,7 +67,7 @@ class TargetPlan:
                 self.error = error
 
     def look(self) -> None:
-        """Finds out which manifests are missing.
+        """Find out which manifests are missing.
 
         An image that is there is complete: a registry accepts no manifest before its blobs and children, and ECR
         removes no image that an index lists.
@@ -84,7 +84,7 @@ class TargetPlan:
         self.needed += [m for m in self.graph.referrers if m.digest not in there or m.digest in unlisted]
 
     def prepare(self) -> None:
-        """Finds out which blobs are missing, and drops children that are there from `needed`."""
+        """Find out which blobs are missing, and drop children that are there from `needed`."""
         wanted = {d for m in self.needed for d in self.graph.blobs_of(m)}
         if wanted:
             enough_time(self.deadline, f"asking {self.repository} for blobs")

@@ -48,7 +48,7 @@ class Pipe:
         """Whether the writer waits for a chunk."""
 
     def put(self, chunk: bytes, timeout: float) -> bool:
-        """Adds a chunk; waits at most `timeout` seconds for room. False: there was none. True also once it is
+        """Add a chunk; wait at most `timeout` seconds for room. False: there was none. True also once it is
         abandoned."""
         with self._changed:
             if not self._changed.wait_for(lambda: len(self._chunks) < DEPTH or self.abandoned, timeout):
@@ -59,14 +59,14 @@ class Pipe:
             return True
 
     def end(self, error: BaseException | None = None) -> None:
-        """Ends the pipe. With an error the writer gets that error at once, instead of the chunks that are left."""
+        """End the pipe. With an error the writer gets that error at once, instead of the chunks that are left."""
         with self._changed:
             if not self._ended:
                 self._ended, self._error = True, error
                 self._changed.notify_all()
 
     def abandon(self) -> None:
-        """Drops the chunks: the writer has ended and takes no more."""
+        """Drop the chunks: the writer has ended and takes no more."""
         with self._changed:
             self.abandoned = True
             self._chunks.clear()
@@ -106,7 +106,7 @@ def tee(  # noqa: PLR0913 - a blob (chunks, digest, size, start), where it goes,
     deadline: Deadline,
     start: int = 0,
 ) -> Teed[_Key]:
-    """Reads `chunks` once and passes them to every writer, each in a thread of `pool` (which needs a free one for
+    """Read `chunks` once and pass them to every writer, each in a thread of `pool` (which needs a free one for
     each).
 
     The last chunk is held back until the hash of the whole blob was compared. If it is wrong, every writer gets
@@ -152,7 +152,7 @@ def _ends(
     deadline: Deadline,
     problem: TallymanError | None,
 ) -> dict[_Key, TallymanError]:
-    """Waits for the writers that are not `slow`; returns the error of each that failed. A writer that is late but may
+    """Wait for the writers that are not `slow`; return the error of each that failed. A writer that is late but may
     still succeed is added to `slow`."""
     failed: dict[_Key, TallymanError] = {}
     waiting = {key: thread for key, thread in threads.items() if key not in slow}
@@ -178,7 +178,7 @@ def _write(writer: Callable[[Iterator[bytes]], None], pipe: Pipe) -> TallymanErr
 
 
 def stragglers(threads: Mapping[_Key, "Future[Any]"], deadline: Deadline, *, failing: bool = False) -> set[_Key]:
-    """Waits for all threads, but no more than PATIENCE seconds once one has succeeded (`failing`: has ended). Returns
+    """Wait for all threads, but no more than PATIENCE seconds once one has succeeded (`failing`: has ended). Return
     the keys of those that are not done then."""
     pending = set(threads.values())
     while pending:
@@ -191,7 +191,7 @@ def stragglers(threads: Mapping[_Key, "Future[Any]"], deadline: Deadline, *, fai
 
 
 def _hand_over(chunk: bytes, pipe: Pipe, deadline: Deadline, others: Sequence[Pipe], waited: float) -> float:
-    """Puts a chunk into the pipe. Returns the seconds for which the other writers have waited for this one so far
+    """Put a chunk into the pipe. Return the seconds for which the other writers have waited for this one so far
     (`waited` before this chunk); gives up once these reach PATIENCE. Raises OutOfTime near the deadline."""
     while True:
         began = time.monotonic()
@@ -211,7 +211,7 @@ def _straight(
     pool: Executor,
     deadline: Deadline,
 ) -> Teed[_Key]:
-    """Lets the only writer read the chunks itself, without a pipe."""
+    """Let the only writer read the chunks itself, without a pipe."""
     [(key, writer)] = writers.items()
     problems: list[TallymanError] = []
 
@@ -242,7 +242,7 @@ def _straight(
 
 
 def _checked(chunks: Iterator[bytes], digest: Digest, size: int, start: int = 0) -> Iterator[bytes]:
-    """Yields the chunks, the last one only after size and hash were compared. Raises DigestMismatch."""
+    """Yield the chunks, the last one only after size and hash were compared. Raises DigestMismatch."""
     hasher, seen, last = hashlib.sha256(), start, b""
     for chunk in chunks:
         if not start:

@@ -74,7 +74,7 @@ class Evaluator:
     def digest(
         self, digest: Digest, correlation: str | None = None, again: bool = False, news: Kind | None = None
     ) -> list[Decision]:
-        """Evaluates an image and the indexes above it again; returns the decisions. May be repeated: sends and writes
+        """Evaluate an image and the indexes above it again; return the decisions. May be repeated: sends and writes
         only what is new.
 
         Hints `promote_image` of each image that may go; `again`: also where that was done before. `news`: the only kind
@@ -91,13 +91,13 @@ class Evaluator:
         return decisions
 
     def above(self, asked: DecideAbove) -> int:
-        """Evaluates the next indexes above an image; returns the number of decisions. Cost: as `digest`."""
+        """Evaluate the next indexes above an image; return the number of decisions. Cost: as `digest`."""
         decisions = self._page(asked, Once(self.ledger))
         self.hint(decisions, asked.correlation, asked.again)
         return len(decisions)
 
     def _page(self, asked: DecideAbove, facts: Once) -> list[Decision]:
-        """Evaluates the next PAGE indexes above an image, at any distance, and sends a hint for the rest."""
+        """Evaluate the next PAGE indexes above an image, at any distance, and send a hint for the rest."""
         decisions: list[Decision] = []
         found, left = {asked.digest}, PAGE
         waiting = [(asked.digest, asked.after)]
@@ -113,7 +113,7 @@ class Evaluator:
         return decisions
 
     def hint(self, decisions: Iterable[Decision], correlation: str | None = None, again: bool = False) -> None:
-        """Hints `promote_image` of each decision that may go, once for as long as it may go. A promotion that fails
+        """Hint `promote_image` of each decision that may go, once for as long as it may go. A promotion that fails
         sends its own next hint. `again`, for sweeps and people: hints also where that was done, and where tagging was
         begun and may not go on, so that `promote_image` sees when people have removed the tags.
 
@@ -129,7 +129,7 @@ class Evaluator:
                     self._mark(entry, replace(entry.found, hinted=True))
 
     def wake(self, decision: Decision) -> None:
-        """Sends `promote_image` a delayed hint for the moment at which time alone may open a gate, if that is less than
+        """Send `promote_image` a delayed hint for the moment at which time alone may open a gate, if that is less than
         twice LONGEST_WAKE away. The sweeps, which come more often, evaluate later ones."""
         now, opens = self.clock(), decision.opens_at
         if opens is None or opens <= now or opens - now > 2 * LONGEST_WAKE:
@@ -147,7 +147,7 @@ class Evaluator:
                 self.state.put(entry.write(marked))
 
     def image(self, digest: Digest, read: Once | None = None) -> list[Decision]:
-        """Evaluates one image and records new decisions, without hints and without the indexes above it.
+        """Evaluate one image and record new decisions, without hints and without the indexes above it.
 
         `read`: the facts that this reaction has read since its last write; without it, or after a RevisionConflict, all
         facts are read again.
@@ -166,7 +166,7 @@ class Evaluator:
         raise RevisionConflict(f"others keep deciding about {digest}: try again")
 
     def record(self, decision: Decision, image: ImageFacts, now: datetime) -> None:
-        """Records the decision if it is new, updates its pending item, and sends its notice once.
+        """Record the decision if it is new, update its pending item, and send its notice once.
 
         Raises RevisionConflict where another reaction was faster: the caller has to decide again.
         """
@@ -195,7 +195,7 @@ class Evaluator:
             self.wake(decision)
 
     def _require_newest(self, decision: Decision, entry: Entry[Pending], last: Fact | None) -> None:
-        """Raises RevisionConflict where another reaction decided since the facts were read."""
+        """Raise RevisionConflict where another reaction decided since the facts were read."""
         # the marker of a removed item names its last decision, so that a reaction that was suspended after it read the
         # facts is detected here, or by the revision
         known = entry.found.decided if entry.found else entry.kept.get("decided")
@@ -208,7 +208,7 @@ class Evaluator:
                 raise RevisionConflict("decided by another reaction since the facts were read")
 
     def _append(self, decision: Decision, entry: Entry[Pending], last: Fact | None, now: datetime) -> Entry[Pending]:
-        """Writes the fact and the pending item if the decision is new; returns the item's entry."""
+        """Write the fact and the pending item if the decision is new; return the item's entry."""
         details = decision.details
         said = _saying(details)
         forgotten = entry.found is None and decision.verdict != PROMOTED  # its tag was removed and set again

@@ -30,7 +30,7 @@ def freeze_change(state: State, fact: Fact) -> StateChange | None:
 
 
 def folded(facts: Iterable[Fact]) -> Iterator[StateItem]:
-    """Yields the items that result from these facts of one environment, in no order: the state of a past moment."""
+    """Yield the items that result from these facts of one environment, in no order: the state of a past moment."""
     last: dict[str | None, Fact] = {}
     for fact in facts:
         if fact.kind in (Kind.FROZEN, Kind.THAWED):

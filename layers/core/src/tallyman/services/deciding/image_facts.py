@@ -64,7 +64,7 @@ class Once:
 def load_image_facts(
     ledger: Facts, state: State, digest: Digest, policy: Policy | None = None, archive: Objects | None = None
 ) -> ImageFacts:
-    """Loads the facts of a digest and of the images and indexes beneath it, and what its tags point to now.
+    """Load the facts of a digest and of the images and indexes beneath it, and what its tags point to now.
 
     With the policy, also the freezes and releases of the environments that its promotions lead to; without it those
     gates stay closed. Consistent: includes what this process wrote before. Cost: one Query for the digest, for each

@@ -36,7 +36,7 @@ class NoncompliantImages:
     notices: Notices
 
     def look(self, decision: Decision, now: datetime, is_same: bool) -> None:
-        """Adds the image to the list and announces it, or removes it from the list; a known image is left as it is.
+        """Add the image to the list and announce it, or remove it from the list; a known image is left as it is.
         `is_same`: the decision differs from the last one at most in words.
 
         An image that the environment does not release is only recorded, and announced when it is released again;
@@ -76,7 +76,7 @@ class NoncompliantImages:
         self.state.put(entry.written(image).write(replace(image, notified=True)))
 
     def announce_running(self, entry: Entry[NoncompliantImage], runs: Sequence[str]) -> None:
-        """Announces that an image runs that is not released and that today's gates would refuse. One write, a
+        """Announce that an image runs that is not released and that today's gates would refuse. One write, a
         notice."""
         running = ", ".join(runs)
         self._notify(
@@ -102,6 +102,6 @@ def is_released(state: State, environment: str, repository: str, digest: str) ->
 
 
 def noncompliant_images(state: State, environment: str) -> Iterator[tuple[NoncompliantImage, bool]]:
-    """Yields the images on the list of an environment, each with whether the environment releases it."""
+    """Yield the images on the list of an environment, each with whether the environment releases it."""
     for entry in NONCOMPLIANT.list(state, noncompliant.partition(environment)):
         yield entry.value, is_released(state, environment, entry.value.name, entry.value.digest)

@@ -30,7 +30,7 @@ class ReadSigning:
         return any("signed" in p.gates for rule in self.policy.repositories for p in rule.promotions)
 
     def refresh(self, digest: Digest) -> bool:
-        """Reads the status and records it if it changed; returns whether it did. Cost: nothing where no promotion of
+        """Read the status and record it if it changed; return whether it did. Cost: nothing where no promotion of
         the image has the gate `signed`; else a call for each registry of the source that has the image."""
         if not self.is_asked_for:
             return False

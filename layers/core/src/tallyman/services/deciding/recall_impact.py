@@ -43,7 +43,7 @@ class RecallImpact:
     clock: Clock
 
     def read(self, left: Deadline = no_limit) -> WhatRuns:
-        """Reads every source of usage in every account and region of the policy; one that the time does not suffice for
+        """Read every source of usage in every account and region of the policy; one that the time does not suffice for
         is unread. Besides, for the uses that name a tag alone: a BatchGetItem for each hundred tags, and for each tag
         and time since when it runs, the Queries of `digest_then`."""
         uses: list[Use] = []

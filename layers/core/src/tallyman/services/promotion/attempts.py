@@ -77,7 +77,7 @@ class Attempts:
         )
 
     def delay(self, decision: Decision, reason: str, hint: Promote, expected: bool = False) -> str:
-        """Sends the hint of the next try and records why this one failed; returns the line for the log. `expected`:
+        """Send the hint of the next try and record why this one failed; return the line for the log. `expected`:
         nothing failed (an image is still replicated), and no notice is sent.
 
         The hint is sent first: a worker that dies before the record leaves two hints, one of which is superseded, and
@@ -103,7 +103,7 @@ class Attempts:
         return f"delayed for {pause} s: {reason}"
 
     def park(self, decision: Decision, reason: str) -> None:
-        """Gives the promotion up: it is `failed` until a person requests it again or its facts change. People are
+        """Give the promotion up: it is `failed` until a person requests it again or its facts change. People are
         notified."""
         entry = PENDING.read(self.state, pending_key(decision))
         change = None
@@ -121,7 +121,7 @@ class Attempts:
         return max((rule.give_up for rule in rules if rule), default=timedelta(hours=24))
 
     def _write(self, fact: Fact, decision: Decision, change: Callable[[Pending], Pending]) -> None:
-        """Writes the fact and the changed pending item in one transaction."""
+        """Write the fact and the changed pending item in one transaction."""
 
         def write() -> None:
             entry = PENDING.read(self.state, pending_key(decision))

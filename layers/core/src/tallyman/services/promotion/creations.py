@@ -26,7 +26,7 @@ class Creations:
     clock: Clock
 
     def create(self, place: Repository, environment: str, name: str) -> RepositorySettings:
-        """Creates the repository of this canonical name in one registry of the environment, as the policy says; returns
+        """Create the repository of this canonical name in one registry of the environment, as the policy says; return
         its settings. May be repeated.
 
         Cost: CreateRepository; where the policy says who may pull or push there, also GetRepositoryPolicy,
@@ -47,7 +47,7 @@ class Creations:
         return self._has_policy(environment, name) and CREATIONS.get(self.state, key(place)) is not None
 
     def finish(self, place: Repository) -> str:
-        """Finishes an abandoned creation at reconcile's hint. Returns the line for the log."""
+        """Finish an abandoned creation at reconcile's hint. Return the line for the log."""
         entry = CREATIONS.read(self.state, key(place))
         if entry.found is None:
             return "nothing to do: it was finished"
@@ -66,8 +66,8 @@ class Creations:
         return bool(create.pull) or only or moves_functions(self.policy, environment, name)
 
     def _note(self, place: Repository, environment: str, name: str) -> Entry[Creation] | None:
-        """Notes the creation before the first call, so that reconcile finds a repository that a crash left without its
-        policy. Returns the note's entry; None: another worker noted it first, and removes the note."""
+        """Note the creation before the first call, so that reconcile finds a repository that a crash left without its
+        policy. Return the note's entry; None: another worker noted it first, and removes the note."""
         entry = CREATIONS.read(self.state, key(place))
         creation = Creation(environment, name, self.clock())
         try:

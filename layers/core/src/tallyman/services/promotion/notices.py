@@ -7,7 +7,7 @@ from tallyman.ports.messages import Notices
 
 
 def referrers_left_out(notices: Notices, decision: Decision, left_out: Mapping[str, Mapping[str, str]]) -> None:
-    """Announces referrers (signatures, SBOMs) that a registry refused. `left_out`: by registry, digests with
+    """Announce referrers (signatures, SBOMs) that a registry refused. `left_out`: by registry, digests with
     reasons."""
     image, to = _image(decision), decision.target
     lines = [f"{r}: {digest}: {why}" for r, reasons in left_out.items() for digest, why in reasons.items()]
@@ -19,7 +19,7 @@ def referrers_left_out(notices: Notices, decision: Decision, left_out: Mapping[s
 
 
 def not_released(notices: Notices, decision: Decision, reason: str) -> None:
-    """Announces that the image was promoted and the release did not move. `reason`: why."""
+    """Announce that the image was promoted and the release did not move. `reason`: why."""
     image, to = _image(decision), decision.target
     notices.publish(
         f"{image} is in {to}, but not released",
@@ -31,7 +31,7 @@ def not_released(notices: Notices, decision: Decision, reason: str) -> None:
 
 
 def not_replicated(notices: Notices, decision: Decision, late: Mapping[str, str]) -> None:
-    """Announces that the image was copied where ECR did not replicate it. `late`: by registry, why."""
+    """Announce that the image was copied where ECR did not replicate it. `late`: by registry, why."""
     image, to = _image(decision), decision.target
     lines = [f"{registry}: {reason}" for registry, reason in late.items()]
     todo = "To find what is wrong with the replication: tallyman doctor"

@@ -28,7 +28,7 @@ class PromoteImage:
     roll_backs: RollBacks
 
     def handle(self, body: str, deadline: Deadline) -> Outcome:
-        """Handles one hint; returns the line for the log and the bytes that were copied.
+        """Handle one hint; return the line for the log and the bytes that were copied.
 
         A transient failure is not an error: a hint for the next try was sent. A permanent one is raised, and BadMessage
         for what is not a hint.
@@ -64,7 +64,7 @@ class PromoteImage:
             return self._failed(hint, run, error)
 
     def _failed(self, hint: Promote, run: PromotionRun, error: TallymanError) -> str:
-        """Continues in another round after OutOfTime, tries again later, or gives the promotion up and notifies
+        """Continue in another round after OutOfTime, try again later, or give the promotion up and notify
         people."""
         if isinstance(error, OutOfTime):
             return self._continue(hint, run)
@@ -82,7 +82,7 @@ class PromoteImage:
         return f"continued in round {rounds}"
 
     def _wait(self, hint: Promote, seconds: float, why: str) -> str:
-        """Sends the hint again with a delay: the present message may stay hidden for longer than the other worker
+        """Send the hint again with a delay: the present message may stay hidden for longer than the other worker
         works."""
         delay = min(LONGEST_DELAY, ceil(seconds))
         self.promotions.hints.send("promote", replace(hint, waits=hint.waits + 1).as_json(), delay=delay)

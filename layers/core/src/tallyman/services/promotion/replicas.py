@@ -64,7 +64,7 @@ class Replicas:
         graph: ImageGraph,
         copy: Copy,
     ) -> dict[Repository, Outcome]:
-        """Stages the image; returns the result of each place that was tried, as `stage` does. UnderWay: ECR still
+        """Stage the image; return the result of each place that was tried, as `stage` does. UnderWay: ECR still
         replicates.
 
         `places`: `copy` copies to the first; ECR replicates to the others. Nothing is pushed while a replication rule
@@ -98,7 +98,7 @@ class Replicas:
     def _look(
         self, replicas: Sequence[Repository], graph: ImageGraph, refused: Collection[str]
     ) -> dict[Repository, Outcome]:
-        """Checks whether each replica has the whole image: every manifest byte for byte, and every blob. `refused`:
+        """Check whether each replica has the whole image: every manifest byte for byte, and every blob. `refused`:
         referrers that the first registry refused."""
         if not replicas:
             return {}

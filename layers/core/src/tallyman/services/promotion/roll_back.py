@@ -49,7 +49,7 @@ class RollBacks:
     leases: Leases
 
     def carry_out(self, hint: RollBack) -> str:
-        """Carries out one request, once: its hint may arrive again after the release has moved on. Returns the line for
+        """Carry out one request, once: its hint may arrive again after the release has moved on. Return the line for
         the log.
 
         Raises BadMessage where there is no such request, and Refused, with the reason, where it can't be carried out;
@@ -119,7 +119,7 @@ class RollBacks:
         return tuple(dict.fromkeys(tag for one in promoted for tag in one.tags))
 
     def _require_latest(self, asked: Fact, environment: str, name: str) -> None:
-        """Raises Refused where a later request was carried out: messages arrive in any order, and people mean the
+        """Raise Refused where a later request was carried out: messages arrive in any order, and people mean the
         last."""
         since = takewhile(lambda f: f.at > asked.at - SKEW, releases(self.ledger, environment, name))
         for fact in since:
@@ -135,7 +135,7 @@ class RollBacks:
                 )
 
     def _refuse(self, asked: Fact, reason: str) -> None:
-        """Records the refusal beside the request, for the command that waits for it."""
+        """Record the refusal beside the request, for the command that waits for it."""
         now = whole_millis(self.clock())
         fact = Fact(
             kind=Kind.REQUESTED,

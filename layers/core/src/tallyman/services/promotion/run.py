@@ -136,7 +136,7 @@ class PromotionRun:
         return self._tree
 
     def carry_out(self) -> str:
-        """Carries out the phases in their order. Raises Ended where a decision between them stops the run,
+        """Carry out the phases in their order. Raises Ended where a decision between them stops the run,
         TransientError where it may be tried again, and other errors where it failed permanently."""
         self.decide(lambda decision: decision.may_look)
         hold, decision = self.using.leases.hold, self.decision
@@ -158,7 +158,7 @@ class PromotionRun:
     # --- the decisions between the phases
 
     def decide(self, goes_on: Callable[[Decision], bool]) -> None:
-        """Decides again. Raises Ended where nothing is left to promote, where another worker has promoted the image
+        """Decide again. Raises Ended where nothing is left to promote, where another worker has promoted the image
         meanwhile (it is released and announced once), and where the gates do not allow the next phase."""
         decision = self.using.decide(self.hint)
         if decision is None or not decision.is_candidate:
@@ -175,7 +175,7 @@ class PromotionRun:
     # --- the phases
 
     def look(self) -> None:
-        """Asks every registry of the target, and drops begun tags that people have removed since."""
+        """Ask every registry of the target, and drop begun tags that people have removed since."""
         decision = self.decision
         self.places = self.using.policy.environment(decision.target).repositories(decision.repository)
         self.looked = self.using.clock()
@@ -186,7 +186,7 @@ class PromotionRun:
             self.using.attempts.end_tagging(decision, answers.tagged(decision.digest))
 
     def read(self) -> None:
-        """Reads the image with all that belongs to it from the first registry of the source that has it. Where tagging
+        """Read the image with all that belongs to it from the first registry of the source that has it. Where tagging
         was begun, the targets have the whole image too, and may serve as the source."""
         decision, policy = self.decision, self.using.policy
         origins = policy.environment(decision.source).repositories(decision.repository)
@@ -204,15 +204,15 @@ class PromotionRun:
         raise trouble or NotFound(f"{decision.source} has no registry")
 
     def intend(self) -> None:
-        """Records what is about to be pushed, so that the events of the pushes are known as ours."""
+        """Record what is about to be pushed, so that the events of the pushes are known as ours."""
         using, decision = self.using, self.decision
         facts = using.ledger.of_digest(decision.digest)
         at = min(f.at for f in facts if f.kind in PUSHES)  # the same key in each try
         intend(using.ledger, decision, self.tree.digests, self.places, at, using.clock)
 
     def stage(self) -> None:
-        """Copies the content to every registry that answered, independently and without any tag. Where ECR replicates,
-        copies only to the first and waits for the others."""
+        """Copy the content to every registry that answered, independently and without any tag. Where ECR replicates,
+        copy only to the first and wait for the others."""
         using, origin = self.using, self.tree.repository
         answering = [p for p in self.places if p not in self.silent]  # the others would only time out again
         options = CopyOptions(self.deadline, parts=using.parts, watch=self.copied)
@@ -229,7 +229,7 @@ class PromotionRun:
             raise worst(failures)
 
     def look_again(self) -> None:
-        """Makes sure that every registry answered within the last FRESH seconds, before the first tag is set."""
+        """Make sure that every registry answered within the last FRESH seconds, before the first tag is set."""
         assert self.looked is not None  # `look` comes first
         stale = (self.using.clock() - self.looked).total_seconds() > FRESH
         if stale and (silent := self.using.targets.look(self.decision).silent):
@@ -237,7 +237,7 @@ class PromotionRun:
         self._read_signing()
 
     def read_stops(self) -> None:
-        """Reads the items that could stop the release (freezes, recalls), before the decision that the release relies
+        """Read the items that could stop the release (freezes, recalls), before the decision that the release relies
         on."""
         decision = self.decision
         frozen = (freezes.key(decision.target, name) for name in (None, decision.repository))
@@ -245,7 +245,7 @@ class PromotionRun:
         self.stops = checks(self.using.state, keys)
 
     def tag(self, lease: Lease) -> None:
-        """Sets every tag in every registry and reads each back."""
+        """Set every tag in every registry and read each back."""
         using, decision = self.using, self.decision
         if newer := using.source_tags.taken_over(decision):
             raise Ended(f"left to {newer}, which gets the same tags", decision)
@@ -254,7 +254,7 @@ class PromotionRun:
         tag_everywhere(using.target, using.targets, self.decision, self.tree.root, self.places, lease)
 
     def release(self, lease: Lease) -> None:
-        """Records the promotion and moves the release, unless the image is older than the released one."""
+        """Record the promotion and move the release, unless the image is older than the released one."""
         using, decision = self.using, self.decision
         if decision.verdict == PROMOTED:
             raise Ended(PROMOTED)  # a check of an image that was released before
@@ -277,7 +277,7 @@ class PromotionRun:
             raise
 
     def follow_up(self) -> None:
-        """Announces the release, and sends hints for what may follow: promotions to the next environment, and of images
+        """Announce the release, and send hints for what may follow: promotions to the next environment, and of images
         to which the source's tags moved while these were set."""
         using, decision = self.using, self.decision
         using.releases.announce(decision.target, decision.repository)
@@ -299,5 +299,5 @@ class PromotionRun:
         return StateCheck(entry.pk, entry.sk, entry.revision)
 
     def _read_signing(self) -> None:
-        """Reads the status of managed signing again right before it is relied on: no event reports that it changed."""
+        """Read the status of managed signing again right before it is relied on: no event reports that it changed."""
         self.using.signing.refresh(self.decision.digest)

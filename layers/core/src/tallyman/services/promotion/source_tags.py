@@ -39,7 +39,7 @@ class SourceTags:
         return None
 
     def hint_newer(self, decision: Decision, tags: Sequence[str], correlation: str | None) -> None:
-        """Hints `promote_image` of the images that these tags name now in the source: their promotions have to look at
+        """Hint `promote_image` of the images that these tags name now in the source: their promotions have to look at
         the targets again, because this one has set the tags."""
         for tag, digest in self._named(decision) if tags else ():
             if tag in tags and digest != decision.digest:

@@ -24,7 +24,7 @@ def tag_everywhere(
     places: Sequence[Repository],
     lease: Lease,
 ) -> None:
-    """Sets every tag of the decision in every place and reads each back.
+    """Set every tag of the decision in every place and read each back.
 
     PutImage has no condition: a worker that was suspended for longer than its lease may still set a tag. The caller
     sends hints so that the image whose tag it replaced is looked at again.
@@ -51,7 +51,7 @@ def tag_everywhere(
 
 
 def _each(do: Callable[[_Tag], _Answer], wanted: Sequence[_Tag]) -> dict[_Tag, _Answer]:
-    """Calls `do` for all of them at once and returns the answers. Raises once all are done: RevisionConflict first."""
+    """Call `do` for all of them at once and return the answers. Raises once all are done: RevisionConflict first."""
     with ThreadPoolExecutor(max_workers=8) as pool:
         waiting = {each: pool.submit(do, each) for each in wanted}
     done: dict[_Tag, _Answer] = {}

@@ -47,7 +47,7 @@ class Targets:
     clock: Clock
 
     def look(self, decision: Decision) -> Answers:
-        """Asks every registry of the environment and records the answers. A registry that fails does not stop the
+        """Ask every registry of the environment and record the answers. A registry that fails does not stop the
         others.
 
         Cost: two calls a registry, in parallel, a read where the policy says who may pull or push there, and one write

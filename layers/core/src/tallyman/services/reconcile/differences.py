@@ -35,7 +35,7 @@ class Known:
 def differences(
     repository: Repository, known: Known, listed: Mapping[Digest, ImageDetail], now: datetime
 ) -> Iterator[Observation]:
-    """Yields an observation for each difference that the ledger lacks: pushes oldest first, then removals. Pure.
+    """Yield an observation for each difference that the ledger lacks: pushes oldest first, then removals. Pure.
 
     A push has the registry's push time of the image if the image is new to the ledger and nothing later is known of the
     tag; else it has `now`.

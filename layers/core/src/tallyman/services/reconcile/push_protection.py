@@ -33,7 +33,7 @@ class PushProtection:
     def all(
         self, takes: Callable[[Repository], bool], found: Counter[str], problems: list[str], left: Deadline
     ) -> None:
-        """Checks the repositories that `takes` accepts, and counts by environment in `found` those that others could
+        """Check the repositories that `takes` accepts, and count by environment in `found` those that others could
         push to; a repository that this run does not reach counts as it was found last. A change is announced once.
         Cost: one call for each protected repository. Raises OutOfTime."""
         guarded = []

@@ -42,7 +42,7 @@ class ReadTrail:
     clock: Clock
 
     def forward(self, registry: EcrRegistry, left: Deadline) -> list[str]:
-        """Records the calls since the last reading (the first time: of the last hour). Returns the problems with calls
+        """Record the calls since the last reading (the first time: of the last hour). Return the problems with calls
         that could not be recorded.
 
         Raises the errors of the trail (NotAllowed where the role may not read it), and OutOfTime, after which the next
@@ -70,7 +70,7 @@ class ReadTrail:
         return problems
 
     def backward(self, registry: EcrRegistry, left: Deadline) -> list[str]:
-        """Records the calls of some hours further in the past, down to 90 days. Returns problems as `forward`."""
+        """Record the calls of some hours further in the past, down to 90 days. Return problems as `forward`."""
         problems: list[str] = []
         entry = TRAILS.read(self.state, key(registry))
         read = entry.found
@@ -88,7 +88,7 @@ class ReadTrail:
     def _pages(
         self, registry: EcrRegistry, part: TrailPart, left: Deadline
     ) -> Iterator[tuple[TrailPart | None, list[str]]]:
-        """Records the calls page by page; yields after each page the rest of the window (None: none) and the
+        """Record the calls page by page; yield after each page the rest of the window (None: none) and the
         problems."""
 
         def waiting() -> None:

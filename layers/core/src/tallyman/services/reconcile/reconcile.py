@@ -97,7 +97,7 @@ class Reconcile:
     parts: Parts
 
     def run(self, event: Mapping[str, Any], request: str, left: Deadline) -> dict[str, Any]:
-        """Carries out one run. `request`: an id that no other run has. Returns the report:
+        """Carry out one run. `request`: an id that no other run has. Return the report:
 
         {registries: [{registry, repositories, images, missed, error}], found: {kind: number}, retried, missed:
         {environment: number}, trail: {registry: `read` or the error}, storage: {environment: bytes}, images:
@@ -149,7 +149,7 @@ class Reconcile:
         return impact.of(digest, impact.read(left))
 
     def _do(self, run: _Run) -> None:
-        """Carries out the parts of a run. Each may use a share of the time that is left when it begins, and the next
+        """Carry out the parts of a run. Each may use a share of the time that is left when it begins, and the next
         run continues where it stopped, so that no part starves another."""
         parts = ((1 / 4, self._look_after), (1 / 3, self._take_up), (3 / 4, self._look), (1 / 2, self._guard))
         for part, do in (*parts, (3 / 4, self._follow_trails), (1.0, self._seal)):  # last: seals what the others wrote
@@ -200,7 +200,7 @@ class Reconcile:
                 run.counts["unguarded"] = open_to_pushes
 
     def _follow_trails(self, run: _Run, left: Deadline) -> None:
-        """Reads the trails; the registry whose trail was read the longest ago comes first."""
+        """Read the trails; the registry whose trail was read the longest ago comes first."""
         lively = {r.registry for r in active(self.state, self.clock()) if r in run.swept}
         read = {registry: TRAILS.get(self.state, trails.key(registry)) for registry in run.registries}
         order = sorted(
@@ -219,7 +219,7 @@ class Reconcile:
             run.sealed = {"entries": entries, "segments": segments}
 
     def _count_failing(self, run: _Run) -> None:
-        """Counts all known repositories whose sweeps keep failing, by environment, for the alarm."""
+        """Count all known repositories whose sweeps keep failing, by environment, for the alarm."""
         for repository, sweep in run.swept.items():
             environment, _ = self.policy.environment_of(repository)
             if environment is not None and sweep.failures >= FAILING and run.watched is not None:
@@ -309,7 +309,7 @@ class Reconcile:
     def _read_trail(
         self, run: _Run, registry: EcrRegistry, read: Callable[[EcrRegistry, Deadline], list[str]], left: Deadline
     ) -> bool:
-        """Reads a registry's trail; returns whether it was read within its share of the time. Else the report has the
+        """Read a registry's trail; return whether it was read within its share of the time. Else the report has the
         reason, and sweeps go on without the trail; the next run continues where this one stopped."""
         try:
             run.problems += read(registry, share(left, TRAIL_SHARE))

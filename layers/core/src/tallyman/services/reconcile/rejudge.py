@@ -105,7 +105,7 @@ class Released:
     def watched(
         self, takes: Callable[[Repository], bool], counts: Counter[str], problems: list[str], asked: bool
     ) -> tuple[Watched, Todo]:
-        """Counts what is in the repositories that `takes` accepts, and finds what there is to do; announces stuck
+        """Count what is in the repositories that `takes` accepts, and find what there is to do; announce stuck
         promotions. A failure does not stop the others: its reason is added to `problems`. `asked`: a person asks, so
         unfinished roll-outs are retried at once. Cost: a Query an environment for each of three partitions.
         """
@@ -139,7 +139,7 @@ class Released:
         return found, todo
 
     def carry_out(self, todo: Todo, problems: list[str], left: Deadline) -> None:
-        """Carries out the steps, each by itself. Raises OutOfTime: the next run continues where this one stopped. Cost:
+        """Carry out the steps, each by itself. Raises OutOfTime: the next run continues where this one stopped. Cost:
         for each release the facts of its image, and once a day a call for each platform of it; at most once the usage
         of images."""
         what_runs, steps = cache(partial(self.recall_impact.read, left)), list(todo.steps)
@@ -173,7 +173,7 @@ class Released:
                     self._tell_stuck(waits)
 
     def _look_for_users(self, entries: list[Entry[NoncompliantImage]], what: WhatRuns, problems: list[str]) -> None:
-        """Announces noncompliant images that still run although they are not released."""
+        """Announce noncompliant images that still run although they are not released."""
         users = self.recall_impact.users([entry.value.digest for entry in entries], what)
         problems += [f"what runs in {where} could not be read: {why}" for where, why in what.unread.items()]
         for entry in entries:
@@ -223,7 +223,7 @@ class Released:
         self.state.put(entry.write(replace(waits, stuck_notified=True)))
 
     def _notify_uses(self, entry: Entry[NoncompliantImage], what_runs: Callable[[], WhatRuns]) -> None:
-        """Announces, at least once, the releases and workloads that use a recalled image; again where there are more,
+        """Announce, at least once, the releases and workloads that use a recalled image; again where there are more,
         as long as a source of usage can't be read."""
         image = entry.value
         found = self.recall_impact.of(image.digest, what_runs())

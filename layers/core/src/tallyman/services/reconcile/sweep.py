@@ -84,7 +84,7 @@ class Sweep:
     def repository(  # noqa: C901 - steps in one order; each save holds what the steps before it found
         self, repository: Repository, run: str, left: Deadline, read_trail: Callable[[], bool], found: Counter[str]
     ) -> Swept:
-        """Records what the ledger lacks. May be repeated after a crash at any point; changes nothing twice.
+        """Record what the ledger lacks. May be repeated after a crash at any point; changes nothing twice.
 
         `read_trail` is called where there is a difference; True: it recorded calls, and the registry is compared again.
         `found` counts the differences by kind. Raises OutOfTime where the run ends first: the next sweep skips what was
@@ -165,7 +165,7 @@ class Sweep:
         problems: list[str],
         left: Deadline,
     ) -> SweepState:
-        """Starts, for a page of the images that the first sweep found, what their events would have started. The next
+        """Start, for a page of the images that the first sweep found, what their events would have started. The next
         sweep continues after the page."""
         position, done = sweep.backlog, 0
         try:
@@ -192,7 +192,7 @@ class Sweep:
         return all(last.get(tag, Via.RECONCILED) is not Via.RECONCILED for tag in detail.tags)
 
     def failed(self, repository: Repository, run: str, reason: str) -> SweepState:
-        """Records a failed sweep, so that a repository that can't be read does not delay the others. The second failure
+        """Record a failed sweep, so that a repository that can't be read does not delay the others. The second failure
         in a row is announced."""
         sweep = self._state(repository)
         sweep = replace(sweep, tried=self.clock(), run=run, failures=sweep.failures + 1, problem=reason[:_LONGEST])
@@ -201,7 +201,7 @@ class Sweep:
         return sweep
 
     def _notify(self, repository: Repository, sweep: SweepState, last: datetime | None) -> None:
-        """Sends one notice for each series of failures, before it is saved: after a crash in between, two. `last`: when
+        """Send one notice for each series of failures, before it is saved: after a crash in between, two. `last`: when
         a comparison ended before."""
         if sweep.failures != FAILING:
             return
@@ -220,13 +220,13 @@ class Sweep:
         )
 
     def forget(self, repository: Repository) -> None:
-        """Removes the position of a repository that is gone and whose images are recorded as removed."""
+        """Remove the position of a repository that is gone and whose images are recorded as removed."""
         entry = SWEEPS.read(self.state, sweeps.key(repository))
         if entry.found is not None:
             self.state.put(entry.remove(self.clock()))
 
     def _look(self, repository: Repository, left: Deadline) -> tuple[Known, dict[Digest, ImageDetail]]:
-        """Reads the state, then lists the registry. In this order an item that is still unchanged when it is written is
+        """Read the state, then list the registry. In this order an item that is still unchanged when it is written is
         not newer than the listing."""
         known_tags = {entry.sk: entry for entry in TAGS.list(self.state, tags.partition(repository))}
         known_images = {entry.sk: entry for entry in IMAGES.list(self.state, images.partition(repository))}
@@ -307,7 +307,7 @@ class Sweep:
     def _after(
         self, repository: Repository, digest: Digest, detail: ImageDetail | None, first: bool, found: Counter[str]
     ) -> bool:
-        """Starts what the lost event would have started: verification, reading the scan, an evaluation. Returns whether
+        """Start what the lost event would have started: verification, reading the scan, an evaluation. Return whether
         there was anything to do."""
         asked = False
         if detail is None:
@@ -338,7 +338,7 @@ class Sweep:
         return [seen for seen in work if is_later(seen)]
 
     def _tidy(self, repository: Repository, known: Known, listed: Mapping[Digest, ImageDetail]) -> None:
-        """Corrects items that are out of date although no fact is missing (after a crash, or a late event).
+        """Correct items that are out of date although no fact is missing (after a crash, or a late event).
 
         A concurrent change of an item is left as it is: its writer has read the registry later than this sweep.
         """
@@ -367,7 +367,7 @@ class Sweep:
         return SWEEPS.get(self.state, sweeps.key(repository)) or SweepState()
 
     def _save(self, repository: Repository, sweep: SweepState, missed: int = 0, now: datetime | None = None) -> None:
-        """Writes the position, and with it the number of missed events. Of two sweeps at once the later write wins."""
+        """Write the position, and with it the number of missed events. Of two sweeps at once the later write wins."""
 
         def write() -> None:
             change = SWEEPS.read(self.state, sweeps.key(repository)).write(sweep)
@@ -392,7 +392,7 @@ class Sweep:
 
 
 def _apart(repository: Repository, digest: Digest, problems: list[str]) -> AbstractContextManager[None]:
-    """Records an error of one image in `problems`. A registry that does not answer ends the sweep."""
+    """Record an error of one image in `problems`. A registry that does not answer ends the sweep."""
     return isolated(f"{repository}@{digest}", problems, Unreachable, Throttled)
 
 

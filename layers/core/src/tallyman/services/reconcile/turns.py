@@ -26,7 +26,7 @@ def share(left: Deadline, part: float) -> Deadline:
 
 @contextmanager
 def isolated(what: str, problems: list[str], *ending: type[TallymanError]) -> Iterator[None]:
-    """Adds an error of one item to `problems`, so that it does not stop the others. OutOfTime and the errors `ending`
+    """Add an error of one item to `problems`, so that it does not stop the others. OutOfTime and the errors `ending`
     are raised: they end the work."""
     try:
         yield
@@ -51,7 +51,7 @@ class Turns:
         left: Deadline,
         what: str,
     ) -> None:
-        """Calls `step` for each item in the order of the keys, from where the last run stopped to the end of the list.
+        """Call `step` for each item in the order of the keys, from where the last run stopped to the end of the list.
         Raises OutOfTime (which `step` may raise too) after writing the position. Cost: a read; a write where the time
         runs out, and one at the end of the list."""
         found = POSITIONS.get(self.state, position)

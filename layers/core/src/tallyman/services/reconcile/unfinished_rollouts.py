@@ -32,8 +32,8 @@ class Unfinished:
     clock: Clock
 
     def take_up(self, environment: str, repository: str, release: ReleaseState, at_once: bool = False) -> bool:
-        """Sends a hint for the roll-out of this release, which is in force, if the roll-out is unfinished or was never
-        begun and no worker holds its lease; returns whether it did. `at_once`: a person asks, so the pauses don't
+        """Send a hint for the roll-out of this release, which is in force, if the roll-out is unfinished or was never
+        begun and no worker holds its lease; return whether it did. `at_once`: a person asks, so the pauses don't
         apply.
 
         An extra hint does no harm: of two chains of hints only one continues. Cost: at most three GetItems.

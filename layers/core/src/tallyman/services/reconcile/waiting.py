@@ -64,7 +64,7 @@ class Waiting:
         left: Deadline,
         by_person: bool = False,
     ) -> None:
-        """Retries every pending promotion that `wanted` accepts, and removes the items of those that the policy no
+        """Retry every pending promotion that `wanted` accepts, and remove the items of those that the policy no
         longer has. A failure does not stop the others: its reason is added to `problems`. `by_person`: a person asks,
         so the pauses between requests don't apply.
 
@@ -89,7 +89,7 @@ class Waiting:
         Turns(self.state, self.clock).each(positions.WAITING, items, step, left, "what waits")
 
     def creations(self, takes: Callable[[Repository], bool]) -> None:
-        """Hints `promote_image`, the only function that may create repositories, of creations that were abandoned."""
+        """Hint `promote_image`, the only function that may create repositories, of creations that were abandoned."""
         for entry in CREATIONS.list(self.state, creations.PARTITION):
             overdue = self.clock() - entry.value.at >= CREATE_OVERDUE
             key = f"create {entry.sk}"
@@ -98,7 +98,7 @@ class Waiting:
                 self.pauses.begin(key, CREATE_AGAIN)
 
     def _forget(self, entry: Entry[Pending]) -> None:
-        """Removes the item of a promotion that the policy no longer has, on which nothing decides any more. One that
+        """Remove the item of a promotion that the policy no longer has, on which nothing decides any more. One that
         may have set a tag stays, for the people who have to end it."""
         if entry.value.tagging_since is None:
             with suppress(RevisionConflict):  # another reaction decided, by a policy that has it
@@ -107,7 +107,7 @@ class Waiting:
     def look(
         self, digest: Digest, counts: Counter[str], since: datetime | None = None, by_person: bool = False
     ) -> list[Decision]:
-        """Retries one image: reads the scans that its gate waits for, evaluates it, and hints `promote_image`. Returns
+        """Retry one image: read the scans that its gate waits for, evaluate it, and hint `promote_image`. Return
         the decisions. `since`: when it began to wait; after an hour its verification is requested again (`by_person`:
         at once)."""
         fresh: list[Digest] = []
@@ -127,13 +127,13 @@ class Waiting:
         return decisions
 
     def decide_others(self, digest: Digest, scanned: Sequence[Digest]) -> None:
-        """Evaluates the indexes above the parts of an image for which new scans were recorded."""
+        """Evaluate the indexes above the parts of an image for which new scans were recorded."""
         for part in scanned:
             if part != digest:
                 self.evaluator.digest(part)
 
     def verify_again(self, decision: Decision) -> None:
-        """Requests the verification of signatures of a promoted image that the present keys and roots have not
+        """Request the verification of signatures of a promoted image that the present keys and roots have not
         verified."""
         facts = [gate.facts for gate in decision.gates if gate.verdict != PASSED]
         facts += [image for each in facts for image in each.get("images", ())]
@@ -158,7 +158,7 @@ class Waiting:
     def verify(
         self, repository: Repository, digest: Digest, tag: str, counts: Counter[str], by_person: bool = False
     ) -> None:
-        """Requests a verification, unless one was requested within the hour; `by_person`: always."""
+        """Request a verification, unless one was requested within the hour; `by_person`: always."""
         key = f"verify {repository}@{digest}:{tag}"
         if counts["verified"] >= MOST_VERIFIED or not (by_person or self.pauses.is_over(key, VERIFY_AGAIN)):
             return
@@ -168,15 +168,15 @@ class Waiting:
         self.pauses.begin(key, VERIFY_AGAIN)
 
     def verify_origin(self, repository: Repository, digest: Digest, by_person: bool = False) -> None:
-        """Requests the verification of signatures, unless it was requested within the hour; `by_person`: always."""
+        """Request the verification of signatures, unless it was requested within the hour; `by_person`: always."""
         key = f"origin {repository}@{digest}"
         if by_person or self.pauses.is_over(key, VERIFY_AGAIN):
             hint_origin(self.policy, self.hints, repository, digest)
             self.pauses.begin(key, VERIFY_AGAIN)
 
     def read_scans(self, decision: Decision, counts: Counter[str]) -> list[Digest]:
-        """Records the present scans in the registries, and starts a scan where there is none or the last is a day old.
-        Returns the digests with a new result."""
+        """Record the present scans in the registries, and start a scan where there is none or the last is a day old.
+        Return the digests with a new result."""
         news = []
         image = load_image_facts(self.ledger, self.state, decision.digest)
         digests = sorted(image.platforms) if image.is_index else [decision.digest]

@@ -60,7 +60,7 @@ class FindingIndex:
         return rows
 
     def _complete(self, repository: Repository, digest: Digest) -> None:
-        """Adds the scans of a repository that are older than the index, once."""
+        """Add the scans of a repository that are older than the index, once."""
         entry = INDEXED.read(self.state, findings.indexed_key(repository))
         if entry.found is not None:
             return

@@ -33,7 +33,7 @@ class MoveLetters:
     clock: Clock
 
     def handle(self, command: Command, sender: str, principal: str | None, sent: datetime) -> Outcome:
-        """Moves the letters that the command names; one that can't be moved is recorded with the reason.
+        """Move the letters that the command names; one that can't be moved is recorded with the reason.
 
         Cost: a call for ten letters of the queue until all are found; an object, a message, a write and a removal each.
         """
@@ -83,7 +83,7 @@ class MoveLetters:
         return True
 
     def _write(self, command: Command, sender: str, sent: datetime, answer: LetterAnswer) -> None:
-        """Records a moved letter; a refused one is recorded as a request that was not granted."""
+        """Record a moved letter; a refused one is recorded as a request that was not granted."""
         kind = Kind.REQUESTED if answer.refused else Kind.LETTER
         asked = replace(
             answer, command=command.name, request=command.request, because=command.because, queue=command.queue

@@ -23,7 +23,7 @@ class RecordCall:
     clock: Clock
 
     def record(self, call: ApiCall, via: Via) -> str:
-        """Records a push or removal with its actor, or a change of a repository's settings; returns the line for the
+        """Record a push or removal with its actor, or a change of a repository's settings; return the line for the
         log.
 
         An event names all images of a call (`parameters`), the trail names each separately; both give equal facts.

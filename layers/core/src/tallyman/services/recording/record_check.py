@@ -29,7 +29,7 @@ class RecordCheck:
     clock: Clock
 
     def record(self, event: CheckPosted, sent: datetime) -> str:
-        """Records one result; returns the line for the log. `sent`: when SQS received the event, which decides which
+        """Record one result; return the line for the log. `sent`: when SQS received the event, which decides which
         result is the latest, because the sender chooses the time in the event. Raises BadMessage where a sender that
         the policy names used another form.
 

@@ -123,7 +123,7 @@ class RecordCommand:
     def _check_approver(
         self, command: Command, promotions: list[Promotion], sender_id: str
     ) -> tuple[str | None, str | None]:
-        """Checks an approver: only the roles that the gate names count, whatever else `people` says."""
+        """Check an approver: only the roles that the gate names count, whatever else `people` says."""
         asking = [p for p in promotions if asks_for_approvals(p)]
         if not asking:
             return None, (
@@ -136,7 +136,7 @@ class RecordCommand:
         return principal, None
 
     def _check_poster(self, command: Command, sender_id: str) -> tuple[str | None, str | None]:
-        """Checks a poster: a result counts only from the roles that the check itself names."""
+        """Check a poster: a result counts only from the roles that the check itself names."""
         digest, name, environment, posted = command.posted
         named = check.posters(self.policy.promotions_from(environment, name), posted)
         roles = tuple(each for each in named if each.startswith("role/"))  # the others are senders of events
@@ -191,7 +191,7 @@ class RecordCommand:
         )
 
     def _write(self, fact: Fact) -> None:
-        """Writes the fact, and in the same transaction the state that it changes: a freeze, or the recall that stops a
+        """Write the fact, and in the same transaction the state that it changes: a freeze, or the recall that stops a
         release that is being written now."""
 
         def write() -> None:
@@ -205,7 +205,7 @@ class RecordCommand:
         until_written(write, f"others keep freezing, thawing and recalling in {fact.environment or 'all'}: try again")
 
     def _hint_waiting(self, command: Command) -> None:
-        """Hints `promote_image` of every image that waits there, so that a freeze or thaw takes effect."""
+        """Hint `promote_image` of every image that waits there, so that a freeze or thaw takes effect."""
         assert command.target is not None  # checked by handle
         for entry in PENDING.list(self.state, pending.partition(command.target)):
             waits = entry.value
@@ -214,7 +214,7 @@ class RecordCommand:
                 self.hints.send("promote", hint.as_json())
 
     def _notify(self, command: Command, fact: Fact) -> None:
-        """Sends the notice of an override or a recall, at least once."""
+        """Send the notice of an override or a recall, at least once."""
         assert command.digest is not None  # of the commands that are announced
         if command.name == "override":
             what = f"{command.gate} is overridden for {command.repository} to {command.target}"

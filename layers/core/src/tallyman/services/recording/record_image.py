@@ -111,7 +111,7 @@ class RecordImage:
         return report_stowaway(self.policy, self.ledger, self.notices, fact, notify, seen.facts)
 
     def _push(self, seen: Observation) -> tuple[Fact, Manifest | None]:
-        """Reads the state, asks the registry, and writes what that says; returns the fact and the manifest if it can be
+        """Read the state, ask the registry, and write what that says; return the fact and the manifest if it can be
         read. Raises RevisionConflict where the state has changed meanwhile."""
         held = seen.held or IMAGES.read(self.state, images.key(seen.repository, seen.digest))
         entry = seen.pointing
@@ -153,7 +153,7 @@ class RecordImage:
             self.relations.judge_subject_of_removed(seen.digest)
 
     def _remove(self, seen: Observation) -> ImageDetail | None:
-        """Records the removal and what remains; returns the image if it is still there. Raises RevisionConflict."""
+        """Record the removal and what remains; return the image if it is still there. Raises RevisionConflict."""
         repository, digest, tag = seen.repository, seen.digest, seen.tag
         there = self._vanished(seen)
         if tag is None or there is None:
@@ -169,7 +169,7 @@ class RecordImage:
         return there
 
     def _hint_origin(self, seen: Observation, *, before: bool) -> None:
-        """Hints verify_origin of a push. For a sweep before the fact is written: after a crash in between it would not
+        """Hint verify_origin of a push. For a sweep before the fact is written: after a crash in between it would not
         find the push again. For an event after it, so that the facts are there: a crash repeats the event."""
         if seen.kind in PUSHES and (seen.via is Via.RECONCILED) is before:
             hint_origin(self.policy, self.evaluator.hints, seen.repository, seen.digest, seen.tag)
@@ -189,7 +189,7 @@ class RecordImage:
         )
 
     def _read(self, seen: Observation, detail: ImageDetail | None) -> tuple[Manifest | None, str | None]:
-        """Archives the image's manifest; returns it parsed, or why it can't be read (the image is recorded all the
+        """Archive the image's manifest; return it parsed, or why it can't be read (the image is recorded all the
         same, with what the registry says about it). Both None: the image is gone."""
         try:
             found = seen.manifest or (self.source.manifest(seen.repository, seen.digest) if detail else None)
@@ -201,7 +201,7 @@ class RecordImage:
             return None, str(error)
 
     def _vanished(self, seen: Observation) -> ImageDetail | None:
-        """Records one removal, and what the tag points to now; returns the image if it is still there. Raises
+        """Record one removal, and what the tag points to now; return the image if it is still there. Raises
         RevisionConflict. The state is read before the registry is asked, so that an older answer never replaces a
         newer one."""
         entry = TAGS.read(self.state, tags.key(seen.repository, seen.tag)) if seen.tag else None

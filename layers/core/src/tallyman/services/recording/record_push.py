@@ -44,7 +44,7 @@ class RecordPush:
     clock: Clock
 
     def handle(self, body: str, sent: datetime | None = None) -> str:
-        """Handles one event, which SQS received at `sent` (None: now); returns the line for the log. Raises BadMessage
+        """Handle one event, which SQS received at `sent` (None: now); return the line for the log. Raises BadMessage
         for another event, TransientError where it can be retried.
 
         Cost for a push: BatchGetImage, DescribeImages, one archive object, and about seven writes.
@@ -64,7 +64,7 @@ class RecordPush:
         return self._action(event)
 
     def _action(self, event: ImageAction) -> str:
-        """Records one image action and evaluates the image."""
+        """Record one image action and evaluate the image."""
         reported_by = Change(event=event.id, replicated_from=str(event.source) if event.source else None)
         removed = event.action == "delete"
         kind = (Kind.UNTAGGED if event.tag else Kind.DELETED) if removed else _KINDS[event.action]

@@ -43,7 +43,7 @@ class RecordScan:
     clock: Clock
 
     def handle(self, body: str) -> str:
-        """Reacts to one event; returns the line for the log. Cost: a page of findings a call, one object, one or two
+        """React to one event; return the line for the log. Cost: a page of findings a call, one object, one or two
         writes, and those of the index."""
         event = parse_event(body)
         if not isinstance(event, ScanEnded):
@@ -60,7 +60,7 @@ class RecordScan:
         return f"scan {report.status}" + (" (known)" if report.status in _ENDED and news is News.NONE else "")
 
     def record(self, repository: Repository, digest: Digest, report: ScanReport, via: Via) -> News:
-        """Records the scan if it has ended and was not recorded yet; returns what it adds."""
+        """Record the scan if it has ended and was not recorded yet; return what it adds."""
         if report.status not in _ENDED:
             return News.NONE
         now = whole_millis(self.clock())

@@ -69,7 +69,7 @@ def lost_change(
 def hold(
     state: State, repository: Repository, digest: Digest, present: bool, archived: bool | None, now: datetime
 ) -> None:
-    """Records whether the registry holds the image; `archived` None: as before. Raises RevisionConflict. Cost: a read,
+    """Record whether the registry holds the image; `archived` None: as before. Raises RevisionConflict. Cost: a read,
     and a write if it changed."""
     change = held_change(IMAGES.read(state, images.key(repository, digest)), present, archived, now)
     if change is not None:
@@ -87,7 +87,7 @@ def held_change(entry: Entry[HeldImage], present: bool, archived: bool | None, n
 
 
 def mark_active(state: State, repository: Repository, now: datetime) -> None:
-    """Marks the repository so that every sweep of the next six hours takes it. A read, and a write every ten
+    """Mark the repository so that every sweep of the next six hours takes it. A read, and a write every ten
     minutes."""
     entry = ACTIVE.read(state, active_items.key(repository))
     if entry.found is not None and now - entry.found.at < _MARK_AGAIN:

@@ -29,7 +29,7 @@ class Relations:
     signing: ReadSigning
 
     def write(self, repository: Repository, digest: Digest, manifest: Manifest, via: Via) -> None:
-        """Records the index in each child's partition, and the referrer in its subject's, so that one read of those
+        """Record the index in each child's partition, and the referrer in its subject's, so that one read of those
         partitions finds them.
 
         An attestation that buildx puts into an index (platform `unknown/unknown`) is a referrer of the image it names.
@@ -48,7 +48,7 @@ class Relations:
             self._refer(manifest.subject.digest, repository, manifest, via)
 
     def _refer(self, subject: Digest, repository: Repository, referrer: Manifest, via: Via) -> None:
-        """Records a referrer, once for each repository that holds it: a referrer elsewhere does not count here."""
+        """Record a referrer, once for each repository that holds it: a referrer elsewhere does not count here."""
         relation = Referred(
             referrer=str(referrer.digest),
             artifact_type=referrer.artifact_type or "",
@@ -92,14 +92,14 @@ class Relations:
         self.ledger.append(fact)
 
     def judge_subject(self, digest: Digest, manifest: Manifest | None) -> None:
-        """Evaluates the subject of a new referrer (the image of a signature). The caller evaluates the image itself."""
+        """Evaluate the subject of a new referrer (the image of a signature). The caller evaluates the image itself."""
         subject = manifest.subject.digest if manifest is not None and manifest.subject is not None else None
         self.signing.refresh(subject or digest)
         if subject is not None:
             self.evaluator.digest(subject)
 
     def judge_subject_of_removed(self, digest: Digest) -> None:
-        """Evaluates the subject of a removed referrer, which the archived manifest names."""
+        """Evaluate the subject of a removed referrer, which the archived manifest names."""
         raw = self.archive.get("manifests", digest)
         if raw is None:
             return  # its manifest was never read, so no fact of a relation exists

@@ -30,7 +30,7 @@ class RoundTrips:
     clock: Clock
 
     def answer(self, asked: Mapping[str, Any], registries: Iterable[EcrRegistry], nonce: str) -> dict[str, Any]:
-        """Answers {trips, ways}. `trips`, for {round_trip: true}: [{registry, nonce, error}], a test event sent from
+        """Answer {trips, ways}. `trips`, for {round_trip: true}: [{registry, nonce, error}], a test event sent from
         each registry; `ways`, for {ways: true}: [{registry, rule, enabled, undelivered, error}]; each None where it was
         not requested. Raises BadInput. Cost: a write and a PutEvents, or four reads, for each registry."""
         places = list(registries)

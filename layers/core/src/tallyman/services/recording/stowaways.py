@@ -62,9 +62,9 @@ def report_stowaway(
 
 
 def report_gathered(policy: Policy, ledger: Ledger, notices: Notices, repository: Repository) -> None:
-    """Sends one notice for all recorded stowaways of a repository; none if there are none.
+    """Send one notice for all recorded stowaways of a repository; none if there are none.
 
-    Reads an index of the ledger that may lag, so the number in the notice is a minimum.
+    Read an index of the ledger that may lag, so the number in the notice is a minimum.
     """
     found = [f for f in ledger.of_repository(repository) if f.kind is Kind.STOWAWAY]
     environment, name = policy.environment_of(repository)

@@ -111,7 +111,7 @@ class Releases:
         self._move(fact, decision.target, decision.repository, lease, release, stops)
 
     def rolled_back(self, asked: Fact, tags: tuple[str, ...], lease: Lease, stops: Sequence[StateCheck] = ()) -> None:
-        """Makes the digest that a person requested the release again, once for each request: also where the release has
+        """Make the digest that a person requested the release again, once for each request: also where the release has
         moved on since. Tags don't move. Raises as `promoted`."""
         assert asked.digest is not None  # of every request to roll back
         move = roll_back_id(asked)
@@ -166,7 +166,7 @@ class Releases:
         lease.guard(lambda fence: self.ledger.append(fact, change, fence, *stops) is Appended.WRITTEN)
 
     def announce(self, environment: str, repository: str) -> None:
-        """Records the release in force and emits `Image Released`, unless both were done. The event is emitted at least
+        """Record the release in force and emit `Image Released`, unless both were done. The event is emitted at least
         once, always with the same id."""
         entry = RELEASES.read(self.state, key(environment, repository))
         release = entry.found
@@ -237,7 +237,7 @@ def stays(
 
 
 def releases(ledger: Ledger, environment: str, repository: str, until: datetime | None = None) -> Iterator[Fact]:
-    """Yields the releases of a repository in an environment up to `until` (None: all), newest first."""
+    """Yield the releases of a repository in an environment up to `until` (None: all), newest first."""
     for fact in ledger.of_environment(environment, repository):
         if fact.kind is Kind.RELEASED and (until is None or fact.at <= until):
             yield fact

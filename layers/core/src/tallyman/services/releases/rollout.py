@@ -63,7 +63,7 @@ class RollOutReleases:
     leases: Leases
 
     def handle(self, body: str) -> str:
-        """Continues the roll-out as far as possible without waiting, then sends itself a hint for later; returns the
+        """Continue the roll-out as far as possible without waiting, then send itself a hint for later; return the
         line for the log.
 
         Raises BadMessage for another message. Cost: a few calls a service, two writes a step, two for the lease.
@@ -118,7 +118,7 @@ class RollOutReleases:
         return self._write(Progress(environment, repository, fresh)), False
 
     def _begin(self, progress: Progress, step: Step) -> Progress:
-        """Records what the service runs before it is moved; once."""
+        """Record what the service runs before it is moved; once."""
         moving = progress.rollout.moving
         if moving is not None and moving.key == step.key:
             return progress
@@ -128,7 +128,7 @@ class RollOutReleases:
         return self._write(progress.having(moving=step.begun(before, self.clock())))
 
     def _move(self, progress: Progress, step: Step) -> Progress:
-        """Moves the service, unless that was done; its time limit begins now."""
+        """Move the service, unless that was done; its time limit begins now."""
         moving = _moving(progress)
         if moving.moved is not None:
             return progress
@@ -164,7 +164,7 @@ class RollOutReleases:
         return self._write(after, roll_out_fact(self.clock(), progress, step, "moved", moving.reason))
 
     def _fail(self, progress: Progress, step: Step, reason: str) -> str:
-        """Moves everything back, the newest first, records the failure, and notifies people. Returns the line for the
+        """Move everything back, the newest first, record the failure, and notify people. Return the line for the
         log."""
         failure = f"{step.service} in {step.registry}: {reason}"
         rollout = progress.rollout
@@ -186,7 +186,7 @@ class RollOutReleases:
         return f"failed: {failure}"
 
     def _back(self, progress: Progress, entry: MovedService) -> str | None:
-        """Moves a service back to what it ran before; returns why that failed, None if it did not."""
+        """Move a service back to what it ran before; return why that failed, None if it did not."""
         steps = steps_of(self.policy.environment(progress.environment), progress.repository)
         step = next((step for step in steps if step.key == entry.key), None)
         if step is None:
@@ -200,7 +200,7 @@ class RollOutReleases:
         return None
 
     def _write(self, progress: Progress, fact: Fact | None = None) -> Progress:
-        """Writes the progress, with the fact if there is one. Raises RevisionConflict where another worker was faster:
+        """Write the progress, with the fact if there is one. Raises RevisionConflict where another worker was faster:
         the next try reads its progress."""
         progress = progress.having(at=self.clock())
         change = progress.entry.write(progress.rollout)

@@ -111,7 +111,7 @@ def roll_out_of(
 def roll_outs_of(
     policy: Policy, state: State, environment: str
 ) -> Iterator[tuple[Entry[ReleaseState], dict[str, Any] | None]]:
-    """Yields every release of an environment with the state of its roll-out, as `roll_out_of`. Two Queries."""
+    """Yield every release of an environment with the state of its roll-out, as `roll_out_of`. Two Queries."""
     begun = {entry.sk: entry.value for entry in ROLLOUTS.list(state, rollouts.partition(environment))}
     for release in RELEASES.list(state, releases.partition(environment)):
         view = _view(policy.environment(environment), release.sk, release.value.id, begun.get(release.sk))
@@ -200,7 +200,7 @@ def roll_out_hint(environment: str, repository: str, due: str | None = None) -> 
 
 
 def parse_hint(body: str) -> tuple[str, str, str | None]:
-    """Parses `Image Released` or a hint to (environment, repository, due or None). Raises BadMessage."""
+    """Parse `Image Released` or a hint to (environment, repository, due or None). Raises BadMessage."""
     try:
         message: Any = loads_writable(body)
     except ValueError as error:

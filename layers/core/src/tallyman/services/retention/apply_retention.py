@@ -94,7 +94,7 @@ class ApplyRetention:
         return Marks(self.policy.digest, self.ledger, self.state, self.clock)
 
     def _all(self) -> str:
-        """Sends a hint for each repository in which the policy enforces removals."""
+        """Send a hint for each repository in which the policy enforces removals."""
         sent = 0
         for registry in self.policy.registries():
             for settings in self.view.repositories(registry):
@@ -133,7 +133,7 @@ class ApplyRetention:
         return self.runs.end(run.repository, run.request, outcome, run)
 
     def _go_on(self, run: Run) -> str:
-        """Sends a hint to continue in another run, because the time of this one is over; returns the line for the
+        """Send a hint to continue in another run, because the time of this one is over; return the line for the
         log."""
         if run.round >= MAX_ROUNDS:
             outcome = f"{len(run.removed)} removed; stopped after {MAX_ROUNDS} runs, the schedule goes on with the rest"

@@ -19,7 +19,7 @@ def is_enforced(policy: Policy, repository: Repository) -> bool:
 
 
 def hint_after_push(policy: Policy, state: State, hints: Hints, repository: Repository, now: datetime) -> bool:
-    """Requests a run of retention in a quarter of an hour, unless one was requested; returns whether it did. Only where
+    """Request a run of retention in a quarter of an hour, unless one was requested; return whether it did. Only where
     the policy enforces removals. Cost: a read, and at most a write and a message in that time."""
     if not is_enforced(policy, repository):
         return False

@@ -25,7 +25,7 @@ class TakeInventory:
     archive: Archive
 
     def of(self, repository: Repository, left: Deadline = no_limit) -> Inventory:
-        """Reads all images, archived ones too. Cost for 10,000 images: 10 calls of DescribeImages and 100 of
+        """Read all images, archived ones too. Cost for 10,000 images: 10 calls of DescribeImages and 100 of
         BatchGetImage; in memory are the columns and one page. Manifests of archived images come from our own archive,
         because ECR does not return them. Raises NotFound where there is no such repository, OutOfTime where the run
         ends first.
@@ -34,7 +34,7 @@ class TakeInventory:
         return self._filled(Inventory(repository, name, environment.name if environment else None), None, left)
 
     def again(self, before: Inventory, left: Deadline = no_limit) -> Inventory:
-        """Reads the same repository again: a call for each thousand images, and only the manifests that `before` does
+        """Read the same repository again: a call for each thousand images, and only the manifests that `before` does
         not have. Raises as `of`."""
         return self._filled(before.emptied(), before, left)
 
@@ -60,7 +60,7 @@ class TakeInventory:
         return inventory
 
     def _read(self, inventory: Inventory, repository: Repository, digests: Sequence[Digest]) -> None:
-        """Reads manifests in one call. Where it is refused because of one image, reads each half by itself, and so
+        """Read manifests in one call. Where it is refused because of one image, reads each half by itself, and so
         on."""
         try:
             manifests = self.source.manifests(repository, digests)

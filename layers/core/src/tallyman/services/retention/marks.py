@@ -33,7 +33,7 @@ class Marks:
     clock: Clock
 
     def follow(self, run: Run, now: datetime) -> Mapping[Digest, Entry[Mark]]:
-        """Returns the marks of the repository by digest, after ending those of images that the plan keeps or that are
+        """Return the marks of the repository by digest, after ending those of images that the plan keeps or that are
         gone."""
         plan = run.plan
         there = {Digest(entry.sk): entry for entry in MARKS.list(self.state, marks.partition(run.repository))}
@@ -47,7 +47,7 @@ class Marks:
         return there
 
     def mark(self, run: Run, digest: Digest, now: datetime) -> Entry[Mark] | None:
-        """Marks an image that the plan removes. None: another run has just marked it."""
+        """Mark an image that the plan removes. None: another run has just marked it."""
         plan = run.plan
         row = plan.inventory.rows[digest]
         reason, holders = plan.reason(row), [plan.inventory.digest(each) for each in plan.links.holders(row)]
@@ -64,21 +64,21 @@ class Marks:
         return entry.written(mark)
 
     def drop(self, run: Run, entry: Entry[Mark], reason: str, now: datetime) -> None:
-        """Ends a mark: the image stays, for this reason."""
+        """End a mark: the image stays, for this reason."""
         key = entry.value.id
         fact = self._fact(Kind.UNMARKED, run.repository, Digest(entry.sk), now, Marked(reason, self.policy), key)
         self._over(fact, entry, None)
         run.counts["unmarked"] += 1
 
     def prove(self, entry: Entry[Mark], proof: Digest) -> Entry[Mark]:
-        """Writes the proof's digest into the mark, before the removal; returns the entry. Raises RevisionConflict where
+        """Write the proof's digest into the mark, before the removal; return the entry. Raises RevisionConflict where
         another run changed the mark."""
         mark = replace(entry.value, proof=proof)
         self.state.put(entry.write(mark))
         return entry.written(mark)
 
     def fail(self, entry: Entry[Mark], reason: str) -> None:
-        """Records why the image was not removed; the mark stays."""
+        """Record why the image was not removed; the mark stays."""
         with suppress(RevisionConflict):
             self.state.put(entry.write(replace(entry.value, proof=None, failed=reason)))
 
@@ -91,7 +91,7 @@ class Marks:
         run.removed.append(digest)
 
     def _was_removed(self, run: Run, entry: Entry[Mark]) -> None:
-        """Ends the mark of an image that is gone: retention removed it if the mark has a proof, else somebody else
+        """End the mark of an image that is gone: retention removed it if the mark has a proof, else somebody else
         did."""
         if entry.value.proof:
             self.removed(run, entry)
@@ -99,7 +99,7 @@ class Marks:
             self._forget(entry)
 
     def _over(self, fact: Fact, entry: Entry[Mark], proof: Digest | None) -> None:
-        """Writes the fact and ends the mark in one transaction, so that after a crash the next run does not record it
+        """Write the fact and end the mark in one transaction, so that after a crash the next run does not record it
         again. Nothing is done where another run was faster."""
         mark = replace(entry.value, proof=proof, over=True)
         with suppress(RevisionConflict):

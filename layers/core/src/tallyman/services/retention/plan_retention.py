@@ -31,7 +31,7 @@ class Look:
 
     @classmethod
     def first(cls, reader: ReadInputs, inventories: TakeInventory, repository: Repository, left: Deadline) -> "Look":
-        """Reads everything. Raises NotFound, OutOfTime. Writes nothing."""
+        """Read everything. Raises NotFound, OutOfTime. Write nothing."""
         inventory = inventories.of(repository, left)
         removed: dict[Digest, bool] = {}
         log, moved = reader.log(inventory), reader.moved(inventory)
@@ -46,10 +46,10 @@ class Look:
         removed: Iterable[Digest],
         left: Deadline,
     ) -> "Look":
-        """Looks again, for the removal of these images. `marks`: those of the repository; `removed`: by this run.
+        """Look again, for the removal of these images. `marks`: those of the repository; `removed`: by this run.
 
         Lists the repository and makes the whole plan again; reuses only what never changes (manifests) and what can't
-        affect these images. Raises as `first`. Writes nothing.
+        affect these images. Raises as `first`. Write nothing.
         """
         before = self.plan.inventory
         inventory = self.inventories.again(before, left)

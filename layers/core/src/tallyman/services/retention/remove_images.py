@@ -39,8 +39,8 @@ class RemoveImages:
     clock: Clock
 
     def remove(self, run: Run, look: Look, due: Sequence[tuple[Digest, Entry[Mark]]], left: Deadline) -> Look:
-        """Looks again under the leases of a few images, usage last, and removes those that the new plan still removes.
-        Returns the new look.
+        """Look again under the leases of a few images, usage last, and remove those that the new plan still removes.
+        Return the new look.
 
         The run has the result of each image: removed, failed or unmarked. Cost besides the look: a read of the
         manifests; for each image one or two objects, a write before the removal and two after it. Raises OutOfTime
@@ -82,7 +82,7 @@ class RemoveImages:
     def _prove(
         self, run: Run, plan: Plan, readings: Sequence[Reading], going: Sequence[tuple[Digest, Entry[Mark]]]
     ) -> list[tuple[Digest, Entry[Mark]]]:
-        """Writes the proofs and manifests before anything is removed, and the proofs' digests into the marks; returns
+        """Write the proofs and manifests before anything is removed, and the proofs' digests into the marks; return
         the images that may go."""
         order = {plan.inventory.digests[row]: n for n, row in enumerate(plan.removed)}
         wanted = sorted((d for d, _ in going if d not in run.failed), key=lambda d: order[d])

@@ -42,7 +42,7 @@ class Runs:
     def end(
         self, repository: Repository, request: Any, outcome: str, run: Run | None = None, *, acted: bool = True
     ) -> str:
-        """Records how a run ended if it did anything or a command waits for it; returns the outcome. `acted`: False
+        """Record how a run ended if it did anything or a command waits for it; return the outcome. `acted`: False
         where it was refused or only planned. Raises RevisionConflict where others keep writing the same item."""
         if run is None and request is None:
             return outcome
@@ -72,8 +72,8 @@ class Runs:
         return outcome
 
     def refuse(self, run: Run) -> str:
-        """Ends a run whose plan was refused: people are notified once of each cause, until a run is not refused.
-        Returns the outcome."""
+        """End a run whose plan was refused: people are notified once of each cause, until a run is not refused.
+        Return the outcome."""
         plan, last = run.plan, RUNS.get(self.state, run_key(run.repository))
         reason = plan.refusals[0]
         if _is_news(run, last):

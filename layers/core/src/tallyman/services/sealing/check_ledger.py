@@ -66,7 +66,7 @@ class Proof:
     more: int = 0
 
     def add(self, kind: FlawKind, what: str, where: str, since: datetime | None = None) -> None:
-        """Adds a flaw; beyond MOST it is only counted."""
+        """Add a flaw; beyond MOST it is only counted."""
         if len(self.flaws) < MOST:
             self.flaws.append(Flaw(kind, what, where, since))
         else:
@@ -96,7 +96,7 @@ class CheckLedger:
     clock: Clock
 
     def run(self, expected: Digest | None = None, on_entry: OnEntry | None = None) -> Proof:
-        """Checks the whole ledger. `expected`: the digest of a segment that somebody noted elsewhere; the chain must
+        """Check the whole ledger. `expected`: the digest of a segment that somebody noted elsewhere; the chain must
         have it."""
         proof = Proof()
         before = SEALS.get(self.state, KEY)
@@ -140,7 +140,7 @@ class CheckLedger:
     def _read_segment(
         self, proof: Proof, chain: _Chain, rows: sqlite3.Connection, number: int, raw: bytes, previous: Digest | None
     ) -> Digest:
-        """Notes the segment and its flaws; returns its digest. `previous`: the digest of the segment before; None where
+        """Note the segment and its flaws; return its digest. `previous`: the digest of the segment before; None where
         that is missing."""
         digest = Digest.of(raw)
         try:
@@ -174,7 +174,7 @@ class CheckLedger:
         return max(earlier) - LATE if earlier else None, min(later) if later else None
 
     def _note(self, proof: Proof, rows: sqlite3.Connection, number: int, segment: Segment) -> None:
-        """Stores the segment's entries for the comparison."""
+        """Store the segment's entries for the comparison."""
         for each in segment.entries:
             key = f"{each.pk}\0{each.sk}"
             try:
@@ -193,7 +193,7 @@ class CheckLedger:
         after: SealHead | None,
         expected: Digest | None,
     ) -> None:
-        """Compares the chain's end with the head in the state, as read before and after the segments, and with the
+        """Compare the chain's end with the head in the state, as read before and after the segments, and with the
         expected digest. The head moves after its segment is written, so it may be one behind."""
         last = max(chain.ends, default=0)
         if before is not None and before.number in chain.digests and chain.digests[before.number] != before.digest:
@@ -242,7 +242,7 @@ class CheckLedger:
 def _compared(
     entries: Iterator[LedgerEntry], rows: sqlite3.Connection
 ) -> Iterator[tuple[LedgerEntry, tuple[str, int] | None]]:
-    """Yields each entry with its sealed hash and segment number; None: it is not sealed."""
+    """Yield each entry with its sealed hash and segment number; None: it is not sealed."""
     for entry in entries:
         key = f"{entry.pk}\0{entry.sk}"
         found = rows.execute("SELECT hash, segment FROM sealed WHERE key = ?", (key,)).fetchone()

@@ -45,7 +45,7 @@ class SealLedger:
     pauses: Pauses
 
     def run(self, left: Deadline) -> tuple[int, int]:
-        """Seals the entries that arrived since the last run: at least one segment, more while there is time. Returns
+        """Seal the entries that arrived since the last run: at least one segment, more while there is time. Return
         the numbers of entries and segments.
 
         Raises SealBroken where the chain's end is not as it was left, and OutOfTime. Of two concurrent runs the slower
@@ -99,7 +99,7 @@ class SealLedger:
         return sealed, segments
 
     def _adopt(self, entry: Entry[SealHead], left: Deadline) -> Entry[SealHead]:
-        """Returns the head after moving it past segments of a run that died before it moved the head. OutOfTime: the
+        """Return the head after moving it past segments of a run that died before it moved the head. OutOfTime: the
         next run continues."""
         while True:
             head = entry.found
@@ -115,7 +115,7 @@ class SealLedger:
             enough_time(left, "the seal of the ledger")
 
     def _move(self, entry: Entry[SealHead], head: SealHead) -> Entry[SealHead] | None:
-        """Writes the head; returns its entry, None where another run was faster."""
+        """Write the head; return its entry, None where another run was faster."""
         try:
             self.state.put(entry.write(head))
         except RevisionConflict:
@@ -142,7 +142,7 @@ class SealLedger:
         return frozenset(found)
 
     def _notify(self, error: SealBroken) -> None:
-        """Sends a notice, at most one a day."""
+        """Send a notice, at most one a day."""
         if self.pauses.is_over(_NOTICE, AGAIN):
             text = f"{error}\nNothing more is sealed until the chain is whole again (docs/security.md)."
             self.notices.publish("the seal of the ledger is broken", text, {"kind": "seal_broken"})

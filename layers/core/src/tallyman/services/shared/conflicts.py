@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def until_written(write: Callable[[], T], failure: str) -> T:
-    """Calls `write`, which reads the items that it changes, until it raises no RevisionConflict; returns its result.
+    """Call `write`, which reads the items that it changes, until it raises no RevisionConflict; return its result.
     After TRIES calls raises RevisionConflict with the text `failure`."""
     for _ in range(TRIES):
         try:

@@ -35,12 +35,12 @@ class Lease:
         self._lock = threading.Lock()
 
     def check(self) -> None:
-        """Raises RevisionConflict where the lease is lost or may be lost."""
+        """Raise RevisionConflict where the lease is lost or may be lost."""
         if self._lost or self._clock() >= self._until:
             raise RevisionConflict(f"the lease of {self._what} was lost: another operation is in progress")
 
     def renew(self) -> None:
-        """Renews the lease: one write. Raises RevisionConflict where another worker has taken it."""
+        """Renew the lease: one write. Raises RevisionConflict where another worker has taken it."""
 
         def put(change: StateChange) -> bool:
             self._state.put(change)
@@ -49,7 +49,7 @@ class Lease:
         self.guard(put)
 
     def guard(self, write: Callable[[StateChange], bool]) -> None:
-        """Calls `write` with the change that renews the lease. `write` has to write it in one transaction with what the
+        """Call `write` with the change that renews the lease. `write` has to write it in one transaction with what the
         lease guards, and to return whether it wrote; its RevisionConflict counts as the loss of the lease."""
         with self._lock:
             until = self._clock() + LENGTH
@@ -63,7 +63,7 @@ class Lease:
                 self._entry, self._until = self._entry.written(lease), until
 
     def end(self) -> None:
-        """Ends the lease, so that the next worker need not wait."""
+        """End the lease, so that the next worker need not wait."""
         with self._lock, suppress(TransientError):  # it expires by itself in a moment
             if not self._lost:
                 now = self._clock()
@@ -80,7 +80,7 @@ class Leases:
 
     @contextmanager
     def hold(self, environment: str, what: str, owner: str, patience: float = 0) -> Iterator[Lease]:
-        """Holds the lease for the block; a thread renews it. If the process dies, it expires within LENGTH. Raises
+        """Hold the lease for the block; a thread renews it. If the process dies, it expires within LENGTH. Raises
         LeaseHeld where another worker has it. Cost: two writes, and one a second."""
         lease = self._take(environment, what, owner, patience)
         over = threading.Event()

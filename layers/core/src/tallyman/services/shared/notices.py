@@ -25,7 +25,7 @@ class RoutedNotices:
     channels: Channels
 
     def publish(self, subject: str, text: str, attributes: Mapping[str, str]) -> None:
-        """Sends the notice once to each channel of its routes, then to the topic, with the reasons of channels that
+        """Send the notice once to each channel of its routes, then to the topic, with the reasons of channels that
         failed. A failed channel does not stop the others, and is not tried again."""
         rules, kind = self.policy.notices, attributes.get("kind", "")
         environment = attributes.get("environment")

@@ -37,7 +37,7 @@ class OneSender:
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
 
     def publish(self, subject: str, text: str, attributes: Mapping[str, str]) -> None:
-        """Sends the notice unless it was sent within RECENT; at least once, and twice where a run dies while it sends
+        """Send the notice unless it was sent within RECENT; at least once, and twice where a run dies while it sends
         it. While another run sends it, waits for that, LONGEST at most. Cost besides the sending: a read, two
         writes."""
         content = json.dumps([subject, text, dict(attributes)], sort_keys=True).encode()

@@ -33,10 +33,10 @@ class AskChecks:
     clock: Clock
 
     def ask(self, digest: Digest) -> int:
-        """Invokes the function of each check that the image waits for; returns the number of invocations.
+        """Invoke the function of each check that the image waits for; return the number of invocations.
 
         Cost: an evaluation of the image, and an invocation and at most a write for each check. An answer `waiting` with
-        the same reason as the last writes nothing. Evaluates the image again after new answers.
+        the same reason as the last writes nothing. Evaluate the image again after new answers.
         """
         asked, news = 0, False
         for decision in self.evaluator.image(digest):

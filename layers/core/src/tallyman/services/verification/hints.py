@@ -9,7 +9,7 @@ from tallyman.ports.messages import Hints
 
 
 def hint_origin(policy: Policy, hints: Hints, repository: Repository, digest: Digest, tag: str | None = None) -> None:
-    """Asks verify_origin to verify the signatures of an image. `digest`: the image or a referrer of it; of cosign's
+    """Ask verify_origin to verify the signatures of an image. `digest`: the image or a referrer of it; of cosign's
     signatures, which have no subject, `tag` names the image. Cost: a message; nothing where no promotion from there
     asks for signers or has a check with a function.
     """

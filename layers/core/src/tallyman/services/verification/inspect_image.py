@@ -40,7 +40,7 @@ class Inspection:
         self.hashed = 0
 
     def read_manifests(self) -> None:
-        """Reads the root and everything beneath it, level by level. Raises NotFound where the root is not there."""
+        """Read the root and everything beneath it, level by level. Raises NotFound where the root is not there."""
         asked: set[Digest] = set()
         level = [self.root]
         for _ in range(MAX_NESTING + 1):
@@ -92,7 +92,7 @@ class Inspection:
         return None
 
     def read_configs(self) -> None:
-        """Reads and parses the configurations of the images."""
+        """Read and parse the configurations of the images."""
         note = self.notes.of("config_present")
         wanted = [d for d, b in self.image.blobs.items() if b.read]
         for digest in [d for d in wanted if max(self.image.blobs[d].sizes) > MAX_CONFIG_BYTES]:
@@ -113,7 +113,7 @@ class Inspection:
         )
 
     def look_for_blobs(self) -> None:
-        """Asks whether all blobs are there that were not read, foreign layers too: a registry may hold those."""
+        """Ask whether all blobs are there that were not read, foreign layers too: a registry may hold those."""
         wanted = [d for d, b in self.image.blobs.items() if not b.read]
         note = self.notes.of("layers_present")
         try:
@@ -139,7 +139,7 @@ class Inspection:
             note.passed += f"; {counted(foreign, 'foreign layer')} not held by the registry, as is allowed"
 
     def hash_blobs(self) -> None:
-        """Streams and hashes every blob that is there and was not read before, the largest first."""
+        """Stream and hash every blob that is there and was not read before, the largest first."""
         wanted = [d for d, b in self.image.blobs.items() if not b.read and d not in self.absent]
         wanted.sort(key=lambda d: -max(self.image.blobs[d].sizes))
         for digest, answer in self.each(wanted, self.read):
@@ -147,7 +147,7 @@ class Inspection:
         self.notes.of("layer_content").passed = f"{counted(len(wanted), 'blob')} hashed, {self.hashed} bytes in all"
 
     def list_referrers(self) -> None:
-        """Lists the referrers (signatures, SBOMs, attestations) of every manifest except attestations in an index."""
+        """List the referrers (signatures, SBOMs, attestations) of every manifest except attestations in an index."""
         note, listed = self.notes.of("referrers"), list[Descriptor]()
         hidden = {d for d, found in self.image.listed.items() if all(x.is_attestation for x in found)}
         subjects = [d for d in self.image.manifests if d not in hidden]
@@ -164,7 +164,7 @@ class Inspection:
         note.passed = f"{counted(len(listed), 'referrer')}{': ' if kinds else ''}{', '.join(kinds)}"
 
     def read(self, digest: Digest, keep: int = 0) -> Read:
-        """Reads a blob of the image (see `read_blob`)."""
+        """Read a blob of the image (see `read_blob`)."""
         return read_blob(self.source, self.repository, digest, self.deadline, keep)
 
     def arrived(self, name: str, digest: Digest, answer: Read | Exception) -> Read | None:
@@ -194,7 +194,7 @@ class Inspection:
     def each(
         self, items: Sequence[Digest], ask: Callable[[Digest], _Answer]
     ) -> Iterator[tuple[Digest, _Answer | TallymanError]]:
-        """Calls `ask` for each digest in parallel; yields digest and answer in their order. A TallymanError is an
+        """Call `ask` for each digest in parallel; yield digest and answer in their order. A TallymanError is an
         answer."""
 
         def one(item: Digest) -> _Answer | TallymanError:

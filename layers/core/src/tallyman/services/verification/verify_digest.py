@@ -52,7 +52,7 @@ class VerifyDigest:
     clock: Clock
 
     def handle(self, body: str, deadline: Deadline) -> str:
-        """Verifies one image; returns the line for the log. Cost: see `verify_image.verify`, and one or two writes.
+        """Verify one image; return the line for the log. Cost: see `verify_image.verify`, and one or two writes.
 
         Raises BadMessage, and Unreachable where a check of an event's image is `unknown`: that verdict is recorded, and
         the message is retried. A person gets the verdict `unknown` as the answer.
@@ -123,7 +123,7 @@ class VerifyDigest:
             return False
 
     def _tag_checks(self, wanted: _Wanted, rule: RepositoryRule, own: bool) -> list[dict[str, Any]]:
-        """Checks the tag: it is allowed, an immutable tag never moved, and it names the same digest in every
+        """Check the tag: it is allowed, an immutable tag never moved, and it names the same digest in every
         environment."""
         tag = wanted.tag
         if tag is None:

@@ -47,7 +47,7 @@ def verify(  # noqa: PLR0913 - which image, and how far and how long to look: al
     platforms: Sequence[str] = (),
     workers: int = 4,
 ) -> VerifiedImage:
-    """Checks the image, its children at any depth, their configurations and layers, and lists its referrers.
+    """Check the image, its children at any depth, their configurations and layers, and list its referrers.
 
     `platforms`: those that the policy requires (`linux/amd64`). A transient error (Unreachable, Throttled, OutOfTime)
     makes a check `unknown`. Raises NotFound if the repository or the image itself is not there, and Refused (such as

@@ -85,8 +85,8 @@ class VerifyOrigin:
     clock: Clock
 
     def handle(self, body: str, deadline: Deadline) -> str:
-        """Verifies the signatures of an image, or of an index and each of its platform images; the hint may also name a
-        signature instead of its image. Returns the line for the log.
+        """Verify the signatures of an image, or of an index and each of its platform images; the hint may also name a
+        signature instead of its image. Return the line for the log.
 
         Cost: nothing where no promotion from there asks for signers; else a list of referrers and a manifest for each
         image, and a blob and a write for each signature that was not verified with the present keys and roots. Raises
@@ -174,7 +174,7 @@ class VerifyOrigin:
         return self.signatures.notation_roots if form == FORM else self.signatures.roots
 
     def _found(self, repository: Repository, image: Digest) -> Iterator[_Found]:
-        """Yields every signature of the image in the repository: referrers, and those under cosign's tag."""
+        """Yield every signature of the image in the repository: referrers, and those under cosign's tag."""
         try:
             listed = [entry.digest for entry in self.source.referrers(repository, image)]
             by_tag = self.source.manifest(repository, signatures.tag_of(image))
@@ -197,7 +197,7 @@ class VerifyOrigin:
                     yield _Found(manifest.digest, FORM, layer)
 
     def _check(self, repository: Repository, image: Digest, found: _Found, by: _By) -> CheckedSignature | None:
-        """Verifies one signature; None: it was removed since. Raises _NotAsked."""
+        """Verify one signature; None: it was removed since. Raises _NotAsked."""
         if found.layer.size > LARGEST:
             return CheckedSignature(reason=f"it has {found.layer.size} bytes, more than {LARGEST}")
         raw = b""
@@ -221,7 +221,7 @@ class VerifyOrigin:
         return self.signatures.simple_signing(image, raw, found.layer.annotations, by.keys)
 
     def _notation(self, image: Manifest, kind: str, raw: bytes, trusted: Sequence[NotationSigner]) -> CheckedSignature:
-        """Verifies an envelope, and asks AWS Signer whether a signature by a trusted profile was revoked; that answer
+        """Verify an envelope, and ask AWS Signer whether a signature by a trusted profile was revoked; that answer
         is valid for a day. Raises _NotAsked.
         """
         now = self.clock()
