@@ -1,9 +1,9 @@
-"""Writes a file as the comment of Tallyman on a pull request: its own earlier one is changed, nobody else's.
+"""Writes a file as Tallyman's comment on a pull request, or updates Tallyman's earlier comment.
 
     python3 ci/github_comment.py NUMBER FILE
 
-GITHUB_API_URL and GITHUB_REPOSITORY as GitHub sets them; GH_TOKEN with `pull-requests: write`.
-Exit status: 0 written; 1 not.
+GitHub sets GITHUB_API_URL and GITHUB_REPOSITORY. GH_TOKEN needs `pull-requests: write`.
+Exit status: 0 written; 1 not written.
 """
 
 import json
@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import Any
 
 MARK = "<!-- tallyman -->"
-"""What every comment begins with (ci/pull-request.sh): it is found again by it."""
+"""The first line of every comment (ci/pull-request.sh), by which it is found again."""
 
 LARGEST = 65_000
-"""Characters that a comment may have; GitHub takes 65,536."""
+"""Characters that a comment may have; GitHub accepts 65,536."""
 
 PAGE = 100
 
 
 def ask(method: str, path: str, body: object = None) -> Any:
-    """The answer of GitHub's API. Raises urllib.error.URLError."""
+    """The response of GitHub's API. Raises urllib.error.URLError."""
     request = urllib.request.Request(
         f"{os.environ['GITHUB_API_URL']}/repos/{os.environ['GITHUB_REPOSITORY']}/{path}",
         method=method,

@@ -1,4 +1,4 @@
-"""Hooks of mkdocs: pages from outside docs/, and links of the repository made links of the site."""
+"""Hooks of mkdocs: add pages from outside docs/, and turn links of the repository into links of the site."""
 
 import posixpath
 import re
@@ -15,12 +15,12 @@ OUTER = {
     "CHANGELOG.md": "changelog.md",
     "SECURITY.md": "report.md",
 }
-"""Pages of the repository's top level, and what they are called on the site."""
+"""Pages of the repository's top level, and their names on the site."""
 _LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?!https?:|mailto:|#)(?P<to>[^)\s#]+)(?P<anchor>#[^)\s]*)?\)")
 
 
 def on_config(config: Any) -> Any:
-    """The decisions are listed by their files."""
+    """Lists the decisions by their files."""
     names = sorted(p.name for p in (ROOT / "docs/decisions").glob("0*.md"))
     config["nav"] = _listed(config["nav"], [f"decisions/{name}" for name in names])
     return config
@@ -34,7 +34,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """What a link leads to that is no page of the site (a template, a folder) stays as text."""
+    """Replaces links whose target is not a page of the site (a template, a folder) by their text."""
     outer = {name: source for source, name in OUTER.items()}
     source = outer.get(page.file.src_uri, f"docs/{page.file.src_uri}")
 
