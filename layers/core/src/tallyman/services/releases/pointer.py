@@ -20,6 +20,7 @@ from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Announcements
 from tallyman.ports.records import Appended, Ledger, State
 from tallyman.services.shared.lease import Lease
+from tallyman.state.base import brief
 from tallyman.state.items import StateCheck
 from tallyman.state.releases import RELEASES, ReleaseState, key
 from tallyman.values import value
@@ -96,7 +97,8 @@ class Releases:
         grounds = {
             "id": decided[-1].id if decided else None,
             "policy": decision.policy,
-            "gates": [{"name": g.name, "verdict": g.verdict, "reason": g.reason} for g in decision.gates],
+            # a reason may name a thousand tags; EventBridge takes 256 KB, and an unannounced release stops the next
+            "gates": [{"name": g.name, "verdict": g.verdict, "reason": brief(g.reason)} for g in decision.gates],
         }
         release = ReleaseState(
             id=fact.id,
