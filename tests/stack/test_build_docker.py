@@ -77,7 +77,7 @@ def test_a_commit_is_built_pushed_and_promoted_to_both_regions(
 
     again = build(system, checkout, tmp_path / "again")
     assert again.succeeded, again.log
-    assert "done already" in again.log
+    assert "already built from this commit" in again.log
     assert json.loads((tmp_path / "again/image.json").read_text())["digest"] == result["digest"]
 
     (checkout / "server.py").write_text((checkout / "server.py").read_text() + "# a change\n")

@@ -157,7 +157,7 @@ class Pushing:
 def _push(wanted: Wanted, to: Pushing, opened: Stack) -> dict[str, Any]:
     place = building.repository(opened, wanted.name, to.environment)
     if found := building.there(opened, place, wanted):
-        output.say(f"{place}@{found} was built from this commit: done already")
+        output.say(f"{place}@{found} was already built from this commit")
         manifest = opened.source.manifest(place, found)
         assert manifest is not None  # it was read a moment ago
         building.tag(opened, place, manifest, wanted.suggestion.tags)

@@ -59,7 +59,7 @@ def find(
             ],
         )
     for each in found["unread"]:
-        output.say(f"{each['source']} in {each['where']} could not be read for what runs there: {each['error']}")
+        output.say(f"{each['source']} in {each['where']} could not be read: {each['error']}")
     if not found["images"]:
         raise typer.Exit(1)
 

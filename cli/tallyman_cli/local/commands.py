@@ -124,7 +124,7 @@ def settle(
     """
     answer = ask("settle", {"timeout": timeout, "until_due": until_due}, seconds=timeout + 30)
     if not answer["settled"]:
-        print("still under way: " + describe(answer["left"]), file=sys.stderr)
+        print("still in progress: " + describe(answer["left"]), file=sys.stderr)
         raise typer.Exit(1)
 
 

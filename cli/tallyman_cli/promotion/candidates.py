@@ -133,13 +133,13 @@ def sentence(where: Candidate, decision: Decision) -> str:
         now = f"; today it would not pass{because}" if gate is not None else ""
         return f"{name} is promoted to {to} as {', '.join(decision.tags)}{now}"
     words = {
-        PASSED: f"{name} may go to {to}: every gate is passed",
+        PASSED: f"{name} may be promoted to {to}: every gate passes",
         FAILED: f"{name} is refused for {to}{because}",
-        CONFLICT: f"{name} is in conflict with what is in {to}{because}",
+        CONFLICT: f"{name} conflicts with an image in {to}{because}",
         WAITING: f"{name} waits for {to}{because}",
     }
     if decision.verdict == WAITING and only_target(decision):
-        return f"{name} may go to {to}; {gate.reason if gate else 'its registries were not asked yet'}"
+        return f"{name} may be promoted to {to}; {gate.reason if gate else 'its registries have not been read yet'}"
     return words[decision.verdict]
 
 
@@ -173,12 +173,12 @@ def show(where: Candidate, decision: Decision, other: Mapping[str, Any] | None) 
 
 
 def _stays(where: Candidate, decision: Decision) -> Iterator[str]:
-    """Say that the image does not become the release, and how to release it nevertheless."""
+    """Say that the image does not become the release, and how to release it anyway."""
     if decision.stays is None:
         return
     is_in = decision.verdict == PROMOTED
-    yield f"It {'was not' if is_in else 'will be brought and tagged, but not'} released: {decision.stays}."
-    yield f"To release it nevertheless{'' if is_in else ', once it is in'}: {_release(where, decision)}"
+    yield f"{'It was not' if is_in else 'If it is promoted, it will not be'} released: {decision.stays}."
+    yield f"To release it anyway{'' if is_in else ', once it is promoted'}: {_release(where, decision)}"
 
 
 def _release(where: Candidate, decision: Decision) -> str:

@@ -95,7 +95,7 @@ def _released(opened: context.Stack, environments: list[str]) -> None:
     if output.is_json():
         output.data(found)
     elif not found:
-        output.line("all that is in would get in today")
+        output.line("every promoted image would pass its gates today")
     else:
         output.table(
             ("image", "gate", "reason", "since", "released", "digest"),

@@ -115,7 +115,7 @@ def _outcome(stack: context.Stack, where: candidates.Candidate, request: str, ti
         return decision, None if decision.verdict == PROMOTED else asking.LOST.format(timeout=timeout)
     if refused := Said.parse(asked).refused:
         return candidates.evaluate(stack, where), f"refused: {refused}"
-    still = f"still under way after {timeout:g} s; `tallyman why` shows the state"
+    still = f"still in progress after {timeout:g} s; `tallyman why` shows the state"
     found = wait_for(stack, settled, timeout - (stack.monotonic() - start))
     return found or (candidates.evaluate(stack, where), still)
 

@@ -81,12 +81,12 @@ def _show(found: dict[str, Any], back: list[dict[str, Any]]) -> None:
     for each in found["releases"]:
         output.line(f"{each['environment']} releases it as {each['repository']} ({', '.join(each['tags'])})")
     for use in found["uses"]:
-        does = "runs" if use.get("runs", True) else "is set up to run"  # an earlier stack names only what runs
+        does = "runs" if use.get("runs", True) else "is configured to run"  # an earlier stack names only what runs
         output.line(f"{use['kind']} {use['name']} in {use['where']} {does} {use['image']}")
     if not found["releases"] and not found["uses"]:
-        output.line("no release points at it, and nothing is known to run it")
+        output.line("no release points to it, and nothing is known to run it")
     for where, why in found["unread"].items():
-        output.trouble(f"{where} could not be read for what runs there: {why}")
+        output.trouble(f"what runs in {where} could not be read: {why}")
     for each in back:
         now = f"not rolled back: {each['refused']}" if each["refused"] else f"runs {named(each)} again"
         output.line(f"{each['environment']}/{each['repository']} {now}")

@@ -98,13 +98,13 @@ def apply(
             output.hand_over()
             agreed = not may or typer.confirm("Carry this out?", err=True)
         if not agreed:
-            raise Refused("nothing was asked for")
+            raise Refused("declined: nothing was requested")
         if not may and (reasons := [reason for made in plans for reason in _refusals(made)]):
             raise Refused("; ".join(reasons))
         places = tuple(made.inventory.repository for made in plans if made.removed)
     runs = [ask(opened, place, timeout) for place in places]
     if not runs:
-        output.say("there is nothing to remove: nothing was asked for")
+        output.say("there is nothing to remove")
         if as_json:
             output.data(None)
         return

@@ -200,12 +200,12 @@ def test_apply_prompts_on_stderr_and_keeps_stdout_pure_json(retention_stack: Ret
     assert "1 of 3 images would go" in result.stderr
     retention_stack.push("v2.0.0")
     declined = retention_stack.run("retention", "apply", REPOSITORY, "--json", typed="n\n")
-    assert (declined.exit_code, json.loads(declined.stdout)) == (1, {"error": "nothing was asked for"})
+    assert (declined.exit_code, json.loads(declined.stdout)) == (1, {"error": "declined: nothing was requested"})
 
 
 def test_a_declined_apply_is_reported_on_stderr(retention_stack: RetentionCliStack) -> None:
     retention_stack.versions(3)
-    assert "nothing was asked for" in retention_stack.run("retention", "apply", REPOSITORY, typed="n\n").stderr
+    assert "nothing was requested" in retention_stack.run("retention", "apply", REPOSITORY, typed="n\n").stderr
 
 
 def test_apply_without_an_answer_does_nothing(retention_stack: RetentionCliStack) -> None:
