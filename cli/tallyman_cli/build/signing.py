@@ -36,13 +36,14 @@ class KeyFile:
     def __init__(self, pem: bytes, name: str) -> None:
         """`name`: for errors. Raises BadInput if it is not such a key."""
         try:
+            from cryptography.exceptions import UnsupportedAlgorithm
             from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
             from cryptography.hazmat.primitives.serialization import load_pem_private_key
         except ModuleNotFoundError:
             raise BadInput("signing needs the package cryptography: pip install 'tallyman-ecr[local]'") from None
         try:
             key = load_pem_private_key(pem, None)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise BadInput(f"{name}: expected a private key as PEM without a password: {error}") from None
         allowed = (
             key.curve.name in ("secp256r1", "secp384r1")

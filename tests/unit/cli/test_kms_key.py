@@ -1,5 +1,6 @@
 """Signing with a KMS key pair: the algorithm, the digest, and the public key in a policy's format."""
 
+import base64
 import hashlib
 from typing import Any
 
@@ -13,7 +14,7 @@ from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.aws.kms import KmsKey
 from tallyman.domain.names import EcrRegistry
 from tallyman.errors import BadInput
-from tallyman_cli.build.signing import bundle
+from tallyman_cli.build.signing import KeyFile, bundle
 from tallyman_origin import Trust, verify_bundle
 from tallyman_origin.keys import from_pem
 
@@ -76,3 +77,10 @@ def test_a_key_without_a_supported_algorithm_is_refused() -> None:
     for algorithms in ((), ("ECDSA_SHA_512",)):
         with pytest.raises(BadInput, match="signs with none of"):
             KmsKey(OneClient(Kms(signing.new_key(), *algorithms)), ARN).sign(hashlib.sha256(b"x").digest())
+
+
+def test_a_key_file_on_a_curve_that_the_library_lacks_is_refused() -> None:
+    der = "302c020100301006072a8648ce3d020106052b8104000604153013020101040e0101010101010101010101010101"  # secp112r1
+    pem = f"-----BEGIN PRIVATE KEY-----\n{base64.b64encode(bytes.fromhex(der)).decode()}\n-----END PRIVATE KEY-----\n"
+    with pytest.raises(BadInput, match=r"k\.pem: expected a private key"):
+        KeyFile(pem.encode(), "k.pem")

@@ -18,9 +18,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from support.images import signing
 from support.images.signing import NOW, Authority, PrivateKey, Rekor, Sigstore, new_key
+from tallyman.adapters.files.signatures import OriginSignatures
+from tallyman.domain.names import Digest
 from tallyman_origin import Identity, NotValid, Trust, verify_bundle, verify_simple_signing
 from tallyman_origin.documents import LARGEST
-from tallyman_origin.keys import from_pem
+from tallyman_origin.keys import from_der, from_pem
 from tallyman_origin.roots import Roots
 
 IMAGE = f"sha256:{'a' * 64}"
@@ -70,6 +72,23 @@ def test_each_kind_of_key_that_is_allowed_signs_in_both_forms(kind: str) -> None
 def test_unsupported_keys_are_refused(key: Callable[[], PrivateKey], why: str) -> None:
     with pytest.raises(ValueError, match=why):
         from_pem(signing.pem(key()))
+
+
+@pytest.mark.parametrize(
+    "der",
+    [
+        "3024301006072a8648ce3d020106052b81040006031000040000000000000000000000000000",  # EC on secp112r1
+        "3010300a06082a811ccf5501822d03020004",  # SM2, a kind of key that KMS has in China
+    ],
+)
+def test_a_key_of_a_kind_that_the_library_lacks_is_refused_and_keeps_no_other_from_verifying(der: str) -> None:
+    with pytest.raises(ValueError, match="is not allowed"):
+        from_der(bytes.fromhex(der))
+    unknown = f"-----BEGIN PUBLIC KEY-----\n{signing.b64(bytes.fromhex(der))}\n-----END PUBLIC KEY-----\n"
+    key = new_key()
+    bundle = signing.raw(signing.bundle(signing.envelope(key, signing.statement(IMAGE))))
+    checked = OriginSignatures(VECTORS).bundle(Digest(IMAGE), bundle, {"unknown": unknown, "mine": signing.pem(key)})
+    assert checked.keys == ("mine",)
 
 
 def test_a_signature_of_another_digest_by_the_right_key_does_not_count() -> None:

@@ -1,8 +1,9 @@
 """Public keys: which kinds are allowed, and checking their signatures."""
 
 import hashlib
+from collections.abc import Callable
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
@@ -46,12 +47,19 @@ def allowed_of_authority(key: object) -> None:
 
 def from_pem(text: str) -> PublicKey:
     """The key in PEM (`-----BEGIN PUBLIC KEY-----`). Raises ValueError where it is invalid or not allowed."""
-    return allowed(load_pem_public_key(text.encode()))
+    return _known(load_pem_public_key, text.encode())
 
 
 def from_der(der: bytes) -> PublicKey:
     """The key in a SubjectPublicKeyInfo, DER. Raises ValueError where it is invalid or not allowed."""
-    return allowed(load_der_public_key(der))
+    return _known(load_der_public_key, der)
+
+
+def _known(load: Callable[[bytes], object], raw: bytes) -> PublicKey:
+    try:
+        return allowed(load(raw))
+    except UnsupportedAlgorithm as error:  # not a ValueError: a curve or a kind of key that `cryptography` lacks
+        raise ValueError(f"a key of this kind is not allowed: {error}") from None
 
 
 def spki(key: PublicKey) -> bytes:
