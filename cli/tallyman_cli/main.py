@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from tallyman import __version__
+from tallyman.domain.text import LINES, visible
 from tallyman.errors import BadInput, TallymanError
 from tallyman_cli.shared import completing, output
 from tallyman_cli.shared.chosen import choose_region, chosen, read_files
@@ -61,6 +62,14 @@ class Commands(LazyGroup):
 
     entries = COMMANDS
 
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Reads the options before the command."""
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except typer.TyperException as error:  # it quotes what it does not know
+            error.message = visible(error.message, LINES)
+            raise
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command on the line."""
         output.reset()
@@ -76,6 +85,7 @@ class Commands(LazyGroup):
             output.trouble("tallyman: interrupted")
             raise typer.Exit(INTERRUPTED) from None
         except typer.TyperException as error:  # typer prints it on stderr; the command has not read its `--json` yet
+            error.message = visible(error.message, LINES)
             if "--json" in takewhile(lambda word: word != "--", asked):
                 output.data({"error": error.format_message()})
             raise

@@ -45,7 +45,13 @@ def watch(  # noqa: PLR0913 - each argument is an option of the command
     ] = None,
     for_: Annotated[
         float | None,
-        typer.Option("--for", metavar="SECONDS", min=0, help="Stop after this many seconds.", show_default="never"),
+        typer.Option(
+            "--for",
+            metavar="SECONDS",
+            help="Stop after this many seconds.",
+            show_default="never",
+            callback=options.seconds,
+        ),
     ] = None,
     every: Annotated[
         bool, typer.Option("--all", help="Show every kind of fact, and pushes of platform images.")

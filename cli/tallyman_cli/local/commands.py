@@ -26,16 +26,25 @@ from tallyman_cli.local.options import (
 )
 from tallyman_cli.local.running import ask, describe
 from tallyman_cli.local.sample import sample
-from tallyman_cli.shared import output
+from tallyman_cli.shared import options, output
 
 if TYPE_CHECKING:
     from tallyman_local.cloud.cloud import Cloud
+
+MOST_FINDINGS = 10_000
+"""Findings of one severity that a scan may have: the local cloud makes each of them."""
 
 app = typer.Typer(
     name="local",
     help="Run and control a whole cloud in one process: ECR, events and functions. Needs no account and no Docker.",
     no_args_is_help=True,
 )
+
+
+def _probability(given: float) -> float:
+    if not 0 <= given <= 1:  # NaN is in no range
+        raise typer.BadParameter(f"{given} is not a probability: expected 0 to 1")
+    return given
 
 
 @app.command("start")
@@ -109,7 +118,8 @@ app.command("sample")(sample)
 @app.command("settle")
 def settle(
     timeout: Annotated[
-        float, typer.Option("--timeout", min=0, metavar="SECONDS", help="How long to wait at most.")
+        float,
+        typer.Option("--timeout", metavar="SECONDS", help="How long to wait at most.", callback=options.seconds),
     ] = 60,
     until_due: Annotated[
         bool,
@@ -133,10 +143,18 @@ def scan(
     image: Annotated[
         str, typer.Argument(metavar="IMAGE", help="ENVIRONMENT/REPOSITORY:TAG or @DIGEST, or an ECR address.")
     ],
-    critical: Annotated[int, typer.Option("--critical", min=0, metavar="N", help="Number of critical findings.")] = 0,
-    high: Annotated[int, typer.Option("--high", min=0, metavar="N", help="Number of high findings.")] = 0,
-    medium: Annotated[int, typer.Option("--medium", min=0, metavar="N", help="Number of medium findings.")] = 0,
-    low: Annotated[int, typer.Option("--low", min=0, metavar="N", help="Number of low findings.")] = 0,
+    critical: Annotated[
+        int, typer.Option("--critical", min=0, max=MOST_FINDINGS, metavar="N", help="Number of critical findings.")
+    ] = 0,
+    high: Annotated[
+        int, typer.Option("--high", min=0, max=MOST_FINDINGS, metavar="N", help="Number of high findings.")
+    ] = 0,
+    medium: Annotated[
+        int, typer.Option("--medium", min=0, max=MOST_FINDINGS, metavar="N", help="Number of medium findings.")
+    ] = 0,
+    low: Annotated[
+        int, typer.Option("--low", min=0, max=MOST_FINDINGS, metavar="N", help="Number of low findings.")
+    ] = 0,
     finding: Annotated[
         list[str] | None, typer.Option("--finding", metavar="CVE:SEVERITY", help="A finding by name; may be repeated.")
     ] = None,
@@ -154,10 +172,13 @@ def scan(
 @app.command("chaos")
 def chaos(
     lose: Annotated[
-        float, typer.Option("--lose", min=0, max=1, metavar="P", help="Probability that an event is lost.")
+        float, typer.Option("--lose", metavar="P", help="Probability that an event is lost.", callback=_probability)
     ] = 0,
     double: Annotated[
-        float, typer.Option("--double", min=0, max=1, metavar="P", help="Probability that an event is delivered twice.")
+        float,
+        typer.Option(
+            "--double", metavar="P", help="Probability that an event is delivered twice.", callback=_probability
+        ),
     ] = 0,
     reorder: Annotated[bool, typer.Option("--reorder", help="Deliver events in another order.")] = False,
     delay: Annotated[str, typer.Option("--delay", metavar="DURATION", help="Delay each event: 500ms, 2s, 1m.")] = "0s",

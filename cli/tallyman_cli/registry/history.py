@@ -9,6 +9,9 @@ from tallyman.domain.names import Repository
 from tallyman_cli.registry import lanes
 from tallyman_cli.shared import context, naming, options, output, rows
 
+MOST_ROWS = 1_000_000_000
+"""The largest `--limit`; DynamoDB takes no number of more than 31 bits."""
+
 
 def history(
     image: Annotated[
@@ -22,7 +25,10 @@ def history(
     ],
     at: options.At = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", metavar="N", min=1, help="Show only the N newest rows.", show_default="all")
+        int | None,
+        typer.Option(
+            "--limit", metavar="N", min=1, max=MOST_ROWS, help="Show only the N newest rows.", show_default="all"
+        ),
     ] = None,
     as_json: options.AsJson = False,
     stack: options.Stack = None,

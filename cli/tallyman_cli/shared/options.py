@@ -15,10 +15,15 @@ IMAGE_HELP = (
 )
 
 
-def _timeout(seconds: float) -> float:
-    if not 0 <= seconds < float("inf"):
-        raise typer.BadParameter(f"{seconds} is not a time to wait: expected seconds from 0 on")
-    return seconds
+LONGEST_WAIT = 366 * 86_400
+"""Seconds; timers of the operating system take no longer ones."""
+
+
+def seconds(given: float | None) -> float | None:
+    """The callback of an option that takes seconds to wait."""
+    if given is not None and not 0 <= given <= LONGEST_WAIT:  # NaN is in no range
+        raise typer.BadParameter(f"{given} is not a time to wait: expected 0 to {LONGEST_WAIT} seconds")
+    return given
 
 
 Image = Annotated[str, typer.Argument(metavar="IMAGE", help=IMAGE_HELP, show_default=False)]
@@ -52,7 +57,7 @@ PriceFile = Annotated[
     typer.Option("--prices", metavar="FILE", help="Use a price table of your own.", show_default="the built-in one"),
 ]
 Timeout = Annotated[
-    float, typer.Option("--timeout", metavar="SECONDS", help="How long to wait for the result.", callback=_timeout)
+    float, typer.Option("--timeout", metavar="SECONDS", help="How long to wait for the result.", callback=seconds)
 ]
 
 

@@ -15,13 +15,16 @@ from typing import Any
 import botocore.session
 import pytest
 from rich.text import Text
+from typer.testing import CliRunner
 
 import tallyman
 from support.fakes.cli_stack import POLICY, FakeStack
 from support.images.builders import DEV, image
 from tallyman.adapters.files import policy_file
+from tallyman.domain.text import LINES, visible
 from tallyman.errors import BadInput, DigestMismatch, Refused, Throttled
 from tallyman.services.deciding.policy_in_force import publish
+from tallyman_cli.main import app
 from tallyman_cli.shared import aws, context, output
 
 HISTORY = ("history", "dev/rocketseat/widget-server")
@@ -251,6 +254,35 @@ def test_an_endpoint_that_is_no_url_is_named(monkeypatch: pytest.MonkeyPatch, ur
     monkeypatch.setenv("AWS_ENDPOINT_URL", url)
     with pytest.raises(BadInput, match=rf"AWS_ENDPOINT_URL={re.escape(url)}: expected a URL"):
         found(monkeypatch, FakeAws(dict.fromkeys(aws.NEEDED, "x")))
+
+
+@pytest.mark.parametrize("line", [("history", "dev/x"), (), ("event", "make", "push"), ("local",), ("letters",)])
+@pytest.mark.parametrize("prefix", ["", "--"])
+def test_a_usage_error_quotes_hostile_arguments_as_escapes(line: tuple[str, ...], prefix: str) -> None:
+    result = CliRunner().invoke(app, [*line, f"{prefix}\x1b[2J\u202e"])
+    assert result.exit_code == 2
+    assert result.output == visible(result.output, LINES)
+    assert r"\x1b[2J" in result.output
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-1", "1e300", "99999999999999999999"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("history", "dev/x", "--limit"),
+        ("verify", "dev/x:v1", "--timeout"),
+        ("watch", "--for"),
+        ("local", "settle", "--timeout"),
+        ("local", "chaos", "--lose"),
+        ("local", "chaos", "--double"),
+        ("local", "scan", "x", "--critical"),
+    ],
+    ids=" ".join,
+)
+def test_a_number_out_of_range_is_bad_input(line: tuple[str, ...], number: str) -> None:
+    result = CliRunner().invoke(app, [*line, number])
+    assert result.exit_code == 2
+    assert line[-1] in result.output
 
 
 # --- terminals
