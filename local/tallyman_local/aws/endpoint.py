@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
+from moto.sqs.models import Queue
+
 from tallyman.domain.names import EcrRegistry
 from tallyman_local.aws import lambda_calls, lambda_images
 from tallyman_local.aws.permissions import Permissions, needed
@@ -255,9 +257,15 @@ def _receive(call: Call) -> Answer:
     body, ends = json.dumps(request).encode(), time.monotonic() + wait
     while True:
         answer = _moto(call, body)
-        left = ends - time.monotonic()
-        done = answer.status != 200 or left <= 0 or moto_calls.STOPPING.is_set()
-        if done or b'"Messages"' in answer.body:
+        if answer.status != 200 or b'"Messages"' in answer.body or not _wait_for_messages(queue, ends):
             return answer
-        with moto_calls.CHANGED:
+
+
+def _wait_for_messages(queue: Queue | None, ends: float) -> bool:
+    """Whether the queue has a message to receive before this time of the monotonic clock, and the cloud goes on."""
+    with moto_calls.CHANGED:
+        while queue and (left := ends - time.monotonic()) > 0 and not moto_calls.STOPPING.is_set():
             moto_calls.CHANGED.wait(min(left, 0.2))
+            if queue.messages:
+                return True
+    return False

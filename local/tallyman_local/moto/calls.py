@@ -43,6 +43,8 @@ SENDER: ContextVar[str | None] = ContextVar("sender", default=None)
 Handler = Callable[[Request, str, Any], tuple[int, dict[str, Any], str | bytes]]
 Answer = tuple[int, dict[str, str], bytes]
 PARTITION = "aws"
+FILLS_QUEUES = ("sqs", "sns", "events", "s3")
+"""The services whose calls can change a queue: of most calls, those of DynamoDB, nobody who waits needs to know."""
 
 # moto lists the methods of a service's class anew for each request.
 moto_responses.method_names_from_class = cache(moto_responses.method_names_from_class)
@@ -77,7 +79,8 @@ def call(service: str, region: str, account: str, environ: dict[str, Any], body:
             status, headers, content = handler(request, request.raw_url, request.headers)
         except HTTPException as error:
             status, headers, content = error.code or 400, dict(error.get_headers()), error.get_body()
-        CHANGED.notify_all()
+        if service in FILLS_QUEUES:
+            CHANGED.notify_all()
     if isinstance(content, str):
         content = content.encode()
     return int(status), {name: str(value) for name, value in dict(headers).items()}, bytes(content)
