@@ -9,11 +9,14 @@ import pytest
 
 from support.fakes.recording import SCHEDULE, RecordingStack
 from support.images.builders import DEV, image, push_event
+from tallyman.domain.decide import Decision
 from tallyman.domain.history.facts import Kind, Via
 from tallyman.domain.images.details import ApiCall
 from tallyman.domain.names import Digest, EcrRegistry
 from tallyman.errors import NotAllowed, Unreachable
+from tallyman.ports.clocks import no_limit
 from tallyman.ports.registries import TrailPage
+from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.services.reconcile.read_trail import KEPT
 from tallyman.services.recording.registry_state import mark_active
 from tallyman.state import trails
@@ -248,6 +251,29 @@ def test_a_call_that_cannot_be_recorded_does_not_stop_the_others() -> None:
     assert len(outcome["problems"]) == 1
     assert "BatchDeleteImage" in outcome["problems"][0]
     assert [r.actor for r in system.rows(tag="v1.1.0")] == [CI]
+
+
+@pytest.mark.parametrize("tags", [1, 20])
+def test_an_image_of_many_calls_is_evaluated_once_each_time_they_are_read(
+    monkeypatch: pytest.MonkeyPatch, tags: int
+) -> None:
+    system = RecordingStack()
+    digests = [put(system, content, f"{content}-{number}") for content in ("a", "b") for number in range(tags)]
+    evaluated: list[Digest] = []
+    evaluate = Evaluator.digest
+
+    def counted(self: Evaluator, digest: Digest, *given: Any, **named: Any) -> list[Decision]:
+        evaluated.append(digest)
+        return evaluate(self, digest, *given, **named)
+
+    monkeypatch.setattr(Evaluator, "digest", counted)
+    system.clock.advance(minutes=1)
+    for _ in range(2):  # the second run reads the same calls again, in case that CloudTrail showed some late
+        read_trail = system.process().all.read_trail
+        assert read_trail.forward(DEV.registry, no_limit) == []
+        assert sorted(evaluated) == sorted(set(digests))
+        evaluated.clear()
+    assert len(system.rows()) == 2 * tags
 
 
 def busy(system: RecordingStack, calls: int, minutes: float) -> None:

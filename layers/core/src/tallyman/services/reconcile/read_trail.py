@@ -1,19 +1,21 @@
 """Reads CloudTrail's event history of a registry: who made each change, and changes of tags between two sweeps."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 
 from tallyman.domain.history.details.changes import Change
 from tallyman.domain.history.facts import Via
 from tallyman.domain.images.details import ApiCall
-from tallyman.domain.names import EcrRegistry
+from tallyman.domain.names import Digest, EcrRegistry
 from tallyman.domain.times import whole_millis
 from tallyman.errors import BadInput, Refused, RevisionConflict
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.records import Ledger, State
 from tallyman.ports.registries import Trail
 from tallyman.services.copying.blobs import enough_time
+from tallyman.services.deciding.image_facts import Once
 from tallyman.services.recording.record_call import RecordCall
 from tallyman.services.recording.stowaways import report_stowaway
 from tallyman.state.items import Entry
@@ -46,8 +48,8 @@ class ReadTrail:
         that could not be recorded.
 
         Raises the errors of the trail (NotAllowed where the role may not read it), and OutOfTime, after which the next
-        run continues with the next page. Cost: 13 requests a window, and one for each 50 changes; a Query for each
-        change. The next run reads the last OVERLAP again, for late calls.
+        run continues with the next page. Cost: 13 requests a window, and one for each 50 changes; of each 50, a
+        Query and an evaluation for each image. The next run reads the last OVERLAP again, for late calls.
         """
         now = whole_millis(self.clock())
         settled = now - OVERLAP
@@ -104,26 +106,32 @@ class ReadTrail:
                 return
 
     def _record(self, calls: Sequence[ApiCall]) -> list[str]:
-        problems = []
+        """Record the calls of a page, then evaluate each of their images once: a push of many tags is many calls."""
+        problems: list[str] = []
+        facts, changed = Once(self.ledger), dict[Digest, ApiCall]()
         for call in calls:
-            try:
-                self._write(call)
-            except (BadInput, Refused) as error:
-                problems.append(f"{call.name} {call.id}: {error}")  # the others are recorded all the same
+            with _noted(problems, call):
+                changed |= dict.fromkeys(self._write(call, facts), call)
+        for digest, call in changed.items():
+            with _noted(problems, call):
+                self.calls.images.evaluator.digest(digest, call.id)
         return problems
 
-    def _write(self, call: ApiCall) -> None:
+    def _write(self, call: ApiCall, facts: Once) -> list[Digest]:
+        """Record a call. Return the images to evaluate, of a call that was recorded before too: the worker that wrote
+        it may have died before it finished."""
         origin = call.id.partition("#")[0]
-        facts = self.ledger.of_digest(call.digest) if call.digest else []
-        known = [f for f in facts if (Change.parse(f).call, f.tag, f.repository) == (origin, call.tag, call.repository)]
+        of_image = facts.of_digest(call.digest) if call.digest else []
+        known = [
+            f for f in of_image if (Change.parse(f).call, f.tag, f.repository) == (origin, call.tag, call.repository)
+        ]
         if not known or call.digest is None:
-            self.calls.record(call, Via.RECONCILED)
-            return
+            return self.calls.write(call, Via.RECONCILED)[1]
         images = self.calls.images
-        for fact in known:  # the worker that wrote it may have died before it finished
+        for fact in known:
             seen_now = replace(fact, seen=whole_millis(self.clock()))
             report_stowaway(images.policy, self.ledger, images.notices, seen_now)
-        images.evaluator.digest(call.digest)
+        return [call.digest]
 
     def _save(self, registry: EcrRegistry, entry: Entry[TrailRead], read: TrailRead) -> Entry[TrailRead]:
         try:
@@ -131,3 +139,12 @@ class ReadTrail:
         except RevisionConflict:  # another run reads the same window
             return TRAILS.read(self.state, key(registry))
         return entry.written(read)
+
+
+@contextmanager
+def _noted(problems: list[str], call: ApiCall) -> Iterator[None]:
+    """Note what is wrong with a call: the others are recorded all the same."""
+    try:
+        yield
+    except (BadInput, Refused) as error:
+        problems.append(f"{call.name} {call.id}: {error}")

@@ -23,24 +23,32 @@ class RecordCall:
     clock: Clock
 
     def record(self, call: ApiCall, via: Via) -> str:
+        """Record a call and evaluate its images; return the line for the log."""
+        line, changed = self.write(call, via)
+        for digest in dict.fromkeys(changed):
+            self.images.evaluator.digest(digest, call.id)
+        return line
+
+    def write(self, call: ApiCall, via: Via) -> tuple[str, list[Digest]]:
         """Record a push or removal with its actor, or a change of a repository's settings; return the line for the
-        log.
+        log, and the images to evaluate.
 
         An event names all images of a call (`parameters`), the trail names each separately; both give equal facts.
         """
         if not call.parameters:
-            return "ignored: the call failed"
+            return "ignored: the call failed", []
         origin = call.id.partition("#")[0]
         reported_by = Change(call=origin)
+        changed: list[Digest] = []
         if call.name == "PutImage":
             if call.digest is None:
-                return "ignored: the call names no digest"
+                return "ignored: the call names no digest", []
             self.images.pushed(
                 Observation(
                     Kind.PUSHED, call.repository, call.digest, call.tag, call.at, via, origin, call.actor, reported_by
                 )
             )
-            self.images.evaluator.digest(call.digest, call.id)
+            changed.append(call.digest)
         elif call.name in REMOVING_CALLS:
             images = _images_of(call) if via is Via.EVENT else [(call.digest, call.tag)]
             for digest, tag in images:
@@ -49,12 +57,12 @@ class RecordCall:
                     kind = Kind.UNTAGGED if tag else Kind.DELETED
                     gone = Observation(kind, call.repository, digest, tag, call.at, via, key, call.actor, reported_by)
                     self.images.removed(gone)
-                    self.images.evaluator.digest(digest, call.id)
+                    changed.append(digest)
         elif call.name in SETTINGS_CALLS:
             self._settings(call, via, origin)
         else:
-            return f"ignored: {call.name} adds nothing to the events of the image"
-        return f"{call.name} recorded"
+            return f"ignored: {call.name} adds nothing to the events of the image", []
+        return f"{call.name} recorded", changed
 
     def _settings(self, call: ApiCall, via: Via, origin: str) -> None:
         environment, _ = self.policy.environment_of(call.repository)
