@@ -52,7 +52,7 @@ def comments(number: str) -> Iterator[dict[str, Any]]:
 
 
 def main(number: str, file: str) -> int:
-    """Changes the comment that is there, or makes one."""
+    """Change the comment that is there, or make one."""
     text = Path(file).read_text("utf-8")
     if len(text) > LARGEST:
         text = f"{text[:LARGEST]}\n\n(cut: the summary of the job has all of it)\n"

@@ -27,7 +27,7 @@ def on_config(config: Any) -> Any:
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Adds the outer pages."""
+    """Add the outer pages."""
     for source, name in OUTER.items():
         files.append(File.generated(config, name, content=(ROOT / source).read_text("utf-8")))
     return files

@@ -28,7 +28,7 @@ class Widgets(BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    """Serves until SIGTERM."""
+    """Serve until SIGTERM."""
     server = ThreadingHTTPServer(("", int(os.environ.get("PORT", "8080"))), Widgets)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     server.serve_forever()

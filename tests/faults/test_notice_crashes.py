@@ -28,7 +28,7 @@ Attempt = Callable[[CrashAfter], None]
 
 
 def notices_by_crash(begin: Callable[[], tuple[Attempt, Callable[[], int]]]) -> None:
-    """Tries once with a crash before each call, then twice without one; `begin` returns the attempt and what counts the
+    """Try once with a crash before each call, then twice without one; `begin` returns the attempt and what counts the
     notices."""
     attempt, sent = begin()
     counted = CrashAfter()

@@ -39,7 +39,7 @@ Call = Callable[[Deployed, Any], object]
 
 
 def queue(name: str) -> Call:
-    """Sends to a queue."""
+    """Send to a queue."""
 
     def send(system: Deployed, sqs: Any) -> object:
         own = system.client("sqs").get_queue_url(QueueName=f"{system.cloud.stack}-{name}")["QueueUrl"]

@@ -145,7 +145,7 @@ class FakeRegistries:
         self._failures.setdefault(registry, []).append(failure)
 
     def heal(self, registry: EcrRegistry | None = None) -> None:
-        """Ends the failures of one registry, or of all."""
+        """End the failures of one registry, or of all."""
         if registry:
             self._failures.pop(registry, None)
         else:

@@ -43,7 +43,7 @@ def environment(served: Served, tmp_path: Path) -> dict[str, str]:
 
 
 def shell_of(served: Served, tmp_path: Path) -> Run:
-    """Runs a line: its status, and its stdout and stderr combined."""
+    """Run a line: its status, and its stdout and stderr combined."""
     named = {**environment(served, tmp_path), "PATH": f"{OWN}:{os.environ['PATH']}"}
 
     def run(line: str) -> tuple[int, str]:

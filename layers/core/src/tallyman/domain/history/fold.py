@@ -154,7 +154,7 @@ def _in_order(stream: list[_Report]) -> list[_Report]:
 
 
 def _ties(stream: list[_Report]) -> Iterator[list[_Report]]:
-    """Group that the times do not order: all reports of a second in which one time has no fraction, else those of the
+    """Groups that the times do not order: all reports of a second in which one time has no fraction, else those of the
     same time."""
     for _, group in groupby(sorted(stream, key=lambda t: t.row.at), key=lambda t: second_of(t.row.at)):
         second = list(group)
