@@ -97,6 +97,9 @@ class Commands(LazyGroup):
             if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("tallyman"):
                 _show(error, f"{error.name} is not installed: pip install 'tallyman-ecr[local]'")
                 raise typer.Exit(BAD_INPUT) from error
+            if isinstance(error, OSError) and error.filename is not None:  # a file or folder that the person named
+                _show(error, f"{error.filename}: {error.strerror}")
+                raise typer.Exit(BAD_INPUT) from error
             _show(error, f"a fault in tallyman: {type(error).__name__}: {error} (TALLYMAN_DEBUG=1 shows where)")
             raise typer.Exit(NO) from error
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tallyman.domain.names import Location
+from tallyman.domain.text import visible
 from tallyman.errors import BadInput, BadName, TallymanError
 from tallyman.ports.clocks import no_limit
 from tallyman.services.copying.images import CopyImages
@@ -56,8 +57,8 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print usage and error on stderr, then exit with 2."""
-        self.complaint = message
-        super().error(message)
+        self.complaint = visible(message)
+        super().error(self.complaint)
 
 
 def parser() -> _Parser:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tallyman_cli.shared import output
+
 ELSEWHERE = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE")
 """Variables of our own environment that would lead a client away from the local cloud."""
 
@@ -36,10 +38,10 @@ class Command:
                 self._command, env=environment, stdout=stdout, preexec_fn=_die_with_parent()
             )
         except FileNotFoundError:
-            print(f"tallyman: {self._command[0]}: command not found", file=sys.stderr)
+            output.trouble(f"tallyman: {self._command[0]}: command not found")
             return 127
         except OSError as error:
-            print(f"tallyman: {self._command[0]}: {error.strerror}", file=sys.stderr)
+            output.trouble(f"tallyman: {self._command[0]}: {error.strerror}")
             return 126
         finally:
             os.close(stdout)

@@ -1,11 +1,12 @@
 """Options of `tallyman local …`, and their parsers."""
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
+
+from tallyman_cli.shared import output
 
 
 class ScannerMode(StrEnum):
@@ -72,5 +73,5 @@ def parse_delay(text: str) -> float:
 
 def bad(message: str) -> NoReturn:
     """Print what is wrong with the input, and exit with 2."""
-    print(f"tallyman: {message}", file=sys.stderr)
+    output.trouble(f"tallyman: {message}")
     raise typer.Exit(2)

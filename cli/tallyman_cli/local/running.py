@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from typing import Any
 
 import typer
@@ -44,7 +43,7 @@ def ask(path: str, request: dict[str, Any], *, seconds: float = 60) -> dict[str,
         code, text = body.get("code"), body.get("error")
         if text is None:
             bad(NOT_INSIDE)
-        print(f"tallyman: {code + ': ' if code else ''}{text}", file=sys.stderr)
+        output.trouble(f"tallyman: {code + ': ' if code else ''}{text}")
         raise typer.Exit(1 if error.code == 409 else 2) from None
     except OSError:
         bad(f"{NOT_INSIDE} (nothing answers at {url})")

@@ -24,6 +24,7 @@ from tallyman.adapters.files import policy_file
 from tallyman.domain.text import LINES, visible
 from tallyman.errors import BadInput, DigestMismatch, Refused, Throttled
 from tallyman.services.deciding.policy_in_force import publish
+from tallyman_cli.copy import copy
 from tallyman_cli.main import app
 from tallyman_cli.shared import aws, context, output
 
@@ -263,6 +264,35 @@ def test_a_usage_error_quotes_hostile_arguments_as_escapes(line: tuple[str, ...]
     assert result.exit_code == 2
     assert result.output == visible(result.output, LINES)
     assert r"\x1b[2J" in result.output
+
+
+@pytest.mark.parametrize("line", [("local", "chaos", "--delay"), ("local", "scan", "dev/x:v1", "--finding")])
+def test_the_local_commands_quote_hostile_arguments_as_escapes(line: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(app, [*line, "\x1b[2J\u202e"])
+    assert result.exit_code == 2
+    assert result.output == visible(result.output, LINES)
+
+
+def test_a_copy_quotes_hostile_arguments_as_escapes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        copy.parser().parse_args(["a", "b", "--\x1b[2J\u202e"])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said == visible(said, LINES)
+    assert r"\x1b[2J" in said
+
+
+@pytest.mark.parametrize(
+    "line", [("event", "make", "--to", "{file}"), ("tag", "suggest", "{long}"), ("event", "make", "--to", "{loop}")]
+)
+def test_a_file_or_folder_that_cannot_be_used_is_bad_input(line: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    named = {"file": tmp_path / "file", "loop": tmp_path / "loop", "long": tmp_path / ("a" * 300)}
+    result = CliRunner().invoke(app, [word.format(**named) for word in line])
+    assert result.exit_code == 2
+    assert str(tmp_path) in result.output
+    assert "a fault in tallyman" not in result.output
 
 
 @pytest.mark.parametrize("number", ["nan", "inf", "-1", "1e300", "99999999999999999999"])
