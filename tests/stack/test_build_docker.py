@@ -110,7 +110,7 @@ def test_platforms_are_pushed_without_tags_and_joined(system: Deployed, checkout
     system.client("ecr").create_repository(repositoryName=f"{NAME}-parts")
     early = build(system, checkout, tmp_path / "early", BUILD_STEP="join")
     assert early.phases["build"] is False
-    assert "has the build for amd64 ended?" in early.log
+    assert "did the build for amd64 finish?" in early.log
     for architecture in ("amd64", "arm64"):
         command = ["tallyman", "build", "--push", ".", "--repository", NAME, "--parts", f"{NAME}-parts", "--json"]
         found = subprocess.run(

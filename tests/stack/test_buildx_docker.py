@@ -29,7 +29,7 @@ def builder() -> str:
         pytest.skip("no docker buildx here")
     name = separate_builder()
     if not name:
-        pytest.skip("docker buildx has no running builder with a BuildKit by itself")
+        pytest.skip("docker buildx has no running builder with a separate BuildKit")
     return name
 
 

@@ -76,7 +76,7 @@ def _mend(found: list[Finding]) -> list[Finding]:
     """Set what can be set, after the person confirmed. Return the findings that are left."""
     wanted = [(each, each.mend) for each in found if each.mend is not None]
     if not wanted:
-        output.say("--fix can set none of this")
+        output.say("--fix can't fix any of these")
         return found
     for each, _ in wanted:
         output.say(f"{each.where}: {each.what}")

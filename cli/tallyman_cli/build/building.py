@@ -125,11 +125,11 @@ def build(
         output.say(f"base image {base.image}: {pinned}")
     output.say(f"built by {builder}")
     if cache and not builder.apart:
-        output.say(f"no cache in {cache}: that takes a BuildKit by itself (docker buildx create --use)")
+        output.say(f"no cache in {cache}: that needs a separate BuildKit (docker buildx create --use)")
     found = []
     for number, platform in enumerate(platforms or [None]):
         if platform and builder.platforms and platform not in builder.platforms:
-            output.say(f"{platform} is not what the builder runs: a Dockerfile with RUN needs QEMU for it (binfmt)")
+            output.say(f"the builder can't run {platform}: a Dockerfile with RUN needs QEMU for it (binfmt)")
         at = f"{cache}:{cache_tag(wanted, platform)}" if cache else None
         folder = scratch / str(number)
         folder.mkdir()
@@ -231,9 +231,9 @@ def join(stack: Stack, place: Repository, parts: Repository, wanted: Wanted, arc
         name = part_tag(wanted, architecture)
         part = stack.source.manifest(parts, name)
         if part is None:
-            raise Refused(f"{parts}:{name} is not there: has the build for {architecture} ended?")
+            raise Refused(f"{parts}:{name} does not exist: did the build for {architecture} finish?")
         if stack.source.manifest(place, part.digest) is None:
-            raise Refused(f"{place}@{part.digest} ({architecture}) is not there: build it again")
+            raise Refused(f"{place}@{part.digest} ({architecture}) does not exist: build it again")
         children.append((part, {"os": "linux", "architecture": architecture}))
     return index_of(children, wanted.labels)
 

@@ -145,11 +145,11 @@ class Pushing:
     def check(self) -> None:
         """Raise BadInput for options that contradict each other."""
         if self.join and not self.parts:
-            raise BadInput("--join needs --parts: the repository where the platforms' images wait")
+            raise BadInput("--join needs --parts: the repository that holds the platforms' images")
         if self.scanned and self.join:
-            raise BadInput("--sbom is for the image that is built: --join builds none")
+            raise BadInput("--sbom is for a build: --join builds nothing")
         if self.scanned and len(self.platforms) > 1:
-            raise BadInput("--sbom is of one platform: build each by itself (--parts), then --join them")
+            raise BadInput("--sbom is for one platform: build each platform separately (--parts), then --join them")
         if self.parts and len(self.platforms) > 1:
             raise BadInput("--parts is for one platform: without it, --platform amd64,arm64 makes the index itself")
 

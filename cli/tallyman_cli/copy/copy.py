@@ -188,13 +188,13 @@ class _Copy:
             if source.reference or any(target.reference for target in targets):
                 raise BadInput("--all-tags copies a repository: leave out :TAG and @DIGEST")
         elif self.options.referrers:
-            raise BadInput("--referrers is for --all-tags: an image by its own name brings its referrers anyway")
+            raise BadInput("--referrers needs --all-tags: an image that you name is always copied with its referrers")
         elif not source.reference:
             raise BadInput(f"'{source.text}' names a repository: give :TAG or @DIGEST, or --all-tags")
         places: dict[Location, str | None] = {}
         for target in targets:
             if target.digest:
-                raise BadInput(f"'{target.text}': a target has a tag, or nothing: the digest is the source's")
+                raise BadInput(f"'{target.text}': a target takes a tag or nothing: its digest is that of the source")
             for repository in target.repositories:
                 if repository == origin and target.tag in (None, source.tag):
                     raise BadInput(f"'{target.text}' is the source itself")

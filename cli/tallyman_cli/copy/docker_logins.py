@@ -78,7 +78,9 @@ class DockerLogins:
             )
             found = loads(done.stdout) if done.returncode == 0 else {}
         except (OSError, subprocess.TimeoutExpired, ValueError) as error:
-            raise BadInput(f"{command}, which Docker's config.json names, fails: {type(error).__name__}") from None
+            raise BadInput(
+                f"the credential helper {command} in Docker's config.json failed: {type(error).__name__}"
+            ) from None
         if not isinstance(found, dict) or not found.get("Secret"):
             return None
         if found.get("Username") == "<token>":

@@ -65,13 +65,13 @@ class Done:
         for tag, digest in report.tagged.items():
             output.put(f"  {tag} {digest}")
         for referrer, why in report.refused_referrers.items():
-            output.put(f"  referrer {referrer} is not there: {why}")
+            output.put(f"  referrer {referrer} is missing: {why}")
         for name, error in report.failed.items():
             output.trouble(f"tallyman: {report.repository}: {name}: {error}")
         if report.error:
             output.trouble(f"tallyman: {report.repository}: {report.error}")
         if any(error.code == _NO_REPOSITORY for error in (report.error, *report.failed.values()) if error):
-            output.trouble(f"tallyman: {report.repository} is not there: {self._creation(report)}")
+            output.trouble(f"tallyman: {report.repository} does not exist: {self._creation(report)}")
 
     def _creation(self, report: Report) -> str:
         """The command that creates the missing repository, in the environment that the target names."""

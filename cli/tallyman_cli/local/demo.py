@@ -67,7 +67,7 @@ def demo(
     except StepFailed as failure:
         print(f"\nThe demo failed: {failure}", file=sys.stderr)
         raise typer.Exit(1) from None
-    output.line(f"\nAll of it happened, in {seconds:.0f} s. What to try next:")
+    output.line(f"\nEvery step succeeded, in {seconds:.0f} s. Try next:")
     for command, what in (*NEXT, *(IN_CHECKOUT if Path("template.yaml").exists() else ())):
         output.line(f"  {command:<58} {what}")
 

@@ -56,7 +56,7 @@ class RollBack:
                 return brought
         if to:
             raise NotFound(f"{to} of {name} was never promoted to {environment}")
-        raise NotFound(f"{environment}: nothing else of {name} is good in it, as far as is known")
+        raise NotFound(f"{environment} has no other good image of {name} to roll back to")
 
     def tags(self, digest: Digest) -> list[str]:
         """The tags with which the digest was last released there; none if it never was."""

@@ -54,7 +54,7 @@ def _show(each: dict[str, Any]) -> None:
     if each["state"] == FAILED:
         output.line(f"{where}: {each['error']}")
     elif each["state"] == DIFFERS:
-        output.line(f"{where}: is there, but not as the policy says")
+        output.line(f"{where}: exists, but differs from the policy")
         for d in each["differences"]:
             output.line(f"  {d['setting']}: wanted {in_words(d['wanted'])}, found {in_words(d['found'])}")
         if each["problem"]:
@@ -62,4 +62,4 @@ def _show(each: dict[str, Any]) -> None:
     elif each["state"] == CREATED:
         output.line(f"{where}: created ({each['uri']})")
     else:
-        output.line(f"{where}: is there as the policy says ({each['uri']})")
+        output.line(f"{where}: exists as the policy says ({each['uri']})")

@@ -230,11 +230,13 @@ def replay(
             (format_time(g.at), " ".join(g.tags), output.digest(g.digest), g.reason, "; ".join(g.needed)) for g in found
         ]
         output.table(("at", "tags", "digest", "reason", "needed later"), cells)
-        output.say(f"{len(found)} would have gone, {sum(bool(g.needed) for g in found)} of them were needed later")
+        output.say(
+            f"{len(found)} would have been removed, {sum(bool(g.needed) for g in found)} of them were needed later"
+        )
         if past.refused:
             first, last = past.refused[0], past.refused[-1]
             days = f"on {len(past.refused)} days" if len(past.refused) > 1 else "on one day"
-            output.say(f"nothing would have gone {days}, last at {format_time(last.at)}: {first.reason}")
+            output.say(f"nothing would have been removed {days}, last at {format_time(last.at)}: {first.reason}")
     if any(g.needed for g in found):
         raise typer.Exit(1)
 

@@ -67,7 +67,7 @@ def ask(
     request = str(uuid4())
     stack.hints.send("commands", {**command, "request": request})
     if not wait:
-        output.say(f"asked (request {request})")
+        output.say(f"sent the request {request}")
         return Asked(request, None, None)
     read = facts or (lambda: stack.ledger.of_digest(command["digest"]))
     found = wait_for(stack, lambda: _answer(read(), request), timeout)

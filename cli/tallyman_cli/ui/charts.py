@@ -56,7 +56,7 @@ def replay(points: Sequence[Mapping[str, Any]], removed: Sequence[Mapping[str, A
     for each in removed:
         if each["needed"]:
             at = x(parse_time(each["at"]))
-            text = f"{short(each['digest'])} would have gone, and was needed later: {'; '.join(each['needed'])}"
+            text = f"{short(each['digest'])} would have been removed, and was needed later: {'; '.join(each['needed'])}"
             parts.append(_titled("path", text, d=f"M{at} {plot - 12} l7 12 h-14 z", class_="needed"))
     label = f"bytes held and bytes under the policy, {clock(points[0]['at'])} to {clock(points[-1]['at'])}"
     return _svg(height, label, parts)

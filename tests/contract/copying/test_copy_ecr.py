@@ -83,7 +83,7 @@ def test_a_missing_ecr_repository_is_reported(
     done = copied(capsys, f"{source.host}/team/app:v1", "prod/nobody/knows", status=1)
     assert "does not exist" in json.dumps(done["targets"])
     assert run([f"{source.host}/team/app:v1", "prod/nobody/knows"]) == 1
-    assert "is not there: tallyman repository create nobody/knows --in prod" in capsys.readouterr().err
+    assert "does not exist: tallyman repository create nobody/knows --in prod" in capsys.readouterr().err
 
 
 @pytest.mark.skopeo

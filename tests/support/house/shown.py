@@ -38,7 +38,7 @@ OTHER = {
     ("pending prod", "1 roll-out is not done"): "a policy with `rollout`: tests/stack/test_roll_out.py",
     ("release show", "prod/rocketseat/widget-server runs v1.2.3"): "a policy with `rollout`: the same",
     ("repository create", "rocketseat/widget-server in 111111111111/us-east-2: created"): "it is there in this cloud",
-    ("repository create", "rocketseat/widget-server in 111111111111/us-east-2: is there, but"): "it is equal here",
+    ("repository create", "rocketseat/widget-server in 111111111111/us-east-2: exists, but"): "it is equal here",
     ("tag suggest", "v1.4.0"): "of the clone's branch and tags: tests/unit/cli/test_tagging.py",
 }
 """Outputs of another state than that cloud's: the beginnings of the command and of the output, and why."""

@@ -105,7 +105,7 @@ def test_the_engines_own_builder_gets_no_cache_export(builds: Builds) -> None:
     (call,) = builds.made()
     assert "--load" in call
     assert "--cache-to" not in call
-    assert "that takes a BuildKit by itself" in builds.said
+    assert "that needs a separate BuildKit" in builds.said
     assert reported["state"] == "pushed"
 
 
@@ -171,7 +171,7 @@ def test_several_platforms_are_built_one_by_one_and_joined_in_an_index(
     assert [str(child.platform) for child in index.children] == ["linux/amd64", "linux/arm64"]
     digests = [*(child.digest for child in index.children), index.digest]
     assert [len(builds.system.registries.referrers(DEV, digest)) for digest in digests] == [2, 2, 1]
-    assert ("linux/arm64 is not what the builder runs" in builds.said) == (buildx is APART)
+    assert ("the builder can't run linux/arm64" in builds.said) == (buildx is APART)
 
 
 def test_a_part_of_an_index_has_one_platform(builds: Builds) -> None:

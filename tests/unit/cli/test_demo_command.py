@@ -43,4 +43,4 @@ def test_the_printed_duration_is_that_of_the_demo(
 ) -> None:
     monkeypatch.setattr(demo, "_run", lambda folder, ui: 61.4)
     demo.demo(ui=True)
-    assert "All of it happened, in 61 s." in capsys.readouterr().out
+    assert "Every step succeeded, in 61 s." in capsys.readouterr().out

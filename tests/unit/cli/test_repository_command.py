@@ -33,7 +33,7 @@ def test_it_is_created_as_the_policy_says_in_every_registry(system: FakeStack) -
 def test_an_equal_existing_repository_is_ok(system: FakeStack) -> None:
     result = system.run(*CREATE, "dev")
     assert result.exit_code == 0
-    assert "is there as the policy says" in result.stdout
+    assert "exists as the policy says" in result.stdout
     assert system.json(*CREATE, "dev")[0]["state"] == "equal"
 
 

@@ -185,7 +185,7 @@ def test_replay_lists_removals_with_time_and_reason(retention_stack: RetentionCl
     result = retention_stack.system.run("retention", "replay", REPOSITORY, "--since", since(retention_stack))
     assert result.exit_code == 0
     assert result.stdout.splitlines()[0].split() == ["at", "tags", "digest", "reason"]
-    assert "1 would have gone, 0 of them were needed later" in result.stderr
+    assert "1 would have been removed, 0 of them were needed later" in result.stderr
 
 
 def test_replay_exits_with_1_if_a_removed_image_was_needed_later(retention_stack: RetentionCliStack) -> None:
