@@ -291,7 +291,7 @@ def with_a_refused_signature(monkeypatch: pytest.MonkeyPatch) -> tuple[Recording
     signature_of(system, digest, "s1", SignerKey.parse(pem).name)
     system.deliver(push_event(DEV, digest, "v1.0.0", at=system.clock()))
     assert len(system.notices.published) == 1
-    monkeypatch.setattr("tallyman.domain.gates.signers._words", lambda origin: "in other words")
+    monkeypatch.setattr("tallyman.domain.gates.attached._words", lambda origin: "in other words")
     return system, digest
 
 

@@ -7,18 +7,9 @@ same promotion. So nobody who may push can promote a build of another branch as 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tallyman.domain.gates.attached import Attached, Flaw, judge_attached, judge_images
 from tallyman.domain.gates.case import FAILED, Case, Gate, GateResult
-from tallyman.domain.gates.signers import (
-    KEYS,
-    Attached,
-    Flaw,
-    HasSigners,
-    On,
-    Signers,
-    judge_attached,
-    judge_images,
-    signers_from,
-)
+from tallyman.domain.gates.signers import KEYS, HasSigners, On, Signers, signers_from
 from tallyman.domain.history.details.referrers import Origin
 from tallyman.domain.images.claims import SLSA, source_of
 from tallyman.domain.images.signatures import BUNDLE

@@ -2,12 +2,14 @@
 
 Without signers, the gate only reads that a signature exists (a referrer with the type of a signature), or AWS's status
 of managed signing and its profile. With `keys`, `identities` or `notation`, only verified signatures count (see
-`signers`).
+`attached`).
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from tallyman.domain.gates import signers
+from tallyman.domain.gates.attached import Attached, judge_attached, judge_images
 from tallyman.domain.gates.case import FAILED, PASSED, WAITING, Case, Gate, GateResult
 from tallyman.domain.history.details.referrers import Referred, Signing
 from tallyman.domain.history.facts import Fact, Kind
@@ -71,9 +73,10 @@ class _Signed:
 
 
 def judge(config: SignedGate | signers.Signers, case: Case) -> GateResult:
-    """With signers: see `signers`. Else passed where the image, or each platform image of an index, is signed."""
+    """With signers: see `_judge_verified`. Else passed where the image, or each platform image of an index, is
+    signed."""
     if isinstance(config, signers.Signers):
-        return signers.judge(config, case)
+        return _judge_verified(config, case)
     if not config.required:
         return GateResult("signed", PASSED, "the policy does not require it")
     itself = _judge_one(config, case, case.image.digest, case.image.facts)
@@ -86,6 +89,29 @@ def judge(config: SignedGate | signers.Signers, case: Case) -> GateResult:
             "signed", PASSED, f"each of its {len(beneath)} platform images is: {beneath[0].reason}", facts
         )
     return itself
+
+
+_SIGNATURES = Attached(
+    gate="signed",
+    one="signature",
+    evidence="by",
+    passed="signed by ",
+    missing="no signature yet",
+    is_meant=lambda origin: origin.statement is None,
+    may_hold=lambda referred: is_signature(referred.artifact_type, referred.predicates),
+)
+
+
+def _judge_verified(config: signers.Signers, case: Case) -> GateResult:
+    """Passed where the image (with `on: platforms`, each platform image of an index) has one valid signature, whatever
+    else is attached to it; waiting where there is none, or one is not verified yet; else failed."""
+    keys = {"keys": [key.name for key in config.keys]}
+
+    def judge_one(digest: Digest, facts: tuple[Fact, ...]) -> GateResult:
+        result = judge_attached(_SIGNATURES, config, case, (digest, facts), lambda _, by: (None, by))
+        return replace(result, facts={**result.facts, **keys})
+
+    return judge_images("signed", config.on, case, judge_one)
 
 
 def _judge_one(config: SignedGate, case: Case, digest: Digest, facts: tuple[Fact, ...]) -> GateResult:

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
+from tallyman.domain.gates.attached import Attached, signer_of, unseen_in
 from tallyman.domain.gates.case import Case
-from tallyman.domain.gates.signers import Attached, Signers, signer_of, unseen_in
+from tallyman.domain.gates.signers import Signers
 from tallyman.domain.history.details.referrers import Origin
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.images.findings import Row, installed_of
