@@ -1,5 +1,6 @@
 """`tallyman promote`: requests a promotion, and waits for its outcome. The gates hold for people too."""
 
+from collections.abc import Container
 from typing import Annotated
 from uuid import uuid4
 
@@ -8,6 +9,8 @@ import typer
 from tallyman.domain.decide import PROMOTED, Decision
 from tallyman.domain.gates import PASSED
 from tallyman.domain.history.details.commands import Said
+from tallyman.domain.history.details.decisions import Destination
+from tallyman.domain.history.details.promotions import Parked
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.errors import BadInput
 from tallyman_cli.promotion import candidates
@@ -61,14 +64,14 @@ def promote(  # noqa: PLR0913 - each argument is an option of the command
         if asked.trouble:
             _answer(opened, where, candidates.evaluate(opened, where), asked.request)
         asking.finish(asked)
-    request = str(uuid4())
+    request, before = str(uuid4()), _endings(opened, where)
     opened.hints.send("commands", {**candidates.as_command(where), "command": "promote", "request": request})
     output.say(f"requested the promotion of {where.text} to {to} (request {request})")
     if no_wait:
         if as_json:
             output.data({**candidates.as_json(where, candidates.evaluate(opened, where)), "request": request})
         return
-    decision, trouble = _outcome(opened, where, request, timeout)
+    decision, trouble = _outcome(opened, where, request, before, timeout)
     _answer(opened, where, decision, request)
     if trouble:
         output.trouble(trouble)
@@ -94,8 +97,18 @@ Settled = tuple[Decision, str | None]
 """The last decision, and what prevented the promotion besides the gates (None: nothing did)."""
 
 
-def _outcome(stack: context.Stack, where: candidates.Candidate, request: str, timeout: float) -> Settled:
-    """Wait until the image is promoted, a gate fails or wait, or the time is over (`timeout` seconds)."""
+def _endings(stack: context.Stack, where: candidates.Candidate) -> dict[str, Fact]:
+    """The facts that end a promotion of the image there, by their sort keys."""
+    here = Destination(where.target, where.canonical)
+    facts = (fact for fact in stack.ledger.of_digest(where.digest) if fact.kind in (Kind.PROMOTED, Kind.PARKED))
+    return {fact.sort: fact for fact in facts if Destination.parse(fact) == here}
+
+
+def _outcome(
+    stack: context.Stack, where: candidates.Candidate, request: str, before: Container[str], timeout: float
+) -> Settled:
+    """Wait until the image is promoted, a gate fails or wait, or the time is over (`timeout` seconds). `before`: the
+    endings that there were before the request."""
 
     def recorded() -> Fact | None:
         facts = stack.ledger.of_digest(where.digest)
@@ -105,6 +118,11 @@ def _outcome(stack: context.Stack, where: candidates.Candidate, request: str, ti
         """The decision; None while the image is staged or tagged. A request voids earlier answers of the targets."""
         decision = candidates.evaluate(stack, where)
         under_way = decision.verdict == PASSED or candidates.only_target(decision)
+        if decision.may_go_anew:  # it was promoted before: its targets are read again
+            ended = next((fact for sort, fact in _endings(stack, where).items() if sort not in before), None)
+            if ended is not None and ended.kind is Kind.PARKED:
+                return decision, f"not brought again: {Parked.parse(ended).reason}"
+            under_way = ended is None
         return None if under_way else (decision, None)
 
     start = stack.monotonic()

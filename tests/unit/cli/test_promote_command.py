@@ -33,6 +33,14 @@ def test_it_waits_until_the_image_is_in_every_registry(ready: FakeStack) -> None
     assert [f.detail["request"] for f in asked] == [found["request"]]
 
 
+def test_a_promoted_image_that_a_registry_has_lost_is_brought_again_before_it_ends(ready: FakeStack) -> None:
+    digest = ready.json(*ARGUMENTS)["digest"]
+    ready.registries.delete(PROD, digest)
+    found = ready.json(*ARGUMENTS)
+    assert found["verdict"] == "promoted"
+    assert [ready.registries.tag_of(place, "v1.0.0") for place in (PROD, PROD_SA)] == [digest, digest]
+
+
 def test_the_command_contains_the_request_and_not_the_person(ready: FakeStack) -> None:
     result = ready.run(*ARGUMENTS, "--no-wait", "--json")
     assert result.exit_code == 0

@@ -84,6 +84,11 @@ class Decision:
         return self.may_tag and all(g.verdict == PASSED for g in self.gates if g.name == freeze_gate.NAME)
 
     @property
+    def may_go_anew(self) -> bool:
+        """Whether a promoted image may be brought once more: every gate is passed today too."""
+        return self.is_candidate and self.verdict == PROMOTED and all(g.verdict == PASSED for g in self.gates)
+
+    @property
     def may_stage(self) -> bool:
         """Whether content may be copied to the targets: every gate but `target` passed, and `target` did not fail."""
         others = all(g.verdict == PASSED for g in self.gates if g.name != target_gate.NAME)

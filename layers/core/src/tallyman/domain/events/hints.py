@@ -49,7 +49,8 @@ class Promote:
 
     `attempt`: the number of the attempt that this hint is for; None: any. `round`: how many runs the promotion took
     before; `waits`: how often it waited for a lease; `check`: decide again even where the image is promoted; `due`:
-    the hint was delayed to the moment at which time may open a gate.
+    the hint was delayed to the moment at which time may open a gate; `anew`: a person asks to bring an image that is
+    promoted once more, because the target may have lost it.
     """
 
     digest: Digest
@@ -62,6 +63,7 @@ class Promote:
     waits: int = 0
     check: bool = False
     due: bool = False
+    anew: bool = False
 
     @property
     def candidate(self) -> tuple[str, str, str]:
@@ -70,8 +72,8 @@ class Promote:
 
     @classmethod
     def parse(cls, message: Mapping[str, Any]) -> Self:
-        """Parse {digest, repository, from, to, correlation, attempt, round, waits, check, due}, the last six optional.
-        Raises BadMessage."""
+        """Parse {digest, repository, from, to, correlation, attempt, round, waits, check, due, anew}, the last seven
+        optional. Raises BadMessage."""
         if any(not isinstance(message.get(k), str) for k in ("repository", "from", "to")):
             raise BadMessage(_NO_HINT_TO_PROMOTE)
         attempt, rounds, waits = message.get("attempt"), message.get("round", 0), message.get("waits", 0)
@@ -94,6 +96,7 @@ class Promote:
                 waits=waits,
                 check=bool(message.get("check")),
                 due=bool(message.get("due")),
+                anew=bool(message.get("anew")),
             )
         except BadInput as error:
             raise BadMessage(f"a hint to promote: {error}") from None
@@ -111,6 +114,7 @@ class Promote:
             "waits": self.waits,
             "check": self.check,
             "due": self.due,
+            "anew": self.anew,
         }
 
 

@@ -7,6 +7,7 @@ sent; a permanent failure is recorded as parked.
 from dataclasses import replace
 from math import ceil
 
+from tallyman.domain.decide import PROMOTED
 from tallyman.domain.events.hints import DecideAbove, FinishCreation, Promote, RollBack, parse_promotion_hint
 from tallyman.errors import LeaseHeld, OutOfTime, RevisionConflict, TallymanError, UnderWay
 from tallyman.ports.clocks import Deadline
@@ -68,6 +69,8 @@ class PromoteImage:
         people."""
         if isinstance(error, OutOfTime):
             return self._continue(hint, run)
+        if error.retryable and run.decision.verdict == PROMOTED and hint.waits < MAX_ROUNDS:
+            return self._wait(hint, 2.0 ** min(hint.waits + 1, 9), str(error))  # it has no pending item
         if error.retryable:
             return self.promotions.attempts.delay(run.decision, str(error), hint, isinstance(error, UnderWay))
         self.promotions.attempts.park(run.decision, str(error))

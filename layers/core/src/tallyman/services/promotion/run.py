@@ -165,7 +165,7 @@ class PromotionRun:
             raise Ended("nothing to do")
         if self.hint.attempt is not None and self.hint.attempt < self.using.attempts.number(decision):
             raise Ended("superseded by a later try")
-        if decision.verdict == PROMOTED and not self.hint.check:
+        if decision.verdict == PROMOTED and not (self.hint.check or (self.hint.anew and decision.may_go_anew)):
             self.using.releases.announce(decision.target, decision.repository)
             raise Ended(PROMOTED)
         self._decision = decision
@@ -187,10 +187,10 @@ class PromotionRun:
 
     def read(self) -> None:
         """Read the image with all that belongs to it from the first registry of the source that has it. Where tagging
-        was begun, the targets have the whole image too, and may serve as the source."""
+        was begun, or the image is promoted, the targets have the whole image too, and may serve as the source."""
         decision, policy = self.decision, self.using.policy
         origins = policy.environment(decision.source).repositories(decision.repository)
-        if decision.tagging is not None:
+        if decision.tagging is not None or decision.verdict == PROMOTED:
             origins += self.places
         trouble: TallymanError | None = None
         for place in origins:
@@ -256,7 +256,7 @@ class PromotionRun:
     def release(self, lease: Lease) -> None:
         """Record the promotion and move the release, unless the image is older than the released one."""
         using, decision = self.using, self.decision
-        if decision.verdict == PROMOTED:
+        if decision.verdict == PROMOTED and not self.hint.anew:
             raise Ended(PROMOTED)  # a check of an image that was released before
         if not decision.may_release:
             raise Ended(decision.verdict, decision)
@@ -264,13 +264,14 @@ class PromotionRun:
         left_out = {registry: reasons for registry, reasons in left_out.items() if reasons}
         of = decision.target, decision.repository, decision.digest, decision.tags
         stops = (*self.stops, self._on_record())
-        kept = stays(using.ledger, using.state, *of)
+        anew = decision.verdict == PROMOTED
+        kept = decision.stays if anew else stays(using.ledger, using.state, *of)
         if left_out:
             notices.referrers_left_out(using.evaluator.notices, decision, left_out)
-        if kept is not None:
+        if kept is not None and not anew:
             notices.not_released(using.evaluator.notices, decision, kept)
         try:
-            using.releases.promoted(decision, lease, stops, left_out, kept)
+            using.releases.promoted(decision, lease, stops, left_out, kept, moves=not anew)
         except RevisionConflict:
             # another worker took over while tags were set: it has to look at them again
             using.source_tags.hint_newer(decision, decision.tags, self.hint.correlation)
@@ -294,7 +295,8 @@ class PromotionRun:
         that: it may have expired, unclaimed, while this worker was suspended. Raises RevisionConflict where another
         decision was recorded."""
         entry = PENDING.read(self.using.state, pending_key(self.decision))
-        if entry.found is None or entry.found.verdict != self.decision.verdict:
+        recorded = entry.found.verdict if entry.found else PROMOTED  # a promoted image has no pending item
+        if recorded != self.decision.verdict:
             raise RevisionConflict(f"another decision about {self.decision.digest} was recorded")
         return StateCheck(entry.pk, entry.sk, entry.revision)
 

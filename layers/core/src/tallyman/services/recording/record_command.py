@@ -1,7 +1,10 @@
 """Records a person's command after checking the sender, whom SQS names (not the message), and evaluates the image."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
+from tallyman.domain.decide import Decision
 from tallyman.domain.events.commands import Command, parse_command
 from tallyman.domain.events.hints import Promote, RollBack
 from tallyman.domain.gates import approvals, check
@@ -19,7 +22,7 @@ from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Hints, Notices, People
 from tallyman.ports.reactions import Outcome, OutcomeKind
 from tallyman.ports.records import Ledger, State
-from tallyman.services.deciding.evaluator import Evaluator
+from tallyman.services.deciding.evaluator import Evaluator, promote_hint
 from tallyman.services.deciding.freezes import freeze_change
 from tallyman.services.recording.move_letters import MoveLetters
 from tallyman.services.shared.conflicts import until_written
@@ -85,7 +88,9 @@ class RecordCommand:
         if command.name in ("override", "recall"):
             self._notify(command, fact)
         if command.digest is not None:
-            self.evaluator.digest(command.digest, command.request, again=True)
+            decisions = self.evaluator.digest(command.digest, command.request, again=True)
+            if command.name == "promote":
+                self._bring_again(command, decisions)
         else:
             self._hint_waiting(command)
         kind = OutcomeKind.OVERRIDE if command.name == "override" else OutcomeKind.HANDLED
@@ -211,6 +216,14 @@ class RecordCommand:
             waits = entry.value
             if command.repository in (None, waits.name):
                 hint = Promote(waits.digest, waits.name, waits.source, waits.target, command.request)
+                self.hints.send("promote", hint.as_json())
+
+    def _bring_again(self, command: Command, decisions: Sequence[Decision]) -> None:
+        """Hint `promote_image` of an image that is promoted already: people ask because a target has lost it."""
+        wanted = command.digest, (command.repository, command.source, command.target)
+        for decision in decisions:
+            if (decision.digest, decision.candidate) == wanted and decision.may_go_anew:
+                hint = replace(promote_hint(decision, command.request), anew=True)
                 self.hints.send("promote", hint.as_json())
 
     def _notify(self, command: Command, fact: Fact) -> None:

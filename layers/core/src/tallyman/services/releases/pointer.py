@@ -46,13 +46,15 @@ class Releases:
         stops: Sequence[StateCheck] = (),
         left_out: Mapping[str, Mapping[str, str]] | None = None,
         stays: str | None = None,
+        *,
+        moves: bool = True,
     ) -> None:
         """Records that the digest is in every registry with all its tags, and makes it the release, in one transaction.
 
         `stops`: the items that could stop the release, as they were before the decision (see `tallyman.state.stops`).
         `left_out`: by registry, the referrers that could not be copied, each with its reason. `stays`: why the digest
-        does not become the release; None: it does. Raises RevisionConflict where the lease is lost or a stop was
-        written: the caller has to decide again.
+        does not become the release; None: it does, unless it was promoted before and is brought once more (`moves`
+        False). Raises RevisionConflict where the lease is lost or a stop was written: the caller has to decide again.
         """
         facts = self.ledger.of_digest(decision.digest)
         environment = self.policy.environment(decision.target)
@@ -70,6 +72,7 @@ class Releases:
                 *decision.tags,
                 *(f.sort for f in sets),
                 *(decision.tagging.ids if decision.tagging else ()),
+                *(() if moves else (now,)),
             ),
             at=max(now, *(f.at for f in sets)) if sets else now,
             seen=now,
@@ -90,7 +93,7 @@ class Releases:
         )
         runs = RELEASES.get(self.state, key(decision.target, decision.repository))
         same = runs is not None and runs.digest == decision.digest and set(decision.tags) <= set(runs.tags)
-        if stays is not None or same:
+        if stays is not None or same or not moves:
             lease.guard(lambda fence: self.ledger.append(fact, fence, *stops) is Appended.WRITTEN)
             return
         decided = [f for f in facts if f.kind is Kind.DECIDED and Decided.parse(f).candidate == decision.candidate]
