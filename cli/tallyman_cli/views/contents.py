@@ -45,7 +45,7 @@ class Contents:
     def platforms(self) -> list[PlatformImage]:
         """The images that something can run, in the order of the indexes; `unknown/unknown` where neither the index nor
         the configuration names the platform."""
-        return list(dict.fromkeys(self._platforms(self.digest, None, MAX_NESTING)))
+        return list(dict.fromkeys(self._platforms(self.digest, None, set())))
 
     def images(self) -> list[tuple[str, Digest]]:
         """(platform, digest) of each of them."""
@@ -62,11 +62,13 @@ class Contents:
         manifest = self.manifests.get(image)
         return manifest.size if manifest else None
 
-    def _platforms(self, digest: Digest, listed: Descriptor | None, depth: int) -> Iterator[PlatformImage]:
+    def _platforms(self, digest: Digest, listed: Descriptor | None, seen: set[Digest]) -> Iterator[PlatformImage]:
         manifest = self.manifests.get(digest)
         if manifest is not None and manifest.is_index:
-            for child in manifest.platform_children if depth else ():
-                yield from self._platforms(child.digest, child, depth - 1)
+            if digest not in seen:  # indexes may list one another many times
+                seen.add(digest)
+                for child in manifest.platform_children:
+                    yield from self._platforms(child.digest, child, seen)
             return
         platform = (listed.platform if listed else None) or _platform(self.configs.get(digest, {}))
         yield PlatformImage(platform.os, platform.architecture, platform.variant, digest, self.size(digest))

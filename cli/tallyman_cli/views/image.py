@@ -10,7 +10,7 @@ from tallyman.domain.history.details.referrers import Referred
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.images.documents import objects, part
-from tallyman.domain.images.manifest import MAX_NESTING, Descriptor
+from tallyman.domain.images.manifest import Descriptor
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.retention import Reading
 from tallyman.domain.times import format_time
@@ -100,8 +100,11 @@ def related(stack: Stack, place: Repository, digest: Digest) -> tuple[set[Digest
 
 def graph(view: ImageView) -> dict[str, Any]:
     """The image as a tree: `{digest, kind, platform, media_type, artifact_type, size, missing, children,
-    referrers}`."""
-    return _node(view, view.digest, None, MAX_NESTING)
+    referrers}`. An index that is listed again has no children there."""
+    platforms: dict[Digest, str] = {}
+    for name, digest in view.inside.images():
+        platforms.setdefault(digest, name)
+    return _node(view, view.digest, None, platforms, set())
 
 
 def config(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,23 +158,25 @@ def _recorded(view: ImageView, reason: str) -> dict[str, Any]:
     }
 
 
-def _node(view: ImageView, digest: Digest, descriptor: Descriptor | None, depth: int) -> dict[str, Any]:
+def _node(
+    view: ImageView, digest: Digest, descriptor: Descriptor | None, platforms: Mapping[Digest, str], seen: set[Digest]
+) -> dict[str, Any]:
     inside = view.inside
     manifest = inside.manifests.get(digest)
     attestation = descriptor is not None and descriptor.is_attestation
     kind = "attestation" if attestation else "index" if manifest is not None and manifest.is_index else "image"
-    platform = next((name for name, d in inside.images() if d == digest), None) if kind == "image" else None
-    children = manifest.children if manifest is not None and depth else ()
+    children = manifest.children if manifest is not None and digest not in seen else ()
+    seen.add(digest)
     return {
         "digest": digest,
         "kind": kind,
-        "platform": platform,
+        "platform": platforms.get(digest) if kind == "image" else None,
         "about": descriptor.annotations.get("vnd.docker.reference.digest") if attestation and descriptor else None,
         "media_type": manifest.media_type if manifest else descriptor.media_type if descriptor else None,
         "artifact_type": manifest.artifact_type if manifest else None,
         "size": manifest.size if manifest else None,
         "missing": str(inside.missing[digest]) if digest in inside.missing else None,
-        "children": [_node(view, c.digest, c, depth - 1) for c in children],
+        "children": [_node(view, c.digest, c, platforms, seen) for c in children],
         "referrers": _referrers(view, digest),
     }
 

@@ -1,6 +1,7 @@
 """Staging of image graphs: what reaches the targets, in which order, at what cost, and the state after a failure."""
 
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -154,6 +155,21 @@ def test_a_too_deeply_nested_image_graph_is_refused(registries: FakeRegistries) 
     registries.push(DEV, built)
     with pytest.raises(BadManifest, match=f"more than {MAX_NESTING} deep"):
         read_graph(registries, DEV, built.digest)
+
+
+def test_indexes_that_list_one_index_many_times_take_no_memory(registries: FakeRegistries) -> None:
+    built = image("deep")
+    for _ in range(3):
+        built = index(*[built] * 200)  # 8 million ways down to the image
+    registries.push(DEV, built)
+    tracemalloc.start()
+    try:
+        outcome = copy(registries, built, PROD)
+        assert tracemalloc.get_traced_memory()[1] < 32_000_000
+    finally:
+        tracemalloc.stop()
+    assert isinstance(outcome[PROD], Staged)
+    assert holds(registries, PROD, built)
 
 
 def test_a_long_chain_under_a_flat_index_is_refused(registries: FakeRegistries) -> None:

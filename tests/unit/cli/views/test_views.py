@@ -222,6 +222,20 @@ def test_the_packages_of_a_signed_sbom_are_compared(system: FakeStack, noted: st
     assert pair["packages"] == {"added": {}, "removed": {}, "changed": {"openssl": ["1", "2"]}}
 
 
+def test_an_index_that_is_listed_many_times_is_shown_once(system: FakeStack) -> None:
+    child = image("app")
+    app = index(child)
+    for _ in range(2):
+        app = index(*[app] * 50)
+    system.push(app, "v1.0.0")
+    found = image_view.image(system.stack, named(system, f"{PLACE}:v1.0.0"), app.digest, load_prices())
+    assert [platform["digest"] for platform in found["platforms"]] == [child.digest]
+    first, second, *_ = found["graph"]["children"]
+    assert first["children"][0]["children"][0]["digest"] == child.digest
+    assert second["children"] == []
+    assert len(json.dumps(found["graph"])) < 100_000
+
+
 def test_an_sbom_nested_too_deep_counts_as_unreadable(system: FakeStack) -> None:
     built = image("one")
     system.push(built, "v1.0.0")

@@ -153,5 +153,6 @@ class TargetPlan:
         level = [m.digest for m in roots if m.digest not in self.broken]
         while level:
             found.update(level)
-            level = [c.digest for d in level for c in known[d].children if c.digest in known and c.digest not in found]
+            listed = dict.fromkeys(child.digest for d in level for child in known[d].children)
+            level = [digest for digest in listed if digest in known and digest not in found]
         return found
