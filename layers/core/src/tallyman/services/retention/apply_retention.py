@@ -66,8 +66,10 @@ class ApplyRetention:
         environment, name = self.policy.environment_of(repository)
         retention = self.policy.repository(name).retention
         if environment is None or not retention.removes:
+            self.marks.void(repository, "the policy removes nothing here")
             return self._end(repository, request, "nothing to do: the policy removes nothing here")
         if not retention.enforce:
+            self.marks.void(repository, "the policy does not enforce retention here")
             return self._end(
                 repository, request, "a plan only: the policy does not enforce retention here", acted=False
             )
@@ -94,12 +96,13 @@ class ApplyRetention:
         return Marks(self.policy.digest, self.ledger, self.state, self.clock)
 
     def _all(self) -> str:
-        """Send a hint for each repository in which the policy enforces removals."""
+        """Send a hint for each repository in which the policy enforces removals, or has left marks since it did."""
         sent = 0
         for registry in self.policy.registries():
             for settings in self.view.repositories(registry):
-                if is_enforced(self.policy, settings.repository):
-                    self.hints.send("retention", {"repository": str(settings.repository)})
+                place = settings.repository
+                if is_enforced(self.policy, place) or self.marks.are_in(place):
+                    self.hints.send("retention", {"repository": str(place)})
                     sent += 1
         return f"{sent} repositories to look at"
 

@@ -1,7 +1,7 @@
 """Marks of retention: which image is to be removed, since when, why and with which others. Each begins and ends with a
 fact."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -36,7 +36,7 @@ class Marks:
         """Return the marks of the repository by digest, after ending those of images that the plan keeps or that are
         gone."""
         plan = run.plan
-        there = {Digest(entry.sk): entry for entry in MARKS.list(self.state, marks.partition(run.repository))}
+        there = {Digest(entry.sk): entry for entry in self._of(run.repository)}
         for digest, entry in list(there.items()):
             if entry.value.over:  # its fact is written; a run died before it removed the mark
                 self._forget(there.pop(digest))
@@ -65,10 +65,29 @@ class Marks:
 
     def drop(self, run: Run, entry: Entry[Mark], reason: str, now: datetime) -> None:
         """End a mark: the image stays, for this reason."""
-        key = entry.value.id
-        fact = self._fact(Kind.UNMARKED, run.repository, Digest(entry.sk), now, Marked(reason, self.policy), key)
-        self._over(fact, entry, None)
+        self._unmark(run.repository, entry, reason, now)
         run.counts["unmarked"] += 1
+
+    def are_in(self, repository: Repository) -> bool:
+        """Whether the repository has marks that `void` would end. One Query."""
+        return any(entry.value.proof is None for entry in self._of(repository))
+
+    def void(self, repository: Repository, reason: str) -> None:
+        """End the marks of a repository in which the policy enforces nothing any more, so that the grace begins anew
+        when it does again. A mark with a proof stays: its image may be removed, and the next run completes it."""
+        for entry in list(self._of(repository)):
+            if entry.value.over:
+                self._forget(entry)
+            elif entry.value.proof is None:
+                self._unmark(repository, entry, reason, whole_millis(self.clock()))
+
+    def _of(self, repository: Repository) -> Iterator[Entry[Mark]]:
+        return MARKS.list(self.state, marks.partition(repository))
+
+    def _unmark(self, repository: Repository, entry: Entry[Mark], reason: str, now: datetime) -> None:
+        key = entry.value.id
+        fact = self._fact(Kind.UNMARKED, repository, Digest(entry.sk), now, Marked(reason, self.policy), key)
+        self._over(fact, entry, None)
 
     def prove(self, entry: Entry[Mark], proof: Digest) -> Entry[Mark]:
         """Write the proof's digest into the mark, before the removal; return the entry. Raises RevisionConflict where
