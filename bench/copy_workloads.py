@@ -75,7 +75,7 @@ class Bench:
         return place
 
     def fill(self, *arguments: str, **environment: str) -> None:
-        """Copies with `tallyman copy`, without measuring."""
+        """Copy with `tallyman copy`, without measuring."""
         run([[*TALLYMAN, *arguments]], self.environment | environment)
 
     def wipe(self) -> None:

@@ -63,7 +63,7 @@ class Commands(LazyGroup):
     entries = COMMANDS
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        """Reads the options before the command."""
+        """Read the options before the command."""
         try:
             return super().make_context(info_name, args, parent, **extra)
         except typer.TyperException as error:  # it quotes what it does not know

@@ -68,7 +68,7 @@ def _unwritten(error: OSError) -> "NoReturn":
 
 
 def _copy(arguments: list[str]) -> "NoReturn":
-    """Copies and exits with the command's status."""
+    """Copy and exit with the command's status."""
     gc.disable()  # while modules are loaded there is no garbage
     from tallyman_cli.copy.copy import run
 

@@ -140,7 +140,7 @@ class _Copy:
         self._policy: Policy | None = None
 
     def run(self) -> int:
-        """Copies, and prints the report. Returns the exit status."""
+        """Copy, and print the report. Return the exit status."""
         options = self.options
         source = parse(options.source, self.in_policy)
         targets = [parse(text, self.in_policy) for text in options.targets]

@@ -37,7 +37,7 @@ _LARGEST = 405_000
 
 
 def _transact_write_items(backend: DynamoDBBackend, transact_items: list[dict[str, Any]]) -> None:
-    """Notes in each table which partitions the transaction may change, before moto saves its state."""
+    """Note in each table which partitions the transaction may change, before moto saves its state."""
     named: list[Table] = []
     for item in transact_items:
         (operation,) = item.values()

@@ -138,7 +138,7 @@ def _check_target(envelope: Envelope, image: Target) -> None:
 
 
 def _check_headers(envelope: Envelope) -> Job | None:
-    """Checks that every critical header is known, and that the headers that must be critical are. The job of AWS
+    """Check that every critical header is known, and that the headers that must be critical are. The job of AWS
     Signer, where it made the signature."""
     headers, critical = envelope.attributes, envelope.critical
     scheme, plugin = _scheme(envelope), headers.get(PLUGIN)

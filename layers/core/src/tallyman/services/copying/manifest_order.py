@@ -23,7 +23,7 @@ class Order:
                 self._wanted_by.setdefault(digest, []).append(manifest)
 
     def arrived(self, digest: Digest) -> list[Manifest]:
-        """Notes that this blob or manifest is there now; returns the manifests that waited for nothing else."""
+        """Note that this blob or manifest is there now; return the manifests that waited for nothing else."""
         ready = []
         with self._lock:
             for manifest in self._wanted_by.pop(digest, ()):

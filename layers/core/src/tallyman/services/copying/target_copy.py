@@ -95,7 +95,7 @@ class TargetCopy(TargetPlan):
             self.watch.mounted(self.repository, digest, self.graph.blobs[digest].size)
 
     def await_blobs(self) -> None:
-        """Notes which blobs each manifest waits for, for `settle`."""
+        """Note which blobs each manifest waits for, for `settle`."""
         self._order = Order(self.needed, {m.digest: self.graph.blobs_of(m) & self.lacking for m in self.needed})
 
     def settle(self, digest: Digest) -> None:

@@ -40,7 +40,7 @@ class Attempts:
         return waits.attempt if waits else 0
 
     def begin_tagging(self, decision: Decision) -> Decision:
-        """Records that tags may be set from now on; returns the decision with that. Cost: nothing where it was recorded
+        """Record that tags may be set from now on; return the decision with that. Cost: nothing where it was recorded
         before, else a transaction."""
         old = decision.tagging
         if old is not None and set(decision.tags) <= set(old.tags):
@@ -52,7 +52,7 @@ class Attempts:
         return replace(decision, tagging=Tagging(decision.tags, since, ids))
 
     def end_tagging(self, decision: Decision, there: Collection[str]) -> None:
-        """Records which of the begun tags are still to be finished: those that are `there` in some registry. People
+        """Record which of the begun tags are still to be finished: those that are `there` in some registry. People
         have removed the others, or they were never set."""
         if decision.tagging is None or set(decision.tagging.tags) <= set(there):
             return

@@ -35,7 +35,7 @@ def intend(
     at: datetime,
     clock: Clock,
 ) -> None:
-    """Records in the partition of every member that it is about to be pushed to these repositories, which differ only
+    """Record in the partition of every member that it is about to be pushed to these repositories, which differ only
     in their registry. `at`: a time that is the same in each try, so that a second try writes nothing.
 
     The fact of the root is written last: if it is there, all are. The fact of another member has no time, and no root

@@ -159,7 +159,7 @@ class Replicas:
         refused: Collection[str],
         copy: Copy,
     ) -> dict[Repository, Outcome]:
-        """Copies to the replicas in `reasons` (each with why), and checks them again: a copy assumes that an image that
+        """Copy to the replicas in `reasons` (each with why), and check them again: a copy assumes that an image that
         is there is complete."""
         found = copy(list(reasons))
         copied = [place for place, outcome in found.items() if isinstance(outcome, Staged) and not outcome.was_there]

@@ -171,7 +171,7 @@ class Reconcile:
         waiting.all(lambda waits: self._is_wanted(run, waits), run.counts, run.problems, left, run.is_asked)
 
     def _look(self, run: _Run, left: Deadline) -> None:
-        """Sweeps the repositories. Each may use half of the time that is left; one that needs more is continued after
+        """Sweep the repositories. Each may use half of the time that is left; one that needs more is continued after
         the others."""
         queue = deque(self._order(run))
         again: set[Repository] = set()

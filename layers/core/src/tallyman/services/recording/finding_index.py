@@ -40,7 +40,7 @@ class FindingIndex:
     def update(
         self, repository: Repository, digest: Digest, rows: Sequence[Row], at: datetime, last: Fact | None
     ) -> None:
-        """Indexes the findings of a scan that ended at `at`. `last`: the scan before; its findings that this one lacks
+        """Index the findings of a scan that ended at `at`. `last`: the scan before; its findings that this one lacks
         are removed.
 
         Cost: a read for a hundred vulnerabilities and packages, and a write for each that is new, changed or gone.

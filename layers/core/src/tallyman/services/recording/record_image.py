@@ -95,9 +95,9 @@ class RecordImage:
         return Relations(self.source, self.ledger, self.archive, self.evaluator, self.clock, self.signing)
 
     def pushed(self, seen: Observation, *, notify: bool = True) -> bool:
-        """Records that an image is there, what its tag points to now, and how it is related to others.
+        """Record that an image is there, what its tag points to now, and how it is related to others.
 
-        Returns True for a stowaway that was not known. Without `notify` the caller sends the notice. Raises
+        Return True for a stowaway that was not known. Without `notify` the caller sends the notice. Raises
         RevisionConflict where the tag keeps changing.
         """
         self._hint_origin(seen, before=True)
@@ -145,7 +145,7 @@ class RecordImage:
         return fact, manifest
 
     def removed(self, seen: Observation) -> None:
-        """Records that a tag (UNTAGGED), or an image with all its tags (DELETED), was removed. The registry is asked
+        """Record that a tag (UNTAGGED), or an image with all its tags (DELETED), was removed. The registry is asked
         what remains; a deleted image has no tags any more. Raises RevisionConflict where the image keeps changing.
         """
         keeps_changing = f"{seen.repository}@{seen.digest} keeps changing: try again"

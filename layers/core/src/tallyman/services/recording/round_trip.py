@@ -69,7 +69,7 @@ class RoundTrips:
 
 
 def arrived(state: State, event: RoundTrip, now: datetime) -> str:
-    """Records that a test event arrived, if one with its nonce is awaited from its registry; returns the line for the
+    """Record that a test event arrived, if one with its nonce is awaited from its registry; return the line for the
     log. Somebody who knows the nonce could forge the arrival of the event, and nothing else.
 
     Cost: a read, and a write if it is news. Raises RevisionConflict where another was faster.

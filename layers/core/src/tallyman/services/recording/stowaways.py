@@ -21,7 +21,7 @@ def report_stowaway(
     notify: bool = True,
     known: Sequence[Fact] | None = None,
 ) -> bool:
-    """Records that the image of this push is a stowaway if it is one, and sends its notice once. Returns True if it is
+    """Record that the image of this push is a stowaway if it is one, and send its notice once. Return True if it is
     one that was not known.
 
     The new fact takes `fact.seen`: for an old fact the caller sets the present time there. Without `notify` no notice

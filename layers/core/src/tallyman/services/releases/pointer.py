@@ -49,7 +49,7 @@ class Releases:
         *,
         moves: bool = True,
     ) -> None:
-        """Records that the digest is in every registry with all its tags, and makes it the release, in one transaction.
+        """Record that the digest is in every registry with all its tags, and make it the release, in one transaction.
 
         `stops`: the items that could stop the release, as they were before the decision (see `tallyman.state.stops`).
         `left_out`: by registry, the referrers that could not be copied, each with its reason. `stays`: why the digest

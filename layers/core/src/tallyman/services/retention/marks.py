@@ -102,7 +102,7 @@ class Marks:
             self.state.put(entry.write(replace(entry.value, proof=None, failed=reason)))
 
     def removed(self, run: Run, entry: Entry[Mark]) -> None:
-        """Records that the image was removed, with the proof that the mark names; ends the mark."""
+        """Record that the image was removed, with the proof that the mark names; end the mark."""
         digest, mark = Digest(entry.sk), entry.value
         detail = Removed(mark.reason, self.policy, mark.proof, str(run.plan.retention.action))
         now = whole_millis(self.clock())

@@ -55,7 +55,7 @@ class OneSender:
             self.state.put(mine.write(Sending(now, sent=True), now + notices.KEPT))
 
     def _begin(self, notice: Digest) -> Entry[Sending] | None:
-        """Notes that this run sends the notice; returns the entry of the note. None: another run has sent it."""
+        """Note that this run sends the notice; return the entry of the note. None: another run has sent it."""
         waited = 0.0
         while True:
             entry, now = SENDING.read(self.state, notices.key(notice)), self.clock()

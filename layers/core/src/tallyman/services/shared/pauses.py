@@ -24,7 +24,7 @@ class Pauses:
         return last is None or self.clock() - last.at >= pause
 
     def begin(self, key: str, pause: timedelta) -> None:
-        """Records that something was requested now. Called after the request: a crash in between requests it twice."""
+        """Record that something was requested now. Called after the request: a crash in between requests it twice."""
         entry, now = ASKED.read(self.state, asked.key(key)), self.clock()
         with suppress(RevisionConflict):  # another run has just requested it
             self.state.put(entry.write(Asked(now), now + 2 * pause))
