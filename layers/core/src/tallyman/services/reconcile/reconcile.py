@@ -291,7 +291,7 @@ class Reconcile:
             answer["error"] = answer["error"] or f"{repository.name}: {error}"
             if isinstance(error, Unreachable | Throttled):
                 run.silent.add(repository.registry)  # a registry that does not answer is left for the next run
-            run.swept[repository] = sweep.failed(repository, run.token, str(error))
+            run.swept[repository] = sweep.positions.failed(repository, run.token, str(error))
             return
         run.problems += swept.problems
         images = swept.state.images or 0
@@ -303,7 +303,7 @@ class Reconcile:
         if environment is not None:
             run.missed[environment.name] += swept.missed
         if repository not in run.listed and not images:
-            sweep.forget(repository)
+            sweep.positions.forget(repository)
             del run.swept[repository]
 
     def _read_trail(

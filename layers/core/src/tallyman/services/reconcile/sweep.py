@@ -12,33 +12,31 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby
 
-from tallyman.domain.history.details.upkeep import Missed
-from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.history.facts import Kind, Via
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.images.details import ImageDetail
 from tallyman.domain.images.manifest import INDEX_TYPES, Manifest
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
-from tallyman.domain.times import format_time, second_of, whole_millis
+from tallyman.domain.times import second_of, whole_millis
 from tallyman.errors import NotFound, OutOfTime, RevisionConflict, TallymanError, Throttled, Unreachable
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.messages import Notices
-from tallyman.ports.records import Appended, Ledger, State
+from tallyman.ports.records import Ledger, State
 from tallyman.ports.registries import ImageSource
 from tallyman.services.copying.blobs import enough_time
 from tallyman.services.reconcile.differences import Known, differences
+from tallyman.services.reconcile.positions import SweepPositions
 from tallyman.services.reconcile.turns import isolated
 from tallyman.services.reconcile.waiting import Waiting
 from tallyman.services.recording.record_image import Observation, RecordImage
 from tallyman.services.recording.registry_state import hold, lost_change, mark_active
 from tallyman.services.recording.stowaways import report_gathered, report_stowaway
-from tallyman.services.shared.conflicts import until_written
-from tallyman.state import images, sweeps, tags
+from tallyman.state import images, tags
 from tallyman.state.images import IMAGES
-from tallyman.state.items import StateChange
 from tallyman.state.policy import KEY as POLICY_KEY
 from tallyman.state.policy import POLICY
-from tallyman.state.sweeps import FAILING, SWEEPS, SweepState
+from tallyman.state.sweeps import SweepState
 from tallyman.state.tags import TAGS
 from tallyman.values import value
 
@@ -54,8 +52,6 @@ PAGE = 100
 """The most images of a first sweep that one run has verified and evaluated; it records all of them."""
 _MOST_GONE = 500
 """The most items of removed tags to which one sweep adds an expiry."""
-_LONGEST = 500
-"""The most characters of a problem that the position keeps."""
 
 
 @dataclass(slots=True)
@@ -81,6 +77,11 @@ class Sweep:
     waiting: Waiting
     clock: Clock
 
+    @property
+    def positions(self) -> SweepPositions:
+        """The positions of its sweeps."""
+        return SweepPositions(self.policy, self.ledger, self.state, self.notices, self.clock)
+
     def repository(  # noqa: C901 - steps in one order; each save holds what the steps before it found
         self, repository: Repository, run: str, left: Deadline, read_trail: Callable[[], bool], found: Counter[str]
     ) -> Swept:
@@ -91,7 +92,7 @@ class Sweep:
         recorded. An image that can't be recorded does not end the sweep: it is in the `problems`, and the next sweep
         tries it again.
         """
-        sweep = self._state(repository)
+        sweep = self.positions.of(repository)
         first = sweep.swept is None
         now = whole_millis(self.clock())
         problems: list[str] = []
@@ -106,7 +107,7 @@ class Sweep:
         if found_out and len(found_out) + len(sweep.open) <= _TRAILED:
             # the trail records the changes, but does not start what the lost events would have started
             sweep = replace(sweep, missed=missed, open=tuple(dict.fromkeys([*sweep.open, *found_out])))
-            self._save(repository, sweep)
+            self.positions.save(repository, sweep)
             if read_trail():
                 known, listed = self._look(repository, left)
                 before, work = work, self._work(repository, known, listed, now)
@@ -127,7 +128,7 @@ class Sweep:
                 open_digests = list(dict.fromkeys(seen.digest for seen in chunk))
                 untold = sweep.untold or (first and self._is_target(repository))
                 sweep = replace(sweep, open=tuple(open_digests), missed=missed, untold=untold)
-                self._save(repository, sweep)
+                self.positions.save(repository, sweep)
                 read = self._manifests(repository, chunk)
                 for digest, group in groupby(chunk, key=lambda seen: seen.digest):
                     enough_time(left, f"the sweep of {repository}")
@@ -140,18 +141,17 @@ class Sweep:
                     open_digests = [each for each in open_digests if each != digest]
         except OutOfTime:
             # the next run begins with another repository, and continues here with the rest
-            self._save(repository, replace(sweep, open=tuple(open_digests), missed=missed, tried=self.clock()))
+            self.positions.save(repository, replace(sweep, open=tuple(open_digests), missed=missed, tried=self.clock()))
             raise
         if sweep.untold:
             report_gathered(self.policy, self.ledger, self.notices, repository)
         sizes = [d.size or 0 for d in listed.values() if d.media_type not in INDEX_TYPES]
-        failures, last = sweep.failures + 1 if problems else 0, sweep.swept
-        backlog = "" if first else sweep.backlog
+        last, backlog = sweep, "" if first else sweep.backlog
         sweep = SweepState(swept=now, tried=now, run=run, images=len(listed), bytes=sum(sizes), backlog=backlog)
         if problems:
-            sweep = replace(sweep, failures=failures, problem=problems[0][:_LONGEST])
-            self._notify(repository, sweep, last)
-        self._save(repository, sweep, missed, now)
+            failing = replace(sweep, failures=last.failures)
+            sweep = self.positions.failing(repository, failing, problems[0], last.swept)
+        self.positions.save(repository, sweep, missed, now)
         if sweep.backlog is not None:
             sweep = self._follow(repository, sweep, listed, found, problems, left)
         return Swept(sweep, missed, problems)
@@ -182,7 +182,7 @@ class Sweep:
                 position = None
         finally:
             sweep = replace(sweep, backlog=position)
-            self._save(repository, sweep)
+            self.positions.save(repository, sweep)
         return sweep
 
     def _was_reported(self, repository: Repository, detail: ImageDetail) -> bool:
@@ -190,40 +190,6 @@ class Sweep:
         facts = sorted(self.ledger.of_digest(detail.digest), key=lambda fact: (fact.at, fact.seen))
         last = {f.tag: f.via for f in facts if f.kind in PUSHES and f.repository == repository}
         return all(last.get(tag, Via.RECONCILED) is not Via.RECONCILED for tag in detail.tags)
-
-    def failed(self, repository: Repository, run: str, reason: str) -> SweepState:
-        """Record a failed sweep, so that a repository that can't be read does not delay the others. The second failure
-        in a row is announced."""
-        sweep = self._state(repository)
-        sweep = replace(sweep, tried=self.clock(), run=run, failures=sweep.failures + 1, problem=reason[:_LONGEST])
-        self._notify(repository, sweep, sweep.swept)
-        self._save(repository, sweep)
-        return sweep
-
-    def _notify(self, repository: Repository, sweep: SweepState, last: datetime | None) -> None:
-        """Send one notice for each series of failures, before it is saved: after a crash in between, two. `last`: when
-        a comparison ended before."""
-        if sweep.failures != FAILING:
-            return
-        environment, _ = self.policy.environment_of(repository)
-        self.notices.publish(
-            f"{repository.name} can't be compared with the ledger",
-            f"Reconcile failed to compare {repository} with the ledger {FAILING} times in a row: {sweep.problem}.\n"
-            f"The comparison before: {format_time(last) if last else 'none'}.\n"
-            "Until this is fixed, images that no event reported stay unknown there. "
-            f"`tallyman reconcile` of this repository tries again at once and names the cause.",
-            {
-                "kind": "sweep_failed",
-                "environment": environment.name if environment else "-",
-                "repository": repository.name,
-            },
-        )
-
-    def forget(self, repository: Repository) -> None:
-        """Remove the position of a repository that is gone and whose images are recorded as removed."""
-        entry = SWEEPS.read(self.state, sweeps.key(repository))
-        if entry.found is not None:
-            self.state.put(entry.remove(self.clock()))
 
     def _look(self, repository: Repository, left: Deadline) -> tuple[Known, dict[Digest, ImageDetail]]:
         """Read the state, then list the registry. In this order an item that is still unchanged when it is written is
@@ -239,7 +205,8 @@ class Sweep:
         except NotFound:
             listed = {}  # the repository is gone
         except OutOfTime:
-            self._save(repository, replace(self._state(repository), tried=self.clock()))  # so that others come first
+            # so that others come first
+            self.positions.save(repository, replace(self.positions.of(repository), tried=self.clock()))
             raise
         return Known(known_tags, known_images), listed
 
@@ -362,33 +329,6 @@ class Sweep:
     def _is_target(self, repository: Repository) -> bool:
         environment, name = self.policy.environment_of(repository)
         return environment is not None and self.policy.is_target(environment.name, name)
-
-    def _state(self, repository: Repository) -> SweepState:
-        return SWEEPS.get(self.state, sweeps.key(repository)) or SweepState()
-
-    def _save(self, repository: Repository, sweep: SweepState, missed: int = 0, now: datetime | None = None) -> None:
-        """Write the position, and with it the number of missed events. Of two sweeps at once the later write wins."""
-
-        def write() -> None:
-            change = SWEEPS.read(self.state, sweeps.key(repository)).write(sweep)
-            fact = self._missed(change, missed, now) if missed and now else None
-            if fact is None or self.ledger.append(fact, change) is Appended.KNOWN:
-                self.state.put(change)
-
-        until_written(write, f"other sweeps keep working at {repository}: try again")
-
-    def _missed(self, change: StateChange, missed: int, now: datetime) -> Fact:
-        repository = Repository.parse(change.sk)
-        environment, _ = self.policy.environment_of(repository)
-        return Fact(
-            kind=Kind.MISSED,
-            id=fact_id(Kind.MISSED, repository, change.revision),
-            at=now,
-            seen=whole_millis(self.clock()),
-            via=Via.RECONCILED,
-            environment=environment.name if environment else None,
-            detail=Missed(missed, str(repository)).dump(),
-        )
 
 
 def _apart(repository: Repository, digest: Digest, problems: list[str]) -> AbstractContextManager[None]:
