@@ -3,13 +3,11 @@
 Every reaction ends here. `promote_image` does not rely on these decisions: it decides again before it acts.
 """
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from math import ceil
-from typing import Any
 
 from tallyman.domain.decide import CONFLICT, PROMOTED, Decision, decide_all
 from tallyman.domain.events.hints import DecideAbove, Promote
@@ -25,6 +23,7 @@ from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import LONGEST_DELAY, Hints, Notices
 from tallyman.ports.records import Appended, Ledger, Objects, State
 from tallyman.services.deciding.image_facts import Once, indexes_of, is_plain, load_image_facts
+from tallyman.services.deciding.news import is_same, saying
 from tallyman.services.deciding.noncompliant import NoncompliantImages
 from tallyman.state import pending
 from tallyman.state.items import Entry, Key
@@ -33,9 +32,6 @@ from tallyman.values import value
 
 _TRIES = 8
 _TICK = timedelta(milliseconds=1)
-_PASSING = frozenset({"at", "seen", "until", "next_at", "attempt", "conflicts", "refused"})
-"""Keys of a gate's facts that may differ although the gate found the same: times (the same result of a later scan is no
-news), and sentences: those about conflicts follow from `registries`, those about signatures from `refusals`."""
 LONGEST_WAKE = timedelta(seconds=LONGEST_DELAY)
 """The longest delay of a hint; the scheduled sweeps come as often."""
 
@@ -173,7 +169,7 @@ class Evaluator:
         entry = PENDING.read(self.state, pending_key(decision))
         last = _last(image.of(Kind.DECIDED), decision)
         if any(True for _ in image.of(Kind.PROMOTED)):
-            NoncompliantImages(self.state, self.notices).look(decision, now, _is_same(last, decision))
+            NoncompliantImages(self.state, self.notices).look(decision, now, is_same(last, decision))
         if not decision.is_candidate:
             if entry.found is not None:
                 self.state.put(entry.remove(now, decided=entry.found.decided))
@@ -210,9 +206,9 @@ class Evaluator:
     def _append(self, decision: Decision, entry: Entry[Pending], last: Fact | None, now: datetime) -> Entry[Pending]:
         """Write the fact and the pending item if the decision is new; return the item's entry."""
         details = decision.details
-        said = _saying(details)
+        said = saying(details)
         forgotten = entry.found is None and decision.verdict != PROMOTED  # its tag was removed and set again
-        if last is None or _saying(Decided.parse(last)) != said or forgotten:
+        if last is None or saying(Decided.parse(last)) != said or forgotten:
             fact = Fact(
                 kind=Kind.DECIDED,
                 id=fact_id(Kind.DECIDED, decision.digest, decision.repository, repr(said), last.id if last else None),
@@ -222,7 +218,7 @@ class Evaluator:
                 digest=decision.digest,
                 detail=details.dump(),
             )
-            waits = _pending(decision, entry.found, now, fact.id, _is_same(last, decision))
+            waits = _pending(decision, entry.found, now, fact.id, is_same(last, decision))
             if self.ledger.append(fact, entry.write(waits)) is Appended.KNOWN:
                 raise RevisionConflict("another reaction decided the same in the same moment")
             entry = entry.written(waits)
@@ -249,57 +245,6 @@ def _last(decided: Iterable[Fact], decision: Decision) -> Fact | None:
     return max(mine, key=lambda f: (f.at, f.id), default=None)
 
 
-def _saying(last: Decided) -> tuple[object, ...]:
-    """The content of a decision without its facts: two decisions with the same content are recorded once."""
-    gates = tuple((g["name"], g["verdict"], g["reason"]) for g in last.gates)
-    # of a promoted image a new policy alone is not news
-    policy = last.policy if last.verdict != PROMOTED else None
-    return tuple(last.tags), last.verdict, policy, gates
-
-
-def _is_same(last: Fact | None, decision: Decision) -> bool:
-    """Whether the last decision tells people the same: the verdict, the tags, and the gates that refuse the image, each
-    with the same reason or by the same facts. Another policy or other words, as after an update of Tallyman, are
-    recorded, but no news."""
-    if last is None:
-        return False
-    before, now = Decided.parse(last), decision.details
-    if (before.verdict, list(before.tags)) != (now.verdict, list(now.tags)):
-        return False
-    old, new = _closed(before), _closed(now)
-    return old.keys() == new.keys() and all(_is_same_gate(old[name], new[name]) for name in new)
-
-
-def _closed(decided: Decided) -> dict[str, Mapping[str, Any]]:
-    """The gates that a notice names: those that failed; of an image that waits or is promoted, also those that wait."""
-    verdicts = (FAILED,) if decided.verdict in (FAILED, CONFLICT) else (FAILED, WAITING)
-    return {gate["name"]: gate for gate in decided.gates if gate["verdict"] in verdicts}
-
-
-def _is_same_gate(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    if old["verdict"] != new["verdict"]:
-        return False
-    if old["reason"] == new["reason"]:
-        return True
-    has_kinds = '"refusals"' in json.dumps(old["facts"], default=str)  # else an earlier release recorded it
-    return bool(new["facts"]) and _evidence(old, has_kinds) == _evidence(new, has_kinds)
-
-
-def _evidence(gate: Mapping[str, Any], has_kinds: bool) -> str:
-    """The lasting facts of a gate, as JSON, in which form facts are stored. Without kinds, of the signatures that do
-    not count only their number."""
-    return json.dumps(_lasting(gate["facts"], has_kinds), sort_keys=True, default=str)
-
-
-def _lasting(fact: Any, has_kinds: bool) -> Any:
-    if isinstance(fact, Mapping):
-        lasting = {name: _lasting(part, has_kinds) for name, part in fact.items() if name not in _PASSING}
-        if "refused" in fact and not has_kinds:
-            lasting["refusals"] = len(fact["refused"])
-        return lasting
-    return [_lasting(part, has_kinds) for part in fact] if isinstance(fact, list | tuple) else fact
-
-
 def _is_quiet(decision: Decision) -> bool:
     """Whether no notice is due: nothing refuses the image, and it waits only for a fact that is not there yet."""
     gate = decision.deciding
@@ -312,7 +257,7 @@ def _is_awake(waits: Pending, decision: Decision, now: datetime) -> bool:
     return opens is None or (waits.wake is not None and now <= waits.wake <= opens)
 
 
-def _pending(decision: Decision, old: Pending | None, now: datetime, decided: str, is_same: bool) -> Pending:
+def _pending(decision: Decision, old: Pending | None, now: datetime, decided: str, no_news: bool) -> Pending:
     gate = decision.deciding
     same = old is not None and (old.verdict, old.gate) == (decision.verdict, gate.name if gate else None)
     trying = gate is None or gate.name == "target"
@@ -329,7 +274,7 @@ def _pending(decision: Decision, old: Pending | None, now: datetime, decided: st
         until=decision.until,
         decided=decided,
         # a hold whose reason changes (the time of the next try) is announced once
-        noticed=bool(old and same and (decision.verdict == WAITING or is_same) and old.noticed),
+        noticed=bool(old and same and (decision.verdict == WAITING or no_news) and old.noticed),
         attempt=old.attempt if old else 0,
         next_at=old.next_at if old and trying else None,
         failing_since=old.failing_since if old and trying else None,
