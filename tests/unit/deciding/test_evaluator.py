@@ -253,6 +253,26 @@ def test_a_gate_that_waited_for_a_fact_and_then_for_a_person_is_announced_once()
     ]
 
 
+def test_a_window_that_opens_and_closes_every_day_is_announced_once_and_so_is_the_gate_behind_it() -> None:
+    window = {"days": "mon-fri", "between": "09:00-10:00", "timezone": "America/Sao_Paulo"}
+    approvals = {"count": 1, "from": ["role/release-managers"]}
+    system = RecordingStack(policy(window=window, approvals=approvals))
+    digest = system.registries.push(DEV, image("a"), "v1.0.0")
+    system.deliver(push_event(DEV, digest, "v1.0.0", at=system.clock()))
+    for _ in range(7 * 48):
+        system.clock.advance(minutes=30)
+        system.process().evaluator.digest(digest)
+    first, second = [text.splitlines()[0] for _, text, _ in system.notices.published]
+    assert "the window is closed" in first
+    assert "needs 1 approval" in second
+    assert len(system.facts(Kind.DECIDED)) == 11  # each change is recorded
+    denied = fact(Kind.DENIED, digest, actor="AROAX:ana", because="no", at=system.clock())
+    detail = {**denied.detail, "principal": "role/release-managers", "name": DEV.name, "from": "dev", "to": "prod"}
+    system.ledger.append(replace(denied, detail=detail))
+    system.process().evaluator.digest(digest)
+    assert len(system.notices.published) == 3
+
+
 def test_two_concurrent_reactions_write_one_decision(monkeypatch: pytest.MonkeyPatch) -> None:
     system = RecordingStack(policy(soak="24h"))
     digest = system.registries.push(DEV, image("a"), "v1.0.0")

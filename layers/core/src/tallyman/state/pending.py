@@ -14,7 +14,7 @@ class Pending(StateValue):
     decision; `noticed`: a notice was sent. `attempt`, `next_at`, `failing_since`: failed attempts, the next one, and
     the time of the first. `tagging_since`: since when a first tag may be set; `stuck_notified`: a notice said that this
     takes too long. `hinted`: `promote_image` has a hint that it may be promoted; `wake`: when the next hint is due, for
-    a gate that time opens."""
+    a gate that time opens. `announced`: the gates that notices named while it waits."""
 
     digest: Digest
     name: str
@@ -35,6 +35,7 @@ class Pending(StateValue):
     stuck_notified: bool = False
     hinted: bool = False
     wake: datetime | None = None
+    announced: tuple[str, ...] = ()
 
 
 def partition(environment: str) -> str:

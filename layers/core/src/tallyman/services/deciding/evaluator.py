@@ -32,6 +32,9 @@ from tallyman.values import value
 
 _TRIES = 8
 _TICK = timedelta(milliseconds=1)
+_ANNOUNCED_ONCE = frozenset({"soak", "approvals", "check", "window"})
+"""Gates of which a notice says once that they hold an image, for as long as it waits: a window opens and closes every
+day, and each time another gate decides."""
 LONGEST_WAKE = timedelta(seconds=LONGEST_DELAY)
 """The longest delay of a hint; the scheduled sweeps come as often."""
 
@@ -184,7 +187,8 @@ class Evaluator:
         if not entry.found.noticed and not _is_quiet(decision):
             # after the fact and before the mark: notified at least once, and once unless this process dies in between
             self._notify(decision, entry.found.decided)
-            noticed = replace(entry.found, noticed=True)
+            gates = dict.fromkeys([*entry.found.announced, *([entry.found.gate] if entry.found.gate else [])])
+            noticed = replace(entry.found, noticed=True, announced=tuple(gates))
             self.state.put(entry.write(noticed))
             entry = entry.written(noticed)
         if not _is_awake(entry.value, decision, now):
@@ -261,6 +265,8 @@ def _pending(decision: Decision, old: Pending | None, now: datetime, decided: st
     gate = decision.deciding
     same = old is not None and (old.verdict, old.gate) == (decision.verdict, gate.name if gate else None)
     trying = gate is None or gate.name == "target"
+    announced = old.announced if old and old.verdict == decision.verdict == WAITING else ()
+    was_announced = gate is not None and gate.name in _ANNOUNCED_ONCE and gate.name in announced
     return Pending(
         digest=decision.digest,
         name=decision.repository,
@@ -274,7 +280,7 @@ def _pending(decision: Decision, old: Pending | None, now: datetime, decided: st
         until=decision.until,
         decided=decided,
         # a hold whose reason changes (the time of the next try) is announced once
-        noticed=bool(old and same and (decision.verdict == WAITING or no_news) and old.noticed),
+        noticed=was_announced or bool(old and same and (decision.verdict == WAITING or no_news) and old.noticed),
         attempt=old.attempt if old else 0,
         next_at=old.next_at if old and trying else None,
         failing_since=old.failing_since if old and trying else None,
@@ -282,4 +288,5 @@ def _pending(decision: Decision, old: Pending | None, now: datetime, decided: st
         stuck_notified=old.stuck_notified if old else False,
         hinted=bool(decision.may_go and old and old.hinted and old.tags == decision.tags),
         wake=old.wake if old else None,
+        announced=announced,
     )
