@@ -65,7 +65,8 @@ def usage(*allowed: str) -> x509.KeyUsage:
 
 @dataclass
 class Issuer:
-    """A certificate and its key. `of`: the issuer; None: itself. `usages` None: no extended key usage."""
+    """A certificate and its key. `of`: the issuer; None: itself. `usages` None: no extended key usage. `constraints`:
+    whether it has basic constraints."""
 
     common: str = "root"
     of: "Issuer | None" = None
@@ -75,6 +76,7 @@ class Issuer:
     uses: tuple[str, ...] = ("key_cert_sign",)
     usages: Sequence[ObjectIdentifier] | None = None
     organization: str = "Rocketseat"
+    constraints: bool = True
 
     def __post_init__(self) -> None:
         above = self.of or self
@@ -86,9 +88,10 @@ class Issuer:
             .serial_number(x509.random_serial_number())
             .not_valid_before(self.valid[0])
             .not_valid_after(self.valid[1])
-            .add_extension(x509.BasicConstraints(self.ca, None), critical=True)
             .add_extension(usage(*self.uses), critical=True)
         )
+        if self.constraints:
+            builder = builder.add_extension(x509.BasicConstraints(self.ca, None), critical=True)
         if self.usages is not None:
             builder = builder.add_extension(x509.ExtendedKeyUsage(list(self.usages)), critical=True)
         assert isinstance(above.key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey)

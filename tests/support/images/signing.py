@@ -163,6 +163,30 @@ class Rekor:
         }
         return self.logged(raw(stored), at, proof)
 
+    def entry_of_rekor_2(self, dsse: dict[str, Any], by: x509.Certificate | PrivateKey, **bent: Any) -> dict[str, Any]:
+        """The entry that the second version of Rekor adds: with a proof, without a time. `bent`: altered parts."""
+        (given,) = dsse["signatures"]
+        inner, kind = base64.b64decode(dsse["payload"]), dsse["payloadType"].encode()
+        signed = b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(inner), inner)
+        holder = (
+            {"x509Certificate": {"rawBytes": der(by)}}
+            if isinstance(by, x509.Certificate)
+            else {"publicKey": {"rawBytes": b64(spki(by))}}
+        )
+        parts = {
+            "data": {"algorithm": "SHA2_256", "digest": b64(hashlib.sha256(signed).digest())},
+            "signature": {"content": given["sig"], "verifier": {"keyDetails": "PKIX_ECDSA_P256_SHA_256", **holder}},
+            **bent,
+        }
+        body = raw({"apiVersion": "0.0.2", "kind": "hashedrekord", "spec": {"hashedRekordV002": parts}})
+        return {
+            "logIndex": "1",
+            "logId": {"keyId": b64(self.id)},
+            "kindVersion": {"kind": "hashedrekord", "version": "0.0.2"},
+            "canonicalizedBody": b64(body),
+            "inclusionProof": self.proof(body),
+        }
+
     def logged(self, body: bytes, at: datetime, proof: bool) -> dict[str, Any]:
         """The log entry of this body, in a bundle's format."""
         time = int(at.timestamp())

@@ -16,6 +16,7 @@ from support.images import notary, signing
 from support.images.notary import COSE, JWS, Issuer, Signing, signer
 from support.images.signing import Sigstore, b64, new_key
 from tallyman_origin import NotValid, Signature, Stores, Target, Trust, verify_bundle, verify_notation
+from tallyman_origin.keys import from_pem
 from tallyman_origin.roots import Roots
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl")
@@ -50,10 +51,20 @@ class Tsa:
         (folder / "config").write_text(CONFIG.format(folder=folder))
         (folder / "serial").write_text("01")
 
-    def stamp(self, signature: bytes, *options: str) -> bytes:
-        """The authority's response; with `-token_out` only its token."""
+    def stamp(self, signature: bytes, *options: str, certificates: bool = True) -> bytes:
+        """The authority's response; with `-token_out` only its token. `certificates`: whether it holds them."""
         (self.folder / "data").write_bytes(signature)
-        query = ["openssl", "ts", "-query", "-data", "data", "-sha256", "-cert", "-out", "query"]
+        query = [
+            "openssl",
+            "ts",
+            "-query",
+            "-data",
+            "data",
+            "-sha256",
+            "-out",
+            "query",
+            *(["-cert"] if certificates else []),
+        ]
         reply = ["openssl", "ts", "-reply", "-queryfile", "query", "-config", "config", "-section", "tsa"]
         reply += ["-signer", "own.pem", "-inkey", "key.pem", "-chain", "chain.pem", "-out", "reply", *options]
         for command in (query, reply):
@@ -111,6 +122,72 @@ def test_where_a_log_is_trusted_a_timestamp_does_not_replace_it(tmp_path: Path) 
     with pytest.raises(NotValid, match="has signed the time"):
         bundle.verified(entries=(unpromised,), **trusted)
     assert bundle.verified(tsa.stamp(bundle.signature), entries=(unpromised,), **trusted).at is not None
+
+
+@pytest.mark.parametrize("constraints", [True, False])
+def test_a_timestamp_without_certificates_is_of_the_authority_in_the_trust_roots(
+    tmp_path: Path, constraints: bool
+) -> None:
+    bundle, tsa = Bundle(), Tsa(tmp_path, constraints=constraints)  # Sigstore's authority has no basic constraints
+    stamp = tsa.stamp(bundle.signature, certificates=False)
+    assert bundle.verified(stamp, timestampAuthorities=[entry(tsa.own, tsa.root)]).at is not None
+    with pytest.raises(NotValid, match="is not valid"):
+        bundle.verified(stamp, timestampAuthorities=[entry(tsa.root)])
+
+
+def test_an_entry_of_the_second_rekor_counts_with_a_timestamp(tmp_path: Path) -> None:
+    bundle, tsa = Bundle(), Tsa(tmp_path)
+    log, stamp = bundle.sigstore.log, tsa.stamp(bundle.signature)
+    trusted = {"timestampAuthorities": [entry(tsa.own, tsa.root)], "tlogs": bundle.sigstore.roots["tlogs"]}
+    logged = log.entry_of_rekor_2(bundle.dsse, bundle.leaf)
+    found = bundle.verified(stamp, entries=(logged,), **trusted)
+    assert found.identity is not None
+    assert found.at is not None
+    with pytest.raises(NotValid, match="has signed the time"):
+        bundle.verified(entries=(logged,), **trusted)
+    other = Bundle()
+    digest = {"algorithm": "SHA2_256", "digest": b64(b"\0" * 32)}
+    for entries, why in (
+        (log.entry_of_rekor_2(bundle.dsse, bundle.leaf, data=digest), "of another signature"),
+        (log.entry_of_rekor_2(other.dsse, bundle.leaf), "of another signature"),
+        (log.entry_of_rekor_2(bundle.dsse, other.leaf), "of another signer"),
+        (log.entry_of_rekor_2(bundle.dsse, bundle.key), "the log entry's key is missing"),
+        ({**logged, "inclusionProof": {}}, "neither a proof"),
+        ({**logged, "inclusionProof": log.proof(b"another")}, "proof of inclusion is wrong"),
+        (other.sigstore.log.entry_of_rekor_2(bundle.dsse, bundle.leaf), "of a log that is not trusted"),
+    ):
+        with pytest.raises(NotValid, match=why):
+            bundle.verified(stamp, entries=(entries,), **trusted)
+
+
+def test_a_log_counts_only_while_it_is_trusted(tmp_path: Path) -> None:
+    bundle, tsa = Bundle(), Tsa(tmp_path)
+    (log,) = bundle.sigstore.roots["tlogs"]
+    logged = bundle.sigstore.log.entry_of_rekor_2(bundle.dsse, bundle.leaf)
+    over = {"validFor": {"start": "2020-01-01T00:00:00Z", "end": "2021-01-01T00:00:00Z"}}
+    trusted = {
+        "timestampAuthorities": [entry(tsa.own, tsa.root)],
+        "tlogs": [{**log, "publicKey": {**log["publicKey"], **over}}],
+    }
+    with pytest.raises(NotValid, match="the log was not trusted at the time"):
+        bundle.verified(tsa.stamp(bundle.signature), entries=(logged,), **trusted)
+    with pytest.raises(ValueError, match="since when it is trusted"):
+        Roots.parse(signing.raw({"tlogs": [{**log, "publicKey": {**log["publicKey"], "validFor": {}}}]}))
+
+
+def test_an_entry_of_the_second_rekor_names_the_key_of_a_signature_by_key() -> None:
+    bundle = Bundle()
+    trust = Trust({"mine": from_pem(signing.pem(bundle.key))}, Roots.parse(signing.raw(bundle.sigstore.roots)))
+    logged = bundle.sigstore.log.entry_of_rekor_2(bundle.dsse, bundle.key)
+    made = signing.bundle(bundle.dsse, publicKey={"hint": ""}, tlogEntries=[logged])
+    assert verify_bundle(IMAGE, signing.raw(made), trust).keys == ("mine",)
+    made = signing.bundle(
+        bundle.dsse,
+        publicKey={"hint": ""},
+        tlogEntries=[bundle.sigstore.log.entry_of_rekor_2(bundle.dsse, new_key())],
+    )
+    with pytest.raises(NotValid, match="of another signer"):
+        verify_bundle(IMAGE, signing.raw(made), trust)
 
 
 def test_invalid_timestamps_prove_nothing(tmp_path: Path) -> None:

@@ -40,9 +40,13 @@ class Entry:
             return None
         self._check_promise(log)
         at = datetime.fromtimestamp(self.integrated, UTC)
-        if not log.trusted.holds(at):
-            raise NotValid("the log was not trusted at the time of the entry")
+        self.check_trusted(roots, at)
         return at
+
+    def check_trusted(self, roots: Roots, at: datetime) -> None:
+        """Raises NotValid unless the log was trusted at the time of the entry."""
+        if not roots.logs[self.log].trusted.holds(at):
+            raise NotValid("the log was not trusted at the time of the entry")
 
     def check_body(
         self, signature: bytes, signed: bytes, payload: bytes | None, by: keys.PublicKey | x509.Certificate
@@ -58,6 +62,13 @@ class Entry:
             hashed = part(spec, "data", "hash")
             same = hashed.get("algorithm") == "sha256" and hashed.get("value") == signed.hex()
             verifier = part(given, "publicKey").get("content")
+            found = decoded(given.get("content"), "the log entry's signature")
+        elif kind == ("hashedrekord", "0.0.2"):  # Rekor 2: certificates and keys in DER; of an envelope, as of bytes
+            spec = part(spec, "hashedRekordV002")
+            given, hashed = part(spec, "signature"), part(spec, "data")
+            same = hashed.get("algorithm") == "SHA2_256" and hashed.get("digest") == base64.b64encode(signed).decode()
+            holder = "x509Certificate" if isinstance(by, x509.Certificate) else "publicKey"
+            verifier = part(given, "verifier", holder).get("rawBytes")
             found = decoded(given.get("content"), "the log entry's signature")
         elif kind == ("dsse", "0.0.1") and payload is not None:
             hashed = part(spec, "payloadHash")
@@ -95,12 +106,14 @@ class Entry:
         _check_note(part(self.proof, "checkpoint").get("envelope"), size, root, log)
 
 
-def _is_by(pem: bytes, by: keys.PublicKey | x509.Certificate) -> bool:
+def _is_by(raw: bytes, by: keys.PublicKey | x509.Certificate) -> bool:
+    """Whether PEM or DER is this certificate or key."""
+    is_pem = raw.startswith(b"-----BEGIN ")
     try:
         if isinstance(by, x509.Certificate):
-            return x509.load_pem_x509_certificate(pem) == by
-        return keys.spki(keys.from_pem(pem.decode())) == keys.spki(by)
-    except (ValueError, UnicodeDecodeError):
+            return (x509.load_pem_x509_certificate if is_pem else x509.load_der_x509_certificate)(raw) == by
+        return keys.spki(keys.from_pem(raw.decode()) if is_pem else keys.from_der(raw)) == keys.spki(by)
+    except ValueError:
         return False
 
 

@@ -63,7 +63,10 @@ class Roots:
                 public = part(log, "publicKey")
                 key = keys.from_der(decoded(public.get("rawBytes"), "a log's key"))
                 id = decoded(part(log, "logId").get("keyId"), "a log's id")
-                logs[id] = Log(id, key, _span(part(public, "validFor")))
+                span = part(public, "validFor")
+                if "start" not in span:
+                    raise ValueError("a log of the trust roots does not say since when it is trusted")
+                logs[id] = Log(id, key, _span(span))
         except NotValid as error:
             raise ValueError(str(error)) from None
         return cls(f"sha256:{hashlib.sha256(raw).hexdigest()}", signers, logs, stampers)

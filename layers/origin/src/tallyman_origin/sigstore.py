@@ -7,6 +7,7 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from cryptography import x509
 
@@ -14,6 +15,7 @@ from tallyman_origin import certificates, keys, timestamps
 from tallyman_origin.documents import Json, decoded, items, mapping, parse, part
 from tallyman_origin.log import Entry
 from tallyman_origin.result import NotValid, Signature, Trust
+from tallyman_origin.roots import Roots
 
 IN_TOTO = "application/vnd.in-toto+json"
 STATEMENTS = ("https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1")
@@ -150,20 +152,30 @@ def _by_identity(signed: _Signed, entry: Entry | None, chain: Sequence[x509.Cert
     if not signed.is_by(key):
         raise NotValid("the signature is not the certificate's")
     try:
-        times = []
-        if entry is not None:
-            times += [at for at in (entry.check(trust.roots),) if at is not None]
-            entry.check_body(signed.signature, signed.sha256, signed.payload, leaf)
-        if trust.roots.timestamps:
-            times += [timestamps.proven(each, signed.signature, trust.roots.timestamps) for each in signed.stamps]
-        if not times:
-            raise NotValid("neither the log nor a trusted timestamp authority has signed the time")
+        times = _times(signed, entry, leaf, trust.roots)
         for at in times:
             roots, between = trust.roots.at(at)
             certificates.check_chain(leaf, [*chain, *between], roots, at)
     except NotValid as error:
         raise NotValid(f"{by}{error}") from None
     return Signature((), identity, min(times), signed.predicate)
+
+
+def _times(signed: _Signed, entry: Entry | None, leaf: x509.Certificate, roots: Roots) -> list[datetime]:
+    """The times at which the log and timestamp authorities saw the signature; the log must be trusted at each. Raises
+    NotValid where there is none."""
+    times = []
+    if entry is not None:
+        times += [at for at in (entry.check(roots),) if at is not None]
+        entry.check_body(signed.signature, signed.sha256, signed.payload, leaf)
+    if roots.timestamps:
+        times += [timestamps.proven(each, signed.signature, roots.timestamps) for each in signed.stamps]
+    if not times:
+        raise NotValid("neither the log nor a trusted timestamp authority has signed the time")
+    if entry is not None:
+        for at in times:
+            entry.check_trusted(roots, at)
+    return times
 
 
 def _stamps(material: Json) -> tuple[bytes, ...]:

@@ -61,9 +61,13 @@ def _width(accuracy: "Accuracy | None") -> timedelta:
 
 
 def _is_tsa(certificate: x509.Certificate) -> bool:
+    """Whether it signs timestamps itself. Sigstore's authority has no basic constraints in its certificate."""
     try:
         usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
     except x509.ExtensionNotFound:
         return False
-    return ExtendedKeyUsageOID.TIME_STAMPING in usages and not constraints.ca
+    try:
+        ca = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        ca = False
+    return ExtendedKeyUsageOID.TIME_STAMPING in usages and not ca
