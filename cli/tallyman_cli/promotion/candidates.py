@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 from tallyman.domain.decide import CONFLICT, PROMOTED, Decision, decide, decide_all
 from tallyman.domain.gates import FAILED, PASSED, WAITING
@@ -64,9 +64,7 @@ def evaluate(stack: Stack, where: Candidate, at: datetime | None = None) -> Deci
     else:
         ledger = _PastLedger(stack.ledger, at)
         state = _PastState(stack.ledger, at, stack.state)
-        image = load_image_facts(
-            cast("Ledger", ledger), cast("State", state), where.digest, where.policy, stack.archive
-        )
+        image = load_image_facts(ledger, state, where.digest, where.policy, stack.archive)
         now = at
     for decision in decide_all(where.policy, image, now):
         if decision.candidate == (where.canonical, where.source, where.target):

@@ -72,6 +72,10 @@ class ListsItems(Protocol):
     def list(self, pk: str, prefix: str = "") -> Iterator[StateItem]: ...
 
 
+class ReadsTable(ReadsItem, ReadsItems, ListsItems, Protocol):
+    """The table without its writes."""
+
+
 @value
 class Entry(Generic[V]):
     """What was read under one key: `found`, or None. Makes the changes that are written only if nobody else wrote."""

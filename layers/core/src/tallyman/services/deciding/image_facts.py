@@ -17,9 +17,10 @@ from tallyman.domain.images.findings import FOLDER, Row, from_object
 from tallyman.domain.images.referrers import is_gone, referrers
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
-from tallyman.ports.records import Ledger, Objects, State
+from tallyman.ports.records import Ledger, Objects
 from tallyman.services.deciding.freezes import in_force
 from tallyman.state import tags
+from tallyman.state.items import ReadsTable
 from tallyman.state.releases import RELEASES
 from tallyman.state.releases import key as release_key
 from tallyman.state.tags import TAGS
@@ -62,7 +63,7 @@ class Once:
 
 
 def load_image_facts(
-    ledger: Facts, state: State, digest: Digest, policy: Policy | None = None, archive: Objects | None = None
+    ledger: Facts, state: ReadsTable, digest: Digest, policy: Policy | None = None, archive: Objects | None = None
 ) -> ImageFacts:
     """Load the facts of a digest and of the images and indexes beneath it, and what its tags point to now.
 
@@ -127,7 +128,7 @@ def _gone(
     return frozenset(pair for pair in known if is_gone(read[pair[1]], pair[0]))
 
 
-def _released(ledger: Facts, state: State, environment: str, name: str) -> Released | None:
+def _released(ledger: Facts, state: ReadsTable, environment: str, name: str) -> Released | None:
     release = RELEASES.get(state, release_key(environment, name))
     if release is None:
         return None
