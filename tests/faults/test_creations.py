@@ -182,4 +182,4 @@ def test_two_concurrent_creations_leave_no_unfinished_state() -> None:
     stack.registries.create = meanwhile  # type: ignore[method-assign]
     creations.create(PROD, "prod", DEV.name)
     assert creating(stack) == []
-    assert stack.clock() - stack.registries.held(PROD).settings.created_at <= timedelta(seconds=1)  # type: ignore[operator]
+    assert stack.clock() - stack.registries.held(PROD).created_at <= timedelta(seconds=1)

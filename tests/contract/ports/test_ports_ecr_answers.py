@@ -306,7 +306,7 @@ def test_only_reliable_settings_count_as_immutable(
         found["imageTagMutabilityExclusionFilters"] = filters
     ecr.stub.add_response("describe_repositories", {"repositories": [found]})
     assert ecr.view.settings(DEV) == RepositorySettings(
-        DEV, immutable, mutable_tags, encryption="KMS", kms_key="arn:key", scan_on_push=True, created_at=NOON
+        DEV, immutable, mutable_tags, encryption="KMS", kms_key="arn:key", scan_on_push=True
     )
 
 

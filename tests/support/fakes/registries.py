@@ -31,6 +31,7 @@ class FakeRepository:
     """One repository: its settings and contents."""
 
     settings: RepositorySettings
+    created_at: datetime
     manifests: dict[Digest, Manifest] = field(default_factory=dict)
     pushed_at: dict[Digest, datetime] = field(default_factory=dict)
     tags: dict[str, Digest] = field(default_factory=dict)
@@ -75,8 +76,8 @@ class FakeRegistries:
     def add(self, repository: Repository, **settings: Any) -> RepositorySettings:
         """Add a repository; by default immutable except `latest`, AES256, scan on push."""
         values = {"immutable": True, "mutable_tags": ("latest",), "scan_on_push": True, **settings}
-        made = RepositorySettings(repository, created_at=self._clock(), **values)
-        self._held[repository] = FakeRepository(made)
+        made = RepositorySettings(repository, **values)
+        self._held[repository] = FakeRepository(made, self._clock())
         return made
 
     def held(self, repository: Location) -> FakeRepository:
@@ -260,7 +261,7 @@ class FakeRegistries:
         repository = settings.repository
         self._check("create", repository.registry, repository, settings)
         with self._lock:
-            held = self._held.setdefault(repository, FakeRepository(replace(settings, created_at=self._clock())))
+            held = self._held.setdefault(repository, FakeRepository(settings, self._clock()))
             held.pull = held.pull or tuple(pull)
             held.functions = held.functions or functions
             held.push = held.push if held.push is not None or push is None else tuple(push)

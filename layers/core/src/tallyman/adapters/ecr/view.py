@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tallyman.adapters.aws.paging import items, listed, pages
-from tallyman.adapters.ecr.calls import EcrAdapter, names, utc
+from tallyman.adapters.ecr.calls import EcrAdapter, names
 from tallyman.adapters.ecr.scans import report_of
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.images.details import RepositorySettings, ScanReport
@@ -112,5 +112,4 @@ def _settings(registry: EcrRegistry, found: Mapping[str, Any]) -> RepositorySett
         encryption=encryption.get("encryptionType", "AES256"),
         kms_key=encryption.get("kmsKey"),
         scan_on_push=bool((found.get("imageScanningConfiguration") or {}).get("scanOnPush")),
-        created_at=utc(found["createdAt"]) if found.get("createdAt") else None,
     )

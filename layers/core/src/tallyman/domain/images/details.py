@@ -45,7 +45,6 @@ class RepositorySettings:
     encryption: str = "AES256"
     kms_key: str | None = None
     scan_on_push: bool = False
-    created_at: datetime | None = None
 
 
 @value
