@@ -11,6 +11,7 @@ from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.images.documents import objects, part
 from tallyman.domain.images.manifest import Descriptor
+from tallyman.domain.images.signatures import BUNDLE, is_signature
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.retention import Reading
 from tallyman.domain.times import format_time
@@ -189,18 +190,23 @@ def _referrers(view: ImageView, digest: Digest) -> list[dict[str, Any]]:
     for fact in facts:
         referred = Referred.parse(fact) if fact.kind is Kind.REFERRED else None
         if referred and referred.repository == str(view.place) and referred.referrer not in view.inside.manifests:
-            kind = referred.artifact_type or ""
             found[referred.referrer] = {
                 "digest": referred.referrer,
-                "artifact_type": kind,
+                "artifact_type": referred.artifact_type or "",
                 "predicates": list(referred.predicates or ()),
-                "kind": "signature" if "sig" in kind.lower() else "sbom" if _is_sbom(kind) else "referrer",
+                "kind": _kind(referred),
             }
     return list(found.values())
 
 
-def _is_sbom(kind: str) -> bool:
-    return any(word in kind.lower() for word in ("spdx", "cyclonedx", "sbom"))
+def _kind(referred: Referred) -> str:
+    """Whether the referrer is a signature or an SBOM, by its types: a Sigstore bundle may be either, or neither."""
+    kind, predicates = (referred.artifact_type or "").lower(), referred.predicates or ()
+    words = " ".join((kind, *predicates)).lower()
+    if any(word in words for word in ("spdx", "cyclonedx", "sbom")):
+        return "sbom"
+    is_bundle = kind.startswith(BUNDLE)
+    return "signature" if is_signature(kind, predicates) or ("sig" in kind and not is_bundle) else "referrer"
 
 
 def _layers(inside: Contents, image: Digest, shared: Mapping[Digest, list[str]]) -> list[dict[str, Any]]:

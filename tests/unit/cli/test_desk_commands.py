@@ -2,8 +2,10 @@
 
 import json
 
+import pytest
+
 from support.fakes.cli_stack import FakeStack
-from support.images.builders import DEV, PROD, PROD_SA, image, multi_arch, signature
+from support.images.builders import DEV, PROD, PROD_SA, image, multi_arch, referrer, signature
 from tallyman.state import sweeps
 from tallyman.state.items import StateChange
 
@@ -73,6 +75,25 @@ def test_tree_draws_index_platforms_and_referrers(everywhere: FakeStack) -> None
     assert lines[-1].startswith("└─ signature")
     assert everywhere.json("tree", f"{PLACE}:v1.0.0")["kind"] == "index"
     assert everywhere.run("tree", f"{PLACE}@sha256:{'0' * 64}").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("predicate", "kind"),
+    [
+        ("https://spdx.dev/Document", "sbom"),
+        ("https://cyclonedx.org/bom", "sbom"),
+        ("https://slsa.dev/provenance/v1", "referrer"),
+        ("https://sigstore.dev/cosign/sign/v1", "signature"),
+        (None, "signature"),
+    ],
+)
+def test_tree_names_a_signed_statement_by_what_it_states(system: FakeStack, predicate: str | None, kind: str) -> None:
+    app = image("one")
+    notes = {"dev.sigstore.bundle.predicateType": predicate} if predicate else {}
+    system.push(app, "v1.0.0")
+    system.push(referrer(app, "application/vnd.dev.sigstore.bundle.v0.3+json", annotations=notes), None)
+    (found,) = system.json("tree", f"{PLACE}:v1.0.0")["referrers"]
+    assert found["kind"] == kind
 
 
 def test_diff_shows_changes_and_exits_1(system: FakeStack) -> None:
