@@ -16,7 +16,6 @@ from tallyman_cli.views.reading import each
 MAX_SBOM_BYTES = 32 * 1024 * 1024
 """A larger SBOM is not read."""
 
-_ABOUT = "vnd.docker.reference.digest"
 _LISTS = ("packages", "components", "artifacts")
 """The keys of the packages in SPDX, CycloneDX and Syft's own format."""
 
@@ -53,9 +52,9 @@ class Contents:
 
     def attestations(self, image: Digest) -> list[Manifest]:
         """The attestations about an image that buildx put into the index."""
-        children = [child for manifest in self.manifests.values() for child in manifest.children]
-        about = [child for child in children if child.is_attestation and child.annotations.get(_ABOUT) == image]
-        return [self.manifests[child.digest] for child in about if child.digest in self.manifests]
+        children = (child for manifest in self.manifests.values() for child in manifest.children)
+        about = [child.digest for child in children if child.about == image]
+        return [self.manifests[digest] for digest in about if digest in self.manifests]
 
     def size(self, image: Digest) -> int | None:
         """Compressed bytes of configuration and layers; None: its manifest could not be read."""

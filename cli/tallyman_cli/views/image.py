@@ -172,7 +172,7 @@ def _node(
         "digest": digest,
         "kind": kind,
         "platform": platforms.get(digest) if kind == "image" else None,
-        "about": descriptor.annotations.get("vnd.docker.reference.digest") if attestation and descriptor else None,
+        "about": descriptor.about if descriptor else None,
         "media_type": manifest.media_type if manifest else descriptor.media_type if descriptor else None,
         "artifact_type": manifest.artifact_type if manifest else None,
         "size": manifest.size if manifest else None,

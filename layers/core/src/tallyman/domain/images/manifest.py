@@ -84,6 +84,11 @@ class Descriptor:
         return self.platform is not None and self.platform.unknown
 
     @property
+    def about(self) -> str | None:
+        """The digest of the image that an attestation of buildx is about, by its annotation."""
+        return self.annotations.get("vnd.docker.reference.digest") if self.is_attestation else None
+
+    @property
     def is_foreign(self) -> bool:
         """Whether a registry need not hold it. `urls` alone do not make it foreign: they are further sources."""
         return self.media_type.startswith(FOREIGN_LAYERS)

@@ -40,7 +40,7 @@ class Relations:
         statements = [each.digest for each in children.values() if each.is_attestation]
         read = self.source.manifests(repository, statements) if statements else {}
         for statement in statements:
-            about = children[statement].annotations.get("vnd.docker.reference.digest", "")
+            about = children[statement].about
             found = readable(read.get(statement))
             if found is not None and about in children:
                 self._refer(Digest(about), repository, found, via)
