@@ -4,6 +4,7 @@ import http.client
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from botocore.exceptions import ClientError
 from support.stacks import sample_stack as sample
 from support.stacks.clients import client_of
 from tallyman_local.cloud.cloud import Cloud
+from tallyman_local.moto import calls as moto_calls
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +140,23 @@ def test_a_long_poll_ends_when_a_message_arrives(cloud: Cloud) -> None:
     sample.client(cloud, "sqs").send_message(QueueUrl=url, MessageBody="now")
     waiting.join(timeout=10)
     assert [message["Body"] for message in got] == ["now"]
+
+
+def test_receivers_that_wait_do_not_wake_each_other(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    sqs = sample.client(cloud, "sqs")
+    urls = [sqs.create_queue(QueueName=f"empty-{n}")["QueueUrl"] for n in range(4)]
+    asked: list[str] = []
+    call = moto_calls.call
+
+    def counted(service: str, region: str, account: str, environ: dict[str, Any], body: bytes) -> moto_calls.Answer:
+        asked.append(service)
+        return call(service, region, account, environ, body)
+
+    monkeypatch.setattr(moto_calls, "call", counted)
+    with ThreadPoolExecutor(len(urls)) as receivers:
+        answers = list(receivers.map(lambda url: sqs.receive_message(QueueUrl=url, WaitTimeSeconds=2), urls))
+    assert not any("Messages" in answer for answer in answers)
+    assert asked.count("sqs") == len(urls)
 
 
 def test_a_function_assumes_a_spokes_role_only_where_it_is_trusted(cloud: Cloud) -> None:

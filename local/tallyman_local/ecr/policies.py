@@ -1,8 +1,9 @@
 """Evaluate resource policies: as much of IAM's policy language as our templates use."""
 
-import fnmatch
 import json
 from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Any
 
 Statement = Mapping[str, Any]
@@ -41,8 +42,13 @@ def allows(  # noqa: PLR0913 - the parts of a request that a statement may name,
 
 def statements(document: str | Mapping[str, Any] | None) -> list[Statement]:
     """The statements of a policy document, given as JSON or parsed."""
-    policy = json.loads(document) if isinstance(document, str) else document
+    policy = _parsed(document) if isinstance(document, str) else document
     return _list((policy or {}).get("Statement"))
+
+
+@lru_cache(maxsize=512)  # each call of a role reads all its policies
+def _parsed(document: str) -> Any:
+    return json.loads(document)
 
 
 def _list(value: Any) -> list[Any]:
@@ -61,7 +67,12 @@ def _principal(principal: Any, service: str, account: str, arn: str) -> bool:
 
 
 def _any(patterns: Any, value: str) -> bool:
-    return any(fnmatch.fnmatchcase(value.lower(), str(pattern).lower()) for pattern in _list(patterns))
+    return any(_matches(str(pattern), value) for pattern in _list(patterns))
+
+
+@lru_cache(maxsize=50_000)  # the same few actions and resources are compared with all patterns of a role
+def _matches(pattern: str, value: str) -> bool:
+    return fnmatchcase(value.lower(), pattern.lower())
 
 
 def _conditions(conditions: Mapping[str, Any], context: Mapping[str, str]) -> bool:
@@ -91,8 +102,8 @@ def _condition(operator: str, actual: str | None, wanted: list[str]) -> bool:
         case "Bool" | "StringEqualsIgnoreCase":
             return actual.lower() in [value.lower() for value in wanted]
         case "StringLike" | "ArnLike" | "ArnEquals":  # IAM treats the two Arn operators alike
-            return any(fnmatch.fnmatchcase(actual, value) for value in wanted)
+            return any(fnmatchcase(actual, value) for value in wanted)
         case "StringNotLike" | "ArnNotLike" | "ArnNotEquals":
-            return not any(fnmatch.fnmatchcase(actual, value) for value in wanted)
+            return not any(fnmatchcase(actual, value) for value in wanted)
         case _:
             return False

@@ -25,6 +25,7 @@ from moto.core.base_backend import BackendDict
 from moto.core.request import Request
 from moto.iam.exceptions import NotFoundException
 from moto.iam.models import Role, iam_backends
+from moto.sqs import models as moto_sqs
 from moto.sqs.models import DEFAULT_SENDER_ID, Message, Queue, sqs_backends
 from moto.sts.models import sts_backends
 from werkzeug.exceptions import HTTPException
@@ -46,8 +47,10 @@ PARTITION = "aws"
 FILLS_QUEUES = ("sqs", "sns", "events", "s3")
 """The services whose calls can change a queue: of most calls, those of DynamoDB, nobody who waits needs to know."""
 
-# moto lists the methods of a service's class anew for each request.
+# moto lists the methods of a service's class, and splits names into words, anew for each request.
 moto_responses.method_names_from_class = cache(moto_responses.method_names_from_class)
+moto_responses.camelcase_to_underscores = cache(moto_responses.camelcase_to_underscores)
+moto_sqs.camelcase_to_underscores = cache(moto_sqs.camelcase_to_underscores)
 
 
 class NotServed(Exception):

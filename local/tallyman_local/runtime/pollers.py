@@ -94,7 +94,7 @@ class Pollers:
             for message in feed.queue._messages:
                 if message.id in feed.in_flight:
                     continue
-                due = max(message.visible_at, message.delayed_until)
+                due = _due(message)
                 if due <= now:
                     counts["visible"] += 1
                 elif until_due or due <= now + SOON_MS:
@@ -116,16 +116,12 @@ class Pollers:
     def _wait_seconds(self) -> float | None:
         """Seconds until a message is due for a feed that is not full; the end of a batch wakes the others."""
         now = _now()
-        dues = [
-            max(message.visible_at, message.delayed_until)
-            for feed in self._feeds
-            if not feed.full
-            for message in feed.queue._messages
-        ]
+        dues = [_due(message) for feed in self._feeds if not feed.full for message in feed.queue._messages]
         return max(0.002, (min(dues) - now) / 1000 + 0.001) if dues else None
 
     def _take(self, feed: _Feed) -> bool:
-        if feed.full or not feed.queue._messages:
+        now = _now()
+        if feed.full or not any(_due(message) <= now for message in feed.queue._messages):
             return False
         backend = sqs_backends[feed.queue.account_id][feed.queue.region]
         visibility = int(feed.queue.visibility_timeout)
@@ -163,6 +159,11 @@ class Pollers:
 
 def _now() -> float:
     return time.time() * 1000
+
+
+def _due(message: Message) -> float:
+    """The time from which the message may be received, as `_now`."""
+    return float(max(message.visible_at, message.delayed_until))
 
 
 def _failed_ids(outcome: Outcome, taken: list[Message], *, partial: bool) -> set[str]:

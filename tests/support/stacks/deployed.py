@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -65,11 +66,15 @@ class Deployed:
             self.settle()
 
     def _send(self, method: str, url: str, **request: Any) -> Any:
-        token = self.client("ecr").get_authorization_token()["authorizationData"][0]["authorizationToken"]
-        headers = {"Authorization": f"Basic {token}", **request.pop("headers", {})}
+        headers = {"Authorization": f"Basic {self._token}", **request.pop("headers", {})}
         answer = self._http.request(method, url, headers=headers, redirect=False, **request)
         assert answer.status in (201, 202), f"{method} {url}: {answer.status} {answer.data!r}"
         return answer
+
+    @cached_property
+    def _token(self) -> str:
+        """The developer's authorization token, as valid in every registry."""
+        return str(self.client("ecr").get_authorization_token()["authorizationData"][0]["authorizationToken"])
 
     def client(self, service: str, region: str = "us-east-2", role: str = "") -> Any:
         """A boto3 client of the developer, or of a role by ARN."""
