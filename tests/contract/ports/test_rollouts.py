@@ -76,6 +76,35 @@ def test_an_update_changes_the_revision_and_the_breaker_and_resets_nothing(
     ecs.stub.assert_no_pending_responses()
 
 
+def example(shape: Any) -> Any:
+    """A value of a shape of botocore's model; of a structure without required members, its first one."""
+    if shape.type_name == "structure":
+        names = shape.required_members or list(shape.members)[:1]
+        return {name: example(shape.members[name]) for name in names}
+    if shape.type_name == "list":
+        return [example(shape.member)]
+    return {"string": (getattr(shape, "enum", []) or ["x"])[0], "boolean": True, "integer": 21}[shape.type_name]
+
+
+def test_a_revision_keeps_every_setting_that_can_be_registered(ecs: Clients) -> None:
+    model = ecs.client.meta.service_model
+    accepted = model.operation_model("RegisterTaskDefinition").input_shape.members
+    shown = model.shape_for("TaskDefinition").members
+    kept = {name: example(shape) for name, shape in shown.items() if name in accepted}
+    assert {"trustedExecutionConfiguration", "runtimePlatform", "pidMode"} <= kept.keys()
+    old, new = ({**kept, "containerDefinitions": [{"name": "app", "image": image}]} for image in ("old", "new"))
+    ecs.runs()
+    asked = {"taskDefinition": OLD, "include": ["TAGS"]}
+    answer = {"taskDefinition": {**old, "revision": 1, "status": "ACTIVE", "taskDefinitionArn": OLD}}
+    ecs.stub.add_response("describe_task_definition", answer, asked)
+    ecs.stub.add_response("register_task_definition", {"taskDefinition": {"taskDefinitionArn": NEW}}, new)
+    ecs.runs(deploymentConfiguration=ON)
+    update = {"cluster": "shop", "service": "app", "taskDefinition": NEW}
+    ecs.stub.add_response("update_service", {"service": {}}, update)
+    assert EcsRollOuts(ecs).move(PROD, SERVICE, "new") == NEW  # type: ignore[arg-type]
+    ecs.stub.assert_no_pending_responses()
+
+
 @pytest.mark.parametrize(
     ("service", "word"),
     [

@@ -12,13 +12,6 @@ from tallyman.domain.policy import Runs, Service
 from tallyman.errors import BadInput, NotFound, Unreachable
 from tallyman.ports.running import Moving
 
-_KEPT = (
-    "family", "taskRoleArn", "executionRoleArn", "networkMode", "containerDefinitions", "volumes", "ephemeralStorage",
-    "placementConstraints", "requiresCompatibilities", "cpu", "memory", "pidMode", "ipcMode", "proxyConfiguration",
-    "inferenceAccelerators", "runtimePlatform", "enableFaultInjection",
-)  # fmt: skip
-"""The keys of DescribeTaskDefinition's answer that RegisterTaskDefinition accepts."""
-
 _ARCHITECTURES = {"x86_64": "amd64", "arm64": "arm64"}
 
 
@@ -70,7 +63,8 @@ class EcsRollOuts:
         if container.get("image") == image:
             return current
         container["image"] = image
-        wanted = {key: definition[key] for key in _KEPT if definition.get(key)}
+        accepted = client.meta.service_model.operation_model("RegisterTaskDefinition").input_shape.members
+        wanted = {key: definition[key] for key in accepted if definition.get(key)}
         if tags := answer.get("tags"):
             wanted["tags"] = tags
         with translated(f"register a task definition for {service} in {registry}"):
