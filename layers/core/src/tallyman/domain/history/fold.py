@@ -140,8 +140,7 @@ def _in_order(stream: list[_Report]) -> list[_Report]:
     which one time is cut, the change that the registry showed last comes last."""
     ordered: list[_Report] = []
     for tie in _ties(stream):
-        asked = [t for t in tie if t.current != ""]
-        final = max(asked, key=lambda t: (t.row.seen, t.row.digest)).current if asked else ""
+        final = _final(tie)
         before = ordered[-1].row.digest if ordered else None
 
         def rank(report: _Report, final: str | None = final, before: Digest | None = before) -> tuple[object, ...]:
@@ -151,6 +150,16 @@ def _in_order(stream: list[_Report]) -> list[_Report]:
 
         ordered.extend(sorted(tie, key=rank))
     return ordered
+
+
+def _final(tie: Sequence[_Report]) -> str | None:
+    """Where the tag pointed in the registry after these reports, by the last one that asked; "": none did. A removed
+    image says only that the tag does not point to that one."""
+    final: str | None = ""
+    for report in sorted(tie, key=lambda t: (t.row.seen, t.row.digest)):
+        if report.current != "" and (report.row.kind != Kind.DELETED or final in ("", report.row.digest)):
+            final = report.current
+    return final
 
 
 def _ties(stream: list[_Report]) -> Iterator[list[_Report]]:

@@ -13,12 +13,12 @@ from datetime import datetime, timedelta
 from itertools import groupby
 
 from tallyman.domain.history.facts import Kind, Via
-from tallyman.domain.history.fold import PUSHES
+from tallyman.domain.history.fold import PUSHES, digest_at
 from tallyman.domain.images.details import ImageDetail
 from tallyman.domain.images.manifest import INDEX_TYPES, Manifest
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
-from tallyman.domain.times import second_of, whole_millis
+from tallyman.domain.times import whole_millis
 from tallyman.errors import NotFound, OutOfTime, RevisionConflict, TallymanError, Throttled, Unreachable
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.messages import Notices
@@ -262,14 +262,14 @@ class Sweep:
                 found["stowaways"] += 1
 
     def _is_deletion_known(self, seen: Observation, known: Known) -> bool:
-        """Whether the ledger already says that the image of a vanished tag was deleted after its last push."""
+        """Whether the history already says that the image of a vanished tag was deleted after its last push."""
         tag = known.tags[seen.tag].value if seen.kind is Kind.UNTAGGED and seen.tag else None
-        if tag is None or tag.reported != seen.digest or tag.unsure:
+        if tag is None or seen.tag is None or tag.reported != seen.digest or tag.unsure:
             return False
-        facts = self.ledger.of_digest(seen.digest)
-        mine = [f for f in facts if f.repository == seen.repository]
-        last = max((f.at for f in mine if f.kind in PUSHES and f.tag == seen.tag), default=None)
-        return last is not None and any(f.kind is Kind.DELETED and second_of(f.at) >= second_of(last) for f in mine)
+        facts = [f for f in self.ledger.of_digest(seen.digest) if f.repository == seen.repository]
+        if not any(f.kind in PUSHES and f.tag == seen.tag for f in facts):
+            return False
+        return digest_at(facts, seen.repository, seen.tag, max(f.at for f in facts)) is None
 
     def _after(
         self, repository: Repository, digest: Digest, detail: ImageDetail | None, first: bool, found: Counter[str]
