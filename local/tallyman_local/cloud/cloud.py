@@ -267,7 +267,7 @@ class Cloud:
             return left
 
     def settle(self, timeout: float = 60, *, until_due: bool = False) -> dict[str, Any]:
-        """Wait until nothing is `left`, at most `timeout` seconds. Returns what is left then."""
+        """Wait until nothing is `left`, at most `timeout` seconds. Return what is left then."""
         ends = time.monotonic() + timeout
         with moto_calls.CHANGED:
             while left := self.left(until_due=until_due):
@@ -278,7 +278,7 @@ class Cloud:
         return {}
 
     def kill(self, function: str) -> int:
-        """Kill the function's workers (name or logical id); returns how many. Raises KeyError: no such function."""
+        """Kill the function's workers (name or logical id); return how many. Raises KeyError: no such function."""
         return self._functions.runner(function).kill()
 
     def invoke(self, function: str, event: Any) -> Outcome:
@@ -286,6 +286,6 @@ class Cloud:
         return self.pollers.invoke(self._functions.runner(function), event)
 
     def fire_schedules(self, minute: int) -> int:
-        """Fire the schedules that are due in this minute since the epoch (0: all rates). Returns the number of
+        """Fire the schedules that are due in this minute since the epoch (0: all rates). Return the number of
         invocations."""
         return self._schedules.fire(minute)

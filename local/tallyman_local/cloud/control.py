@@ -54,10 +54,10 @@ class Controlled(Protocol):
         """The events, messages and invocations that are not done."""
 
     def settle(self, timeout: float, *, until_due: bool) -> Json:
-        """Wait until nothing is left. Returns what is left at the timeout."""
+        """Wait until nothing is left. Return what is left at the timeout."""
 
     def kill(self, function: str) -> int:
-        """Kill the function's workers. Returns how many."""
+        """Kill the function's workers. Return how many."""
 
 
 class Control:

@@ -199,7 +199,7 @@ class FunctionRunner:
         return self._failed(answer["error"]) if "error" in answer else Outcome(result=answer["result"])
 
     def kill(self) -> int:
-        """Kill every worker, also busy ones. Returns how many."""
+        """Kill every worker, also busy ones. Return how many."""
         with self._free:
             workers = [*self._busy, *self._idle]
             for worker in workers:

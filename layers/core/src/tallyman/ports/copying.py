@@ -72,10 +72,10 @@ class LayerUploads(Protocol):
     """Uploads of a blob in parts, which another process can continue after a crash."""
 
     def begin(self, repository: Location, digest: Digest) -> str:
-        """Begin an upload; returns its session."""
+        """Begin an upload; return its session."""
 
     def send_part(self, repository: Location, session: str, first: int, part: bytes) -> int:
-        """Add the bytes of the blob from offset `first` on; returns how many bytes of the blob the registry then has,
+        """Add the bytes of the blob from offset `first` on; return how many bytes of the blob the registry then has,
         the offset at which to continue. It may differ from what was sent. Raises UploadExpired: begin again."""
 
     def complete(self, repository: Location, session: str, digest: Digest) -> None:

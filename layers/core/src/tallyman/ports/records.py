@@ -81,7 +81,7 @@ class Archive(Objects, Protocol):
     """The archive: objects by the SHA-256 of their bytes, kept permanently."""
 
     def put(self, folder: str, raw: bytes) -> Digest:
-        """Write `<folder>/<sha256 hex>` unless it exists; returns the digest of the bytes."""
+        """Write `<folder>/<sha256 hex>` unless it exists; return the digest of the bytes."""
 
 
 class Entries(Protocol):
@@ -106,7 +106,7 @@ class Seals(Protocol):
         """The bytes of the segment; None: there is none."""
 
     def write(self, number: int, raw: bytes) -> bool:
-        """Write the segment unless there is one of this number; returns whether it was written."""
+        """Write the segment unless there is one of this number; return whether it was written."""
 
 
 class SealList(Protocol):

@@ -74,7 +74,7 @@ class ImageRemover(Protocol):
     """Removal of images. Separate, so that only retention can remove."""
 
     def remove(self, repository: Repository, digests: Sequence[Digest]) -> dict[Digest, str]:
-        """Remove at most 100 images in one call, indexes before the images that they list; returns the reason for each
+        """Remove at most 100 images in one call, indexes before the images that they list; return the reason for each
         that was not removed."""
 
     def store(self, repository: Repository, digest: Digest, *, archive: bool) -> None:

@@ -35,7 +35,7 @@ class RollOuts(Protocol):
         """The only architecture (amd64, arm64) that the service can run; None: it takes an index."""
 
     def move(self, registry: EcrRegistry, service: Service, image: str) -> str:
-        """Make the service run the image, an address with a digest; returns what `settled` takes as `moved`."""
+        """Make the service run the image, an address with a digest; return what `settled` takes as `moved`."""
 
     def settled(self, registry: EcrRegistry, service: Service, moved: str) -> Moving:
         """The state of the service after `move` returned `moved`."""

@@ -8,7 +8,7 @@ _REQUIRED = ("C", "ST", "O")
 
 
 def parse_subject(text: str) -> dict[str, str]:
-    """Parse a subject; returns its values by type, with `S` as `ST`. Raises ValueError for a part that is not
+    """Parse a subject; return its values by type, with `S` as `ST`. Raises ValueError for a part that is not
     `TYPE=value`, and for a repeated type."""
     found: dict[str, str] = {}
     for part in re.findall(r"(?:\\.|[^,\\])+", text, re.DOTALL):

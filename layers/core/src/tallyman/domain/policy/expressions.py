@@ -79,7 +79,7 @@ class _Reader:
             raise self.bad("too many repeats and choices: it could take too long")
 
     def _piece(self, depth: int) -> bool:
-        """Read one atom and its quantifier; returns whether any part of it has a variable length."""
+        """Read one atom and its quantifier; return whether any part of it has a variable length."""
         several, inner = self._atom(depth)
         found = _QUANTIFIER.match(self.text, self.at)
         if found is None:

@@ -118,7 +118,7 @@ def suggestion(word: str, known: tuple[str, ...]) -> str:
 
 
 def check_keys(node: Node, known: tuple[str, ...]) -> Wrong | None:
-    """Note every unknown key of the mapping, with the most similar known one; returns the last problem, or None."""
+    """Note every unknown key of the mapping, with the most similar known one; return the last problem, or None."""
     failure = None
     for key in node.value if isinstance(node.value, Mapping) else ():
         if not isinstance(key, str):

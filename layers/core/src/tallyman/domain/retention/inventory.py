@@ -86,7 +86,7 @@ class Inventory:
         return len(self.digests)
 
     def add(self, detail: ImageDetail) -> int:
-        """Add one image as the registry lists it; returns its row. A digest that was added before keeps its row."""
+        """Add one image as the registry lists it; return its row. A digest that was added before keeps its row."""
         row = self.add_raw(
             detail.digest,
             detail.tags,
@@ -176,7 +176,7 @@ class Inventory:
         return new
 
     def recall(self, row: int, before: "Inventory") -> bool:
-        """Copy what `before` knows about the manifest of the row's image; returns whether it knows it. The manifest of
+        """Copy what `before` knows about the manifest of the row's image; return whether it knows it. The manifest of
         a digest never changes."""
         digest = self.digests[row]
         was = before.rows.get(digest)

@@ -92,7 +92,7 @@ class Marked:
 
 
 def parse_lifecycle_policy(text: str | Mapping[str, Any]) -> tuple[Rule, ...]:
-    """Parse a policy document; returns the rules by priority. Raises BadLifecyclePolicy where PutLifecyclePolicy
+    """Parse a policy document; return the rules by priority. Raises BadLifecyclePolicy where PutLifecyclePolicy
     would refuse it."""
     if isinstance(text, str):
         if len(text) > MAX_CHARACTERS:
