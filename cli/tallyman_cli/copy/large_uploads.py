@@ -6,7 +6,7 @@ only if a layer is that large.
 
 import threading
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from tallyman.adapters.oci.uploads import OciUploads
@@ -20,8 +20,6 @@ from tallyman_cli.shared.caches import cache
 
 PART = 64 * 1024 * 1024
 """Bytes of a part to a registry other than ECR. It is streamed, so its length costs no memory."""
-
-_KEPT = timedelta(days=1)
 
 
 class LargeUploads:

@@ -15,8 +15,6 @@ from tallyman.domain.names import EcrRegistry
 from tallyman.domain.partitions import nearest, partition_of
 from tallyman.errors import BadInput, NotFound, Refused, TallymanError
 
-PERMISSIONS: tuple[str, ...] = ("cloudformation:DescribeStacks", "lambda:InvokeFunction", "sts:GetCallerIdentity")
-
 NEEDED = ("LedgerTable", "StateTable", "ArchiveBucket", "CommandsQueueUrl", "VerifyQueueUrl", "ReconcileFunction")
 """Outputs that every stack of ours has."""
 

@@ -5,7 +5,6 @@ writes in two steps), so every access to it holds `LOCK`. `CHANGED` is a conditi
 queue may have changed. moto's state belongs to the process: there can be only one cloud at a time.
 """
 
-import logging
 import re
 import threading
 from collections.abc import Callable
@@ -33,8 +32,6 @@ from werkzeug.exceptions import HTTPException
 from tallyman_local.ecr.identity import Identity
 from tallyman_local.moto import dynamodb as moto_dynamodb  # noqa: F401 - for its effect on moto
 from tallyman_local.moto import instances as moto_instances  # noqa: F401 - for its effect on moto
-
-log = logging.getLogger("tallyman.local")
 
 LOCK = threading.RLock()
 CHANGED = threading.Condition(LOCK)

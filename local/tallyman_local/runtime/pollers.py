@@ -4,7 +4,6 @@ One thread watches all queues. A batch is received and counted as in flight unde
 lock after its invocation: `settle` sees every message either in its queue or in flight.
 """
 
-import logging
 import threading
 import time
 from dataclasses import dataclass, field
@@ -15,8 +14,6 @@ from moto.sqs.models import Message, Queue, sqs_backends
 from tallyman_local.moto import calls as moto_calls
 from tallyman_local.runtime.lambdas import FunctionRunner, Outcome
 from tallyman_local.stack.deploy import Mapping
-
-log = logging.getLogger("tallyman.local")
 
 RETRY_MS = 500  # until a failed batch is offered again, without --real-time
 SOON_MS = 5_000  # `settle` does not wait for a message that is due later

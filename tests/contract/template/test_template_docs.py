@@ -17,7 +17,6 @@ SETTINGS = (ROOT / "docs/settings.md").read_text("utf-8")
 
 
 PLAIN = {"spoke.yaml": spoke(), "build.yaml": build(), "chat.yaml": chat(), "page.yaml": page()}
-TEMPLATES = {"template.yaml": hub(), **PLAIN}
 
 
 def section(title: str) -> str:

@@ -17,7 +17,6 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
 from support.images.signing import NOW, PrivateKey, b64, new_key
 
 JWS, COSE = "application/jose+json", "application/cose"
-ARTIFACT = "application/vnd.cncf.notary.signature"
 PAYLOAD = "application/vnd.cncf.notary.payload.v1+json"
 MEDIA_TYPE = "application/vnd.oci.image.manifest.v1+json"
 SCHEME, EXPIRY, SIGNED_AT, AUTHENTIC, PLUGIN, TIMESTAMP = (

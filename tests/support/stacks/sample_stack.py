@@ -11,7 +11,6 @@ from tallyman_local.cloud.cloud import Cloud, Options
 
 ROOT = Path(__file__).parents[2] / "stack" / "fixtures" / "sample_stack"
 HUB = "111111111111"
-SPOKE = "222222222222"
 
 POLICY = """
 environments:

@@ -20,7 +20,7 @@ from support.fakes.ports import (
 )
 from support.fakes.wiring import FakePorts, services
 from support.images.builders import DEV, digest_of, pushed
-from tallyman.domain.events.commands import COMMANDS, LETTERS, LONGEST, parse_command
+from tallyman.domain.events.commands import COMMANDS, LONGEST, parse_command
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.policy import Policy
 from tallyman.errors import BadMessage, NotAllowed
@@ -48,7 +48,7 @@ def message(command: str, **more: Any) -> str:
         given |= {"digest": APP, "repository": NAME, "environment": "dev", "check": "e2e", "result": "passed"}
     elif command == "roll-back":
         given |= {"digest": APP, "repository": NAME, "environment": "prod"}
-    elif command in LETTERS:
+    elif command in ("replay", "discard"):
         given |= {"queue": "push", "letters": "m1"}
     else:
         given |= DOOR | ({"gate": "soak"} if command == "override" else {})

@@ -3,14 +3,12 @@
 import csv
 import io
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import Result
 
 from support.fakes.cli_stack import POLICY, FakeStack
 from support.images.builders import digest_of, image, pushed
@@ -20,8 +18,6 @@ from tallyman.domain.history.facts import Fact
 from tallyman.domain.history.seals import LATE, Segment
 from tallyman.domain.names import Digest
 from tallyman.state.seals import KEY, SEALS
-
-Run = Callable[..., Result]
 
 
 class Sealed(FakeStack):

@@ -15,8 +15,6 @@ from tallyman.domain.policy import Policy, PolicyProblem, Problem, parse_policy
 from tallyman.domain.policy.reading import path_text
 from tallyman.errors import PolicyError
 
-PERMISSIONS: tuple[str, ...] = ()  # the file is in the deployed layer, or on the user's machine
-
 TRUST_ROOTS = "trusted_root.json"
 """The file beside the policy with the certificate authorities and logs that vouch for identities."""
 TRUST_STORES = ("notation-ca.pem", "notation-signing-authority.pem", "notation-tsa.pem")

@@ -21,8 +21,6 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "replay": ("queue", "letters"),
     "discard": ("queue", "letters", "because"),
 }
-LETTERS = ("replay", "discard")
-"""The commands about dead letters: send them to their queue again, or remove them."""
 COMMANDS = tuple(_FIELDS)
 RESULTS = ("passed", "failed")
 """The results of a check."""

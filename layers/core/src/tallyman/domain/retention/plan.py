@@ -15,7 +15,7 @@ from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy, Removal, Retention, format_duration
 from tallyman.domain.retention.inputs import Cause, Refusal, RetentionInputs
 from tallyman.domain.retention.inventory import Inventory, Links, millis, moment
-from tallyman.domain.retention.protections import FROZEN, Protected, Why, lift, protect
+from tallyman.domain.retention.protections import Protected, Why, lift, protect
 from tallyman.domain.retention.rules import named_by_rules
 from tallyman.domain.usage import Reading
 from tallyman.values import value
@@ -348,8 +348,3 @@ def _freed(inventory: Inventory, removed: list[int], codes: bytearray) -> int:
                 counted[layer] = 1
                 freed += sizes[layer]
     return freed
-
-
-def frozen(plan: Plan) -> bool:
-    """Whether a freeze protects the whole repository."""
-    return any(name == FROZEN for name, _ in plan.protected.whole)
