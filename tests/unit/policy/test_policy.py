@@ -153,9 +153,8 @@ def test_a_policy_can_not_be_changed(full: Policy) -> None:
         full.repositories[0].promotions[0].gates["soak"] = None  # type: ignore[index]
 
 
-def test_registries_and_accounts_keep_the_order_of_the_file(demo: Policy) -> None:
+def test_registries_keep_the_order_of_the_file(demo: Policy) -> None:
     assert demo.registries() == (DEV, PROD, PROD_2)
-    assert demo.accounts() == ("111111111111", "222222222222")
 
 
 def test_an_unknown_environment_is_bad_input_that_names_the_nearest(demo: Policy) -> None:

@@ -46,11 +46,6 @@ class Verification:
         found = {check.verdict for check in self.checks}
         return "failed" if "failed" in found else "unknown" if "unknown" in found or not found else "passed"
 
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """`check: reason` of each check with the overall verdict; empty where that is passed."""
-        return tuple(f"{c.name}: {c.reason}" for c in self.checks if c.verdict == self.verdict != "passed")
-
 
 def check(name: str, failed: Sequence[str], unknown: Sequence[str], passed: str) -> Check:
     """The check `name`: failed if there are failures, else unknown if there are unknowns, else passed."""

@@ -99,10 +99,6 @@ class Policy:
         """Every registry of every environment once, in the file's order."""
         return tuple(dict.fromkeys(r for e in self.environments.values() for r in e.registries))
 
-    def accounts(self) -> tuple[str, ...]:
-        """The account of every registry once, in the file's order."""
-        return tuple(dict.fromkeys(registry.account for registry in self.registries()))
-
     def for_hub(self, hub: EcrRegistry) -> Self:
         """This policy; where it names no environment, with one called `main` that holds the hub's registry."""
         if self.environments:
