@@ -4,7 +4,9 @@ IAM or the load balancer decides who may see it, before the function runs. The f
 of them has authenticated: a function URL that somebody opened to everybody shows nothing.
 """
 
-from collections.abc import Callable
+import gzip
+import json
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
@@ -13,8 +15,14 @@ from werkzeug.wrappers import Request, Response
 
 from tallyman_cli.shared import context
 from tallyman_cli.shared.chosen import chosen
-from tallyman_cli.ui.app import Application
+from tallyman_cli.ui.app import Application, StartResponse
 from tallyman_cli.ui.desk import Desk
+
+COMPRESSED_FROM = 64 * 1024
+"""Bytes of a body from which on it is compressed for a client that takes gzip."""
+LONGEST_OF_BALANCER, LONGEST_OF_URL = 1_000_000, 6_000_000
+"""Bytes of JSON that Lambda may answer a load balancer, and a function URL; longer ones become a bare 502."""
+_TOO_LONG = "This page is longer than a Lambda function may answer. `tallyman ui` on your machine shows it.\n"
 
 Event = dict[str, Any]
 Handler = Callable[[Event, Any], dict[str, Any]]
@@ -42,8 +50,27 @@ def _let_in(request: Request) -> bool:
 
 def lambda_handler(desk: Desk) -> Handler:
     """The handler for the pages of a desk."""
-    found: Handler = make_lambda_handler(Application(desk, TeamGuard()), binary_support=True)
-    return found
+    made: Handler = make_lambda_handler(_compressed(Application(desk, TeamGuard())), binary_support=True)
+    too_long: Handler = make_lambda_handler(Response(_TOO_LONG, 500))
+
+    def answer(event: Event, lambda_context: Any) -> dict[str, Any]:
+        found = made(event, lambda_context)
+        balanced = "elb" in (event.get("requestContext") or {})
+        fits = len(json.dumps(found)) <= (LONGEST_OF_BALANCER if balanced else LONGEST_OF_URL)
+        return found if fits else too_long(event, lambda_context)
+
+    return answer
+
+
+def _compressed(app: Application) -> Callable[[dict[str, Any], StartResponse], Iterable[bytes]]:
+    def answer(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        response = Response.from_app(app, environ)
+        if len(response.data) >= COMPRESSED_FROM and Request(environ).accept_encodings.quality("gzip"):
+            response.data = gzip.compress(response.data)
+            response.headers.update({"Content-Encoding": "gzip", "Vary": "Accept-Encoding"})
+        return response(environ, start_response)
+
+    return answer
 
 
 @cache

@@ -1,6 +1,7 @@
 """The page as a Lambda function: events of a function URL and of a load balancer; read-only; access control."""
 
 import base64
+import gzip
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from support.fakes.cli_stack import FakeStack
 from support.images.builders import DEV, multi_arch
 from support.stacks.templates import ROOT, hub, listed, of_type, page, statements_of, text
+from tallyman_cli.ui import on_aws
 from tallyman_cli.ui.desk import Desk
 from tallyman_cli.ui.on_aws import Handler, lambda_handler
 
@@ -113,6 +115,29 @@ def test_arguments_and_json_twins_arrive(handler: Handler) -> None:
     assert found == json.loads(handler(balancer("/find.json", {"q": "v1.1.0"}), None)["body"])
     assert [image["tags"] for image in found["images"]] == [["v1.1.0"]]
     assert headers(handler(url("/static/desk.css"), None))["content-type"].startswith("text/css")
+
+
+def test_a_long_page_is_compressed_for_a_client_that_takes_it(
+    handler: Handler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = handler(balancer("/find.json", {"q": "v1.1.0"}), None)
+    monkeypatch.setattr(on_aws, "COMPRESSED_FROM", 100)
+    for event in (balancer("/find.json", {"q": "v1.1.0"}), url("/find.json", "q=v1.1.0")):
+        assert handler(event, None)["body"] == plain["body"]  # it does not say that it takes gzip
+        event["headers"]["accept-encoding"] = "gzip, br"
+        answer = handler(event, None)
+        assert headers(answer)["content-encoding"] == "gzip"
+        assert "content-security-policy" in headers(answer)
+        assert gzip.decompress(base64.b64decode(answer["body"])).decode() == plain["body"]
+
+
+def test_a_page_that_lambda_may_not_answer_says_so(handler: Handler, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, event in (("LONGEST_OF_BALANCER", balancer("/")), ("LONGEST_OF_URL", url("/"))):
+        with monkeypatch.context() as smaller:
+            smaller.setattr(on_aws, name, 2000)
+            answer = handler(event, None)
+        assert answer["statusCode"] == 500
+        assert "`tallyman ui`" in answer["body"]
 
 
 def test_a_pasted_policy_is_evaluated_and_nothing_can_be_changed(handler: Handler, everywhere: FakeStack) -> None:
