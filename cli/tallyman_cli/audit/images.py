@@ -154,7 +154,7 @@ def _would_not_pass(stack: Stack) -> Iterator[Finding]:
         gates = "; ".join(f"{gate['name']}: {gate['reason']}" for gate in row["gates"])
         yield Finding(
             "would_not_pass",
-            f"{row['image']} would not get in today: {gates}",
+            f"{row['image']} would not pass its gates today: {gates}",
             row["to"],
             parse_time(row["since"]) if row["since"] else None,
             "the policy, a scan or a signature changed since it was let in",

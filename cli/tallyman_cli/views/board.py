@@ -34,7 +34,7 @@ _RECENT = 40
 @dataclass(frozen=True, slots=True)
 class Situation:
     """What the state says of one environment, by repository: releases with their roll-outs, what waits, what is
-    frozen, what would not get in today."""
+    frozen, what would not pass its gates today."""
 
     releases: Mapping[str, ReleaseState]
     rollouts: Mapping[str, Mapping[str, Any] | None]
@@ -59,7 +59,7 @@ class Situation:
         return cls(releases, rollouts, waiting, frozen, noncompliant)
 
     def needs_attention(self, name: str) -> bool:
-        """Whether something of the repository waits, failed, is frozen, or would not get in today."""
+        """Whether something of the repository waits, failed, is frozen, or would not pass its gates today."""
         release, rollout = self.releases.get(name), self.rollouts.get(name)
         return bool(
             self.waiting.get(name)

@@ -1,4 +1,4 @@
-"""The health of the stack: sweeps, missed events, dead letters, stowaways, what would not get in today, its cost."""
+"""The health of the stack: sweeps, missed events, dead letters, stowaways, noncompliant images, its cost."""
 
 from collections.abc import Sequence
 from datetime import timedelta

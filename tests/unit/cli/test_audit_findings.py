@@ -204,7 +204,7 @@ def test_a_noncompliant_release_is_found_with_its_gates() -> None:
     audited.put(NONCOMPLIANT, noncompliant.key("prod", NAME, APP, "dev"), watched)
     found = only(audited.images())
     assert (found.kind, found.where, found.since) == ("would_not_pass", "prod", WEEK_AGO)
-    assert found.what == f"prod/{NAME}:v1.0.0 would not get in today: scan: 2 critical"
+    assert found.what == f"prod/{NAME}:v1.0.0 would not pass its gates today: scan: 2 critical"
 
 
 @pytest.mark.parametrize(

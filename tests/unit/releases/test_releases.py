@@ -264,4 +264,4 @@ def test_a_recall_names_releases_users_and_the_last_good_image() -> None:
     assert [use["name"] for use in found["uses"]] == ["prod/widget", "shop/web/app"]
     assert found["unread"] == {str(PLACES[1].registry): "ECS: it does not answer"}
     assert watched(stack) == [(bad, ["recalled"], True)]
-    assert Counter(s for s, _, _ in stack.notices.published if "would not get in" in s).total() == 1
+    assert Counter(s for s, _, _ in stack.notices.published if "would not pass its gates" in s).total() == 1

@@ -91,5 +91,5 @@ def _once_in(result: GateResult, case: Case) -> GateResult:
     every other result is that of today."""
     if case.promoted_at is None or result.verdict != WAITING or result.name not in MOMENTARY:
         return result
-    reason = f"it is in {case.destination.name} already; today it would wait: {result.reason}"
+    reason = f"already in {case.destination.name}; today it would wait: {result.reason}"
     return GateResult(result.name, PASSED, reason, result.facts)

@@ -33,7 +33,7 @@ def judge(config: OrderGate, case: Case) -> GateResult:
         return GateResult("order", PASSED, "the policy does not require it")
     name = case.destination.name
     if case.promoted_at is not None:
-        return GateResult("order", PASSED, f"it is in {name} already")
+        return GateResult("order", PASSED, f"already in {name}")
     key = (name, case.repository)
     if key not in case.image.released:
         return GateResult("order", WAITING, f"it is not known what {name} runs")
@@ -48,7 +48,7 @@ def judge(config: OrderGate, case: Case) -> GateResult:
     if released.digest == case.image.digest:
         return GateResult("order", PASSED, f"{name} runs it", facts)
     if not case.tags:
-        return GateResult("order", WAITING, "none of its tags may go", facts)
+        return GateResult("order", WAITING, "none of its tags may be promoted", facts)
     mine, theirs = highest_version(case.tags), highest_version(released.tags)
     if mine and theirs and mine.precedence != theirs.precedence:
         if mine > theirs:

@@ -16,7 +16,7 @@ def judge(case: Case) -> GateResult:
     image = case.image
     found = recalls(image)
     if not found:
-        return GateResult(NAME, PASSED, "nobody has recalled it")
+        return GateResult(NAME, PASSED, "not recalled")
     digest, first = min(found, key=lambda pair: (pair[1].at, pair[1].id))
     what = "" if digest == image.digest else f"{image.platform_names.get(digest, digest.short)} beneath it: "
     reason = f"{what}recalled by {who(first)} at {format_time(first.at)}: {Said.parse(first).because}"

@@ -15,10 +15,12 @@ def judge(rule: TagRule, case: Case) -> GateResult:
     if case.tags:
         gone = [tag for tag in case.tags if tag not in here]
         begun = f"; the promotion of {', '.join(gone)} has begun, and will be finished" if gone else ""
-        return GateResult("tags", PASSED, f"{', '.join(case.tags)} may go{begun}", facts)
+        return GateResult("tags", PASSED, f"{', '.join(case.tags)} may be promoted{begun}", facts)
     if not here:
         return GateResult("tags", FAILED, f"no tag of {case.source.name} points to it", facts)
     allowed = case.policy.repository(case.repository).tags
     barred = [tag for tag in here if rule.allows(tag) and not allowed.allows(tag)]
-    why = f"the repository allows only {allowed}" if barred else f"only {rule} may go to {case.destination.name}"
+    why = (
+        f"the repository allows only {allowed}" if barred else f"only {rule} may be promoted to {case.destination.name}"
+    )
     return GateResult("tags", FAILED, f"{', '.join(here)}: {why}", facts)

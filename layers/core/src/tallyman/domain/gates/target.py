@@ -79,7 +79,7 @@ def _once_in(case: Case, seen: Fact | None, promoted_at: datetime) -> GateResult
     if seen is not None and (conflicts := _conflicts(case, later)):
         found = {"seen": format_time(seen.at), "registries": later, "conflicts": conflicts}
         return GateResult(NAME, FAILED, "; ".join(conflicts), {**facts, **found})
-    return GateResult(NAME, PASSED, f"it is in {name} since {format_time(promoted_at)}", facts)
+    return GateResult(NAME, PASSED, f"in {name} since {format_time(promoted_at)}", facts)
 
 
 def _here(fact: Fact, case: Case) -> bool:

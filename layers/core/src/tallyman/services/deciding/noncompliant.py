@@ -86,7 +86,7 @@ class NoncompliantImages:
 
     def _notify(self, image: NoncompliantImage, where: str) -> None:
         gates, environment, repository = image.gates, image.target, image.name
-        what = f"{repository}:{image.tags[0]} is in {environment}, but would not get in today"
+        what = f"{repository}:{image.tags[0]} is in {environment}, but would not pass its gates today"
         lines = [f"{what}: {gates[0]['reason']}", *(f"Also {g['name']}: {g['reason']}" for g in gates[1:])]
         lines += [where, f"Digest: {image.digest}", f"Policy: {image.policy}"]
         if is_released(self.state, environment, repository, image.digest):
