@@ -275,6 +275,21 @@ def runs(digest: Digest) -> tuple[Use, ...]:
     return (Use("ecs task", "prod/widget", PROD.at(digest), PROD.registry, PROD, None, digest),)
 
 
+@pytest.mark.parametrize("recalled", [False, True])
+def test_an_image_that_no_promotion_of_the_policy_judges_is_listed_only_if_it_was_recalled(recalled: bool) -> None:
+    system, digest = promoted()
+    if recalled:
+        command(system, "recall", digest)
+    system.policy = policy(verified=True, attested="sbom")
+    system.evaluator.image(digest)
+    assert system.sweep().would_not_pass["prod"] == 1
+    registries = {"dev": [DEV], "prod": PLACES}
+    environments = {name: {"registries": [str(p.registry) for p in places]} for name, places in registries.items()}
+    system.policy = parsed({"environments": environments})
+    assert [system.sweep().would_not_pass["prod"] for _ in range(2)] == [recalled, recalled]
+    assert bool(list(noncompliant_images(system.state, "prod"))) is recalled
+
+
 def test_a_superseded_noncompliant_image_that_runs_nowhere_is_listed_without_a_notice() -> None:
     system, digest = overtaken()
     for _ in range(5):

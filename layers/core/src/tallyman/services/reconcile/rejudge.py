@@ -106,8 +106,9 @@ class Released:
         self, takes: Callable[[Repository], bool], counts: Counter[str], problems: list[str], asked: bool
     ) -> tuple[Watched, Todo]:
         """Count what is in the repositories that `takes` accepts, and find what there is to do; announce stuck
-        promotions. A failure does not stop the others: its reason is added to `problems`. `asked`: a person asks, so
-        unfinished roll-outs are retried at once. Cost: a Query an environment for each of three partitions.
+        promotions, and take from the list the noncompliant images that no promotion of the policy judges any more,
+        except recalled ones. A failure does not stop the others: its reason is added to `problems`. `asked`: a person
+        asks, so unfinished roll-outs are retried at once. Cost: a Query an environment for each of three partitions.
         """
         found, todo = Watched(), Todo()
         for environment in self.policy.environments:
@@ -129,11 +130,15 @@ class Released:
                 image = entry.value
                 if not wanted(image.name):
                     continue
+                recalled = any(gate["name"] == "recalled" for gate in image.gates)
+                if not recalled and not self._is_judged(image):
+                    with suppress(RevisionConflict):  # evaluated by a policy that has the promotion
+                        self.state.put(entry.remove(self.clock()))
+                    continue
                 is_current = released.get(image.name) == image.digest
                 found.would_not_pass[environment] += is_current or bool(image.runs)
                 if not is_current:
                     todo.overtaken.append(entry)
-                recalled = any(gate["name"] == "recalled" for gate in image.gates)
                 if recalled and not image.uses_notified:
                     todo.recalled.append(entry)
         return found, todo
@@ -158,6 +163,11 @@ class Released:
             enough_time(left, "what runs")
             self._look_for_users(todo.overtaken, what_runs(), problems)
             self.pauses.begin("what runs", RUNS_AGAIN)
+
+    def _is_judged(self, image: NoncompliantImage) -> bool:
+        """Whether the policy still has the promotion by whose gates the image was noncompliant."""
+        promotions = self.policy.repository(image.name).promotions
+        return any((p.source, p.target) == (image.source, image.target) for p in promotions)
 
     def _watch_pending(
         self, environment: str, wanted: Callable[[str], bool], found: Watched, problems: list[str]
