@@ -126,7 +126,7 @@ def test_a_failing_target_is_reported_and_the_others_get_the_image(
     [
         (["localhost:1/a/b", "localhost:1/c/d"], "give :TAG"),
         (["localhost:1/a/b:v1", "localhost:1/a/b:v1"], "source itself"),
-        (["localhost:1/a/b:v1", "localhost:1/c/d@sha256:" + "0" * 64], "a target has a tag"),
+        (["localhost:1/a/b:v1", "localhost:1/c/d@sha256:" + "0" * 64], "a target takes a tag"),
         (["--all-tags", "localhost:1/a/b:v1", "localhost:1/c/d"], "leave out :TAG"),
         (["localhost:1/A/b:v1", "localhost:1/c/d"], "not a repository"),
         (["nothing", "localhost:1/c/d"], "not an image"),
