@@ -171,3 +171,20 @@ def test_promoting_the_same_image_again_does_not_release_it_again() -> None:
     stack.work()
     assert stack.released() == digest
     assert len({d["id"] for _, d in stack.announcements.emitted}) == 1
+
+
+def test_an_image_that_latest_released_is_compared_by_the_version_that_is_still_pending() -> None:
+    stack = PromotionStack(policy=any_tag(verified=True))
+    newer = stack.push(image("newer"), "v1.3.0")
+    held = stack.hints.take("promote")
+    older = second(stack, "latest")
+    assert stack.released() == older
+    stack.push(image("b"), "v1.2.0")
+    waiting = stack.hints.take("promote")
+    stack.hints.sent = held
+    stack.work()
+    assert stack.released() == newer
+    stack.hints.sent = waiting
+    stack.work()
+    assert stack.tags("v1.2.0") == [older, older]
+    assert stack.released() == newer

@@ -20,8 +20,10 @@ from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Announcements
 from tallyman.ports.records import Appended, Ledger, State
 from tallyman.services.shared.lease import Lease
+from tallyman.state import pending
 from tallyman.state.base import brief
 from tallyman.state.items import StateCheck
+from tallyman.state.pending import PENDING
 from tallyman.state.releases import RELEASES, ReleaseState, key
 from tallyman.values import value
 
@@ -222,8 +224,9 @@ def stays(
     A promotion never moves the release to an older image, and one that is repeated (the image is pushed again, or the
     environment gets another registry) never undoes a roll-back; people do both, with `release roll-back`. Semantic
     versions decide. Where they are equal, or one of the images has none (dates, build numbers, commits, `latest`), the
-    image that was pushed first, to any repository, is the older. One read, a Query where the release was rolled back,
-    and two where the versions don't decide.
+    image that was pushed first, to any repository, is the older. A version of the released image that waits to be
+    promoted counts too. One read, a Query where the release was rolled back, one where it has no version, and two where
+    the versions don't decide.
     """
     runs = RELEASES.get(state, key(environment, repository))
     if runs is None or runs.digest == digest:
@@ -233,6 +236,8 @@ def stays(
         by = f" by {person_of_sender(runs.by)}" if runs.by else ""
         return f"{environment} was rolled back to {running} at {format_time(runs.at)}{by}, and {name} is not new there"
     mine, theirs = highest_version(tags), highest_version(runs.tags)
+    if mine and theirs is None:  # released by `latest` alone, before the push of its version was known
+        theirs = highest_version(_pending_tags(state, environment, repository, runs.digest))
     if mine and theirs and mine.precedence != theirs.precedence:
         return f"{mine} is older than {theirs}, which {environment} runs" if theirs > mine else None
     pushed, released = (_first_push(ledger.of_digest(each)) for each in (digest, runs.digest))
@@ -246,6 +251,12 @@ def releases(ledger: Ledger, environment: str, repository: str, until: datetime 
     for fact in ledger.of_environment(environment, repository):
         if fact.kind is Kind.RELEASED and (until is None or fact.at <= until):
             yield fact
+
+
+def _pending_tags(state: State, environment: str, repository: str, digest: Digest) -> list[str]:
+    """The tags by which the image waits to be promoted to the environment."""
+    items = PENDING.list(state, pending.partition(environment), pending.prefix(repository) + digest)
+    return [tag for entry in items for tag in entry.value.tags]
 
 
 def _promoted_tags(facts: Iterable[Fact], environment: str, repository: str) -> set[str]:
