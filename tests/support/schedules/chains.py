@@ -61,9 +61,14 @@ class ChainLaws:
         return [f for f in self.written if f.digest == digest and f.kind in kinds and not f.detail.get("refused")]
 
     def _decided(self, sim: Simulation, fact: Fact) -> None:
-        """No promotion against the recorded decision, nor without the gates of its policy."""
+        """No promotion against the recorded decision, nor without the gates of its policy: of the one before the first
+        tag, after which a gate that waits holds nothing."""
         laws.decided(self.written, fact)
-        asks = {p.digest: p for p in sim.deployed}[Digest(fact.detail["policy"])]
+        begun = [f for f in self.written if f.id in fact.detail["tagging"]]
+        before = self.written[: self.written.index(begun[0])] if begun else self.written
+        same = [f for f in before if f.digest == fact.digest and f.detail.get("to") == fact.detail["to"]]
+        policy = [f.detail["policy"] for f in same if f.kind is Kind.DECIDED][-1]
+        asks = {p.digest: p for p in sim.deployed}[Digest(policy)]
         rule = next(p for p in asks.repository(DEV.name).promotions if p.target == fact.detail["to"])
         approved = self._of(fact.digest, Kind.APPROVED)
         if "approvals" in rule.gates and not approved:

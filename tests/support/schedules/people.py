@@ -4,10 +4,11 @@ The script of a seed does not depend on faults, so that a run with faults can be
 shortened by leaving actions out.
 """
 
+import json
 import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -47,13 +48,12 @@ def chain(retention: bool = False, **more: Any) -> Policy:
         rule["retention"] = {"keep": [{"newest": 2, "of": "semver"}], "grace": "0s", "at_most": "100%", "enforce": True}
         rule["retention"]["at_least"] = 2
     environments = {"dev": (DEV,), "staging": (STAGING,), "prod": (PROD, PROD_SA)}
-    return parsed(
-        {
-            "environments": {n: {"registries": [str(p.registry) for p in at]} for n, at in environments.items()},
-            "people": {"recall": ["role/release-managers"]},
-            "repositories": [rule],
-        }
-    )
+    data = {
+        "environments": {n: {"registries": [str(p.registry) for p in at]} for n, at in environments.items()},
+        "people": {"recall": ["role/release-managers"]},
+        "repositories": [rule],
+    }
+    return replace(parsed(data), raw=json.dumps(data).encode())  # another policy has another digest
 
 
 APPROVED = {"approvals": {"count": 1, "from": ["role/release-managers"]}}
