@@ -15,7 +15,7 @@ BATCH = "a CodeBuild batch (tests run `buildspec.yml` by the documented rules)"
 BREAKER = "ECS's circuit breaker with a service of yours"
 CODE = "how long `lambda:UpdateFunctionCode` takes for an image"
 RIGHTS = (
-    "that `roll_out` needs no permissions beyond those in [promotion.md](promotion.md#roll-out) (AWS's page lists "
+    "that `roll_out` needs no permissions beyond those in [promotion.md](promotion.md#rollout) (AWS's page lists "
     "`ecr:SetRepositoryPolicy` too)"
 )
 QUOTAS = "quotas of a new account"

@@ -107,7 +107,7 @@ def _endings(stack: context.Stack, where: candidates.Candidate) -> dict[str, Fac
 def _outcome(
     stack: context.Stack, where: candidates.Candidate, request: str, before: Container[str], timeout: float
 ) -> Settled:
-    """Wait until the image is promoted, a gate fails or wait, or the time is over (`timeout` seconds). `before`: the
+    """Wait until the image is promoted, a gate fails or waits, or the time is over (`timeout` seconds). `before`: the
     endings that there were before the request."""
 
     def recorded() -> Fact | None:
