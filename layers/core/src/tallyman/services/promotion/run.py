@@ -271,7 +271,7 @@ class PromotionRun:
         if kept is not None and not anew:
             notices.not_released(using.evaluator.notices, decision, kept)
         try:
-            using.releases.promoted(decision, lease, stops, left_out, kept, moves=not anew)
+            using.releases.promoted(decision, lease, stops, left_out, kept)
         except RevisionConflict:
             # another worker took over while tags were set: it has to look at them again
             using.source_tags.hint_newer(decision, decision.tags, self.hint.correlation)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from tallyman.domain.decide import Decision
+from tallyman.domain.decide import PROMOTED, Decision
 from tallyman.domain.gates.order import highest_version
 from tallyman.domain.history.details.commands import Said
 from tallyman.domain.history.details.decisions import Decided
@@ -48,19 +48,17 @@ class Releases:
         stops: Sequence[StateCheck] = (),
         left_out: Mapping[str, Mapping[str, str]] | None = None,
         stays: str | None = None,
-        *,
-        moves: bool = True,
     ) -> None:
         """Record that the digest is in every registry with all its tags, and make it the release, in one transaction.
 
         `stops`: the items that could stop the release, as they were before the decision (see `tallyman.state.stops`).
         `left_out`: by registry, the referrers that could not be copied, each with its reason. `stays`: why the digest
-        does not become the release; None: it does, unless it was promoted before and is brought once more (`moves`
-        False). Raises RevisionConflict where the lease is lost or a stop was written: the caller has to decide again.
+        does not become the release; None: it does, unless it was promoted before and is brought once more. Raises
+        RevisionConflict where the lease is lost or a stop was written: the caller has to decide again.
         """
         facts = self.ledger.of_digest(decision.digest)
         environment = self.policy.environment(decision.target)
-        now = whole_millis(self.clock())
+        now, anew = whole_millis(self.clock()), decision.verdict == PROMOTED
         source = self.policy.environment(decision.source).repositories(decision.repository)
         sets = [f for f in facts if f.kind in PUSHES and f.tag in decision.tags and f.repository in source]
         fact = Fact(
@@ -74,7 +72,7 @@ class Releases:
                 *decision.tags,
                 *(f.sort for f in sets),
                 *(decision.tagging.ids if decision.tagging else ()),
-                *(() if moves else (now,)),
+                *((now,) if anew else ()),
             ),
             at=max(now, *(f.at for f in sets)) if sets else now,
             seen=now,
@@ -95,7 +93,7 @@ class Releases:
         )
         runs = RELEASES.get(self.state, key(decision.target, decision.repository))
         same = runs is not None and runs.digest == decision.digest and set(decision.tags) <= set(runs.tags)
-        if stays is not None or same or not moves:
+        if stays is not None or same or anew:
             lease.guard(lambda fence: self.ledger.append(fact, fence, *stops) is Appended.WRITTEN)
             return
         decided = [f for f in facts if f.kind is Kind.DECIDED and Decided.parse(f).candidate == decision.candidate]
