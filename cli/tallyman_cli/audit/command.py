@@ -30,14 +30,8 @@ app.command("ledger")(ledger)
 
 
 @app.callback()
-def audit(
-    asked: typer.Context,
-    since: Since = None,
-    fix: Fix = False,
-    as_json: options.AsJson = False,
-    stack: options.Stack = None,
-    policy: options.PolicyFile = None,
-) -> None:
+@options.by_policy
+def audit(asked: typer.Context, since: Since = None, fix: Fix = False) -> None:
     """Find what differs from the policy and from good practice.
 
     Findings are stowaways, tags that differ between registries or environments, releases whose image is gone, settings
@@ -50,15 +44,15 @@ def audit(
     if asked.invoked_subcommand is not None:
         return
     moment = options.moment(since)
-    opened = context.connect(stack, policy)
+    opened = context.connect()
     found = [
         each
-        for each in findings(opened, chosen.stack_name(stack), output.say)
+        for each in findings(opened, chosen.stack_name(), output.say)
         if moment is None or each.since is None or each.since >= moment
     ]
     if fix:
         found = _mend(found)
-    if as_json:
+    if output.is_json():
         output.data({"findings": [each.as_json for each in found]})
     else:
         for each in found:

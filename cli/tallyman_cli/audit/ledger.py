@@ -52,12 +52,8 @@ To = Annotated[
 ]
 
 
-def ledger(
-    head: Head = None,
-    export: To = None,
-    as_json: options.AsJson = False,
-    stack: options.Stack = None,
-) -> None:
+@options.on_stack
+def ledger(head: Head = None, export: To = None) -> None:
     """Check the seal of the ledger.
 
     Proves that no entry was altered, removed or inserted after it was sealed, or names those that were. `reconcile`
@@ -67,12 +63,12 @@ def ledger(
     Exit status: 0 the seal holds; 1 it does not; 2 bad input.
     """
     expected = Digest.parse(head) if head is not None else None
-    opened = context.connect(stack)
+    opened = context.connect()
     check = opened.check_ledger()
     with _exporting(export) as write:
         proof = check.run(expected, write)
     found = [_finding(flaw) for flaw in proof.flaws]
-    if as_json:
+    if output.is_json():
         output.data(_json(proof, found))
     else:
         _show(proof, found)

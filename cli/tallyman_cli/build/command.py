@@ -23,6 +23,7 @@ from tallyman_cli.shared.addresses import address
 from tallyman_cli.shared.context import Stack
 
 
+@options.by_policy
 def build(  # noqa: PLR0913 - each argument is an option of the command
     path: Annotated[Path, typer.Argument(metavar="[PATH]", help="The folder with the Dockerfile.")] = Path(),
     repository: Annotated[
@@ -88,9 +89,6 @@ def build(  # noqa: PLR0913 - each argument is an option of the command
             show_default=False,
         ),
     ] = None,
-    as_json: options.AsJson = False,
-    stack: options.Stack = None,
-    policy: options.PolicyFile = None,
 ) -> None:
     """Build the image of a commit and push it, tagged with version and commit.
 
@@ -108,16 +106,16 @@ def build(  # noqa: PLR0913 - each argument is an option of the command
     for doubt in checkout.doubts:
         output.trouble(f"the version is in doubt: {doubt}")
     name = parse_repository_name(repository)
-    rules = context.rules(stack, policy).repository(name)
+    rules = context.rules().repository(name)
     if sign and not push:
         raise BadInput("--sign needs --push: what is signed is attached to the pushed image")
-    opened = context.connect(stack, policy) if push else None
+    opened = context.connect() if push else None
     signer = signer_of(sign, opened.clients) if sign and opened else None
     wanted = Wanted(checkout, suggest(checkout, rules), name, signer)
     for each in wanted.suggestion.left_out:
         output.say(f"left out: {each}")
     answer = _push(wanted, pushing, opened) if opened else _only(wanted, pushing.platforms)
-    if as_json:
+    if output.is_json():
         output.data(answer)
         return
     for image in answer["images"] or [answer["digest"]]:

@@ -14,6 +14,7 @@ app = typer.Typer(help="Suggest the tags of a build.", no_args_is_help=True)
 
 
 @app.command("suggest")
+@options.by_policy
 def suggest_tags(
     path: Annotated[Path, typer.Argument(metavar="[PATH]", help="The folder to build.")] = Path(),
     repository: Annotated[
@@ -22,9 +23,6 @@ def suggest_tags(
             "--repository", metavar="NAME", help="Apply the policy's rules for this repository.", show_default=False
         ),
     ] = None,
-    as_json: options.AsJson = False,
-    stack: options.Stack = None,
-    policy: options.PolicyFile = None,
 ) -> None:
     """Print the tags that a build of this commit gets, one a line.
 
@@ -36,13 +34,13 @@ def suggest_tags(
     checkout = read(path)
     rule = None
     if repository is not None:
-        rule = context.rules(stack, policy).repository(parse_repository_name(repository))
+        rule = context.rules().repository(parse_repository_name(repository))
     found = suggest(checkout, rule)
     for doubt in checkout.doubts:
         output.trouble(f"the version is in doubt: {doubt}")
     for each in found.left_out:
         output.say(f"left out: {each}")
-    if as_json:
+    if output.is_json():
         output.data({
             "commit": checkout.commit, "version": found.version, "tags": list(found.tags),
             "left_out": list(found.left_out), "branch": checkout.branch, "doubts": list(checkout.doubts),

@@ -9,6 +9,7 @@ from tallyman_cli.shared import context, options, output
 from tallyman_cli.views.cost import cost as view
 
 
+@options.by_policy
 def cost(
     match: Annotated[
         str | None,
@@ -25,9 +26,6 @@ def cost(
         ),
     ] = 0,
     prices: options.PriceFile = None,
-    as_json: options.AsJson = False,
-    stack: options.Stack = None,
-    policy: options.PolicyFile = None,
 ) -> None:
     """Show what storage costs a month: by environment, by registry, and by repository, the most expensive first.
 
@@ -36,9 +34,9 @@ def cost(
 
     Exit status: 0.
     """
-    opened = context.connect(stack, policy)
+    opened = context.connect()
     found = view(opened, load_prices(prices), match, months)
-    if as_json:
+    if output.is_json():
         output.data(found)
         return
     totals = (("environment", "environments"), ("registry", "registries"))

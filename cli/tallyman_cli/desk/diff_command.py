@@ -12,20 +12,15 @@ Before = Annotated[str, typer.Argument(metavar="A", help=f"The first image: {opt
 After = Annotated[str, typer.Argument(metavar="B", help="The second image, of any repository.", show_default=False)]
 
 
-def diff(
-    a: Before,
-    b: After,
-    as_json: options.AsJson = False,
-    stack: options.Stack = None,
-    policy: options.PolicyFile = None,
-) -> None:
+@options.by_policy
+def diff(a: Before, b: After) -> None:
     """Compare two images: platforms, layers, packages (from SBOMs), configuration and labels, findings, size.
 
     Exit status: 0 they are the same image; 1 they differ.
     """
-    opened = context.connect(stack, policy)
+    opened = context.connect()
     found = view(opened, Side.named(opened, a), Side.named(opened, b))
-    if as_json:
+    if output.is_json():
         output.data(found)
     else:
         _show(found)

@@ -13,6 +13,7 @@ _BECAUSE = 3
 """Reasons that a row of the table shows."""
 
 
+@options.by_policy
 def find(
     what: Annotated[
         str,
@@ -22,9 +23,6 @@ def find(
             show_default=False,
         ),
     ],
-    as_json: options.AsJson = False,
-    stack: options.Stack = None,
-    policy: options.PolicyFile = None,
 ) -> None:
     """Find images by CVE, package, commit, digest, tag or person: running ones first, then released ones.
 
@@ -33,9 +31,9 @@ def find(
 
     Exit status: 0 found; 1 nothing found.
     """
-    opened = context.connect(stack, policy)
+    opened = context.connect()
     found = view(opened, what, say=output.say)
-    if as_json:
+    if output.is_json():
         output.data(found)
     elif not found["images"]:
         output.line(f"nothing that is recorded matches '{found['query']}'")

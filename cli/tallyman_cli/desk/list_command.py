@@ -17,14 +17,12 @@ What = Annotated[
 ]
 
 
+@options.by_policy
 def list_(
     what: What = None,
     untagged: Annotated[
         bool, typer.Option("--untagged", help="Include a repository's images without a tag: platforms, signatures.")
     ] = False,
-    as_json: options.AsJson = False,
-    stack: options.Stack = None,
-    policy: options.PolicyFile = None,
 ) -> None:
     """List environments, the repositories of an environment, or the images of a repository, the newest push first.
 
@@ -32,7 +30,7 @@ def list_(
 
     Exit status: 0 listed; 1 there is no such repository; 2 there is no such environment.
     """
-    opened = context.connect(stack, policy)
+    opened = context.connect()
     if what is None:
         found, show, empty = listing.environments(opened), _environments, ""
     elif "/" not in what:
@@ -42,7 +40,7 @@ def list_(
         listed = listing.images(opened, addresses.anywhere(opened.policy, what).place)
         found, show = [row for row in listed if untagged or row["tags"]], _images
         empty = f"{what} holds no image with a tag"
-    if as_json:
+    if output.is_json():
         output.data(found)
     elif found:
         show(found)

@@ -10,26 +10,22 @@ from tallyman_cli.views import contents
 from tallyman_cli.views.image import graph
 
 
-def tree(
-    image: options.Image,
-    as_json: options.AsJson = False,
-    stack: options.Stack = None,
-    policy: options.PolicyFile = None,
-) -> None:
+@options.by_policy
+def tree(image: options.Image) -> None:
     """Show what an image consists of: index, platforms, attestations, and the referrers of each (signatures, SBOMs).
 
     Manifests are read from the registry, or else from the archive.
 
     Exit status: 0 shown; 1 there is no such image.
     """
-    opened = context.connect(stack, policy)
+    opened = context.connect()
     named = addresses.image(opened.policy, image)
     digest = naming.digest_of(opened, named)
     inside = contents.load(opened, named.place, digest, configs=False)
     if inside.root is None:
         raise NotFound(f"{image}: {inside.missing.get(digest) or 'there is no such image'}")
     found = graph(ImageView(opened, image, inside))
-    if as_json:
+    if output.is_json():
         output.data(found)
         return
     for line in _lines(found, "", ""):

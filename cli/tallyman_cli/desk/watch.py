@@ -30,7 +30,8 @@ QUIET = frozenset({Kind.CHILD_OF, Kind.REFERRED, Kind.INTENDED, Kind.TARGET_SEEN
 """Kinds that record relations between images, or what a function is about to do: shown with --all."""
 
 
-def watch(  # noqa: PLR0913 - each argument is an option of the command
+@options.by_policy
+def watch(
     match: Annotated[
         str | None,
         typer.Argument(
@@ -56,9 +57,6 @@ def watch(  # noqa: PLR0913 - each argument is an option of the command
     every: Annotated[
         bool, typer.Option("--all", help="Show every kind of fact, and pushes of platform images.")
     ] = False,
-    as_json: options.AsJson = False,
-    stack: options.Stack = None,
-    policy: options.PolicyFile = None,
 ) -> None:
     """Follow what happens: pushes, verdicts, scans, decisions, promotions, releases, people's commands, removals.
 
@@ -67,7 +65,7 @@ def watch(  # noqa: PLR0913 - each argument is an option of the command
 
     Exit status: 0 ended; 1 there is no such repository.
     """
-    opened = context.connect(stack, policy)
+    opened = context.connect()
     begin = options.moment(since)
     must_match(opened, match)
     with suppress(KeyboardInterrupt):
@@ -75,7 +73,7 @@ def watch(  # noqa: PLR0913 - each argument is an option of the command
             row = as_data(opened, fact)
             if (not every and is_quiet(fact)) or not is_chosen(row["environment"], row["repository"], match):
                 continue
-            if as_json:
+            if output.is_json():
                 output.json_line(row)
             else:
                 output.line(sentence(row, is_one_of_several(opened, row["environment"])))

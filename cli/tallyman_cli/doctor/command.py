@@ -11,12 +11,8 @@ from tallyman_cli.shared import context, options, output
 from tallyman_cli.shared.chosen import chosen
 
 
-def doctor(
-    timeout: options.Timeout = 30,
-    as_json: options.AsJson = False,
-    stack: options.Stack = None,
-    policy: options.PolicyFile = None,
-) -> None:
+@options.by_policy
+def doctor(timeout: options.Timeout = 30) -> None:
     """Check a deployment. Each check passes, or says what to do.
 
     It checks that rules are enabled, dead-letter queues are empty, a test event from every registry arrives within
@@ -28,18 +24,18 @@ def doctor(
     Exit status: 0 every check passed, with or without warnings; 1 a check failed.
     """
     marks = {OK: "✓", WARN: "!", BAD: "✗", UNKNOWN: "?"}
-    opened = context.connect(stack, policy)
-    name = chosen.stack_name(stack)
+    opened = context.connect()
+    name = chosen.stack_name()
     found = []
-    watched = sys.stderr.isatty() and not as_json
+    watched = sys.stderr.isatty() and not output.is_json()
     site = Site(opened, name, clients(), timeout, output.say if watched else lambda text: None)
     for finding in findings(site):
         found.append(finding)
-        if not as_json:
+        if not output.is_json():
             output.line(f"{marks[finding.verdict]} {finding.check}: {finding.found}")
             if finding.todo:
                 output.line(f"    → {finding.todo}")
-    if as_json:
+    if output.is_json():
         output.data([asdict(finding) for finding in found])
     if any(finding.verdict == BAD for finding in found):
         raise typer.Exit(1)

@@ -37,12 +37,8 @@ Ids = Annotated[
 
 
 @app.command("list")
-def list_(
-    queue: Queue = None,
-    reason: Reason = None,
-    as_json: options.AsJson = False,
-    stack: options.Stack = None,
-) -> None:
+@options.on_stack
+def list_(queue: Queue = None, reason: Reason = None) -> None:
     """List dead letters.
 
     These are messages that no function could handle, and events that did not reach a queue. Letters are kept for 14
@@ -50,8 +46,8 @@ def list_(
 
     Exit status: 0 listed, even if there are none.
     """
-    found = reading.letters(context.connect(stack), queue, reason)
-    if as_json:
+    found = reading.letters(context.connect(), queue, reason)
+    if output.is_json():
         output.data([reading.as_json(letter) for letter in found])
         return
     output.table(
@@ -63,12 +59,11 @@ def list_(
 
 
 @app.command("show")
+@options.on_stack
 def show(
     letter: Annotated[
         str, typer.Argument(metavar="LETTER", help="The id of the letter, or its first characters.", show_default=False)
     ],
-    as_json: options.AsJson = False,
-    stack: options.Stack = None,
 ) -> None:
     """Show one dead letter with its body.
 
@@ -77,8 +72,8 @@ def show(
 
     Exit status: 0 shown; 2 there is no such letter.
     """
-    (found,) = reading.named(reading.letters(context.connect(stack), None, None), [letter])
-    if as_json:
+    (found,) = reading.named(reading.letters(context.connect(), None, None), [letter])
+    if output.is_json():
         output.data({**reading.as_json(found), "body": found.body})
         return
     for name, value in (*reading.as_json(found).items(), ("body", found.body)):
@@ -87,14 +82,13 @@ def show(
 
 
 @app.command("replay")
-def replay(  # noqa: PLR0913 - each argument is an option of the command
+@options.on_stack
+def replay(
     letters: Ids = None,
     queue: Queue = None,
     reason: Reason = None,
     because: asking.Because = "",
     timeout: options.Timeout = 60,
-    as_json: options.AsJson = False,
-    stack: options.Stack = None,
 ) -> None:
     """Send dead letters to their queue again.
 
@@ -103,18 +97,17 @@ def replay(  # noqa: PLR0913 - each argument is an option of the command
 
     Exit status: 0 all were sent; 1 at least one was not; 2 bad input.
     """
-    _move("replay", letters, queue, reason, because, timeout, stack)
+    _move("replay", letters, queue, reason, because, timeout)
 
 
 @app.command("discard")
-def discard(  # noqa: PLR0913 - each argument is an option of the command
+@options.on_stack
+def discard(
     because: asking.Because,
     letters: Ids = None,
     queue: Queue = None,
     reason: Reason = None,
     timeout: options.Timeout = 60,
-    as_json: options.AsJson = False,
-    stack: options.Stack = None,
 ) -> None:
     """Remove dead letters.
 
@@ -123,21 +116,20 @@ def discard(  # noqa: PLR0913 - each argument is an option of the command
 
     Exit status: 0 all were removed; 1 at least one was not; 2 bad input.
     """
-    _move("discard", letters, queue, reason, because, timeout, stack)
+    _move("discard", letters, queue, reason, because, timeout)
 
 
-def _move(  # noqa: PLR0913 - the options of both commands
+def _move(
     command: str,
     ids: list[str] | None,
     queue: str | None,
     reason: str | None,
     because: str,
     timeout: float,
-    stack: str | None,
 ) -> None:
     if not ids and queue is None and reason is None:
         raise BadInput(f"which letters? give their ids, --queue or --reason: tallyman letters {command} --help")
-    opened = context.connect(stack)
+    opened = context.connect()
     found = reading.letters(opened, queue, reason)
     chosen = reading.named(found, ids) if ids else found
     rows, sent = [], defaultdict(list)

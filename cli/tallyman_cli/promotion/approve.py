@@ -5,15 +5,13 @@ from tallyman_cli.promotion.why import To
 from tallyman_cli.shared import asking, context, options, output
 
 
-def approve(  # noqa: PLR0913 - each argument is an option of the command
+@options.by_policy
+def approve(
     image: options.Image,
     to: To,
     because: asking.Because,
     no_wait: asking.NoWait = False,
     timeout: options.Timeout = 60,
-    as_json: options.AsJson = False,
-    stack: options.Stack = None,
-    policy: options.PolicyFile = None,
 ) -> None:
     """Approve an image for an environment. The approval applies to its digest.
 
@@ -22,18 +20,16 @@ def approve(  # noqa: PLR0913 - each argument is an option of the command
 
     Exit status: 0 recorded (--no-wait: requested); 1 refused; 2 no promotion leads to that environment.
     """
-    _say("approve", image, to, because, no_wait, timeout, stack, policy)
+    _say("approve", image, to, because, no_wait, timeout)
 
 
-def deny(  # noqa: PLR0913 - each argument is an option of the command
+@options.by_policy
+def deny(
     image: options.Image,
     to: To,
     because: asking.Because,
     no_wait: asking.NoWait = False,
     timeout: options.Timeout = 60,
-    as_json: options.AsJson = False,
-    stack: options.Stack = None,
-    policy: options.PolicyFile = None,
 ) -> None:
     """Deny an image for an environment: its approvals fail until enough people approve it again.
 
@@ -41,20 +37,11 @@ def deny(  # noqa: PLR0913 - each argument is an option of the command
 
     Exit status: 0 recorded (--no-wait: requested); 1 refused; 2 no promotion leads to that environment.
     """
-    _say("deny", image, to, because, no_wait, timeout, stack, policy)
+    _say("deny", image, to, because, no_wait, timeout)
 
 
-def _say(  # noqa: PLR0913 - the commands' options, handed on
-    command: str,
-    image: str,
-    to: str,
-    because: str,
-    no_wait: bool,
-    timeout: float,
-    stack: options.Stack,
-    policy: options.PolicyFile,
-) -> None:
-    opened = context.connect(stack, policy)
+def _say(command: str, image: str, to: str, because: str, no_wait: bool, timeout: float) -> None:
+    opened = context.connect()
     where = candidates.candidate(opened, image, to)
     body = {**candidates.as_command(where), "command": command, "because": because}
     asked = asking.ask(opened, body, timeout=timeout, wait=not no_wait)

@@ -13,7 +13,8 @@ app = typer.Typer(help="Post results of checks of your own, for the gate `check`
 
 
 @app.command("post")
-def post(  # noqa: PLR0913 - each argument is an option of the command
+@options.by_policy
+def post(
     image: options.Image,
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="The check's name in the policy, such as e2e.", show_default=False)
@@ -24,9 +25,6 @@ def post(  # noqa: PLR0913 - each argument is an option of the command
     ] = None,
     no_wait: asking.NoWait = False,
     timeout: options.Timeout = 60,
-    as_json: options.AsJson = False,
-    stack: options.Stack = None,
-    policy: options.PolicyFile = None,
 ) -> None:
     """Post the result of a check of an image.
 
@@ -38,7 +36,7 @@ def post(  # noqa: PLR0913 - each argument is an option of the command
     """
     if passed is None:
         raise BadInput("the result of the check is missing: give --passed or --failed")
-    opened = context.connect(stack, policy)
+    opened = context.connect()
     named = addresses.image(opened.policy, image)
     if named.environment is None or named.canonical is None:
         raise BadInput(f"{image} is in no environment of the policy: a check is about an image in an environment")

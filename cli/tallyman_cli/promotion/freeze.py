@@ -20,30 +20,26 @@ Place = Annotated[
 ]
 
 
-def freeze(  # noqa: PLR0913 - each argument is an option of the command
+@options.by_policy
+def freeze(
     place: Place,
     because: asking.Because,
     no_wait: asking.NoWait = False,
     timeout: options.Timeout = 60,
-    as_json: options.AsJson = False,
-    stack: options.Stack = None,
-    policy: options.PolicyFile = None,
 ) -> None:
     """Freeze an environment, or one of its repositories: promotions wait until you thaw it.
 
     Exit status: 0 frozen (--no-wait: requested); 1 refused; 2 bad input.
     """
-    _say("freeze", place, because, no_wait, timeout, stack, policy)
+    _say("freeze", place, because, no_wait, timeout)
 
 
-def thaw(  # noqa: PLR0913 - each argument is an option of the command
+@options.by_policy
+def thaw(
     place: Place,
     because: asking.Because = "",
     no_wait: asking.NoWait = False,
     timeout: options.Timeout = 60,
-    as_json: options.AsJson = False,
-    stack: options.Stack = None,
-    policy: options.PolicyFile = None,
 ) -> None:
     """End a freeze: pending promotions continue.
 
@@ -51,19 +47,11 @@ def thaw(  # noqa: PLR0913 - each argument is an option of the command
 
     Exit status: 0 thawed (--no-wait: requested); 1 refused; 2 bad input.
     """
-    _say("thaw", place, because or "promotions resume", no_wait, timeout, stack, policy)
+    _say("thaw", place, because or "promotions resume", no_wait, timeout)
 
 
-def _say(  # noqa: PLR0913 - the commands' options, handed on
-    command: str,
-    place: str,
-    because: str,
-    no_wait: bool,
-    timeout: float,
-    stack: options.Stack,
-    policy: options.PolicyFile,
-) -> None:
-    opened = context.connect(stack, policy)
+def _say(command: str, place: str, because: str, no_wait: bool, timeout: float) -> None:
+    opened = context.connect()
     environment, _, name = place.partition("/")
     opened.policy.environment(environment)
     if place.endswith("/") or ":" in name or "@" in name:

@@ -22,6 +22,7 @@ Environment = Annotated[
 ]
 
 
+@options.by_policy
 def pending(
     environment: Environment = None,
     released: Annotated[
@@ -33,9 +34,6 @@ def pending(
     rollouts: Annotated[
         bool, typer.Option("--rollouts", help="List instead the releases whose rollout is not done, with its state.")
     ] = False,
-    as_json: options.AsJson = False,
-    stack: options.Stack = None,
-    policy: options.PolicyFile = None,
 ) -> None:
     """List pending promotions: the deciding gate of each, since when, and what happens next.
 
@@ -44,13 +42,13 @@ def pending(
 
     Exit status: 0 listed; 2 there is no such environment.
     """
-    opened = context.connect(stack, policy)
+    opened = context.connect()
     names = [opened.policy.environment(environment).name] if environment else list(opened.policy.environments)
     if released or rollouts:
         (_released if released else _rollouts)(opened, names)
         return
     found = sorted(rows(opened, names), key=lambda row: (row["to"], row["since"], row["repository"], row["digest"]))
-    if as_json:
+    if output.is_json():
         output.data(found)
         return
     if late := sum(1 for _ in roll_outs.unfinished(opened, names)):

@@ -19,6 +19,7 @@ from tallyman_cli.shared import asking, context, options, output
 from tallyman_cli.shared.waiting import wait_for
 
 
+@options.by_policy
 def promote(  # noqa: PLR0913 - each argument is an option of the command
     image: options.Image,
     to: To,
@@ -36,9 +37,6 @@ def promote(  # noqa: PLR0913 - each argument is an option of the command
         str | None, typer.Option("--because", metavar="REASON", help="The reason for the override.", show_default=False)
     ] = None,
     timeout: options.Timeout = 300,
-    as_json: options.AsJson = False,
-    stack: options.Stack = None,
-    policy: options.PolicyFile = None,
 ) -> None:
     """Request the promotion of an image, by digest, to every registry of an environment, and wait for the result.
 
@@ -49,7 +47,7 @@ def promote(  # noqa: PLR0913 - each argument is an option of the command
     """
     gates = override or []
     _check(gates, because, dry_run)
-    opened = context.connect(stack, policy)
+    opened = context.connect()
     where = candidates.candidate(opened, image, to)
     note_unknown(opened, where)
     if dry_run:
@@ -68,7 +66,7 @@ def promote(  # noqa: PLR0913 - each argument is an option of the command
     opened.hints.send("commands", {**candidates.as_command(where), "command": "promote", "request": request})
     output.say(f"requested the promotion of {where.text} to {to} (request {request})")
     if no_wait:
-        if as_json:
+        if output.is_json():
             output.data({**candidates.as_json(where, candidates.evaluate(opened, where)), "request": request})
         return
     decision, trouble = _outcome(opened, where, request, before, timeout)

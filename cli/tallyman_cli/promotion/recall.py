@@ -14,15 +14,13 @@ _RollBack = Annotated[
 ]
 
 
-def recall(  # noqa: PLR0913 - each argument is an option of the command
+@options.by_policy
+def recall(
     image: options.Image,
     because: asking.Because,
     roll_back: _RollBack = False,
     no_wait: asking.NoWait = False,
     timeout: options.Timeout = 60,
-    as_json: options.AsJson = False,
-    stack: options.Stack = None,
-    policy: options.PolicyFile = None,
 ) -> None:
     """Recall an image by its digest: every environment refuses it, and every index that contains it, from now on.
 
@@ -33,7 +31,7 @@ def recall(  # noqa: PLR0913 - each argument is an option of the command
 
     Exit status: 0 recalled (--no-wait: requested); 1 refused, or a release could not be rolled back; 2 bad input.
     """
-    opened = context.connect(stack, policy)
+    opened = context.connect()
     named = addresses.image(opened.policy, image)
     if named.digest is None:
         digest = naming.digest_of(opened, named)

@@ -30,19 +30,17 @@ Repository = Annotated[
 
 
 @app.command("list")
+@options.by_policy
 def list_(
     environment: Annotated[
         str, typer.Argument(metavar="ENVIRONMENT", help="The environment, such as prod.", show_default=False)
     ],
-    as_json: options.AsJson = False,
-    stack: options.Stack = None,
-    policy: options.PolicyFile = None,
 ) -> None:
     """List what an environment runs.
 
     Prints a row for each repository that was ever released to the environment.
     """
-    opened = context.connect(stack, policy)
+    opened = context.connect()
     place = opened.policy.environment(environment)
     found: list[dict[str, Any]] = [
         {
@@ -58,7 +56,7 @@ def list_(
         }
         for release, rollout in roll_outs_of(opened.policy, opened.state, place.name)
     ]
-    if as_json:
+    if output.is_json():
         output.data(found)
     elif not found:
         output.line(f"nothing was released to {place.name} yet")
@@ -80,13 +78,8 @@ def list_(
 
 
 @app.command("show")
-def show(
-    repository: Repository,
-    at: options.At = None,
-    as_json: options.AsJson = False,
-    stack: options.Stack = None,
-    policy: options.PolicyFile = None,
-) -> None:
+@options.by_policy
+def show(repository: Repository, at: options.At = None) -> None:
     """Show what an environment runs of a repository.
 
     With --at, shows what it ran then. Also shows what it ran before. If releases move services (`rollout` in the
@@ -96,7 +89,7 @@ def show(
     Exit status: 0 shown; 1 nothing was released there (by then); 2 bad input.
     """
     moment = options.moment(at)
-    opened = context.connect(stack, policy)
+    opened = context.connect()
     environment, name = _named(opened, repository)
     history = list(releases(opened.ledger, environment.name, name, moment))
     if not history:
@@ -119,7 +112,7 @@ def show(
             _row(fact) | {"rollout": outcomes.get(Released.parse(fact).id, {}).get("status")} for fact in history
         ],
     }
-    if as_json:
+    if output.is_json():
         output.data(data)
         return
     output.line(f"{environment.name}/{name} {'ran' if moment else 'runs'} {', '.join(data['tags'])}  {data['digest']}")
@@ -142,7 +135,8 @@ def show(
 
 
 @app.command("roll-back")
-def roll_back(  # noqa: PLR0913 - each argument is an option of the command
+@options.by_policy
+def roll_back(
     repository: Repository,
     to: Annotated[
         str | None,
@@ -156,9 +150,6 @@ def roll_back(  # noqa: PLR0913 - each argument is an option of the command
     because: asking.Because = "no reason was given",
     no_wait: asking.NoWait = False,
     timeout: options.Timeout = 60,
-    as_json: options.AsJson = False,
-    stack: options.Stack = None,
-    policy: options.PolicyFile = None,
 ) -> None:
     """Point a release back at an earlier image.
 
@@ -168,12 +159,12 @@ def roll_back(  # noqa: PLR0913 - each argument is an option of the command
 
     Exit status: 0 rolled back (--no-wait: requested); 1 refused; 2 bad input.
     """
-    opened = context.connect(stack, policy)
+    opened = context.connect()
     environment, name = _named(opened, repository)
     back = RollBack(opened, environment.name, name)
     digest = back.target(to)
     asked = back.ask(digest, because, timeout=timeout, wait=not no_wait)
-    if as_json:
+    if output.is_json():
         output.data({"environment": environment.name, "repository": name, "digest": digest, **asked.as_json})
     elif asked.done:
         runs = ", ".join(back.tags(digest))

@@ -15,14 +15,8 @@ To = Annotated[
 ]
 
 
-def why(
-    image: options.Image,
-    to: To,
-    at: options.At = None,
-    as_json: options.AsJson = False,
-    stack: options.Stack = None,
-    policy: options.PolicyFile = None,
-) -> None:
+@options.by_policy
+def why(image: options.Image, to: To, at: options.At = None) -> None:
     """Explain why an image is, or is not, promoted: every gate with its reason, the deciding one first.
 
     --at evaluates the policy and the facts known at that time; --policy evaluates another policy. If the environment
@@ -31,17 +25,17 @@ def why(
     Exit status: 0 promoted or passed; 1 waiting, failed or in conflict; 2 no promotion leads to that environment.
     """
     moment = options.moment(at)
-    opened = context.connect(stack, policy)
+    opened = context.connect()
     where = candidates.candidate(opened, image, to, moment)
     decision = candidates.evaluate(opened, where, moment)
     note_unknown(opened, where)
     rollout = roll_outs.of_image(opened, where.policy.environment(to), where.canonical, where.digest, moment)
     other = candidates.released_instead(opened, where, decision) if moment is None else None
-    if as_json:
+    if output.is_json():
         output.data(candidates.as_json(where, decision) | {"rollout": rollout, "released_instead": other})
     else:
         candidates.show(where, decision, other)
-    if rollout and not as_json:
+    if rollout and not output.is_json():
         output.line()
         roll_outs.show(rollout)
     if decision.verdict not in (PROMOTED, PASSED):

@@ -13,6 +13,7 @@ MOST_ROWS = 1_000_000_000
 """The largest `--limit`; DynamoDB takes no number of more than 31 bits."""
 
 
+@options.by_policy
 def history(
     image: Annotated[
         str,
@@ -30,9 +31,6 @@ def history(
             "--limit", metavar="N", min=1, max=MOST_ROWS, help="Show only the N newest rows.", show_default="all"
         ),
     ] = None,
-    as_json: options.AsJson = False,
-    stack: options.Stack = None,
-    policy: options.PolicyFile = None,
 ) -> None:
     """Show what happened, newest first: who pushed what, which tags moved, what was removed.
 
@@ -41,7 +39,7 @@ def history(
     Exit status: 0 shown, even if nothing is recorded yet; 1 there is no such repository.
     """
     moment = options.moment(at)
-    opened = context.connect(stack, policy)
+    opened = context.connect()
     found: list[Row] = []
     asked = naming.repositories(opened, image)
     for named in asked:
@@ -56,7 +54,7 @@ def history(
     if not shown:
         naming.must_exist(opened, [place for named in asked for place in named.repositories])
         output.say(f"nothing is recorded about {image}" + (f" until {at}" if at else ""))
-    if as_json:
+    if output.is_json():
         output.data([as_data(row) for row in shown])
     elif shown:
         for line in lanes.picture(shown, moment or opened.clock(), output.columns()):

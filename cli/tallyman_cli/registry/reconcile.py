@@ -12,6 +12,7 @@ MAX_RUNS = 1_000
 """Runs of one sweep at most; each continues where the previous one stopped."""
 
 
+@options.by_policy
 def reconcile(
     repository: Annotated[
         str | None,
@@ -22,9 +23,6 @@ def reconcile(
             show_default="all",
         ),
     ] = None,
-    as_json: options.AsJson = False,
-    stack: options.Stack = None,
-    policy: options.PolicyFile = None,
 ) -> None:
     """Compare the registries with the ledger now, record what no event reported, and resume pending work.
 
@@ -32,7 +30,7 @@ def reconcile(
 
     Exit status: 0 every registry was read, whatever was found; 1 a registry could not be read.
     """
-    opened = context.connect(stack, policy)
+    opened = context.connect()
     payload, registries = wanted(opened.policy, repository)
     sweep = Sweep(registries)
     for run in range(1, MAX_RUNS + 1):
@@ -44,7 +42,7 @@ def reconcile(
         output.say(f"run {run}: {output.counted(sweep.images, 'image')} so far")
     for problem in sweep.problems:
         output.trouble(problem)
-    if as_json:
+    if output.is_json():
         output.data(sweep.as_data())
     else:
         sweep.show()

@@ -13,6 +13,7 @@ app = typer.Typer(help="Create repositories with the policy's settings.", no_arg
 
 
 @app.command("create")
+@options.by_policy
 def create(
     name: Annotated[
         str,
@@ -23,9 +24,6 @@ def create(
     environment: Annotated[
         str, typer.Option("--in", metavar="ENVIRONMENT", help="The environment to create it in.", show_default=False)
     ],
-    as_json: options.AsJson = False,
-    stack: options.Stack = None,
-    policy: options.PolicyFile = None,
 ) -> None:
     """Create a repository in every registry of an environment, with the policy's settings.
 
@@ -35,12 +33,12 @@ def create(
     Exit status: 0 it exists as the policy says; 1 it differs or could not be created.
     """
     parse_repository_name(name)  # before any call to AWS
-    opened = context.connect(stack, policy)
+    opened = context.connect()
     for place, document in planned(opened, name, environment):
         output.say(f"the repository policy of {place}:")
         output.say(json.dumps(document, indent=2))
     found = create_in(opened, name, environment)
-    if as_json:
+    if output.is_json():
         output.data(found)
     else:
         for each in found:

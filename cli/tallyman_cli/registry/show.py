@@ -9,25 +9,20 @@ from tallyman_cli.shared import addresses, context, naming, options, output
 from tallyman_cli.views import contents
 
 
-def show(
-    image: options.Image,
-    prices: options.PriceFile = None,
-    as_json: options.AsJson = False,
-    stack: options.Stack = None,
-    policy: options.PolicyFile = None,
-) -> None:
+@options.by_policy
+def show(image: options.Image, prices: options.PriceFile = None) -> None:
     """Show an image: platforms and compressed sizes, tags, where it is, what that costs, verification, promotions.
 
     Manifests are read from the registry, or from the archive and the ledger if the registry can't be read.
 
     Exit status: 0 shown; 1 there is no such image.
     """
-    opened = context.connect(stack, policy)
+    opened = context.connect()
     named = addresses.image(opened.policy, image)
     inside = contents.load(opened, named.place, naming.digest_of(opened, named), configs=False)
     found = ImageView(opened, image, inside).as_data()
     found["costs"] = costs(load_prices(prices), found)
-    if as_json:
+    if output.is_json():
         output.data(found)
     else:
         _show(found)

@@ -13,26 +13,21 @@ from tallyman_cli.shared.waiting import wait_for
 from tallyman_cli.views import record
 
 
-def verify(
-    image: options.Image,
-    timeout: options.Timeout = 300,
-    as_json: options.AsJson = False,
-    stack: options.Stack = None,
-    policy: options.PolicyFile = None,
-) -> None:
+@options.by_policy
+def verify(image: options.Image, timeout: options.Timeout = 300) -> None:
     """Verify the bytes of an image now, as the policy requires: digests, sizes, layers, platforms, tag.
 
     The stack's function verify_digest checks the image and records the verdict; this command waits for it.
 
     Exit status: 0 passed; 1 failed, unknown, or no verdict in time.
     """
-    found = ask(context.connect(stack, policy), image, timeout)
+    found = ask(context.connect(), image, timeout)
     if found is None:
         raise Unreachable(
             f"no verdict on {image} within {timeout:g} s. It may still come, and then `tallyman show {image}` has it; "
             "a request that failed is in the dead-letter queue of verify_digest with its reason"
         )
-    if as_json:
+    if output.is_json():
         output.data(found)
     else:
         output.line(f"{found['repository']}@{output.digest(found['digest'])}: {found['verdict']}")

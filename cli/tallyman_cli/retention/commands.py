@@ -41,13 +41,8 @@ def one(stack: context.Stack, text: str) -> Repository:
 
 
 @app.command("plan")
-def plan(
-    repository: Place,
-    prices: options.PriceFile = None,
-    as_json: options.AsJson = False,
-    stack: options.Stack = None,
-    policy: options.PolicyFile = None,
-) -> None:
+@options.by_policy
+def plan(repository: Place, prices: options.PriceFile = None) -> None:
     """Show what the policy would keep and remove now, and why. Writes nothing.
 
     Reads every source of usage. If one can't be read, nothing may be removed, and the plan names the source.
@@ -57,10 +52,10 @@ def plan(
     """
     from tallyman_cli.retention.plan import as_data, make, show
 
-    opened = context.connect(stack, policy)
+    opened = context.connect()
     place = one(opened, repository)
     made, _ = make(opened, place)
-    if as_json:
+    if output.is_json():
         output.data(as_data(made, load_prices(prices)))
     else:
         show(made, load_prices(prices), opened.clock())
@@ -69,13 +64,11 @@ def plan(
 
 
 @app.command("apply")
+@options.by_policy
 def apply(
     repository: Place,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     timeout: options.Timeout = 600,
-    as_json: options.AsJson = False,
-    stack: options.Stack = None,
-    policy: options.PolicyFile = None,
 ) -> None:
     """Carry out the plan.
 
@@ -87,10 +80,10 @@ def apply(
     """
     from tallyman_cli.retention.plan import make, show
 
-    opened = context.connect(stack, policy)
+    opened = context.connect()
     places = addresses.anywhere(opened.policy, repository).repositories
     if not yes:
-        with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        with redirect_stdout(sys.stderr) if output.is_json() else nullcontext():
             plans = [make(opened, place)[0] for place in places]
             for made in plans:
                 show(made, load_prices(), opened.clock())
@@ -105,10 +98,10 @@ def apply(
     runs = [ask(opened, place, timeout) for place in places]
     if not runs:
         output.say("there is nothing to remove")
-        if as_json:
+        if output.is_json():
             output.data(None)
         return
-    if as_json:
+    if output.is_json():
         output.data(runs[0] if len(runs) == 1 else runs)
     else:
         for run in runs:
@@ -145,7 +138,8 @@ def ask(stack: context.Stack, place: Repository, timeout: float) -> dict[str, An
 
 
 @app.command("proof")
-def proof(image: options.Image, as_json: options.AsJson = False, stack: options.Stack = None) -> None:
+@options.on_stack
+def proof(image: options.Image) -> None:
     """Show the proof of a removal.
 
     The proof holds the rule, the answer of each protection, which sources of usage were read, and when. Name IMAGE by
@@ -155,8 +149,8 @@ def proof(image: options.Image, as_json: options.AsJson = False, stack: options.
     """
     from tallyman_cli.retention.proof import proofs
 
-    document = proofs(context.connect(stack), image)[0]
-    if as_json:
+    document = proofs(context.connect(), image)[0]
+    if output.is_json():
         output.data(document)
         return
     output.line(f"{document['repository']}@{document['digest']}: {document['action']}d")
@@ -171,12 +165,8 @@ def proof(image: options.Image, as_json: options.AsJson = False, stack: options.
 
 
 @app.command("restore")
-def restore(
-    image: options.Image,
-    as_json: options.AsJson = False,
-    stack: options.Stack = None,
-    policy: options.PolicyFile = None,
-) -> None:
+@options.by_policy
+def restore(image: options.Image) -> None:
     """Bring an image back.
 
     It is restored from ECR's archive, or copied from another environment that still holds the digest. Uses your own
@@ -186,14 +176,15 @@ def restore(
     """
     from tallyman_cli.retention.proof import bring_back
 
-    result = bring_back(context.connect(stack, policy), image)
-    if as_json:
+    result = bring_back(context.connect(), image)
+    if output.is_json():
         output.data(result)
     else:
         output.line(f"{result['repository']}@{output.digest(result['digest'])}: {result['outcome']}")
 
 
 @app.command("replay")
+@options.by_policy
 def replay(
     repository: Place,
     since: Annotated[
@@ -205,9 +196,6 @@ def replay(
     until: Annotated[
         str | None, typer.Option("--until", metavar="TIME", help="Where the replay ends.", show_default="now")
     ] = None,
-    as_json: options.AsJson = False,
-    stack: options.Stack = None,
-    policy: options.PolicyFile = None,
 ) -> None:
     """Show what a policy would have removed in the past.
 
@@ -217,13 +205,13 @@ def replay(
     """
     from tallyman_cli.retention.past import as_data, gone
 
-    opened = context.connect(stack, policy)
+    opened = context.connect()
     place = one(opened, repository)
     past = gone(opened, place, parse_time(since), parse_time(until) if until else opened.clock())
     found = past.gone
     if not found and not past.refused:
         naming.must_exist(opened, [place])
-    if as_json:
+    if output.is_json():
         output.data(as_data(opened, place, past))
     else:
         cells = [
@@ -242,6 +230,7 @@ def replay(
 
 
 @app.command("native")
+@options.by_policy
 def native(
     repository: Place,
     file: Annotated[
@@ -250,9 +239,6 @@ def native(
             "--file", metavar="FILE", help="A file with a lifecycle policy.", show_default="the repository's own"
         ),
     ] = None,
-    as_json: options.AsJson = False,
-    stack: options.Stack = None,
-    policy: options.PolicyFile = None,
 ) -> None:
     """Compare the plan with ECR's own lifecycle policy.
 
@@ -263,14 +249,14 @@ def native(
     from tallyman_cli.retention.native import beside, read
     from tallyman_cli.retention.plan import make
 
-    opened = context.connect(stack, policy)
+    opened = context.connect()
     place = one(opened, repository)
     text = read(file) if file else opened.lifecycle(place)
     if text is None:
         raise NotFound(f"{place} has no lifecycle policy of its own")
     made, _ = make(opened, place)
     rows = beside(text, made, opened.clock())
-    if as_json:
+    if output.is_json():
         output.data({"repository": str(place), "images": rows})
     else:
         output.table(

@@ -6,6 +6,7 @@ above it), that over `~/.config/tallyman/config.toml`. Inside a local cloud its 
 
 import os
 from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,16 @@ class Chosen:
     utc: bool = False
     quiet: bool = False
     paged: bool = True
+
+    @contextmanager
+    def for_command(self, stack: str | None, policy: Path | None) -> Iterator[None]:
+        """While the block runs, a command's own --stack and --policy win."""
+        before = self.stack, self.policy
+        self.stack, self.policy = stack or self.stack, policy or self.policy
+        try:
+            yield
+        finally:
+            self.stack, self.policy = before
 
     def stack_name(self, option: str | None = None) -> str:
         """The stack's name; `option`: the command's own --stack."""

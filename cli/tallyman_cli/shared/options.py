@@ -1,13 +1,17 @@
 """Options that several commands share."""
 
+from collections.abc import Callable
 from datetime import datetime
+from functools import wraps
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from tallyman.domain.times import parse_time
 from tallyman_cli.shared import output
+from tallyman_cli.shared.chosen import chosen
 
 IMAGE_HELP = (
     "ENVIRONMENT/REPOSITORY:TAG or …@DIGEST, such as dev/rocketseat/widget-server:v1, or a full ECR address. "
@@ -59,6 +63,33 @@ PriceFile = Annotated[
 Timeout = Annotated[
     float, typer.Option("--timeout", metavar="SECONDS", help="How long to wait for the result.", callback=seconds)
 ]
+
+
+Command = Callable[..., None]
+
+
+def _adding(*names: str) -> Callable[[Command], Command]:
+    """Make a decorator that adds options after a command's own. `output.is_json` and `chosen` know their values."""
+    every = {"as_json": (False, AsJson), "stack": (None, Stack), "policy": (None, PolicyFile)}
+    added = [Parameter(n, Parameter.KEYWORD_ONLY, default=every[n][0], annotation=every[n][1]) for n in names]
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def wrapper(*, as_json: bool, stack: str | None, policy: Path | None = None, **given: Any) -> None:
+            with chosen.for_command(stack, policy):
+                command(**given)
+
+        own = signature(command)
+        vars(wrapper)["__signature__"] = own.replace(parameters=[*own.parameters.values(), *added])
+        return wrapper
+
+    return decorate
+
+
+on_stack = _adding("as_json", "stack")
+"""Decorates a command that reads the stack: adds --json and --stack."""
+by_policy = _adding("as_json", "stack", "policy")
+"""Decorates a command that reads the stack, and judges by a policy: adds --json, --stack and --policy."""
 
 
 def moment(text: str | None) -> datetime | None:

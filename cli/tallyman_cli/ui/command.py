@@ -35,6 +35,7 @@ Port = Annotated[
 ]
 
 
+@options.by_policy
 def ui(
     port: Port = 0,
     allow_changes: AllowChanges = False,
@@ -42,9 +43,6 @@ def ui(
         Path | None,
         typer.Option("--export", metavar="DIR", help="Write the pages to files instead, and exit.", show_default=False),
     ] = None,
-    as_json: options.AsJson = False,
-    stack: options.Stack = None,
-    policy: options.PolicyFile = None,
 ) -> None:
     """Serve the page on localhost with your own credentials: board, repositories, images, gates, retention, health.
 
@@ -56,13 +54,13 @@ def ui(
     """
     if export is not None and allow_changes:
         raise BadInput("--export writes files, which have no buttons: leave --allow-changes out")
-    if as_json and export is None:
+    if output.is_json() and export is None:
         raise BadInput("--json is for --export: each page has a JSON twin at its own address, with .json after it")
-    opened = context.connect(stack, policy)
-    file = chosen.policy_file(policy)
-    desk = desk_of(opened, chosen.stack_name(stack), str(file) if file else None, allow_changes)
+    opened = context.connect()
+    file = chosen.policy_file()
+    desk = desk_of(opened, chosen.stack_name(), str(file) if file else None, allow_changes)
     if export is not None:
-        _export(desk, export, as_json)
+        _export(desk, export)
         return
     with served(desk, port) as address:
         output.line(address)
@@ -104,11 +102,11 @@ def desk_of(opened: context.Stack, name: str, policy_file: str | None, allow_cha
     return Desk(opened, name, run=runner(name, policy_file) if allow_changes else None)
 
 
-def _export(desk: "Desk", folder: Path, as_json: bool) -> None:
+def _export(desk: "Desk", folder: Path) -> None:
     from tallyman_cli.ui.export import export
 
     done = export(desk, folder, output.say)
-    if as_json:
+    if output.is_json():
         output.data(done)
     else:
         output.line(f"{output.counted(done['pages'], 'page')} in {folder}: open {folder / 'index.html'}")

@@ -9,6 +9,7 @@ from support.fakes.cli_stack import POLICY, FakeStack
 from support.images.builders import DEV, PROD, PROD_SA
 from tallyman.adapters.files import policy_file
 from tallyman_cli.shared import context
+from tallyman_cli.shared.chosen import chosen
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +26,8 @@ def system(monkeypatch: pytest.MonkeyPatch) -> FakeStack:
     made = FakeStack(policy_file.loads(POLICY.encode()).for_hub(DEV.registry))
 
     def connect(stack: str | None = None, policy: Path | None = None) -> context.Stack:
-        given = policy_file.load(policy) if policy else made.stack.given
+        file = policy or chosen.policy
+        given = policy_file.load(file) if file else made.stack.given
         return replace(made.stack, given=given)
 
     monkeypatch.setattr(context, "connect", connect)
