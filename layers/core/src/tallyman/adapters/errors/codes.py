@@ -1,4 +1,4 @@
-"""The kind of error for each error code of the AWS calls that Tallyman makes."""
+"""The kind of error for each error code of the AWS calls that Tallyman makes; in each kind sorted by name."""
 
 from tallyman.errors import (
     BadInput,
@@ -15,218 +15,89 @@ from tallyman.errors import (
     Unsupported,
 )
 
-CODES: dict[str, type[TallymanError]] = {
-    # Too many requests
-    "Throttling": Throttled,
-    "ThrottlingException": Throttled,
-    "ThrottledException": Throttled,
-    "RequestThrottled": Throttled,
-    "RequestThrottledException": Throttled,
-    "TooManyRequestsException": Throttled,
-    "ProvisionedThroughputExceededException": Throttled,
-    "RequestLimitExceeded": Throttled,
-    "BandwidthLimitExceeded": Throttled,
-    "PriorRequestNotComplete": Throttled,
-    "SlowDown": Throttled,
-    "KmsThrottled": Throttled,
-    "KMSThrottlingException": Throttled,
-    "KMSThrottling": Throttled,
-    "KMS.ThrottlingException": Throttled,
-    "OverLimit": Throttled,
-    "EC2ThrottledException": Throttled,
-    # No permission
-    "AccessDenied": NotAllowed,
-    "AccessDeniedException": NotAllowed,
-    "AuthorizationError": NotAllowed,
-    "AuthorizationErrorException": NotAllowed,
-    "UnauthorizedOperation": NotAllowed,
-    "NotAuthorizedForSourceException": NotAllowed,
-    "UnrecognizedClientException": NotAllowed,
-    "InvalidClientTokenId": NotAllowed,
-    "InvalidAccessKeyId": NotAllowed,
-    "SignatureDoesNotMatch": NotAllowed,
-    "MissingAuthenticationToken": NotAllowed,
-    "OptInRequired": NotAllowed,
-    "RegionDisabledException": NotAllowed,
-    "KmsAccessDenied": NotAllowed,
-    "KMSAccessDenied": NotAllowed,
-    "KMSAccessDeniedException": NotAllowed,
-    "KMSOptInRequired": NotAllowed,
-    "KmsOptInRequired": NotAllowed,
-    "KMS.AccessDeniedException": NotAllowed,
-    "KMS.OptInRequired": NotAllowed,
-    "InvalidSecurity": NotAllowed,
-    "InvalidSecurityException": NotAllowed,
-    "KmsException": NotAllowed,
-    "LayerInaccessibleException": NotAllowed,
-    # Credentials that have expired: the next session has new ones
-    "ExpiredToken": Unreachable,
-    "ExpiredTokenException": Unreachable,
-    "RequestExpired": Unreachable,
-    "RequestTimeTooSkewed": Unreachable,
-    # Not there
-    "RepositoryNotFoundException": NotFound,
-    "ImageNotFoundException": NotFound,
-    "LayersNotFoundException": NotFound,
-    "ScanNotFoundException": NotFound,
-    "RepositoryPolicyNotFoundException": NotFound,
-    "LifecyclePolicyNotFoundException": NotFound,
-    "RegistryPolicyNotFoundException": NotFound,
-    "ResourceNotFoundException": NotFound,
-    "ClusterNotFoundException": NotFound,
-    "ServiceNotFoundException": NotFound,
-    "NamespaceNotFoundException": NotFound,
-    "CodeSigningConfigNotFoundException": NotFound,
-    "TrailNotFoundException": NotFound,
-    "NoSuchResourceException": NotFound,
-    "NoSuchBucket": NotFound,
-    "NoSuchKey": NotFound,
-    "NoSuchEntity": NotFound,
-    "NoSuchEntityException": NotFound,
-    "QueueDoesNotExist": NotFound,
-    "AWS.SimpleQueueService.NonExistentQueue": NotFound,
-    "NotFound": NotFound,
-    "NotFoundException": NotFound,
-    "404": NotFound,
-    # ECR's refusals
-    "ImageTagAlreadyExistsException": TagTaken,
-    "ImageDigestDoesNotMatchException": DigestMismatch,
-    "InvalidLayerException": DigestMismatch,
-    "EmptyUploadException": Unsupported,
-    "LayerAlreadyExistsException": Refused,
-    "LayerPartTooSmallException": BadInput,
-    "InvalidLayerPartException": Unreachable,  # the upload has another position: a new upload may succeed
-    "UploadNotFoundException": Unreachable,
-    "UnsupportedImageTypeException": Unsupported,
-    "UnsupportedOperation": Unsupported,
-    "UnsupportedOperationException": Unsupported,
-    "UnsupportedCommandException": Unsupported,
-    "UnknownOperationException": Unsupported,
-    "InvalidAction": Unsupported,
-    "OperationNotPermittedException": Refused,
-    "LimitExceededException": Refused,
-    "RepositoryAlreadyExistsException": Refused,
-    "ImageAlreadyExistsException": Refused,
-    "ImageArchivedException": Refused,
-    "ReferencedImagesNotFoundException": TransientError,  # its children have to be staged again
-    "KmsDisabled": Refused,
-    "KMSDisabledException": Refused,
-    "KmsInvalidState": Refused,
-    "KMSInvalidStateException": Refused,
-    "KMSDisabled": Refused,
-    "KMSInvalidState": Refused,
-    "KMSNotFound": NotFound,
-    "KMSNotFoundException": NotFound,
-    "KmsNotFound": NotFound,
-    "KmsInvalidKeyUsage": Refused,
-    "EndpointDisabled": Refused,
-    "EndpointDisabledException": Refused,
-    "PlatformApplicationDisabled": Refused,
-    "PlatformApplicationDisabledException": Refused,
-    "UnableToGetUpstreamImageException": Unreachable,
-    "UnableToGetUpstreamLayerException": Unreachable,
-    "UnableToListUpstreamImageReferrersException": Unreachable,
-    # Refusals of ECS, Lambda, EKS, Batch, KMS and CloudTrail
-    "ClientException": Refused,
-    "PlatformUnknownException": Refused,
-    "PlatformTaskDefinitionIncompatibilityException": Refused,
-    "ServiceNotActiveException": Refused,
-    "UnsupportedFeatureException": Unsupported,
-    "CodeArtifactUserDeletedException": Refused,
-    "CodeArtifactUserFailedException": Refused,
-    "CodeStorageExceededException": Refused,
-    "CodeVerificationFailedException": Refused,
-    "DurableExecutionAlreadyStartedException": Refused,
-    "FunctionVersionsPerCapacityProviderLimitExceededException": Refused,
-    "InvalidCodeSignatureException": Refused,
-    "ModeNotSupportedException": Unsupported,
-    "NoPublishedVersionException": Refused,
-    "RecursiveInvocationException": Refused,
-    "RuntimeAliasDeletedException": Refused,
-    "RuntimeVersionDeletedException": Refused,
-    "ServiceQuotaExceededException": Refused,
-    "SnapStartException": Refused,
-    "SnapStartRegenerationFailureException": Refused,
-    "DisabledException": Refused,
-    "DryRunOperationException": Refused,
-    "InvalidGrantTokenException": Refused,
-    "InvalidKeyUsageException": Refused,
-    "ImageStorageClassUpdateNotSupportedException": Unsupported,
-    "NoManagementAccountSLRExistsException": Refused,
-    # Something else is still under way there
-    "ResourceConflictException": TransientError,  # Lambda updates the function: it takes no other change meanwhile
-    "CodeArtifactUserPendingException": TransientError,
-    "SnapStartNotReadyException": TransientError,
-    "OperationAborted": TransientError,  # S3: another change of the same object
-    # Another writer was faster
-    "ConditionalCheckFailedException": RevisionConflict,
-    "TransactionConflictException": RevisionConflict,
-    "TransactionInProgressException": RevisionConflict,
-    "ReplicatedWriteConflictException": RevisionConflict,
-    "PreconditionFailed": RevisionConflict,
-    "PreconditionFailedException": RevisionConflict,
-    "ConditionalRequestConflict": RevisionConflict,
-    # The request is invalid
-    "ValidationException": BadInput,
-    "ValidationError": BadInput,
-    "SerializationException": BadInput,
-    "InvalidParameter": BadInput,
-    "InvalidParameterException": BadInput,
-    "InvalidParameterValue": BadInput,
-    "InvalidParameterValueException": BadInput,
-    "ParameterValueInvalid": BadInput,
-    "InvalidTagParameterException": BadInput,
-    "TooManyTagsException": BadInput,
-    "InvalidMessageContents": BadInput,
-    "InvalidTimeRangeException": BadInput,
-    "InvalidNextTokenException": BadInput,
-    "MalformedPolicyDocumentException": BadInput,
-    "MalformedPolicyDocument": BadInput,
-    "PackedPolicyTooLarge": BadInput,
-    "PackedPolicyTooLargeException": BadInput,
-    "InvalidAddress": BadInput,
-    "InvalidEventCategoryException": BadInput,
-    "InvalidLookupAttributesException": BadInput,
-    "InvalidMaxResultsException": BadInput,
-    "ItemCollectionSizeLimitExceededException": BadInput,
-    "IdempotentParameterMismatchException": BadInput,
-    "EntityTooLarge": BadInput,
-    "RequestTooLargeException": BadInput,
-    "SerializedRequestEntityTooLargeException": BadInput,
-    "UnsupportedMediaTypeException": BadInput,
-    "InvalidRequestContentException": BadInput,
-    "InvalidArnException": BadInput,
-    "InvalidAttributeName": BadInput,
-    "InvalidIdFormat": BadInput,
-    "InvalidPaginationTokenException": BadInput,
-    "InvalidTrailNameException": BadInput,
-    "CloudTrailARNInvalidException": BadInput,
-    "IllegalArgumentException": BadInput,
-    "ReceiptHandleIsInvalid": BadInput,
-    "MessageNotInflight": BadInput,
-    "BatchEntryIdsNotDistinct": BadInput,
-    "EmptyBatchRequest": BadInput,
-    "InvalidBatchEntryId": BadInput,
-    "TooManyEntriesInBatchRequest": BadInput,
-    # A failure of the service
-    "InternalError": Unreachable,
-    "InternalErrorException": Unreachable,
-    "InternalException": Unreachable,
-    "InternalFailure": Unreachable,
-    "InternalServerError": Unreachable,
-    "InternalServerException": Unreachable,
-    "InternalServiceErrorException": Unreachable,
-    "KMSInternalException": Unreachable,
-    "KeyUnavailableException": Unreachable,
-    "DependencyTimeoutException": Unreachable,
-    "EFSIOException": Unreachable,
-    "ServerException": Unreachable,
-    "ServiceFailureException": Unreachable,
-    "ServiceException": Unreachable,
-    "ServiceFailure": Unreachable,
-    "ServiceUnavailable": Unreachable,
-    "ServiceUnavailableException": Unreachable,
-    "RequestTimeout": Unreachable,
-    "RequestTimeoutException": Unreachable,
+_BY_KIND: dict[type[TallymanError], str] = {
+    # too many requests
+    Throttled: """
+        BandwidthLimitExceeded EC2ThrottledException KMS.ThrottlingException KmsThrottled KMSThrottling
+        KMSThrottlingException OverLimit PriorRequestNotComplete ProvisionedThroughputExceededException
+        RequestLimitExceeded RequestThrottled RequestThrottledException SlowDown ThrottledException Throttling
+        ThrottlingException TooManyRequestsException
+    """,
+    # no permission
+    NotAllowed: """
+        AccessDenied AccessDeniedException AuthorizationError AuthorizationErrorException InvalidAccessKeyId
+        InvalidClientTokenId InvalidSecurity InvalidSecurityException KMS.AccessDeniedException KMS.OptInRequired
+        KmsAccessDenied KMSAccessDenied KMSAccessDeniedException KmsException KMSOptInRequired KmsOptInRequired
+        LayerInaccessibleException MissingAuthenticationToken NotAuthorizedForSourceException OptInRequired
+        RegionDisabledException SignatureDoesNotMatch UnauthorizedOperation UnrecognizedClientException
+    """,
+    # expired credentials (the next session has new ones), an upload that begins again, a failure of the service
+    Unreachable: """
+        DependencyTimeoutException EFSIOException ExpiredToken ExpiredTokenException InternalError
+        InternalErrorException InternalException InternalFailure InternalServerError InternalServerException
+        InternalServiceErrorException InvalidLayerPartException KeyUnavailableException KMSInternalException
+        RequestExpired RequestTimeout RequestTimeoutException RequestTimeTooSkewed ServerException ServiceException
+        ServiceFailure ServiceFailureException ServiceUnavailable ServiceUnavailableException
+        UnableToGetUpstreamImageException UnableToGetUpstreamLayerException UnableToListUpstreamImageReferrersException
+        UploadNotFoundException
+    """,
+    # not there
+    NotFound: """
+        404 AWS.SimpleQueueService.NonExistentQueue ClusterNotFoundException CodeSigningConfigNotFoundException
+        ImageNotFoundException KMSNotFound KmsNotFound KMSNotFoundException LayersNotFoundException
+        LifecyclePolicyNotFoundException NamespaceNotFoundException NoSuchBucket NoSuchEntity NoSuchEntityException
+        NoSuchKey NoSuchResourceException NotFound NotFoundException QueueDoesNotExist RegistryPolicyNotFoundException
+        RepositoryNotFoundException RepositoryPolicyNotFoundException ResourceNotFoundException ScanNotFoundException
+        ServiceNotFoundException TrailNotFoundException
+    """,
+    TagTaken: "ImageTagAlreadyExistsException",
+    DigestMismatch: "ImageDigestDoesNotMatchException InvalidLayerException",
+    Unsupported: """
+        EmptyUploadException ImageStorageClassUpdateNotSupportedException InvalidAction ModeNotSupportedException
+        UnknownOperationException UnsupportedCommandException UnsupportedFeatureException UnsupportedImageTypeException
+        UnsupportedOperation UnsupportedOperationException
+    """,
+    # refusals of each service
+    Refused: """
+        ClientException CodeArtifactUserDeletedException CodeArtifactUserFailedException CodeStorageExceededException
+        CodeVerificationFailedException DisabledException DryRunOperationException
+        DurableExecutionAlreadyStartedException EndpointDisabled EndpointDisabledException
+        FunctionVersionsPerCapacityProviderLimitExceededException ImageAlreadyExistsException ImageArchivedException
+        InvalidCodeSignatureException InvalidGrantTokenException InvalidKeyUsageException KmsDisabled KMSDisabled
+        KMSDisabledException KmsInvalidKeyUsage KmsInvalidState KMSInvalidState KMSInvalidStateException
+        LayerAlreadyExistsException LimitExceededException NoManagementAccountSLRExistsException
+        NoPublishedVersionException OperationNotPermittedException PlatformApplicationDisabled
+        PlatformApplicationDisabledException PlatformTaskDefinitionIncompatibilityException PlatformUnknownException
+        RecursiveInvocationException RepositoryAlreadyExistsException RuntimeAliasDeletedException
+        RuntimeVersionDeletedException ServiceNotActiveException ServiceQuotaExceededException SnapStartException
+        SnapStartRegenerationFailureException
+    """,
+    # the request is invalid
+    BadInput: """
+        BatchEntryIdsNotDistinct CloudTrailARNInvalidException EmptyBatchRequest EntityTooLarge
+        IdempotentParameterMismatchException IllegalArgumentException InvalidAddress InvalidArnException
+        InvalidAttributeName InvalidBatchEntryId InvalidEventCategoryException InvalidIdFormat
+        InvalidLookupAttributesException InvalidMaxResultsException InvalidMessageContents InvalidNextTokenException
+        InvalidPaginationTokenException InvalidParameter InvalidParameterException InvalidParameterValue
+        InvalidParameterValueException InvalidRequestContentException InvalidTagParameterException
+        InvalidTimeRangeException InvalidTrailNameException ItemCollectionSizeLimitExceededException
+        LayerPartTooSmallException MalformedPolicyDocument MalformedPolicyDocumentException MessageNotInflight
+        PackedPolicyTooLarge PackedPolicyTooLargeException ParameterValueInvalid ReceiptHandleIsInvalid
+        RequestTooLargeException SerializationException SerializedRequestEntityTooLargeException
+        TooManyEntriesInBatchRequest TooManyTagsException UnsupportedMediaTypeException ValidationError
+        ValidationException
+    """,
+    # something is under way there: Lambda updates the function, S3 changes the object, children are staged again
+    TransientError: """
+        CodeArtifactUserPendingException OperationAborted ReferencedImagesNotFoundException ResourceConflictException
+        SnapStartNotReadyException
+    """,
+    # another writer was faster
+    RevisionConflict: """
+        ConditionalCheckFailedException ConditionalRequestConflict PreconditionFailed PreconditionFailedException
+        ReplicatedWriteConflictException TransactionConflictException TransactionInProgressException
+    """,
 }
+
+CODES = {code: kind for kind, codes in _BY_KIND.items() for code in codes.split()}
 """The kind of error by code. A code that is not here is translated by its HTTP status."""
