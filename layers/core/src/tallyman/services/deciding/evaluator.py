@@ -12,8 +12,9 @@ from math import ceil
 from tallyman.domain.decide import CONFLICT, PROMOTED, Decision, decide_all
 from tallyman.domain.events.hints import DecideAbove, Promote
 from tallyman.domain.gates import FAILED, WAITING, ImageFacts
+from tallyman.domain.history.details.base import new_fact
 from tallyman.domain.history.details.decisions import Decided
-from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
@@ -213,15 +214,9 @@ class Evaluator:
         said = saying(details)
         forgotten = entry.found is None and decision.verdict != PROMOTED  # its tag was removed and set again
         if last is None or saying(Decided.parse(last)) != said or forgotten:
-            fact = Fact(
-                kind=Kind.DECIDED,
-                id=fact_id(Kind.DECIDED, decision.digest, decision.repository, repr(said), last.id if last else None),
-                at=max(now, last.at + _TICK) if last else now,  # two within a millisecond keep their order
-                seen=now,
-                via=Via.RECONCILED,
-                digest=decision.digest,
-                detail=details.dump(),
-            )
+            key = (decision.digest, decision.repository, repr(said), last.id if last else None)
+            at = max(now, last.at + _TICK) if last else now  # two within a millisecond keep their order
+            fact = new_fact(Kind.DECIDED, key, details, now, at=at, digest=decision.digest)
             waits = _pending(decision, entry.found, now, fact.id, is_same(last, decision))
             if self.ledger.append(fact, entry.write(waits)) is Appended.KNOWN:
                 raise RevisionConflict("another reaction decided the same in the same moment")

@@ -3,8 +3,9 @@
 from contextlib import suppress
 from functools import partial
 
+from tallyman.domain.history.details.base import new_fact
 from tallyman.domain.history.details.upkeep import InForce
-from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.history.facts import Kind
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
 from tallyman.errors import RevisionConflict
@@ -46,13 +47,6 @@ def publish(policy: Policy, archive: Archive, ledger: Ledger, state: State, cloc
         return False
     archive.put(FOLDER, policy.raw)
     now = whole_millis(clock())
-    fact = Fact(
-        kind=Kind.POLICY,
-        id=fact_id(Kind.POLICY, policy.digest, entry.revision),
-        at=now,
-        seen=now,
-        via=Via.RECONCILED,
-        detail=InForce(policy.digest, policy.roots).dump(),
-    )
+    fact = new_fact(Kind.POLICY, (policy.digest, entry.revision), InForce(policy.digest, policy.roots), now)
     ledger.append(fact, entry.write(policy_items.PolicyInForce(policy.digest, now, policy.roots)))
     return True

@@ -1,12 +1,12 @@
 """Records the status of ECR's managed signing of an image, where a promotion asks for a signature."""
 
 from tallyman.domain.decide import candidates
+from tallyman.domain.history.details.base import new_fact
 from tallyman.domain.history.details.referrers import Signing
-from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
-from tallyman.domain.times import whole_millis
 from tallyman.errors import NotFound
 from tallyman.ports.clocks import Clock
 from tallyman.ports.records import Appended, Ledger
@@ -57,15 +57,6 @@ class ReadSigning:
         ]
         if statuses == (Signing.parse(last).statuses if last else []):
             return False
-        now = whole_millis(self.clock())
-        fact = Fact(
-            kind=Kind.SIGNING,
-            id=fact_id(Kind.SIGNING, place, digest, repr(statuses), last.id if last else None),
-            at=now,
-            seen=now,
-            via=Via.RECONCILED,
-            digest=digest,
-            repository=place,
-            detail=Signing(statuses).dump(),
-        )
+        key = (place, digest, repr(statuses), last.id if last else None)
+        fact = new_fact(Kind.SIGNING, key, Signing(statuses), self.clock(), digest=digest, repository=place)
         return self.ledger.append(fact) is Appended.WRITTEN

@@ -6,8 +6,9 @@ from datetime import timedelta
 
 from tallyman.domain.decide import Decision, Tagging
 from tallyman.domain.events.hints import Promote
+from tallyman.domain.history.details.base import new_fact
 from tallyman.domain.history.details.promotions import Delayed, Parked, TaggingBegun
-from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.policy import Policy, format_duration
 from tallyman.domain.times import format_time, whole_millis
 from tallyman.ports.clocks import Clock
@@ -66,15 +67,9 @@ class Attempts:
     def _tagging(self, decision: Decision, tags: tuple[str, ...]) -> Fact:
         now = whole_millis(self.clock())
         ends = decision.tagging.ids if decision.tagging else ()
-        return Fact(
-            kind=Kind.TAGGING,
-            id=fact_id(Kind.TAGGING, decision.digest, decision.repository, decision.target, now, *tags, *ends),
-            at=now,
-            seen=now,
-            via=Via.RECONCILED,
-            digest=decision.digest,
-            detail=TaggingBegun(decision.target, decision.source, decision.repository, tags, ends).dump(),
-        )
+        details = TaggingBegun(decision.target, decision.source, decision.repository, tags, ends)
+        key = (decision.digest, decision.repository, decision.target, now, *tags, *ends)
+        return new_fact(Kind.TAGGING, key, details, now, digest=decision.digest)
 
     def delay(self, decision: Decision, reason: str, hint: Promote, expected: bool = False) -> str:
         """Send the hint of the next try and record why this one failed; return the line for the log. `expected`:
@@ -131,13 +126,5 @@ class Attempts:
 
     def _append(self, kind: Kind, decision: Decision, detail: Delayed | Parked, change: StateChange | None) -> None:
         now = whole_millis(self.clock())
-        fact = Fact(
-            kind=kind,
-            id=fact_id(kind, decision.digest, decision.repository, decision.target, now, detail.reason),
-            at=now,
-            seen=now,
-            via=Via.RECONCILED,
-            digest=decision.digest,
-            detail=detail.dump(),
-        )
-        self.ledger.append(fact, change)
+        key = (decision.digest, decision.repository, decision.target, now, detail.reason)
+        self.ledger.append(new_fact(kind, key, detail, now, digest=decision.digest), change)

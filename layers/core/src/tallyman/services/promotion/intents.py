@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from tallyman.domain.decide import Decision
+from tallyman.domain.history.details.base import new_fact
 from tallyman.domain.history.details.promotions import Intended
-from tallyman.domain.history.facts import NO_TIME, Fact, Kind, Via, fact_id
+from tallyman.domain.history.facts import NO_TIME, Fact, Kind
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
-from tallyman.domain.times import whole_millis
 from tallyman.ports.clocks import Clock
 from tallyman.ports.records import Ledger
 
@@ -41,16 +41,9 @@ def intend(
     The fact of the root is written last: if it is there, all are. The fact of another member has no time, and no root
     in its key: any number of indexes may bring the same member to the same place. Cost: a write for each member.
     """
-    registries = [str(p.registry) for p in places]
+    registries, name = [str(p.registry) for p in places], places[0].name
+    details = Intended(decision.target, registries, name, decision.repository, decision.digest)
     for member in [*(m for m in members if m != decision.digest), decision.digest]:
         root = decision.digest if member == decision.digest else None
-        fact = Fact(
-            kind=Kind.INTENDED,
-            id=fact_id(Kind.INTENDED, member, root, decision.target, places[0].name, *registries),
-            at=at if root else NO_TIME,
-            seen=whole_millis(clock()),
-            via=Via.RECONCILED,
-            digest=member,
-            detail=Intended(decision.target, registries, places[0].name, decision.repository, decision.digest).dump(),
-        )
-        ledger.append(fact)
+        key = (member, root, decision.target, name, *registries)
+        ledger.append(new_fact(Kind.INTENDED, key, details, clock(), at=at if root else NO_TIME, digest=member))

@@ -5,11 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tallyman.domain.decide import Decision
+from tallyman.domain.history.details.base import new_fact
 from tallyman.domain.history.details.decisions import Destination, TargetSeen
-from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.history.facts import Kind
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
-from tallyman.domain.times import whole_millis
 from tallyman.errors import OutOfTime, TallymanError, TransientError, UnderWay
 from tallyman.ports.clocks import Clock
 from tallyman.ports.records import Ledger
@@ -85,7 +85,7 @@ class Targets:
         }
 
     def _write(self, decision: Decision, answers: dict[str, dict[str, Any]]) -> None:
-        detail = TargetSeen(decision.target, decision.repository, answers).dump()
+        details = TargetSeen(decision.target, decision.repository, answers)
         kinds = (Kind.TARGET_SEEN, Kind.DELAYED, Kind.PARKED, Kind.REQUESTED)
         mine = [
             f
@@ -93,19 +93,10 @@ class Targets:
             if f.kind in kinds and Destination.parse(f) == Destination(decision.target, decision.repository)
         ]
         last = max(mine, key=lambda f: (f.seen, f.at, f.id), default=None)
-        if last is not None and last.kind is Kind.TARGET_SEEN and TargetSeen.parse(last).dump() == detail:
+        if last is not None and last.kind is Kind.TARGET_SEEN and TargetSeen.parse(last).dump() == details.dump():
             return
-        now = whole_millis(self.clock())
-        fact = Fact(
-            kind=Kind.TARGET_SEEN,
-            id=fact_id(Kind.TARGET_SEEN, decision.digest, repr(detail), last.id if last else None),
-            at=now,
-            seen=now,
-            via=Via.RECONCILED,
-            digest=decision.digest,
-            detail=detail,
-        )
-        self.ledger.append(fact)
+        key = (decision.digest, repr(details.dump()), last.id if last else None)
+        self.ledger.append(new_fact(Kind.TARGET_SEEN, key, details, self.clock(), digest=decision.digest))
 
 
 def worst(failures: Mapping[Repository, TallymanError]) -> TallymanError:

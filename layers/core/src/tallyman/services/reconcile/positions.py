@@ -3,11 +3,12 @@
 from dataclasses import replace
 from datetime import datetime
 
+from tallyman.domain.history.details.base import new_fact
 from tallyman.domain.history.details.upkeep import Missed
-from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.names import Repository
 from tallyman.domain.policy import Policy
-from tallyman.domain.times import format_time, whole_millis
+from tallyman.domain.times import format_time
 from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Notices
 from tallyman.ports.records import Appended, Ledger, State
@@ -86,12 +87,6 @@ class SweepPositions:
     def _missed(self, change: StateChange, missed: int, now: datetime) -> Fact:
         repository = Repository.parse(change.sk)
         environment, _ = self.policy.environment_of(repository)
-        return Fact(
-            kind=Kind.MISSED,
-            id=fact_id(Kind.MISSED, repository, change.revision),
-            at=now,
-            seen=whole_millis(self.clock()),
-            via=Via.RECONCILED,
-            environment=environment.name if environment else None,
-            detail=Missed(missed, str(repository)).dump(),
-        )
+        name = environment.name if environment else None
+        key, details = (repository, change.revision), Missed(missed, str(repository))
+        return new_fact(Kind.MISSED, key, details, self.clock(), at=now, environment=name)

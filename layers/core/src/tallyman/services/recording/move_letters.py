@@ -6,8 +6,9 @@ from itertools import takewhile
 
 from tallyman.domain.events.commands import Command
 from tallyman.domain.events.letters import Letter
+from tallyman.domain.history.details.base import new_fact
 from tallyman.domain.history.details.letters import LetterAnswer
-from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.history.facts import Kind, Via
 from tallyman.domain.times import whole_millis
 from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Letters
@@ -88,17 +89,8 @@ class MoveLetters:
         asked = replace(
             answer, command=command.name, request=command.request, because=command.because, queue=command.queue
         )
-        self.ledger.append(
-            Fact(
-                kind=kind,
-                id=fact_id(kind, command.request, sender, answer.letter),
-                at=whole_millis(sent),
-                seen=whole_millis(self.clock()),
-                via=Via.PERSON,
-                actor=sender,
-                detail=asked.dump(),
-            )
-        )
+        key = (command.request, sender, answer.letter)
+        self.ledger.append(new_fact(kind, key, asked, self.clock(), at=sent, via=Via.PERSON, actor=sender))
 
     def _done(self, request: str, sent: datetime) -> set[str]:
         """The letters that an earlier try of the same command recorded; it may have died before it removed them."""

@@ -1,12 +1,12 @@
 """Records API calls that CloudTrail reported, by event or in its history, with their actor."""
 
 from tallyman.domain.events.eventbridge import REMOVING_CALLS, SETTINGS_CALLS
+from tallyman.domain.history.details.base import new_fact
 from tallyman.domain.history.details.changes import Change, Settings
-from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.history.facts import Kind, Via
 from tallyman.domain.images.details import ApiCall
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
-from tallyman.domain.times import whole_millis
 from tallyman.ports.clocks import Clock
 from tallyman.ports.records import Ledger
 from tallyman.services.recording.record_image import Observation, RecordImage
@@ -66,16 +66,16 @@ class RecordCall:
 
     def _settings(self, call: ApiCall, via: Via, origin: str) -> None:
         environment, _ = self.policy.environment_of(call.repository)
-        fact = Fact(
-            kind=Kind.SETTINGS_CHANGED,
-            id=fact_id(Kind.SETTINGS_CHANGED, origin),
+        fact = new_fact(
+            Kind.SETTINGS_CHANGED,
+            (origin,),
+            Settings(origin, call.name, call.parameters),
+            self.clock(),
             at=call.at,
-            seen=whole_millis(self.clock()),
             via=via,
             repository=call.repository,
             environment=environment.name if environment else None,
             actor=call.actor,
-            detail=Settings(origin, call.name, call.parameters).dump(),
         )
         self.ledger.append(fact)
 

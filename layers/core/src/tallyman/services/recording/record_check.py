@@ -10,11 +10,11 @@ from datetime import datetime
 from tallyman.domain.events.commands import Command, parse_command
 from tallyman.domain.events.eventbridge import CheckPosted
 from tallyman.domain.gates.check import CheckGate, posters
+from tallyman.domain.history.details.base import new_fact
 from tallyman.domain.history.details.commands import Said
-from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.history.facts import Fact, Kind, Via
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.policy import Policy
-from tallyman.domain.times import whole_millis
 from tallyman.ports.clocks import Clock
 from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.values import value
@@ -75,13 +75,5 @@ class RecordCheck:
             check=command.check,
             result=command.result,
         )
-        return Fact(
-            kind=Kind.CHECKED,
-            id=fact_id(Kind.CHECKED, event.id, event.sender),
-            at=whole_millis(sent),
-            seen=whole_millis(self.clock()),
-            via=Via.EVENT,
-            digest=command.digest,
-            actor=f"event:{event.id}",
-            detail=said.dump(),
-        )
+        key, actor, digest = (event.id, event.sender), f"event:{event.id}", command.digest
+        return new_fact(Kind.CHECKED, key, said, self.clock(), at=sent, via=Via.EVENT, digest=digest, actor=actor)

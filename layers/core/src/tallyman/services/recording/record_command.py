@@ -9,14 +9,14 @@ from tallyman.domain.events.commands import Command, parse_command
 from tallyman.domain.events.hints import Promote, RollBack
 from tallyman.domain.gates import approvals, check
 from tallyman.domain.gates.scan import asks_for_approvals
+from tallyman.domain.history.details.base import new_fact
 from tallyman.domain.history.details.commands import Said
-from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.history.facts import Fact, Kind, Via
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Digest
 from tallyman.domain.people import who
 from tallyman.domain.policy import Policy, Promotion
 from tallyman.domain.policy.people import entry_of
-from tallyman.domain.times import whole_millis
 from tallyman.errors import BadMessage, NotAllowed
 from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Hints, Notices, People
@@ -183,16 +183,16 @@ class RecordCommand:
             result=command.result,
             repository=command.repository if command.digest is None else None,
         )
-        return Fact(
-            kind=kind,
-            id=fact_id(kind, command.request, sender_id, refusal),
-            at=whole_millis(sent),
-            seen=whole_millis(self.clock()),
+        return new_fact(
+            kind,
+            (command.request, sender_id, refusal),
+            said,
+            self.clock(),
+            at=sent,
             via=Via.PERSON,
             digest=command.digest,
             environment=command.target if command.digest is None else None,
             actor=sender_id,
-            detail=said.dump(),
         )
 
     def _write(self, fact: Fact) -> None:

@@ -6,8 +6,9 @@ from enum import Enum
 
 from tallyman.domain.events.eventbridge import ScanEnded, parse_event
 from tallyman.domain.gates.scan import ScanGate
+from tallyman.domain.history.details.base import new_fact
 from tallyman.domain.history.details.scans import Scanned
-from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.history.facts import Fact, Kind, Via
 from tallyman.domain.images.details import Finding, ScanReport
 from tallyman.domain.images.findings import FOLDER, first_of, rows_of, to_object
 from tallyman.domain.names import Digest, Repository
@@ -63,8 +64,8 @@ class RecordScan:
         """Record the scan if it has ended and was not recorded yet; return what it adds."""
         if report.status not in _ENDED:
             return News.NONE
-        now = whole_millis(self.clock())
-        at = report.completed_at or now
+        now = self.clock()
+        at = whole_millis(report.completed_at or now)
         rows = rows_of(self._findings(repository, digest, report))
         counts = {severity: number for severity, number in sorted(report.counts.items()) if number}
         said = to_object(report.status, counts, rows)
@@ -74,26 +75,19 @@ class RecordScan:
         archived = self.archive.put(FOLDER, said) if rows else None
         if report.status == "complete":
             found = [fact for fact in last if Scanned.parse(fact).status == "complete"]
-            self.index.update(repository, digest, rows, whole_millis(at), found[-1] if found else None)
-        fact = Fact(
-            kind=Kind.SCANNED,
-            id=fact_id(Kind.SCANNED, repository, digest, report.completed_at, said.decode()),
-            at=whole_millis(at),
-            seen=now,
-            via=via,
-            digest=digest,
-            repository=repository,
-            detail=Scanned(
-                status=report.status,
-                counts=counts,
-                findings=first_of(rows),
-                listed=len(rows),
-                archived=archived,
-                completed_at=text_or_none(report.completed_at),
-                said=Digest.of(said),
-                reason=report.reason,
-            ).dump(),
+            self.index.update(repository, digest, rows, at, found[-1] if found else None)
+        details = Scanned(
+            status=report.status,
+            counts=counts,
+            findings=first_of(rows),
+            listed=len(rows),
+            archived=archived,
+            completed_at=text_or_none(report.completed_at),
+            said=Digest.of(said),
+            reason=report.reason,
         )
+        key = (repository, digest, report.completed_at, said.decode())
+        fact = new_fact(Kind.SCANNED, key, details, now, at=at, via=via, digest=digest, repository=repository)
         if self.ledger.append(fact) is Appended.KNOWN:
             return News.NONE
         return News.SAME if last and not self._asks_for_age and self._is_same(fact) else News.NEW

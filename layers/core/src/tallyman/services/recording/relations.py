@@ -1,13 +1,13 @@
 """Records how images are related (the index of each child, the referrers of each subject), and evaluates the
 related."""
 
+from tallyman.domain.history.details.base import new_fact
 from tallyman.domain.history.details.referrers import ChildOf, Referred
-from tallyman.domain.history.facts import BEFORE_ALL, NO_TIME, Fact, Kind, Via, fact_id
+from tallyman.domain.history.facts import BEFORE_ALL, NO_TIME, Kind, Via
 from tallyman.domain.images import sboms
 from tallyman.domain.images.manifest import Manifest, readable
 from tallyman.domain.images.provenance import build_of, predicates
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.times import whole_millis
 from tallyman.errors import NotFound
 from tallyman.ports.clocks import Clock
 from tallyman.ports.records import Archive, Ledger
@@ -80,16 +80,8 @@ class Relations:
     def _append(self, kind: Kind, digest: Digest, via: Via, other: Digest, relation: Referred | ChildOf) -> None:
         # without a time of its own: the relation follows from the bytes alone, and a fixed key makes it one fact
         at = BEFORE_ALL if kind is Kind.CHILD_OF else NO_TIME
-        fact = Fact(
-            kind=kind,
-            id=fact_id(kind, digest, other, relation.repository if isinstance(relation, Referred) else None),
-            at=at,
-            seen=whole_millis(self.clock()),
-            via=via,
-            digest=digest,
-            detail=relation.dump(),
-        )
-        self.ledger.append(fact)
+        key = (digest, other, relation.repository if isinstance(relation, Referred) else None)
+        self.ledger.append(new_fact(kind, key, relation, self.clock(), at=at, via=via, digest=digest))
 
     def judge_subject(self, digest: Digest, manifest: Manifest | None) -> None:
         """Evaluate the subject of a new referrer (the image of a signature). The caller evaluates the image itself."""

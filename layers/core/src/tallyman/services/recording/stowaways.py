@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from tallyman.domain.history.details.base import new_fact
 from tallyman.domain.history.details.releases import Stowaway
-from tallyman.domain.history.facts import Fact, Kind, fact_id
+from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Repository
 from tallyman.domain.policy import Policy
@@ -34,17 +35,17 @@ def report_stowaway(
     if environment is None or not policy.is_target(environment.name, name):
         return False
     facts = ledger.of_digest(fact.digest) if known is None else known
-    found = Fact(
-        kind=Kind.STOWAWAY,
-        id=fact_id(Kind.STOWAWAY, fact.repository, fact.tag, fact.digest),
+    found = new_fact(
+        Kind.STOWAWAY,
+        (fact.repository, fact.tag, fact.digest),
+        Stowaway(environment.name),
+        fact.seen,
         at=fact.at,
-        seen=fact.seen,
         via=fact.via,
         digest=fact.digest,
         repository=fact.repository,
         tag=fact.tag,
         actor=fact.actor,
-        detail=Stowaway(environment.name).dump(),
     )
     if is_intended(facts, fact.repository) or any(f.id == found.id for f in facts):
         return False

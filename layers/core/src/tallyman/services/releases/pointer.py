@@ -6,6 +6,7 @@ from datetime import datetime
 
 from tallyman.domain.decide import PROMOTED, Decision
 from tallyman.domain.gates.order import highest_version
+from tallyman.domain.history.details.base import new_fact
 from tallyman.domain.history.details.commands import Said
 from tallyman.domain.history.details.decisions import Decided
 from tallyman.domain.history.details.promotions import Promoted
@@ -61,36 +62,23 @@ class Releases:
         now, anew = whole_millis(self.clock()), decision.verdict == PROMOTED
         source = self.policy.environment(decision.source).repositories(decision.repository)
         sets = [f for f in facts if f.kind in PUSHES and f.tag in decision.tags and f.repository in source]
-        fact = Fact(
-            kind=Kind.PROMOTED,
-            # by content, not by time: clocks differ, and the events of our own pushes arrive meanwhile
-            id=fact_id(
-                Kind.PROMOTED,
-                decision.digest,
-                decision.repository,
-                decision.target,
-                *decision.tags,
-                *(f.sort for f in sets),
-                *(decision.tagging.ids if decision.tagging else ()),
-                *((now,) if anew else ()),
-            ),
-            at=max(now, *(f.at for f in sets)) if sets else now,
-            seen=now,
-            via=Via.RECONCILED,
-            digest=decision.digest,
-            detail=Promoted(
-                target=decision.target,
-                source=decision.source,
-                name=decision.repository,
-                tags=decision.tags,
-                registries=[str(r) for r in environment.registries],
-                policy=decision.policy,
-                left_out={registry: dict(reasons) for registry, reasons in (left_out or {}).items()},
-                tagging=decision.tagging.ids if decision.tagging else (),
-                stays=stays,
-                repository=environment.repositories(decision.repository)[0].name,
-            ).dump(),
+        details = Promoted(
+            target=decision.target,
+            source=decision.source,
+            name=decision.repository,
+            tags=decision.tags,
+            registries=[str(r) for r in environment.registries],
+            policy=decision.policy,
+            left_out={registry: dict(reasons) for registry, reasons in (left_out or {}).items()},
+            tagging=decision.tagging.ids if decision.tagging else (),
+            stays=stays,
+            repository=environment.repositories(decision.repository)[0].name,
         )
+        # by content, not by time: clocks differ, and the events of our own pushes arrive meanwhile
+        image = (decision.digest, decision.repository, decision.target, *decision.tags)
+        content = (*image, *(f.sort for f in sets), *details.tagging, *((now,) if anew else ()))
+        at = max([now, *(f.at for f in sets)])
+        fact = new_fact(Kind.PROMOTED, content, details, now, at=at, digest=decision.digest)
         runs = RELEASES.get(self.state, key(decision.target, decision.repository))
         same = runs is not None and runs.digest == decision.digest and set(decision.tags) <= set(runs.tags)
         if stays is not None or same or anew:
@@ -178,7 +166,7 @@ class Releases:
         if release is None or release.announced:
             return
         places = self.policy.environment(environment).repositories(repository)
-        detail = Released(
+        details = Released(
             id=release.id,
             environment=environment,
             repository=repository,
@@ -192,19 +180,13 @@ class Releases:
             decision=release.decision,
             by=release.by,
             because=release.because,
-        ).dump()
-        fact = Fact(
-            kind=Kind.RELEASED,
-            id=fact_id(Kind.RELEASED, release.id),
-            at=release.at,
-            seen=whole_millis(self.clock()),
-            via=Via.RECONCILED,
-            digest=release.digest,
-            environment=environment,
-            detail=detail,
+        )
+        at, digest = release.at, release.digest
+        fact = new_fact(
+            Kind.RELEASED, (release.id,), details, self.clock(), at=at, digest=digest, environment=environment
         )
         self.ledger.append(fact)
-        self.announcements.emit(RELEASED, detail)
+        self.announcements.emit(RELEASED, details.dump())
         self.state.put(entry.write(replace(release, announced=True)))
 
 

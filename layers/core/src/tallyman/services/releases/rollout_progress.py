@@ -5,12 +5,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from tallyman.domain.history.details.base import new_fact
 from tallyman.domain.history.details.releases import RolledOut
-from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.images.documents import loads_writable
 from tallyman.domain.names import EcrRegistry
 from tallyman.domain.policy import Environment, Policy, Service
-from tallyman.domain.times import format_time, text_or_none, whole_millis
+from tallyman.domain.times import format_time, text_or_none
 from tallyman.errors import BadMessage
 from tallyman.ports.records import Ledger, State
 from tallyman.services.releases.pointer import RELEASED
@@ -69,30 +70,22 @@ def steps_of(environment: Environment, repository: str) -> list[Step]:
 
 def roll_out_fact(now: datetime, progress: Progress, step: Step | None, outcome: str, reason: str | None) -> Fact:
     """The fact that a step was `moved` or `failed`, or that the roll-out is `done` (no step)."""
-    now = whole_millis(now)
     rollout = progress.rollout
     where = step.key if step else (None, None, None)
     moved = next((entry for entry in rollout.entries if step and entry.key == step.key), None)
-    return Fact(
-        kind=Kind.ROLLED_OUT,
-        id=fact_id(Kind.ROLLED_OUT, rollout.release, *where, outcome),
-        at=now,
-        seen=now,
-        via=Via.RECONCILED,
-        digest=rollout.digest,
-        environment=progress.environment,
-        detail=RolledOut(
-            repository=progress.repository,
-            release=rollout.release,
-            registry=where[0],
-            service=where[1],
-            part=where[2],
-            outcome=outcome,
-            reason=reason,
-            before=moved.before if moved else None,
-            image=moved.image if moved else None,
-        ).dump(),
+    details = RolledOut(
+        repository=progress.repository,
+        release=rollout.release,
+        registry=where[0],
+        service=where[1],
+        part=where[2],
+        outcome=outcome,
+        reason=reason,
+        before=moved.before if moved else None,
+        image=moved.image if moved else None,
     )
+    key = (rollout.release, *where, outcome)
+    return new_fact(Kind.ROLLED_OUT, key, details, now, digest=rollout.digest, environment=progress.environment)
 
 
 def roll_out_of(

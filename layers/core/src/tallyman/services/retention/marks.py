@@ -6,10 +6,10 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
+from tallyman.domain.history.details.base import new_fact
 from tallyman.domain.history.details.retention import Marked, Removed
-from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.times import whole_millis
 from tallyman.errors import RevisionConflict
 from tallyman.ports.clocks import Clock
 from tallyman.ports.records import Ledger, State
@@ -79,7 +79,7 @@ class Marks:
             if entry.value.over:
                 self._forget(entry)
             elif entry.value.proof is None:
-                self._unmark(repository, entry, reason, whole_millis(self.clock()))
+                self._unmark(repository, entry, reason, self.clock())
 
     def _of(self, repository: Repository) -> Iterator[Entry[Mark]]:
         return MARKS.list(self.state, marks.partition(repository))
@@ -105,7 +105,7 @@ class Marks:
         """Record that the image was removed, with the proof that the mark names; end the mark."""
         digest, mark = Digest(entry.sk), entry.value
         detail = Removed(mark.reason, self.policy, mark.proof, str(run.plan.retention.action))
-        now = whole_millis(self.clock())
+        now = self.clock()
         self._over(self._fact(Kind.REMOVED, run.repository, digest, now, detail, mark.proof), entry, mark.proof)
         run.removed.append(digest)
 
@@ -132,13 +132,4 @@ class Marks:
     def _fact(
         self, kind: Kind, repository: Repository, digest: Digest, now: datetime, detail: Marked | Removed, key: object
     ) -> Fact:
-        return Fact(
-            kind=kind,
-            id=fact_id(kind, repository, digest, key),
-            at=now,
-            seen=now,
-            via=Via.RECONCILED,
-            digest=digest,
-            repository=repository,
-            detail=detail.dump(),
-        )
+        return new_fact(kind, (repository, digest, key), detail, now, digest=digest, repository=repository)

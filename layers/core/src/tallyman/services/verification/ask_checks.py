@@ -5,8 +5,9 @@ from typing import Any
 
 from tallyman.domain.decide import PROMOTED, Decision
 from tallyman.domain.gates import WAITING
+from tallyman.domain.history.details.base import new_fact
 from tallyman.domain.history.details.commands import Said
-from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.history.facts import Kind, Via
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
@@ -81,16 +82,8 @@ class AskChecks:
             result=result,
         )
         now = whole_millis(self.clock())
-        fact = Fact(
-            kind=Kind.CHECKED,
-            id=fact_id(Kind.CHECKED, function, decision.source, decision.repository, name, now),
-            at=now,
-            seen=now,
-            via=Via.EVENT,
-            digest=decision.digest,
-            actor=function,
-            detail=said.dump(),
-        )
+        key = (function, decision.source, decision.repository, name, now)
+        fact = new_fact(Kind.CHECKED, key, said, now, via=Via.EVENT, digest=decision.digest, actor=function)
         self.ledger.append(fact)
         return True
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 from tallyman.domain.gates.check import functions_of
 from tallyman.domain.gates.notation import FORM, NotationSigner, holds
 from tallyman.domain.gates.signers import signers_of
+from tallyman.domain.history.details.base import new_fact
 from tallyman.domain.history.details.referrers import Origin
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.images import signatures
@@ -246,7 +247,6 @@ class VerifyOrigin:
         looked: list[str],
     ) -> Fact:
         now, roots = whole_millis(self.clock()), self._roots(found.form)
-        until = text_or_none(checked.until)
         again = (now,) if found.form == FORM else ()  # each verdict about these replaces the one before
         verdict = Origin(
             repository=str(repository),
@@ -263,18 +263,10 @@ class VerifyOrigin:
             statement=checked.statement if checked.reason is None else found.statement,
             claims=checked.claims.as_json() if checked.claims else None,
             vex=checked.vex.as_json() if checked.vex else None,
-            until=until,
+            until=text_or_none(checked.until),
         )
-        return Fact(
-            kind=Kind.ORIGIN,
-            id=fact_id(Kind.ORIGIN, repository, image, found.referrer, found.id, roots, *looked, *again),
-            at=now,
-            seen=now,
-            via=Via.EVENT,
-            digest=image,
-            repository=repository,
-            detail=verdict.dump(),
-        )
+        key = (repository, image, found.referrer, found.id, roots, *looked, *again)
+        return new_fact(Kind.ORIGIN, key, verdict, now, via=Via.EVENT, digest=image, repository=repository)
 
 
 def _asked(body: str) -> tuple[Repository, Digest]:

@@ -4,11 +4,14 @@ A class has a field for each key; a key that older facts lack has the field's de
 so that one class can read several kinds (`Destination`).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
+from datetime import datetime
 from typing import Any, ClassVar, Self
 
-from tallyman.domain.history.facts import Fact
+from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.times import whole_millis
 
 _STORED = {"source": "from", "target": "to", "replicated_from": "source"}
 """The stored key of each field whose key differs from its name."""
@@ -40,6 +43,37 @@ class Details:
             for key, name in _names(type(self)).items()
             if (value := getattr(self, name)) != defaults[name] or key not in self.SPARSE
         }
+
+
+def new_fact(  # noqa: PLR0913 - the columns of a fact, all named
+    kind: Kind,
+    key: Sequence[object],
+    details: Details,
+    now: datetime,
+    *,
+    at: datetime | None = None,
+    via: Via = Via.RECONCILED,
+    digest: Digest | None = None,
+    repository: Repository | None = None,
+    tag: str | None = None,
+    environment: str | None = None,
+    actor: str | None = None,
+) -> Fact:
+    """A fact that is recorded `now`, and happened `at` (None: now); both are cut to milliseconds. `key`: what
+    identifies the event besides its kind; the fact's id is made from both."""
+    return Fact(
+        kind=kind,
+        id=fact_id(kind, *key),
+        at=whole_millis(at or now),
+        seen=whole_millis(now),
+        via=via,
+        digest=digest,
+        repository=repository,
+        tag=tag,
+        environment=environment,
+        actor=actor,
+        detail=details.dump(),
+    )
 
 
 _NAMES: dict[type[Details], dict[str, str]] = {}
