@@ -1,8 +1,10 @@
 """Staging of image graphs: what reaches the targets, in which order, at what cost, and the state after a failure."""
 
+import json
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from support.images.builders import (
     image,
     index,
     layer,
+    manifest_of,
     multi_arch,
     referrer,
     sbom,
@@ -37,6 +40,7 @@ from tallyman.errors import (
     Unreachable,
     Unsupported,
 )
+from tallyman.ports.copying import BlobStream
 from tallyman.services.copying import tee
 from tallyman.services.copying.blobs import RESERVE
 from tallyman.services.copying.stage import CopyOptions, Staged, read_graph, stage
@@ -431,6 +435,33 @@ def test_a_blob_of_another_size_than_declared_is_completed_nowhere(registries: F
     registries.damage(DEV, part.digest, part.raw + b"more")
     assert isinstance(copy(registries, built, PROD)[PROD], DigestMismatch)
     assert registries.held(PROD).manifests == {}
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_referrer_that_states_another_size_of_a_layer_is_left_out(
+    registries: FakeRegistries, announced: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = image("one")
+    registries.push(DEV, built)
+    [config, shared] = json.loads(built.raw)["config"], json.loads(built.raw)["layers"][0]
+    document = json.loads(signature(built).raw)
+    root = manifest_of({**document, "layers": [{**shared, "size": 3}]})
+    registries.push(DEV, Built(root, {root.digest: root}, signature(built).blobs))
+    if not announced:
+        whole = registries.open_blob
+
+        @contextmanager
+        def opened(*arguments: Any) -> Iterator[BlobStream]:
+            with whole(*arguments) as stream:
+                stream.size = None
+                yield stream
+
+        monkeypatch.setattr(registries, "open_blob", opened)
+    graph = read_graph(registries, DEV, built.digest)
+    assert graph.referrers == ()
+    assert str(shared["size"]) in graph.unreadable[root.digest]
+    assert graph.blobs.keys() == {config["digest"], shared["digest"]}
+    assert graph.blobs[shared["digest"]].size == shared["size"]
 
 
 def test_a_source_that_does_not_answer_is_an_error_of_every_target(registries: FakeRegistries) -> None:

@@ -203,12 +203,12 @@ def test_each_manifest_waits_for_its_blobs_and_children() -> None:
     [a], [b] = ([d.digest for d in each.root.layers] for each in (first, second))
     blobs = {first.digest: {a}, second.digest: {b}, root.digest: set(), signed.digest: set()}
     order = Order(manifests, blobs)
-    assert order.arrived(a) == [first.root]
-    assert order.arrived(a) == []  # once
-    assert order.arrived(first.digest) == []
-    assert order.arrived(b) == [second.root]
-    assert order.arrived(second.digest) == [root.root]
-    assert order.arrived(root.digest) == [signed.root]
+    assert order.arrived("blob", a) == [first.root]
+    assert order.arrived("blob", a) == []  # once
+    assert order.arrived("manifest", first.digest) == []
+    assert order.arrived("blob", b) == [second.root]
+    assert order.arrived("manifest", second.digest) == [root.root]
+    assert order.arrived("manifest", root.digest) == [signed.root]
     assert [{m.digest for m in level} for level in Order(manifests, blobs).levels(set())] == [
         {first.digest, second.digest},
         {root.digest},

@@ -2,8 +2,8 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import field
+from contextlib import contextmanager, suppress
+from dataclasses import field, replace
 from itertools import chain
 
 from tallyman.domain.images.manifest import MAX_NESTING, Descriptor, Manifest
@@ -12,6 +12,7 @@ from tallyman.errors import BadManifest, DigestMismatch, NotFound, Refused, Tall
 from tallyman.ports.clocks import Deadline, no_limit
 from tallyman.ports.copying import Listing, Origin
 from tallyman.services.copying.blobs import enough_time
+from tallyman.services.copying.stated_sizes import misstated, named_blobs
 from tallyman.values import value
 
 MAX_CHAIN = 8
@@ -69,6 +70,20 @@ class ImageGraph:
         named = chain(manifest.blobs, manifest.listed_blobs, manifest.foreign)
         return {d.digest for d in named if d.digest in self.blobs}
 
+    def without(self, unreadable: Mapping[Digest, str]) -> "ImageGraph":
+        """The graph without these referrers, which can't be copied for the given reasons."""
+        referrers = tuple(m for m in self.referrers if m.digest not in unreadable)
+        named = {blob.digest: blob for _, blob in named_blobs((*self.images, *referrers))}
+        return replace(
+            self,
+            referrers=referrers,
+            blobs={digest: blob for digest, blob in named.items() if digest in self.blobs},
+            unreadable={
+                **self.unreadable,
+                **{m.digest: unreadable[m.digest] for m in self.referrers if m.digest in unreadable},
+            },
+        )
+
 
 def join(graphs: Sequence[ImageGraph]) -> ImageGraph:
     """Join graphs of one repository, so that what they share is copied once."""
@@ -98,7 +113,11 @@ def read_graph(
     TransientError. A referrer that disappears meanwhile is left out; a damaged one is recorded in `unreadable`.
     """
     with _pool(4) as pool:
-        return _Reader(source, repository, deadline, pool).read_graph([digest])
+        graph = _Reader(source, repository, deadline, pool).read_graph([digest])
+    (consistent, errors) = _consistent(source, [graph], deadline)
+    for error in errors.values():
+        raise error
+    return consistent[0]
 
 
 def read_graphs(
@@ -112,18 +131,43 @@ def read_graphs(
     """Read several graphs of a repository. Return those that could be read, joined (None: none could), and the error
     of each of the others. Raises TransientError. `known`: manifests that were read already."""
     wanted = list(dict.fromkeys(digests))
+    if not wanted:
+        return None, {}
+    found: list[ImageGraph] = []
+    errors: dict[Digest, TallymanError] = {}
     with _pool(16) as pool:
-        try:
-            return (_Reader(source, repository, deadline, pool, known).read_graph(wanted) if wanted else None), {}
-        except (BadManifest, DigestMismatch, Refused):
-            found: list[ImageGraph] = []
-            errors: dict[Digest, TallymanError] = {}
+        with suppress(BadManifest, DigestMismatch, Refused):
+            joined = [_Reader(source, repository, deadline, pool, known).read_graph(wanted)]
+            joined, wrong = _consistent(source, joined, deadline)
+            if not wrong:
+                return joined[0], {}
         for digest in wanted:  # one of them is damaged: read each by itself
             try:
                 found.append(_Reader(source, repository, deadline, pool, known).read_graph([digest]))
             except (BadManifest, DigestMismatch, Refused) as error:
                 errors[digest] = error
-    return (join(found) if found else None), errors
+    found, wrong = _consistent(source, found, deadline)
+    return (join(found) if found else None), {**errors, **wrong}
+
+
+def _consistent(
+    source: Origin, graphs: Sequence[ImageGraph], deadline: Deadline
+) -> tuple[list[ImageGraph], dict[Digest, BadManifest]]:
+    """The graphs, without referrers that state a wrong size of a blob; and the errors of those graphs of which an image
+    does, by their digest."""
+    members = {m.digest: m for graph in graphs for m in graph.manifests}
+    wrong = misstated(source, graphs[0].repository, list(members.values()), deadline) if graphs else {}
+    if not wrong:
+        return list(graphs), {}
+    found: list[ImageGraph] = []
+    errors: dict[Digest, BadManifest] = {}
+    for graph in graphs:
+        lying = next((m.digest for m in graph.images if m.digest in wrong), None)
+        if lying:
+            errors[graph.digest] = BadManifest(wrong[lying])
+        else:
+            found.append(graph.without(wrong))
+    return found, errors
 
 
 @contextmanager

@@ -2,9 +2,15 @@
 
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Literal
 
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.names import Digest
+
+Kind = Literal["blob", "manifest"]
+"""What a digest names: a document may name the digest of a manifest as a blob."""
+
+_Part = tuple[Kind, Digest]
 
 
 class Order:
@@ -14,20 +20,22 @@ class Order:
         """`manifests`: each after those that it lists or refers to. `blobs`: the missing blobs of each manifest."""
         self._manifests = manifests
         self._lock = threading.Lock()
-        self._lacking: dict[Digest, set[Digest]] = {}
-        self._wanted_by: dict[Digest, list[Manifest]] = {}
+        self._lacking: dict[Digest, set[_Part]] = {}
+        self._wanted_by: dict[_Part, list[Manifest]] = {}
         coming = {m.digest for m in manifests}
         for manifest in manifests:
-            self._lacking[manifest.digest] = {*blobs[manifest.digest], *(d for d in below(manifest) if d in coming)}
-            for digest in self._lacking[manifest.digest]:
-                self._wanted_by.setdefault(digest, []).append(manifest)
+            parts: set[_Part] = {("blob", d) for d in blobs[manifest.digest]}
+            parts |= {("manifest", d) for d in below(manifest) if d in coming}
+            self._lacking[manifest.digest] = parts
+            for part in parts:
+                self._wanted_by.setdefault(part, []).append(manifest)
 
-    def arrived(self, digest: Digest) -> list[Manifest]:
+    def arrived(self, kind: Kind, digest: Digest) -> list[Manifest]:
         """Note that this blob or manifest is there now; return the manifests that waited for nothing else."""
         ready = []
         with self._lock:
-            for manifest in self._wanted_by.pop(digest, ()):
-                self._lacking[manifest.digest].discard(digest)
+            for manifest in self._wanted_by.pop((kind, digest), ()):
+                self._lacking[manifest.digest].discard((kind, digest))
                 if not self._lacking[manifest.digest]:
                     ready.append(manifest)
         return ready

@@ -126,14 +126,14 @@ class _Copier:
                 work.hanging.append(hanging)
             for work, error in teed.failed.items():
                 if teed.source_failed:
-                    work.broken[digest] = error
+                    work.lost[digest] = error
                 elif isinstance(error, TransientError):
                     work.behind = True
                 else:
                     work.error = error
         for work in takers:
             if digest not in work.lacking:
-                work.settle(digest)
+                work.settle("blob", digest)
 
     def end(self, work: TargetCopy, begun: "Future[None]") -> None:
         """Do what is left for one target, also for one that was slow to begin."""
@@ -149,7 +149,7 @@ class _Copier:
         for error in teed.failed.values():
             if not teed.source_failed:
                 raise error
-            work.broken[digest] = error
+            work.lost[digest] = error
 
     def _tee(self, digest: Digest, takers: Sequence[TargetCopy]) -> Teed[TargetCopy]:
         size = self.graph.blobs[digest].size

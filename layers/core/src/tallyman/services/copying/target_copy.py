@@ -11,7 +11,7 @@ from tallyman.errors import BadInput, DigestMismatch, OutOfTime, Refused, Tallym
 from tallyman.ports.copying import Destination
 from tallyman.services.copying.blobs import enough_time, patience
 from tallyman.services.copying.image_graph import ImageGraph
-from tallyman.services.copying.manifest_order import Order
+from tallyman.services.copying.manifest_order import Kind, Order
 from tallyman.services.copying.target_plan import CopyOptions, TargetPlan
 from tallyman.values import value
 
@@ -98,13 +98,13 @@ class TargetCopy(TargetPlan):
         """Note which blobs each manifest waits for, for `settle`."""
         self._order = Order(self.needed, {m.digest: self.graph.blobs_of(m) & self.lacking for m in self.needed})
 
-    def settle(self, digest: Digest) -> None:
+    def settle(self, kind: Kind, digest: Digest) -> None:
         """Put the manifests that waited only for this blob or manifest, while other blobs are still copied. An error
         is kept and raised by `finish`, after the other blobs."""
-        for manifest in self._order.arrived(digest):
+        for manifest in self._order.arrived(kind, digest):
             try:
                 if not self.error and self._put(manifest):
-                    self.settle(manifest.digest)
+                    self.settle("manifest", manifest.digest)
             except TallymanError as error:
                 self._unsettled = error
 
@@ -112,12 +112,12 @@ class TargetCopy(TargetPlan):
         """Copy the blobs that are left, then put the other manifests bottom-up and read all of them back."""
         if wait(self.hanging, patience(self.deadline)).not_done:
             raise OutOfTime(f"an upload to {self.repository} hangs, and no time is left in this run to wait for it")
-        late = self.lacking - self.broken.keys()
+        late = self.lacking - self.lost.keys()
         if late:  # an upload whose answer was lost may have been completed
             enough_time(self.deadline, f"asking {self.repository} for blobs again")
             for digest in sorted(late - self.port.missing_blobs(self.repository, sorted(late))):
                 self._has(digest)
-        for digest in sorted(self.lacking - self.broken.keys()):
+        for digest in sorted(self.lacking - self.lost.keys()):
             alone(digest, self)
         if self._unsettled:
             raise self._unsettled
@@ -149,14 +149,11 @@ class TargetCopy(TargetPlan):
         """Put a manifest; return whether it is there now. Raises an error of the target; an error of the manifest
         alone is recorded."""
         digest = manifest.digest
-        needs = [*self.graph.blobs_of(manifest), *(c.digest for c in manifest.children)]
-        lost = next((d for d in needs if d in self.broken or d in self.refused), None)
+        gone = self._gone(manifest)
         try:
-            if lost is not None:
-                if digest in self._referrers:
-                    why = self.refused.get(lost) or str(self.broken[lost])
-                    raise Refused(f"its part {lost} could not be copied: {why}")
-                raise self.broken.get(lost) or Refused(f"its part {lost} was refused: {self.refused[lost]}")
+            if gone is not None:
+                part, why = gone
+                raise Refused(f"its part {part} could not be copied: {why}") if digest in self._referrers else why
             enough_time(self.deadline, f"putting {digest} into {self.repository}")
             self.port.put_manifest(self.repository, manifest, self.tags.get(digest))
         except (Refused, BadInput, DigestMismatch) as error:
@@ -166,13 +163,25 @@ class TargetCopy(TargetPlan):
                 self.broken[digest] = error
             return False
         except TallymanError as error:
-            if lost is None:
+            if gone is None:
                 raise
             self.broken[digest] = error
             return False
         self.pushed.append(digest)
         self.watch.pushed(self.repository, digest)
         return True
+
+    def _gone(self, manifest: Manifest) -> tuple[Digest, TallymanError] | None:
+        """A part of the manifest that could not be copied, with the reason; None: there is none."""
+        for digest in self.graph.blobs_of(manifest):
+            if digest in self.lost:
+                return digest, self.lost[digest]
+        for child in manifest.children:
+            if child.is_manifest and child.digest in self.broken:
+                return child.digest, self.broken[child.digest]
+            if child.is_manifest and child.digest in self.refused:
+                return child.digest, Refused(self.refused[child.digest])
+        return None
 
     def _read_back(self) -> None:
         pushed = set(self.pushed)

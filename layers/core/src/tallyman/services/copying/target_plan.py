@@ -41,8 +41,9 @@ class CopyOptions:
 
 
 class TargetPlan:
-    """The content that one target lacks. `error`: the error that ends the target; `broken`: errors of single blobs and
-    manifests, which end only what needs them. `needed`: manifests to put; `lacking`: blobs to copy first."""
+    """The content that one target lacks. `error`: the error that ends the target; `lost`, `broken`: errors of single
+    blobs and of single manifests, which end only what needs them. `needed`: manifests to put; `lacking`: blobs to copy
+    first."""
 
     def __init__(
         self, origin: Location, port: Destination, repository: Location, graph: ImageGraph, options: CopyOptions
@@ -51,6 +52,7 @@ class TargetPlan:
         self.options, self.deadline, self.watch = options, options.deadline, options.watch
         self.tags = {} if graph.referrers else options.tags  # a referrer comes after its subject, a tag after both
         self.error: TallymanError | None = None
+        self.lost: dict[Digest, TallymanError] = {}
         self.broken: dict[Digest, TallymanError] = {}
         self.refused: dict[str, str] = dict(graph.unreadable)
         self.needed: list[Manifest] = []

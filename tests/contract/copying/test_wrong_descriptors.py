@@ -1,0 +1,56 @@
+"""`tallyman copy` of documents that describe blobs of others wrongly: they stop nothing but themselves."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from support.images.builders import OCI_LAYER, Built, descriptor, image, index, manifest_of, signature
+from support.servers.copy_cli import copied, holding, holds
+from support.servers.oci import OciServer
+
+BUILT = index(image("a"), image("b", architecture="arm64"))
+SHARED = max(BUILT.blobs, key=lambda digest: len(BUILT.blobs[digest]))
+
+source = holding(BUILT)
+pytestmark = pytest.mark.usefixtures("home")
+Capture = pytest.CaptureFixture[str]
+
+
+def naming(built: Built, layer: dict[str, Any]) -> Built:
+    """The same with one more layer in its manifest."""
+    document = json.loads(built.raw)
+    document["layers"].append(layer)
+    root = manifest_of(document)
+    return replace(built, root=root, manifests={root.digest: root}, blobs={**built.blobs, SHARED: BUILT.blobs[SHARED]})
+
+
+WRONG_SIZE = {**descriptor(BUILT.blobs[SHARED], OCI_LAYER), "size": 3}
+MANIFEST = descriptor(BUILT.raw, OCI_LAYER)
+"""The index itself as a layer, which no registry has as a blob."""
+
+
+@pytest.mark.parametrize("layer", [WRONG_SIZE, MANIFEST], ids=["wrong size", "manifest as a layer"])
+def test_a_referrer_that_describes_a_part_of_its_image_wrongly_is_refused_alone(
+    source: OciServer, target: OciServer, layer: dict[str, Any], capsys: Capture
+) -> None:
+    wrong, right = naming(signature(BUILT), layer), signature(BUILT, "another")
+    source.push("team/app", wrong)
+    source.push("team/app", right)
+    [report] = copied(capsys, f"{source.host}/team/app:v1", f"{target.host}/team/app", status=1)["targets"]
+    assert holds(target, "team/app", BUILT, "v1")
+    assert list(report["refused_referrers"]) == [wrong.digest]
+    assert right.digest in target.repo("team/app").manifests
+
+
+@pytest.mark.parametrize("layer", [WRONG_SIZE, MANIFEST], ids=["wrong size", "manifest as a layer"])
+@pytest.mark.parametrize("tag", ["a", "z"])
+def test_an_image_that_describes_a_part_of_another_wrongly_fails_alone(
+    source: OciServer, target: OciServer, tag: str, layer: dict[str, Any], capsys: Capture
+) -> None:
+    source.push("team/app", naming(image("c"), layer), tag)
+    everything = ("--all-tags", f"{source.host}/team/app", f"{target.host}/team/app")
+    [report] = copied(capsys, *everything, status=1)["targets"]
+    assert holds(target, "team/app", BUILT, "v1")
+    assert list(report["failed"]) == [tag]
