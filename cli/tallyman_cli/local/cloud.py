@@ -10,23 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from tallyman.adapters.files.policy_file import load
 from tallyman.domain.gates.check import functions_of
-from tallyman.errors import PolicyError
+from tallyman.errors import BadInput
 from tallyman_cli.local.docker_config import docker_config, token
 from tallyman_cli.local.exec_command import ELSEWHERE
-from tallyman_cli.local.options import ScannerMode, bad
+from tallyman_cli.local.options import ScannerMode
 
 if TYPE_CHECKING:
     from tallyman_local.cloud.cloud import Cloud
 
 
 def new_cloud(policy: Path | None, scanner: ScannerMode, **options: Any) -> "Cloud":
-    """A local cloud of this checkout that is not started yet. Exits with 2 if the policy is not valid, or a package is
-    missing."""
+    """A local cloud of this checkout that is not started yet. Raises BadInput if the policy is not valid, or a package
+    is missing."""
     if policy is not None:
-        try:
-            found = load(policy)  # here, because a cloud whose functions all fail would not show the reason
-        except PolicyError as error:
-            bad(str(error))
+        found = load(policy)  # here, because a cloud whose functions all fail would not show the reason
         asked = functions_of(promotion for rule in found.repositories for promotion in rule.promotions)
         options["parameters"] = {"CheckFunctions": ",".join(sorted(set(asked.values())))} if asked else {}
     if os.environ.get("TALLYMAN_LOCAL_VERBOSE"):
@@ -40,7 +37,9 @@ def new_cloud(policy: Path | None, scanner: ScannerMode, **options: Any) -> "Clo
     try:
         import tallyman_local.cloud.cloud as local
     except ModuleNotFoundError as error:
-        bad(f"the local cloud is not installed ({error.name} is missing): pip install 'tallyman-ecr[local]'")
+        raise BadInput(
+            f"the local cloud is not installed ({error.name} is missing): pip install 'tallyman-ecr[local]'"
+        ) from error
     from tallyman_local.cloud.environments import BadPolicy
     from tallyman_local.stack import source
 
@@ -48,13 +47,13 @@ def new_cloud(policy: Path | None, scanner: ScannerMode, **options: Any) -> "Clo
         chosen = local.Options(scanner=scanner.value, **options)
         return local.Cloud(policy or local.DEMO_POLICY, root=source.root(), options=chosen)
     except (BadPolicy, FileNotFoundError) as error:
-        bad(str(error))
+        raise BadInput(str(error)) from error
 
 
 @contextmanager
 def running(cloud: "Cloud") -> Iterator[dict[str, str]]:
     """Start the cloud, and stop it after the block. Yields the variables for its clients: its own, and DOCKER_CONFIG
-    for a configuration with logins at its registries. Exits with 2, and the reason, if it can't start."""
+    for a configuration with logins at its registries. Raises BadInput if it can't start."""
     from tallyman_local.cloud.folders import InUse
     from tallyman_local.ecr.rules.quotas import BadQuota
     from tallyman_local.stack.template import BadTemplate
@@ -62,11 +61,11 @@ def running(cloud: "Cloud") -> Iterator[dict[str, str]]:
     try:
         cloud.start()
     except (InUse, OSError) as error:
-        bad(f"the local cloud can't start: {error}")
+        raise BadInput(f"the local cloud can't start: {error}") from error
     except BadQuota as error:
-        bad(f"--quota {error}")
+        raise BadInput(f"--quota {error}") from error
     except BadTemplate as error:
-        bad(f"the stack can't be deployed: {error}")
+        raise BadInput(f"the stack can't be deployed: {error}") from error
     try:
         variables = cloud.environment()
         with docker_config(cloud.registries.values(), token(variables)) as folder:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from tallyman.errors import BadInput
 from tallyman_cli.local.cloud import new_cloud, running
 from tallyman_cli.local.exec_command import Command, Interrupted, environment
 from tallyman_cli.local.options import (
@@ -19,7 +20,6 @@ from tallyman_cli.local.options import (
     QuotaOption,
     ScannerMode,
     ScannerOption,
-    bad,
     parse_delay,
     parse_finding,
     parse_quotas,
@@ -192,7 +192,7 @@ def chaos(
     seconds = parse_delay(delay)
     if off:
         if lose or double or reorder or seconds:
-            bad("--off takes no other option")
+            raise BadInput("--off takes no other option")
         settings: dict[str, Any] = {"off": True}
     else:
         settings = {"lose": lose, "double": double, "reorder": reorder, "delay": seconds, "seed": seed}
@@ -223,15 +223,15 @@ def fail(
     ways = [status is not None, throttle, hang, after_bytes is not None]
     if off:
         if any(ways):
-            bad("--off takes no other option")
+            raise BadInput("--off takes no other option")
         answer = ask("fail", {"off": True, "name": registry})
         for ended in answer["ended"]:
             print(f"{ended} works again", file=sys.stderr)
         return
     if registry is None:
-        bad("which registry? expected ENVIRONMENT_N, as in prod_2 (the second of prod)")
+        raise BadInput("which registry? expected ENVIRONMENT_N, as in prod_2 (the second of prod)")
     if sum(ways) != 1:
-        bad("how? expected one of --status N, --throttle, --hang and --after-bytes N (or --off)")
+        raise BadInput("how? expected one of --status N, --throttle, --hang and --after-bytes N (or --off)")
     request = {"name": registry, "status": status, "throttle": throttle, "hang": hang, "after_bytes": after_bytes}
     for failing, word in ask("fail", request)["failing"].items():
         print(f"{failing} {word}", file=sys.stderr)

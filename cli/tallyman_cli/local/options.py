@@ -2,11 +2,11 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
-from tallyman_cli.shared import output
+from tallyman.errors import BadInput
 
 
 class ScannerMode(StrEnum):
@@ -42,36 +42,30 @@ BuiltOption = Annotated[bool, typer.Option("--built", help="Run the functions fr
 
 
 def parse_quotas(texts: list[str] | None) -> dict[str, float]:
-    """Calls a second by name, from `--quota NAME=N`. Exits with 2 if one is not valid."""
+    """Calls a second by name, from `--quota NAME=N`. Raises BadInput."""
     quotas = {}
     for text in texts or []:
         name, _, number = text.partition("=")
         try:
             quotas[name] = float(number)
         except ValueError:
-            bad(f"--quota {text}: expected NAME=N, as in PutImage=10")
+            raise BadInput(f"--quota {text}: expected NAME=N, as in PutImage=10") from None
     return quotas
 
 
 def parse_finding(text: str) -> dict[str, str]:
-    """Name and severity, from `--finding CVE:SEVERITY`. Exits with 2 if it is not valid."""
+    """Name and severity, from `--finding CVE:SEVERITY`. Raises BadInput."""
     name, _, severity = text.rpartition(":")
     if not name or not severity:
-        bad(f"--finding {text}: expected CVE:SEVERITY, as in CVE-2026-1234:HIGH")
+        raise BadInput(f"--finding {text}: expected CVE:SEVERITY, as in CVE-2026-1234:HIGH")
     return {"name": name, "severity": severity.upper()}
 
 
 def parse_delay(text: str) -> float:
-    """Seconds, from `--delay 500ms`, 2s, 1m or 1h. Exits with 2 if it is not valid."""
+    """Seconds, from `--delay 500ms`, 2s, 1m or 1h. Raises BadInput."""
     units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
     for unit in ("ms", "s", "m", "h"):
         number = text.removesuffix(unit)
         if number != text and number.replace(".", "", 1).isdecimal():
             return float(number) * units[unit]
-    return bad(f"--delay {text}: expected a number and a unit, as in 500ms, 2s or 1m")
-
-
-def bad(message: str) -> NoReturn:
-    """Print what is wrong with the input, and exit with 2."""
-    output.trouble(f"tallyman: {message}")
-    raise typer.Exit(2)
+    raise BadInput(f"--delay {text}: expected a number and a unit, as in 500ms, 2s or 1m")

@@ -4,23 +4,23 @@ import json
 import os
 from typing import Any
 
-import typer
-
-from tallyman_cli.local.options import bad
+from tallyman.errors import BadInput, Refused
 from tallyman_cli.shared import output
 
 NOT_INSIDE = "not inside a local cloud: run this below `tallyman local exec -- …`, or export what `local start` prints"
 
 
 def endpoint() -> str:
-    """The address of the local cloud that this command runs in. Exits with 2 if there is none."""
+    """The address of the local cloud that this command runs in. Raises BadInput if there is none."""
     url = os.environ.get("AWS_ENDPOINT_URL", "")
-    return url if url.startswith("http://127.0.0.1:") else bad(NOT_INSIDE)
+    if not url.startswith("http://127.0.0.1:"):
+        raise BadInput(NOT_INSIDE)
+    return url
 
 
 def ask(path: str, request: dict[str, Any], *, seconds: float = 60) -> dict[str, Any]:
-    """Send a request to the cloud, and return its answer. Exits with 2 if there is none or the input is bad, with 1
-    if it refuses."""
+    """Send a request to the cloud, and return its answer. Raises BadInput if there is none or the input is bad,
+    Refused if it refuses."""
     import urllib.error
     import urllib.request
 
@@ -42,11 +42,10 @@ def ask(path: str, request: dict[str, Any], *, seconds: float = 60) -> dict[str,
                 body = {}
         code, text = body.get("code"), body.get("error")
         if text is None:
-            bad(NOT_INSIDE)
-        output.trouble(f"tallyman: {code + ': ' if code else ''}{text}")
-        raise typer.Exit(1 if error.code == 409 else 2) from None
+            raise BadInput(NOT_INSIDE) from None
+        raise (Refused if error.code == 409 else BadInput)(f"{code + ': ' if code else ''}{text}") from None
     except OSError:
-        bad(f"{NOT_INSIDE} (nothing answers at {url})")
+        raise BadInput(f"{NOT_INSIDE} (nothing answers at {url})") from None
 
 
 def describe(left: dict[str, Any]) -> str:
