@@ -38,7 +38,6 @@ Head = Annotated[
         "--head",
         metavar="DIGEST",
         help="The head that an earlier run printed; the chain must still contain it.",
-        show_default=False,
     ),
 ]
 To = Annotated[
@@ -47,7 +46,6 @@ To = Annotated[
         "--export",
         metavar="FILE",
         help="Write every entry to FILE: JSON Lines (.jsonl) or CSV (.csv).",
-        show_default=False,
     ),
 ]
 

@@ -26,9 +26,7 @@ from tallyman_cli.shared.context import Stack
 @options.by_policy
 def build(  # noqa: PLR0913 - each argument is an option of the command
     path: Annotated[Path, typer.Argument(metavar="[PATH]", help="The folder with the Dockerfile.")] = Path(),
-    repository: Annotated[
-        str, typer.Option("--repository", metavar="NAME", help="The name of the repository.", show_default=False)
-    ] = "",
+    repository: Annotated[str, typer.Option("--repository", metavar="NAME", help="The name of the repository.")] = "",
     environment: Annotated[
         str, typer.Option("--in", metavar="ENVIRONMENT", help="The environment to push to.")
     ] = "dev",
@@ -50,7 +48,6 @@ def build(  # noqa: PLR0913 - each argument is an option of the command
             "--parts",
             metavar="NAME",
             help="Push this platform's image without tags, and also to this repository, where --join reads it.",
-            show_default=False,
         ),
     ] = None,
     join: Annotated[
@@ -59,7 +56,6 @@ def build(  # noqa: PLR0913 - each argument is an option of the command
             "--join",
             metavar="ARCHITECTURES",
             help="Build nothing: join the images of these architectures (amd64,arm64) in --parts into an index.",
-            show_default=False,
         ),
     ] = None,
     cache: Annotated[
@@ -68,7 +64,6 @@ def build(  # noqa: PLR0913 - each argument is an option of the command
             "--cache",
             metavar="NAME",
             help="The repository for the builder's cache, if the builder supports one.",
-            show_default=False,
         ),
     ] = None,
     sbom: Annotated[
@@ -86,7 +81,6 @@ def build(  # noqa: PLR0913 - each argument is an option of the command
             "--sign",
             metavar="KEY",
             help="Sign provenance and SBOM: a file with a private key (PEM), or the ARN of a KMS key.",
-            show_default=False,
         ),
     ] = None,
 ) -> None:

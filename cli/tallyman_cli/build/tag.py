@@ -19,9 +19,7 @@ def suggest_tags(
     path: Annotated[Path, typer.Argument(metavar="[PATH]", help="The folder to build.")] = Path(),
     repository: Annotated[
         str | None,
-        typer.Option(
-            "--repository", metavar="NAME", help="Apply the policy's rules for this repository.", show_default=False
-        ),
+        typer.Option("--repository", metavar="NAME", help="Apply the policy's rules for this repository."),
     ] = None,
 ) -> None:
     """Print the tags that a build of this commit gets, one a line.

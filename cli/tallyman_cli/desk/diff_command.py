@@ -8,8 +8,8 @@ from tallyman_cli.shared import context, options, output
 from tallyman_cli.views.diff import Side
 from tallyman_cli.views.diff import diff as view
 
-Before = Annotated[str, typer.Argument(metavar="A", help=f"The first image: {options.IMAGE_HELP}", show_default=False)]
-After = Annotated[str, typer.Argument(metavar="B", help="The second image, of any repository.", show_default=False)]
+Before = Annotated[str, typer.Argument(metavar="A", help=f"The first image: {options.IMAGE_HELP}")]
+After = Annotated[str, typer.Argument(metavar="B", help="The second image, of any repository.")]
 
 
 @options.by_policy

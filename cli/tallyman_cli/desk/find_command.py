@@ -20,7 +20,6 @@ def find(
         typer.Argument(
             metavar="WHAT",
             help="A CVE (CVE-2026-1234), package (openssl), commit or digest (six digits or more), tag (v1.*), person.",
-            show_default=False,
         ),
     ],
 ) -> None:

@@ -12,7 +12,6 @@ What = Annotated[
     typer.Argument(
         metavar="[ENVIRONMENT|REPOSITORY]",
         help="An environment (dev) or a repository (dev/rocketseat/widget-server); without it, all environments.",
-        show_default=False,
     ),
 ]
 

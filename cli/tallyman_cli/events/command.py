@@ -19,9 +19,7 @@ app = typer.Typer(help="Make the event payloads of the functions.", no_args_is_h
 def make(  # noqa: PLR0913 - each argument is an option of the command
     name: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[FUNCTION/NAME]", help="Print this payload; without it, all are written.", show_default=False
-        ),
+        typer.Argument(metavar="[FUNCTION/NAME]", help="Print this payload; without it, all are written."),
     ] = None,
     to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="The folder to write to.")] = Path("events"),
     check: Annotated[
@@ -30,20 +28,16 @@ def make(  # noqa: PLR0913 - each argument is an option of the command
     ] = False,
     repository: Annotated[
         str | None,
-        typer.Option("--repository", metavar="NAME", help="The repository of the events.", show_default=False),
+        typer.Option("--repository", metavar="NAME", help="The repository of the events."),
     ] = None,
-    tag: Annotated[
-        str | None, typer.Option("--tag", metavar="TAG", help="The tag of the events.", show_default=False)
-    ] = None,
+    tag: Annotated[str | None, typer.Option("--tag", metavar="TAG", help="The tag of the events.")] = None,
     digest: Annotated[
         str | None,
-        typer.Option(
-            "--digest", metavar="DIGEST", help="The digest of the events, also of platform images.", show_default=False
-        ),
+        typer.Option("--digest", metavar="DIGEST", help="The digest of the events, also of platform images."),
     ] = None,
     registry: Annotated[
         str | None,
-        typer.Option("--registry", metavar="ACCOUNT/REGION", help="The registry of the events.", show_default=False),
+        typer.Option("--registry", metavar="ACCOUNT/REGION", help="The registry of the events."),
     ] = None,
 ) -> None:
     """Make the payloads of events/, or print one of them, about any image.

@@ -32,7 +32,7 @@ Reason = Annotated[
 ]
 Ids = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[LETTER]…", help="Ids of letters, or their first characters.", show_default=False),
+    typer.Argument(metavar="[LETTER]…", help="Ids of letters, or their first characters."),
 ]
 
 
@@ -61,9 +61,7 @@ def list_(queue: Queue = None, reason: Reason = None) -> None:
 @app.command("show")
 @options.on_stack
 def show(
-    letter: Annotated[
-        str, typer.Argument(metavar="LETTER", help="The id of the letter, or its first characters.", show_default=False)
-    ],
+    letter: Annotated[str, typer.Argument(metavar="LETTER", help="The id of the letter, or its first characters.")],
 ) -> None:
     """Show one dead letter with its body.
 

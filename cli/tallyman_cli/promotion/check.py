@@ -16,13 +16,9 @@ app = typer.Typer(help="Post results of checks of your own, for the gate `check`
 @options.by_policy
 def post(
     image: options.Image,
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="The check's name in the policy, such as e2e.", show_default=False)
-    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The check's name in the policy, such as e2e.")],
     because: asking.Because,
-    passed: Annotated[
-        bool | None, typer.Option("--passed/--failed", help="The result of the check.", show_default=False)
-    ] = None,
+    passed: Annotated[bool | None, typer.Option("--passed/--failed", help="The result of the check.")] = None,
     no_wait: asking.NoWait = False,
     timeout: options.Timeout = 60,
 ) -> None:

@@ -15,7 +15,6 @@ Place = Annotated[
     typer.Argument(
         metavar="ENVIRONMENT[/REPOSITORY]",
         help="prod, or one repository of it: prod/rocketseat/widget-server.",
-        show_default=False,
     ),
 ]
 

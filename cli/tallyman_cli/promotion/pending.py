@@ -18,7 +18,7 @@ from tallyman_cli.shared import context, options, output
 
 Environment = Annotated[
     str | None,
-    typer.Argument(metavar="[ENVIRONMENT]", help="List only this environment; without it, all.", show_default=False),
+    typer.Argument(metavar="[ENVIRONMENT]", help="List only this environment; without it, all."),
 ]
 
 

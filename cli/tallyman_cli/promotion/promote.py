@@ -34,7 +34,7 @@ def promote(  # noqa: PLR0913 - each argument is an option of the command
         ),
     ] = None,
     because: Annotated[
-        str | None, typer.Option("--because", metavar="REASON", help="The reason for the override.", show_default=False)
+        str | None, typer.Option("--because", metavar="REASON", help="The reason for the override.")
     ] = None,
     timeout: options.Timeout = 300,
 ) -> None:

@@ -24,7 +24,6 @@ Repository = Annotated[
     typer.Argument(
         metavar="ENVIRONMENT/REPOSITORY",
         help="The repository, such as prod/rocketseat/widget-server.",
-        show_default=False,
     ),
 ]
 
@@ -32,9 +31,7 @@ Repository = Annotated[
 @app.command("list")
 @options.by_policy
 def list_(
-    environment: Annotated[
-        str, typer.Argument(metavar="ENVIRONMENT", help="The environment, such as prod.", show_default=False)
-    ],
+    environment: Annotated[str, typer.Argument(metavar="ENVIRONMENT", help="The environment, such as prod.")],
 ) -> None:
     """List what an environment runs.
 

@@ -10,9 +10,7 @@ from tallyman_cli.promotion import candidates
 from tallyman_cli.promotion import rollouts as roll_outs
 from tallyman_cli.shared import context, options, output
 
-To = Annotated[
-    str, typer.Option("--to", metavar="ENVIRONMENT", help="The environment to promote to.", show_default=False)
-]
+To = Annotated[str, typer.Option("--to", metavar="ENVIRONMENT", help="The environment to promote to.")]
 
 
 @options.by_policy

@@ -21,7 +21,6 @@ def history(
             metavar="IMAGE|REPOSITORY",
             help="An IMAGE (dev/rocketseat/widget-server:v1, …@DIGEST), a REPOSITORY (dev/rocketseat/widget-server, "
             "dev/rocketseat/*) or a full ECR address of either.",
-            show_default=False,
         ),
     ],
     at: options.At = None,

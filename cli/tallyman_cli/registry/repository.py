@@ -17,13 +17,9 @@ app = typer.Typer(help="Create repositories with the policy's settings.", no_arg
 def create(
     name: Annotated[
         str,
-        typer.Argument(
-            metavar="NAME", help="The repository's name, such as rocketseat/widget-server.", show_default=False
-        ),
+        typer.Argument(metavar="NAME", help="The repository's name, such as rocketseat/widget-server."),
     ],
-    environment: Annotated[
-        str, typer.Option("--in", metavar="ENVIRONMENT", help="The environment to create it in.", show_default=False)
-    ],
+    environment: Annotated[str, typer.Option("--in", metavar="ENVIRONMENT", help="The environment to create it in.")],
 ) -> None:
     """Create a repository in every registry of an environment, with the policy's settings.
 

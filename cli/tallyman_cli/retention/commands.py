@@ -27,7 +27,6 @@ Place = Annotated[
     typer.Argument(
         metavar="REPOSITORY",
         help="ENVIRONMENT/REPOSITORY, such as dev/rocketseat/widget-server; prod[2]/… is its second registry.",
-        show_default=False,
     ),
 ]
 
@@ -189,9 +188,7 @@ def replay(
     repository: Place,
     since: Annotated[
         str,
-        typer.Option(
-            "--since", metavar="TIME", help="Where the replay begins, such as 2026-01-01.", show_default=False
-        ),
+        typer.Option("--since", metavar="TIME", help="Where the replay begins, such as 2026-01-01."),
     ],
     until: Annotated[
         str | None, typer.Option("--until", metavar="TIME", help="Where the replay ends.", show_default="now")

@@ -57,7 +57,6 @@ def init(  # noqa: PLR0913 - each argument is an option of the command
             metavar="ACCOUNT/REGION",
             help="The registry of the stack and of dev.",
             parser=EcrRegistry.parse,
-            show_default=False,
         ),
     ] = None,
     prod: Annotated[
@@ -67,7 +66,6 @@ def init(  # noqa: PLR0913 - each argument is an option of the command
             metavar="ACCOUNT/REGION",
             help="A registry of prod; may be repeated.",
             parser=EcrRegistry.parse,
-            show_default=False,
         ),
     ] = None,
     match: Annotated[

@@ -48,7 +48,6 @@ def check(
         typer.Argument(
             envvar="TALLYMAN_POLICY",
             help="The policy file; without it, layers/policy/tallyman.yaml, or else tallyman.yaml.",
-            show_default=False,
         ),
     ] = None,
     offline: Annotated[

@@ -30,7 +30,7 @@ def seconds(given: float | None) -> float | None:
     return given
 
 
-Image = Annotated[str, typer.Argument(metavar="IMAGE", help=IMAGE_HELP, show_default=False)]
+Image = Annotated[str, typer.Argument(metavar="IMAGE", help=IMAGE_HELP)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.", callback=output.use_json)]
 Stack = Annotated[
     str | None,

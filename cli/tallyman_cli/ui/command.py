@@ -41,7 +41,7 @@ def ui(
     allow_changes: AllowChanges = False,
     export: Annotated[
         Path | None,
-        typer.Option("--export", metavar="DIR", help="Write the pages to files instead, and exit.", show_default=False),
+        typer.Option("--export", metavar="DIR", help="Write the pages to files instead, and exit."),
     ] = None,
 ) -> None:
     """Serve the page on localhost with your own credentials: board, repositories, images, gates, retention, health.
