@@ -13,7 +13,7 @@ from tallyman.errors import BadInput, TallymanError
 from tallyman_cli.shared import completing, output
 from tallyman_cli.shared.chosen import choose_region, chosen, read_files
 from tallyman_cli.shared.lazy import Entry, LazyGroup
-from tallyman_cli.shared.options import PolicyFile, Stack
+from tallyman_cli.shared.options import PolicyFile, Stack, option
 
 NO, BAD_INPUT, INTERRUPTED = 1, 2, 130
 """Exit statuses: no or failed; bad input; ended by Ctrl-C. 0 is done, or yes."""
@@ -140,18 +140,13 @@ def options(  # noqa: PLR0913 - each argument is an option of the command
     policy: PolicyFile = None,
     region: Annotated[
         str | None,
-        typer.Option(
-            "--region",
-            metavar="REGION",
-            help="The stack's region (or AWS_REGION, AWS_DEFAULT_REGION).",
-            show_default="the profile's",
-        ),
+        option("--region REGION", "The stack's region (or AWS_REGION, AWS_DEFAULT_REGION).", default="the profile's"),
     ] = None,
-    utc: Annotated[bool, typer.Option("--utc", help="Show times in UTC on a terminal too.")] = False,
+    utc: Annotated[bool, option("--utc", "Show times in UTC on a terminal too.")] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print no notes and no progress, only results, warnings and errors.")
     ] = False,
-    no_pager: Annotated[bool, typer.Option("--no-pager", help="Print long tables without a pager.")] = False,
+    no_pager: Annotated[bool, option("--no-pager", "Print long tables without a pager.")] = False,
 ) -> None:
     """Records every push to Amazon ECR, checks it, promotes what the policy allows, and never forgets."""
     chosen.stack, chosen.policy = stack, policy

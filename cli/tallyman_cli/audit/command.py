@@ -11,19 +11,17 @@ from tallyman_cli.audit.findings import findings
 from tallyman_cli.audit.ledger import ledger
 from tallyman_cli.shared import context, options, output
 from tallyman_cli.shared.chosen import chosen
+from tallyman_cli.shared.options import option
 
 Since = Annotated[
     str | None,
-    typer.Option(
-        "--since",
-        metavar="TIME",
-        help="Show only findings that began at this time or later (RFC 3339), or whose beginning is not known.",
-        show_default="all",
+    option(
+        "--since TIME",
+        "Show only findings that began at this time or later (RFC 3339), or whose beginning is not known.",
+        default="all",
     ),
 ]
-Fix = Annotated[
-    bool, typer.Option("--fix", help="Set what creating the repository would have set; asks for confirmation.")
-]
+Fix = Annotated[bool, option("--fix", "Set what creating the repository would have set; asks for confirmation.")]
 
 app = typer.Typer(invoke_without_command=True)
 app.command("ledger")(ledger)

@@ -12,6 +12,7 @@ from tallyman.services.sealing.check_ledger import Flaw, FlawKind, OnEntry, Proo
 from tallyman_cli.audit.export import Export
 from tallyman_cli.audit.finding import Finding
 from tallyman_cli.shared import context, options, output
+from tallyman_cli.shared.options import option
 
 _FALSIFIED = "what the ledger says of an image may be false, and decisions rest on it"
 _RESTORE = "restore the table to a moment before (docs/security.md), compare, and ask CloudTrail who wrote to it"
@@ -33,21 +34,9 @@ ADVICE: dict[FlawKind, tuple[str, str]] = {
 """Why each matters, and what to do."""
 
 Head = Annotated[
-    str | None,
-    typer.Option(
-        "--head",
-        metavar="DIGEST",
-        help="The head that an earlier run printed; the chain must still contain it.",
-    ),
+    str | None, option("--head DIGEST", "The head that an earlier run printed; the chain must still contain it.")
 ]
-To = Annotated[
-    Path | None,
-    typer.Option(
-        "--export",
-        metavar="FILE",
-        help="Write every entry to FILE: JSON Lines (.jsonl) or CSV (.csv).",
-    ),
-]
+To = Annotated[Path | None, option("--export FILE", "Write every entry to FILE: JSON Lines (.jsonl) or CSV (.csv).")]
 
 
 @options.on_stack

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.names import Digest, Repository, parse_repository_name
 from tallyman.errors import BadInput
@@ -21,67 +19,53 @@ from tallyman_cli.sbom.document import read as read_sbom
 from tallyman_cli.shared import context, options, output
 from tallyman_cli.shared.addresses import address
 from tallyman_cli.shared.context import Stack
+from tallyman_cli.shared.options import argument, option
 
 
 @options.by_policy
 def build(  # noqa: PLR0913 - each argument is an option of the command
-    path: Annotated[Path, typer.Argument(metavar="[PATH]", help="The folder with the Dockerfile.")] = Path(),
-    repository: Annotated[str, typer.Option("--repository", metavar="NAME", help="The name of the repository.")] = "",
-    environment: Annotated[
-        str, typer.Option("--in", metavar="ENVIRONMENT", help="The environment to push to.")
-    ] = "dev",
+    path: Annotated[Path, argument("[PATH]", "The folder with the Dockerfile.")] = Path(),
+    repository: Annotated[str, option("--repository NAME", "The name of the repository.")] = "",
+    environment: Annotated[str, option("--in ENVIRONMENT", "The environment to push to.")] = "dev",
     push: Annotated[
-        bool, typer.Option("--push", help="Push the image, its tags last; without it the image is only built.")
+        bool, option("--push", "Push the image, its tags last; without it the image is only built.")
     ] = False,
     platform: Annotated[
         str | None,
-        typer.Option(
-            "--platform",
-            metavar="OS/ARCHITECTURE",
-            help="The platform to build for; several, separated by commas, make an index.",
-            show_default="this machine",
+        option(
+            "--platform OS/ARCHITECTURE",
+            "The platform to build for; several, separated by commas, make an index.",
+            default="this machine",
         ),
     ] = None,
     parts: Annotated[
         str | None,
-        typer.Option(
-            "--parts",
-            metavar="NAME",
-            help="Push this platform's image without tags, and also to this repository, where --join reads it.",
+        option(
+            "--parts NAME",
+            "Push this platform's image without tags, and also to this repository, where --join reads it.",
         ),
     ] = None,
     join: Annotated[
         str | None,
-        typer.Option(
-            "--join",
-            metavar="ARCHITECTURES",
-            help="Build nothing: join the images of these architectures (amd64,arm64) in --parts into an index.",
+        option(
+            "--join ARCHITECTURES",
+            "Build nothing: join the images of these architectures (amd64,arm64) in --parts into an index.",
         ),
     ] = None,
     cache: Annotated[
-        str | None,
-        typer.Option(
-            "--cache",
-            metavar="NAME",
-            help="The repository for the builder's cache, if the builder supports one.",
-        ),
+        str | None, option("--cache NAME", "The repository for the builder's cache, if the builder supports one.")
     ] = None,
     sbom: Annotated[
         Path | None,
-        typer.Option(
-            "--sbom",
-            metavar="FILE",
-            help="Attach this SBOM, made by a scanner (SPDX or CycloneDX, JSON).",
-            show_default="made of the packages in the image",
+        option(
+            "--sbom FILE",
+            "Attach this SBOM, made by a scanner (SPDX or CycloneDX, JSON).",
+            default="made of the packages in the image",
         ),
     ] = None,
     sign: Annotated[
         str | None,
-        typer.Option(
-            "--sign",
-            metavar="KEY",
-            help="Sign provenance and SBOM: a file with a private key (PEM), or the ARN of a KMS key.",
-        ),
+        option("--sign KEY", "Sign provenance and SBOM: a file with a private key (PEM), or the ARN of a KMS key."),
     ] = None,
 ) -> None:
     """Build the image of a commit and push it, tagged with version and commit.

@@ -9,6 +9,7 @@ from tallyman.domain.names import parse_repository_name
 from tallyman_cli.build.checkout import read
 from tallyman_cli.build.tagging import suggest
 from tallyman_cli.shared import context, options, output
+from tallyman_cli.shared.options import argument, option
 
 app = typer.Typer(help="Suggest the tags of a build.", no_args_is_help=True)
 
@@ -16,10 +17,9 @@ app = typer.Typer(help="Suggest the tags of a build.", no_args_is_help=True)
 @app.command("suggest")
 @options.by_policy
 def suggest_tags(
-    path: Annotated[Path, typer.Argument(metavar="[PATH]", help="The folder to build.")] = Path(),
+    path: Annotated[Path, argument("[PATH]", "The folder to build.")] = Path(),
     repository: Annotated[
-        str | None,
-        typer.Option("--repository", metavar="NAME", help="Apply the policy's rules for this repository."),
+        str | None, option("--repository NAME", "Apply the policy's rules for this repository.")
     ] = None,
 ) -> None:
     """Print the tags that a build of this commit gets, one a line.

@@ -2,10 +2,9 @@
 
 from typing import Annotated, Any
 
-import typer
-
 from tallyman.adapters.files.prices import load as load_prices
 from tallyman_cli.shared import context, options, output
+from tallyman_cli.shared.options import argument, option
 from tallyman_cli.views.cost import cost as view
 
 
@@ -13,17 +12,14 @@ from tallyman_cli.views.cost import cost as view
 def cost(
     match: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[REPOSITORY]",
-            help="Only repositories whose name contains this text, or matches a pattern (team/*).",
-            show_default="all",
+        argument(
+            "[REPOSITORY]",
+            "Only repositories whose name contains this text, or matches a pattern (team/*).",
+            default="all",
         ),
     ] = None,
     months: Annotated[
-        int,
-        typer.Option(
-            "--months", metavar="N", min=0, max=36, help="Add the cost at the end of each of the last N months."
-        ),
+        int, option("--months N", "Add the cost at the end of each of the last N months.", min=0, max=36)
     ] = 0,
     prices: options.PriceFile = None,
 ) -> None:

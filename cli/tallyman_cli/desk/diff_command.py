@@ -5,11 +5,12 @@ from typing import Annotated, Any
 import typer
 
 from tallyman_cli.shared import context, options, output
+from tallyman_cli.shared.options import argument
 from tallyman_cli.views.diff import Side
 from tallyman_cli.views.diff import diff as view
 
-Before = Annotated[str, typer.Argument(metavar="A", help=f"The first image: {options.IMAGE_HELP}")]
-After = Annotated[str, typer.Argument(metavar="B", help="The second image, of any repository.")]
+Before = Annotated[str, argument("A", f"The first image: {options.IMAGE_HELP}")]
+After = Annotated[str, argument("B", "The second image, of any repository.")]
 
 
 @options.by_policy

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from tallyman_cli.shared import context, options, output
+from tallyman_cli.shared.options import argument
 from tallyman_cli.views.find import find as view
 from tallyman_cli.views.ignored import words
 
@@ -17,9 +18,9 @@ _BECAUSE = 3
 def find(
     what: Annotated[
         str,
-        typer.Argument(
-            metavar="WHAT",
-            help="A CVE (CVE-2026-1234), package (openssl), commit or digest (six digits or more), tag (v1.*), person.",
+        argument(
+            "WHAT",
+            "A CVE (CVE-2026-1234), package (openssl), commit or digest (six digits or more), tag (v1.*), person.",
         ),
     ],
 ) -> None:

@@ -2,16 +2,15 @@
 
 from typing import Annotated, Any
 
-import typer
-
 from tallyman_cli.shared import addresses, context, options, output
+from tallyman_cli.shared.options import argument, option
 from tallyman_cli.views import listing
 
 What = Annotated[
     str | None,
-    typer.Argument(
-        metavar="[ENVIRONMENT|REPOSITORY]",
-        help="An environment (dev) or a repository (dev/rocketseat/widget-server); without it, all environments.",
+    argument(
+        "[ENVIRONMENT|REPOSITORY]",
+        "An environment (dev) or a repository (dev/rocketseat/widget-server); without it, all environments.",
     ),
 ]
 
@@ -20,7 +19,7 @@ What = Annotated[
 def list_(
     what: What = None,
     untagged: Annotated[
-        bool, typer.Option("--untagged", help="Include a repository's images without a tag: platforms, signatures.")
+        bool, option("--untagged", "Include a repository's images without a tag: platforms, signatures.")
     ] = False,
 ) -> None:
     """List environments, the repositories of an environment, or the images of a repository, the newest push first.

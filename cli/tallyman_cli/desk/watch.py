@@ -6,8 +6,6 @@ from datetime import datetime, timedelta
 from itertools import chain
 from typing import Annotated, Any
 
-import typer
-
 from tallyman.domain.history.details.decisions import Decided
 from tallyman.domain.history.details.gist import Gist
 from tallyman.domain.history.details.scans import Scanned
@@ -19,6 +17,7 @@ from tallyman.domain.people import person_of
 from tallyman.domain.times import format_time
 from tallyman.errors import NotFound, TallymanError
 from tallyman_cli.shared import context, options, output
+from tallyman_cli.shared.options import argument, option
 from tallyman_cli.views.places import canonical, chosen, sweeps
 
 LATE = timedelta(seconds=30)
@@ -34,29 +33,20 @@ QUIET = frozenset({Kind.CHILD_OF, Kind.REFERRED, Kind.INTENDED, Kind.TARGET_SEEN
 def watch(
     match: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[REPOSITORY]",
-            help="Only repositories whose [ENVIRONMENT/]NAME contains this text or matches a pattern (team/*).",
-            show_default="all",
+        argument(
+            "[REPOSITORY]",
+            "Only repositories whose [ENVIRONMENT/]NAME contains this text or matches a pattern (team/*).",
+            default="all",
         ),
     ] = None,
     since: Annotated[
-        str | None,
-        typer.Option("--since", metavar="TIME", help="Start with the facts recorded since then.", show_default="now"),
+        str | None, option("--since TIME", "Start with the facts recorded since then.", default="now")
     ] = None,
     for_: Annotated[
         float | None,
-        typer.Option(
-            "--for",
-            metavar="SECONDS",
-            help="Stop after this many seconds.",
-            show_default="never",
-            callback=options.seconds,
-        ),
+        option("--for SECONDS", "Stop after this many seconds.", default="never", callback=options.seconds),
     ] = None,
-    every: Annotated[
-        bool, typer.Option("--all", help="Show every kind of fact, and pushes of platform images.")
-    ] = False,
+    every: Annotated[bool, option("--all", "Show every kind of fact, and pushes of platform images.")] = False,
 ) -> None:
     """Follow what happens: pushes, verdicts, scans, decisions, promotions, releases, people's commands, removals.
 

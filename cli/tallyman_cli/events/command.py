@@ -11,34 +11,24 @@ from tallyman.errors import BadInput
 from tallyman_cli.events.parts import Subject, subject
 from tallyman_cli.events.source import payloads, text
 from tallyman_cli.shared import output
+from tallyman_cli.shared.options import argument, option
 
 app = typer.Typer(help="Make the event payloads of the functions.", no_args_is_help=True)
 
 
 @app.command("make")
 def make(  # noqa: PLR0913 - each argument is an option of the command
-    name: Annotated[
-        str | None,
-        typer.Argument(metavar="[FUNCTION/NAME]", help="Print this payload; without it, all are written."),
-    ] = None,
-    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="The folder to write to.")] = Path("events"),
+    name: Annotated[str | None, argument("[FUNCTION/NAME]", "Print this payload; without it, all are written.")] = None,
+    to: Annotated[Path, option("--to FOLDER", "The folder to write to.")] = Path("events"),
     check: Annotated[
-        bool,
-        typer.Option("--check", help="Write nothing; exit with 1 if the folder differs from what would be written."),
+        bool, option("--check", "Write nothing; exit with 1 if the folder differs from what would be written.")
     ] = False,
-    repository: Annotated[
-        str | None,
-        typer.Option("--repository", metavar="NAME", help="The repository of the events."),
-    ] = None,
-    tag: Annotated[str | None, typer.Option("--tag", metavar="TAG", help="The tag of the events.")] = None,
+    repository: Annotated[str | None, option("--repository NAME", "The repository of the events.")] = None,
+    tag: Annotated[str | None, option("--tag TAG", "The tag of the events.")] = None,
     digest: Annotated[
-        str | None,
-        typer.Option("--digest", metavar="DIGEST", help="The digest of the events, also of platform images."),
+        str | None, option("--digest DIGEST", "The digest of the events, also of platform images.")
     ] = None,
-    registry: Annotated[
-        str | None,
-        typer.Option("--registry", metavar="ACCOUNT/REGION", help="The registry of the events."),
-    ] = None,
+    registry: Annotated[str | None, option("--registry ACCOUNT/REGION", "The registry of the events.")] = None,
 ) -> None:
     """Make the payloads of events/, or print one of them, about any image.
 

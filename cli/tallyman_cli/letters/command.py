@@ -14,26 +14,18 @@ from tallyman.domain.history.facts import Kind
 from tallyman.errors import BadInput
 from tallyman_cli.letters import reading
 from tallyman_cli.shared import asking, context, options, output
+from tallyman_cli.shared.options import argument, option
 from tallyman_cli.shared.waiting import wait_for
 
 app = typer.Typer(help="Read, replay or discard the dead letters of the stack's queues.", no_args_is_help=True)
 
 Queue = Annotated[
-    str | None,
-    typer.Option(
-        "--queue", metavar="QUEUE", help=f"Only letters of this queue: {', '.join(BOXES)}.", show_default="all"
-    ),
+    str | None, option("--queue QUEUE", f"Only letters of this queue: {', '.join(BOXES)}.", default="all")
 ]
 Reason = Annotated[
-    str | None,
-    typer.Option(
-        "--reason", metavar="TEXT", help="Only letters whose reason or error contains this text.", show_default="any"
-    ),
+    str | None, option("--reason TEXT", "Only letters whose reason or error contains this text.", default="any")
 ]
-Ids = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[LETTER]…", help="Ids of letters, or their first characters."),
-]
+Ids = Annotated[list[str] | None, argument("[LETTER]…", "Ids of letters, or their first characters.")]
 
 
 @app.command("list")
@@ -61,7 +53,7 @@ def list_(queue: Queue = None, reason: Reason = None) -> None:
 @app.command("show")
 @options.on_stack
 def show(
-    letter: Annotated[str, typer.Argument(metavar="LETTER", help="The id of the letter, or its first characters.")],
+    letter: Annotated[str, argument("LETTER", "The id of the letter, or its first characters.")],
 ) -> None:
     """Show one dead letter with its body.
 

@@ -27,6 +27,7 @@ from tallyman_cli.local.options import (
 from tallyman_cli.local.running import ask, describe
 from tallyman_cli.local.sample import sample
 from tallyman_cli.shared import options, output
+from tallyman_cli.shared.options import argument, option
 
 if TYPE_CHECKING:
     from tallyman_local.cloud.cloud import Cloud
@@ -52,19 +53,15 @@ def start(  # noqa: PLR0913 - each argument is an option of the command
     policy: PolicyOption = None,
     scanner: ScannerOption = ScannerMode.manual,
     real_time: Annotated[
-        bool,
-        typer.Option("--real-time", help="Retry failed messages after AWS's visibility timeout, not within a second."),
+        bool, option("--real-time", "Retry failed messages after AWS's visibility timeout, not within a second.")
     ] = False,
     built: BuiltOption = False,
     quota: QuotaOption = None,
     data: DataOption = None,
     port: Annotated[
-        int,
-        typer.Option(
-            "--port", min=0, max=65000, help="The API's port; the registries get the next ones (0: free ports)."
-        ),
+        int, option("--port", "The API's port; the registries get the next ones (0: free ports).", min=0, max=65000)
     ] = 0,
-    ui: Annotated[bool, typer.Option("--ui", help="Also serve the page of this cloud, with buttons.")] = False,
+    ui: Annotated[bool, option("--ui", "Also serve the page of this cloud, with buttons.")] = False,
 ) -> None:
     """Run a local cloud in the foreground.
 
@@ -88,7 +85,7 @@ def start(  # noqa: PLR0913 - each argument is an option of the command
 
 @app.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 def execute(
-    command: Annotated[list[str], typer.Argument(metavar="-- CMD …", help="The command and its arguments.")],
+    command: Annotated[list[str], argument("-- CMD …", "The command and its arguments.")],
     policy: PolicyOption = None,
     scanner: ScannerOption = ScannerMode.manual,
     built: BuiltOption = False,
@@ -117,15 +114,9 @@ app.command("sample")(sample)
 
 @app.command("settle")
 def settle(
-    timeout: Annotated[
-        float,
-        typer.Option("--timeout", metavar="SECONDS", help="How long to wait at most.", callback=options.seconds),
-    ] = 60,
+    timeout: Annotated[float, option("--timeout SECONDS", "How long to wait at most.", callback=options.seconds)] = 60,
     until_due: Annotated[
-        bool,
-        typer.Option(
-            "--until-due", help="Also wait for work that is due later: timed gates and pauses before retries."
-        ),
+        bool, option("--until-due", "Also wait for work that is due later: timed gates and pauses before retries.")
     ] = False,
 ) -> None:
     """Wait until no event, message or function is in progress.
@@ -140,23 +131,13 @@ def settle(
 
 @app.command("scan")
 def scan(
-    image: Annotated[
-        str, typer.Argument(metavar="IMAGE", help="ENVIRONMENT/REPOSITORY:TAG or @DIGEST, or an ECR address.")
-    ],
-    critical: Annotated[
-        int, typer.Option("--critical", min=0, max=MOST_FINDINGS, metavar="N", help="Number of critical findings.")
-    ] = 0,
-    high: Annotated[
-        int, typer.Option("--high", min=0, max=MOST_FINDINGS, metavar="N", help="Number of high findings.")
-    ] = 0,
-    medium: Annotated[
-        int, typer.Option("--medium", min=0, max=MOST_FINDINGS, metavar="N", help="Number of medium findings.")
-    ] = 0,
-    low: Annotated[
-        int, typer.Option("--low", min=0, max=MOST_FINDINGS, metavar="N", help="Number of low findings.")
-    ] = 0,
+    image: Annotated[str, argument("IMAGE", "ENVIRONMENT/REPOSITORY:TAG or @DIGEST, or an ECR address.")],
+    critical: Annotated[int, option("--critical N", "Number of critical findings.", min=0, max=MOST_FINDINGS)] = 0,
+    high: Annotated[int, option("--high N", "Number of high findings.", min=0, max=MOST_FINDINGS)] = 0,
+    medium: Annotated[int, option("--medium N", "Number of medium findings.", min=0, max=MOST_FINDINGS)] = 0,
+    low: Annotated[int, option("--low N", "Number of low findings.", min=0, max=MOST_FINDINGS)] = 0,
     finding: Annotated[
-        list[str] | None, typer.Option("--finding", metavar="CVE:SEVERITY", help="A finding by name; may be repeated.")
+        list[str] | None, option("--finding CVE:SEVERITY", "A finding by name; may be repeated.")
     ] = None,
 ) -> None:
     """Complete the scan of an image.
@@ -171,19 +152,14 @@ def scan(
 
 @app.command("chaos")
 def chaos(
-    lose: Annotated[
-        float, typer.Option("--lose", metavar="P", help="Probability that an event is lost.", callback=_probability)
-    ] = 0,
+    lose: Annotated[float, option("--lose P", "Probability that an event is lost.", callback=_probability)] = 0,
     double: Annotated[
-        float,
-        typer.Option(
-            "--double", metavar="P", help="Probability that an event is delivered twice.", callback=_probability
-        ),
+        float, option("--double P", "Probability that an event is delivered twice.", callback=_probability)
     ] = 0,
-    reorder: Annotated[bool, typer.Option("--reorder", help="Deliver events in another order.")] = False,
-    delay: Annotated[str, typer.Option("--delay", metavar="DURATION", help="Delay each event: 500ms, 2s, 1m.")] = "0s",
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="The same seed makes the same choices.")] = 0,
-    off: Annotated[bool, typer.Option("--off", help="End all of it, and deliver the delayed events.")] = False,
+    reorder: Annotated[bool, option("--reorder", "Deliver events in another order.")] = False,
+    delay: Annotated[str, option("--delay DURATION", "Delay each event: 500ms, 2s, 1m.")] = "0s",
+    seed: Annotated[int, option("--seed N", "The same seed makes the same choices.")] = 0,
+    off: Annotated[bool, option("--off", "End all of it, and deliver the delayed events.")] = False,
 ) -> None:
     """Lose, duplicate, reorder and delay events.
 
@@ -202,19 +178,14 @@ def chaos(
 
 @app.command("fail")
 def fail(
-    registry: Annotated[
-        str | None, typer.Argument(metavar="[ENVIRONMENT_N]", help="The registry: prod_2 is the second of prod.")
-    ] = None,
+    registry: Annotated[str | None, argument("[ENVIRONMENT_N]", "The registry: prod_2 is the second of prod.")] = None,
     status: Annotated[
-        int | None,
-        typer.Option("--status", min=400, max=599, metavar="N", help="Answer every request with this status."),
+        int | None, option("--status N", "Answer every request with this status.", min=400, max=599)
     ] = None,
-    throttle: Annotated[bool, typer.Option("--throttle", help="Throttle every request (Rate exceeded).")] = False,
-    hang: Annotated[bool, typer.Option("--hang", help="Accept requests but never answer.")] = False,
-    after_bytes: Annotated[
-        int | None, typer.Option("--after-bytes", min=0, metavar="N", help="Cut off each body after N bytes.")
-    ] = None,
-    off: Annotated[bool, typer.Option("--off", help="End the failure; without a name, of all registries.")] = False,
+    throttle: Annotated[bool, option("--throttle", "Throttle every request (Rate exceeded).")] = False,
+    hang: Annotated[bool, option("--hang", "Accept requests but never answer.")] = False,
+    after_bytes: Annotated[int | None, option("--after-bytes N", "Cut off each body after N bytes.", min=0)] = None,
+    off: Annotated[bool, option("--off", "End the failure; without a name, of all registries.")] = False,
 ) -> None:
     """Make a registry fail.
 

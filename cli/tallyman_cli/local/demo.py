@@ -35,6 +35,7 @@ from tallyman_cli.registry.creation import create_in
 from tallyman_cli.registry.verify import ask as verify
 from tallyman_cli.shared import output, rows
 from tallyman_cli.shared.context import Stack, connect
+from tallyman_cli.shared.options import option
 
 if TYPE_CHECKING:
     from tallyman_cli.build.signing import Signer
@@ -51,7 +52,7 @@ class StepFailed(Exception):
 
 
 def demo(
-    ui: Annotated[bool, typer.Option("--ui", help="Then serve the page with the demo's images until Ctrl-C.")] = False,
+    ui: Annotated[bool, option("--ui", "Then serve the page with the demo's images until Ctrl-C.")] = False,
 ) -> None:
     """Run the whole flow on a local cloud: create, push, record, verify, scan, promote, refuse, find, sign.
 

@@ -4,9 +4,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from tallyman.errors import BadInput
+from tallyman_cli.shared.options import option
 
 
 class ScannerMode(StrEnum):
@@ -16,29 +15,21 @@ class ScannerMode(StrEnum):
     clean = "clean"
 
 
-PolicyOption = Annotated[
-    Path | None, typer.Option("--policy", help="The policy in force; without it, the demo's policy.", metavar="FILE")
-]
+PolicyOption = Annotated[Path | None, option("--policy FILE", "The policy in force; without it, the demo's policy.")]
 ScannerOption = Annotated[
     ScannerMode,
-    typer.Option(
-        "--scanner",
-        help="manual: scans wait for `tallyman local scan`; clean: scans complete at once, without findings.",
+    option(
+        "--scanner", "manual: scans wait for `tallyman local scan`; clean: scans complete at once, without findings."
     ),
 ]
 QuotaOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--quota",
-        metavar="NAME=N",
-        help="Limit an ECR operation to N calls a second, such as PutImage=10; may be repeated.",
-    ),
+    option("--quota NAME=N", "Limit an ECR operation to N calls a second, such as PutImage=10; may be repeated."),
 ]
 DataOption = Annotated[
-    Path | None,
-    typer.Option("--data", metavar="DIR", help="Keep the registries in this folder; without it, nothing is kept."),
+    Path | None, option("--data DIR", "Keep the registries in this folder; without it, nothing is kept.")
 ]
-BuiltOption = Annotated[bool, typer.Option("--built", help="Run the functions from the output of `make build`.")]
+BuiltOption = Annotated[bool, option("--built", "Run the functions from the output of `make build`.")]
 
 
 def parse_quotas(texts: list[str] | None) -> dict[str, float]:

@@ -2,11 +2,10 @@
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from tallyman.domain.names import Repository
 from tallyman.errors import BadInput
 from tallyman_cli.local.running import endpoint
+from tallyman_cli.shared.options import argument
 
 if TYPE_CHECKING:
     from tallyman_cli.shared.context import Stack
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
 def sample(
     image: Annotated[
-        str, typer.Argument(metavar="IMAGE", help="The image to push: ENVIRONMENT/REPOSITORY:TAG.")
+        str, argument("IMAGE", "The image to push: ENVIRONMENT/REPOSITORY:TAG.")
     ] = "dev/rocketseat/widget-server:v1.0.0",
 ) -> None:
     """Push a small image for two platforms. The same tag gives the same digest.

@@ -8,6 +8,7 @@ from tallyman.domain.events.commands import RESULTS
 from tallyman.domain.gates.check import posters
 from tallyman.errors import BadInput
 from tallyman_cli.shared import addresses, asking, context, naming, options, output
+from tallyman_cli.shared.options import argument, option
 
 app = typer.Typer(help="Post results of checks of your own, for the gate `check`.", no_args_is_help=True)
 
@@ -16,9 +17,9 @@ app = typer.Typer(help="Post results of checks of your own, for the gate `check`
 @options.by_policy
 def post(
     image: options.Image,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The check's name in the policy, such as e2e.")],
+    name: Annotated[str, argument("NAME", "The check's name in the policy, such as e2e.")],
     because: asking.Because,
-    passed: Annotated[bool | None, typer.Option("--passed/--failed", help="The result of the check.")] = None,
+    passed: Annotated[bool | None, option("--passed/--failed", "The result of the check.")] = None,
     no_wait: asking.NoWait = False,
     timeout: options.Timeout = 60,
 ) -> None:

@@ -3,19 +3,14 @@
 from collections.abc import Iterable
 from typing import Annotated
 
-import typer
-
 from tallyman.domain.history.facts import Fact
 from tallyman.domain.names import parse_repository_name
 from tallyman.errors import BadInput
 from tallyman_cli.shared import asking, context, options, output
+from tallyman_cli.shared.options import argument
 
 Place = Annotated[
-    str,
-    typer.Argument(
-        metavar="ENVIRONMENT[/REPOSITORY]",
-        help="prod, or one repository of it: prod/rocketseat/widget-server.",
-    ),
+    str, argument("ENVIRONMENT[/REPOSITORY]", "prod, or one repository of it: prod/rocketseat/widget-server.")
 ]
 
 

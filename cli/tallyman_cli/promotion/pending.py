@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any
 
-import typer
-
 from tallyman.domain.decide import CONFLICT
 from tallyman.domain.gates import FAILED, target
 from tallyman.domain.times import format_time, text_or_none
@@ -15,24 +13,19 @@ from tallyman.state import pending as pending_items
 from tallyman.state.pending import PENDING, Pending
 from tallyman_cli.promotion import rollouts as roll_outs
 from tallyman_cli.shared import context, options, output
+from tallyman_cli.shared.options import argument, option
 
-Environment = Annotated[
-    str | None,
-    typer.Argument(metavar="[ENVIRONMENT]", help="List only this environment; without it, all."),
-]
+Environment = Annotated[str | None, argument("[ENVIRONMENT]", "List only this environment; without it, all.")]
 
 
 @options.by_policy
 def pending(
     environment: Environment = None,
     released: Annotated[
-        bool,
-        typer.Option(
-            "--released", help="List instead the images in an environment that would not pass its gates today."
-        ),
+        bool, option("--released", "List instead the images in an environment that would not pass its gates today.")
     ] = False,
     rollouts: Annotated[
-        bool, typer.Option("--rollouts", help="List instead the releases whose rollout is not done, with its state.")
+        bool, option("--rollouts", "List instead the releases whose rollout is not done, with its state.")
     ] = False,
 ) -> None:
     """List pending promotions: the deciding gate of each, since when, and what happens next.

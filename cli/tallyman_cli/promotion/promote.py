@@ -16,6 +16,7 @@ from tallyman.errors import BadInput
 from tallyman_cli.promotion import candidates
 from tallyman_cli.promotion.why import To, note_unknown
 from tallyman_cli.shared import asking, context, options, output
+from tallyman_cli.shared.options import option
 from tallyman_cli.shared.waiting import wait_for
 
 
@@ -23,19 +24,13 @@ from tallyman_cli.shared.waiting import wait_for
 def promote(  # noqa: PLR0913 - each argument is an option of the command
     image: options.Image,
     to: To,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the verdicts of the gates.")] = False,
+    dry_run: Annotated[bool, option("--dry-run", "Only show the verdicts of the gates.")] = False,
     no_wait: asking.NoWait = False,
     override: Annotated[
         list[str] | None,
-        typer.Option(
-            "--override",
-            metavar="GATE",
-            help="Override this gate for 24 hours, if the policy allows it; recorded and announced.",
-        ),
+        option("--override GATE", "Override this gate for 24 hours, if the policy allows it; recorded and announced."),
     ] = None,
-    because: Annotated[
-        str | None, typer.Option("--because", metavar="REASON", help="The reason for the override.")
-    ] = None,
+    because: Annotated[str | None, option("--because REASON", "The reason for the override.")] = None,
     timeout: options.Timeout = 300,
 ) -> None:
     """Request the promotion of an image, by digest, to every registry of an environment, and wait for the result.

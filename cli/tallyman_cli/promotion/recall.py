@@ -8,10 +8,9 @@ from tallyman.domain.names import Digest
 from tallyman.errors import BadInput, TallymanError
 from tallyman_cli.promotion.roll_back import RollBack
 from tallyman_cli.shared import addresses, asking, context, naming, options, output
+from tallyman_cli.shared.options import option
 
-_RollBack = Annotated[
-    bool, typer.Option("--roll-back", help="Roll releases of this image back to the last good image.")
-]
+_RollBack = Annotated[bool, option("--roll-back", "Roll releases of this image back to the last good image.")]
 
 
 @options.by_policy

@@ -16,22 +16,19 @@ from tallyman.services.releases.rollout_progress import recorded_roll_outs, roll
 from tallyman_cli.promotion import rollouts as roll_outs
 from tallyman_cli.promotion.roll_back import RollBack, is_recalled
 from tallyman_cli.shared import asking, context, options, output
+from tallyman_cli.shared.options import argument, option
 
 app = typer.Typer(help="Show what environments run and ran; roll back.", no_args_is_help=True)
 
 Repository = Annotated[
-    str,
-    typer.Argument(
-        metavar="ENVIRONMENT/REPOSITORY",
-        help="The repository, such as prod/rocketseat/widget-server.",
-    ),
+    str, argument("ENVIRONMENT/REPOSITORY", "The repository, such as prod/rocketseat/widget-server.")
 ]
 
 
 @app.command("list")
 @options.by_policy
 def list_(
-    environment: Annotated[str, typer.Argument(metavar="ENVIRONMENT", help="The environment, such as prod.")],
+    environment: Annotated[str, argument("ENVIRONMENT", "The environment, such as prod.")],
 ) -> None:
     """List what an environment runs.
 
@@ -137,11 +134,10 @@ def roll_back(
     repository: Repository,
     to: Annotated[
         str | None,
-        typer.Option(
-            "--to",
-            metavar="TAG|DIGEST",
-            help="An image that was released or promoted there, by its tag or digest.",
-            show_default="the last good release",
+        option(
+            "--to TAG|DIGEST",
+            "An image that was released or promoted there, by its tag or digest.",
+            default="the last good release",
         ),
     ] = None,
     because: asking.Because = "no reason was given",

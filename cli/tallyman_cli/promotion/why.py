@@ -9,8 +9,9 @@ from tallyman.domain.gates import PASSED
 from tallyman_cli.promotion import candidates
 from tallyman_cli.promotion import rollouts as roll_outs
 from tallyman_cli.shared import context, options, output
+from tallyman_cli.shared.options import option
 
-To = Annotated[str, typer.Option("--to", metavar="ENVIRONMENT", help="The environment to promote to.")]
+To = Annotated[str, option("--to ENVIRONMENT", "The environment to promote to.")]
 
 
 @options.by_policy

@@ -2,12 +2,11 @@
 
 from typing import Annotated, Any
 
-import typer
-
 from tallyman.domain.history.fold import Row
 from tallyman.domain.names import Repository
 from tallyman_cli.registry import lanes
 from tallyman_cli.shared import context, naming, options, output, rows
+from tallyman_cli.shared.options import argument, option
 
 MOST_ROWS = 1_000_000_000
 """The largest `--limit`; DynamoDB takes no number of more than 31 bits."""
@@ -17,18 +16,15 @@ MOST_ROWS = 1_000_000_000
 def history(
     image: Annotated[
         str,
-        typer.Argument(
-            metavar="IMAGE|REPOSITORY",
-            help="An IMAGE (dev/rocketseat/widget-server:v1, …@DIGEST), a REPOSITORY (dev/rocketseat/widget-server, "
+        argument(
+            "IMAGE|REPOSITORY",
+            "An IMAGE (dev/rocketseat/widget-server:v1, …@DIGEST), a REPOSITORY (dev/rocketseat/widget-server, "
             "dev/rocketseat/*) or a full ECR address of either.",
         ),
     ],
     at: options.At = None,
     limit: Annotated[
-        int | None,
-        typer.Option(
-            "--limit", metavar="N", min=1, max=MOST_ROWS, help="Show only the N newest rows.", show_default="all"
-        ),
+        int | None, option("--limit N", "Show only the N newest rows.", default="all", min=1, max=MOST_ROWS)
     ] = None,
 ) -> None:
     """Show what happened, newest first: who pushed what, which tags moved, what was removed.

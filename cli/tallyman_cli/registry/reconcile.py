@@ -7,6 +7,7 @@ import typer
 
 from tallyman.domain.policy import Policy
 from tallyman_cli.shared import addresses, context, options, output
+from tallyman_cli.shared.options import argument
 
 MAX_RUNS = 1_000
 """Runs of one sweep at most; each continues where the previous one stopped."""
@@ -16,11 +17,11 @@ MAX_RUNS = 1_000
 def reconcile(
     repository: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[REPOSITORY]",
-            help="ENVIRONMENT/REPOSITORY (dev/rocketseat/widget-server, dev/rocketseat/*), a full ECR address, or an "
+        argument(
+            "[REPOSITORY]",
+            "ENVIRONMENT/REPOSITORY (dev/rocketseat/widget-server, dev/rocketseat/*), a full ECR address, or an "
             "IMAGE, for the repository that it is in.",
-            show_default="all",
+            default="all",
         ),
     ] = None,
 ) -> None:

@@ -8,6 +8,7 @@ import typer
 from tallyman.domain.names import parse_repository_name
 from tallyman_cli.registry.creation import CREATED, DIFFERS, FAILED, create_in, in_words, planned
 from tallyman_cli.shared import context, options, output
+from tallyman_cli.shared.options import argument, option
 
 app = typer.Typer(help="Create repositories with the policy's settings.", no_args_is_help=True)
 
@@ -15,11 +16,8 @@ app = typer.Typer(help="Create repositories with the policy's settings.", no_arg
 @app.command("create")
 @options.by_policy
 def create(
-    name: Annotated[
-        str,
-        typer.Argument(metavar="NAME", help="The repository's name, such as rocketseat/widget-server."),
-    ],
-    environment: Annotated[str, typer.Option("--in", metavar="ENVIRONMENT", help="The environment to create it in.")],
+    name: Annotated[str, argument("NAME", "The repository's name, such as rocketseat/widget-server.")],
+    environment: Annotated[str, option("--in ENVIRONMENT", "The environment to create it in.")],
 ) -> None:
     """Create a repository in every registry of an environment, with the policy's settings.
 

@@ -14,6 +14,7 @@ from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import BadInput, NotFound, Refused, Unreachable
 from tallyman.state.retention import RUNS, RetentionRun, run_key
 from tallyman_cli.shared import addresses, context, naming, options, output
+from tallyman_cli.shared.options import argument, option
 from tallyman_cli.shared.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -24,9 +25,8 @@ app = typer.Typer(help="Plan and apply retention, prove and undo removals.", no_
 
 Place = Annotated[
     str,
-    typer.Argument(
-        metavar="REPOSITORY",
-        help="ENVIRONMENT/REPOSITORY, such as dev/rocketseat/widget-server; prod[2]/… is its second registry.",
+    argument(
+        "REPOSITORY", "ENVIRONMENT/REPOSITORY, such as dev/rocketseat/widget-server; prod[2]/… is its second registry."
     ),
 ]
 
@@ -66,7 +66,7 @@ def plan(repository: Place, prices: options.PriceFile = None) -> None:
 @options.by_policy
 def apply(
     repository: Place,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    yes: Annotated[bool, option("--yes", "Do not ask for confirmation.")] = False,
     timeout: options.Timeout = 600,
 ) -> None:
     """Carry out the plan.
@@ -186,13 +186,8 @@ def restore(image: options.Image) -> None:
 @options.by_policy
 def replay(
     repository: Place,
-    since: Annotated[
-        str,
-        typer.Option("--since", metavar="TIME", help="Where the replay begins, such as 2026-01-01."),
-    ],
-    until: Annotated[
-        str | None, typer.Option("--until", metavar="TIME", help="Where the replay ends.", show_default="now")
-    ] = None,
+    since: Annotated[str, option("--since TIME", "Where the replay begins, such as 2026-01-01.")],
+    until: Annotated[str | None, option("--until TIME", "Where the replay ends.", default="now")] = None,
 ) -> None:
     """Show what a policy would have removed in the past.
 
@@ -231,10 +226,7 @@ def replay(
 def native(
     repository: Place,
     file: Annotated[
-        Path | None,
-        typer.Option(
-            "--file", metavar="FILE", help="A file with a lifecycle policy.", show_default="the repository's own"
-        ),
+        Path | None, option("--file FILE", "A file with a lifecycle policy.", default="the repository's own")
     ] = None,
 ) -> None:
     """Compare the plan with ECR's own lifecycle policy.

@@ -3,9 +3,8 @@
 from enum import StrEnum
 from typing import Annotated
 
-import typer
-
 from tallyman_cli.shared import output
+from tallyman_cli.shared.options import argument
 
 
 class Shell(StrEnum):
@@ -58,7 +57,7 @@ complete -c tallyman -n __tallyman_ask -f -a '$__tallyman_found'""",
 }
 
 
-def completion(shell: Annotated[Shell, typer.Argument(metavar="bash|zsh|fish", help="Your shell.")]) -> None:
+def completion(shell: Annotated[Shell, argument("bash|zsh|fish", "Your shell.")]) -> None:
     """Print the script that completes commands, options, environments, repositories and tags.
 
     Environments and repositories come from the policy in force, tags from the registry, read with your own credentials.

@@ -10,6 +10,7 @@ from tallyman.adapters.files.policy_file import loads
 from tallyman.domain.names import EcrRegistry
 from tallyman.errors import BadInput
 from tallyman_cli.shared import output
+from tallyman_cli.shared.options import option
 
 _POLICY = """\
 # yaml-language-server: $schema=docs/tallyman.schema.json
@@ -52,34 +53,19 @@ parameter_overrides = "{parameters}"
 def init(  # noqa: PLR0913 - each argument is an option of the command
     hub: Annotated[
         EcrRegistry | None,
-        typer.Option(
-            "--hub",
-            metavar="ACCOUNT/REGION",
-            help="The registry of the stack and of dev.",
-            parser=EcrRegistry.parse,
-        ),
+        option("--hub ACCOUNT/REGION", "The registry of the stack and of dev.", parser=EcrRegistry.parse),
     ] = None,
     prod: Annotated[
         list[EcrRegistry] | None,
-        typer.Option(
-            "--prod",
-            metavar="ACCOUNT/REGION",
-            help="A registry of prod; may be repeated.",
-            parser=EcrRegistry.parse,
-        ),
+        option("--prod ACCOUNT/REGION", "A registry of prod; may be repeated.", parser=EcrRegistry.parse),
     ] = None,
-    match: Annotated[
-        str, typer.Option("--repositories", metavar="GLOB", help="The repositories that the policy applies to.")
-    ] = "*",
+    match: Annotated[str, option("--repositories GLOB", "The repositories that the policy applies to.")] = "*",
     every_push: Annotated[
-        bool,
-        typer.Option(
-            "--main-to-prod", help="Promote builds of main to prod automatically; without it, builds of Git tags."
-        ),
+        bool, option("--main-to-prod", "Promote builds of main to prod automatically; without it, builds of Git tags.")
     ] = False,
-    email: Annotated[str, typer.Option("--email", metavar="ADDRESS", help="The address that gets notices.")] = "",
-    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="The folder to write the files to.")] = Path(),
-    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
+    email: Annotated[str, option("--email ADDRESS", "The address that gets notices.")] = "",
+    to: Annotated[Path, option("--to FOLDER", "The folder to write the files to.")] = Path(),
+    force: Annotated[bool, option("--force", "Overwrite existing files.")] = False,
 ) -> None:
     """Write tallyman.yaml and samconfig.toml from your answers or flags, and print the commands that deploy.
 

@@ -28,6 +28,7 @@ from tallyman.errors import NotAllowed, PolicyError, TallymanError
 from tallyman_cli.setup.trust_roots import trust_roots
 from tallyman_cli.shared import output
 from tallyman_cli.shared.chosen import chosen
+from tallyman_cli.shared.options import option
 
 if TYPE_CHECKING:
     from tallyman.adapters.aws.clients import Clients
@@ -51,9 +52,9 @@ def check(
         ),
     ] = None,
     offline: Annotated[
-        bool, typer.Option("--offline", help="Do not read from ECS how it deploys the services that releases move.")
+        bool, option("--offline", "Do not read from ECS how it deploys the services that releases move.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, option("--json", "Print JSON.")] = False,
 ) -> None:
     """Check a policy.
 

@@ -5,13 +5,12 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from tallyman.adapters.files.policy_file import TRUST_ROOTS
 from tallyman.adapters.http.client import origin
 from tallyman.errors import BadInput, Refused, Unreachable
 from tallyman_cli.shared import output
 from tallyman_cli.shared.caches import cache
+from tallyman_cli.shared.options import option
 
 SIGSTORE = "https://tuf-repo-cdn.sigstore.dev"
 LARGEST = 1024 * 1024
@@ -19,16 +18,11 @@ LARGEST = 1024 * 1024
 
 
 def trust_roots(
-    root: Annotated[
-        Path,
-        typer.Option("--root", metavar="FILE", help="A root.json of the TUF repository that you already trust."),
-    ],
-    mirror: Annotated[str, typer.Option("--mirror", metavar="URL", help="The TUF repository.")] = SIGSTORE,
-    to: Annotated[Path, typer.Option("--out", metavar="FILE", help="The file to write, beside the policy.")] = Path(
-        "layers/policy"
-    )
+    root: Annotated[Path, option("--root FILE", "A root.json of the TUF repository that you already trust.")],
+    mirror: Annotated[str, option("--mirror URL", "The TUF repository.")] = SIGSTORE,
+    to: Annotated[Path, option("--out FILE", "The file to write, beside the policy.")] = Path("layers/policy")
     / TRUST_ROOTS,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, option("--json", "Print JSON.")] = False,
 ) -> None:
     """Fetch the trust roots that verify identities.
 

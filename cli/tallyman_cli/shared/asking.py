@@ -11,12 +11,11 @@ from tallyman.domain.history.details.commands import Said
 from tallyman.domain.history.facts import Fact
 from tallyman_cli.shared import output
 from tallyman_cli.shared.context import Stack
+from tallyman_cli.shared.options import option
 from tallyman_cli.shared.waiting import wait_for
 
-Because = Annotated[
-    str, typer.Option("--because", metavar="REASON", help="The reason; recorded permanently.", show_default=False)
-]
-NoWait = Annotated[bool, typer.Option("--no-wait", help="Send the request and return at once.")]
+Because = Annotated[str, option("--because REASON", "The reason; recorded permanently.", default=False)]
+NoWait = Annotated[bool, option("--no-wait", "Send the request and return at once.")]
 
 LOST = (
     "the command was not taken up within {timeout:g} s, but it still may be; if it failed, it is in the dead-letter "

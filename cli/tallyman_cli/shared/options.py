@@ -30,39 +30,33 @@ def seconds(given: float | None) -> float | None:
     return given
 
 
-Image = Annotated[str, typer.Argument(metavar="IMAGE", help=IMAGE_HELP)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.", callback=output.use_json)]
+def option(form: str, help: str, default: str | bool = True, **more: Any) -> Any:
+    """An option of a command. `form`: as in the help, such as `--to ENVIRONMENT`; `default`: the words for the default
+    in the help (True: its value, False: none)."""
+    name, _, metavar = form.partition(" ")
+    return typer.Option(name, metavar=metavar or None, help=help, show_default=default, **more)
+
+
+def argument(metavar: str, help: str, default: str | bool = True, **more: Any) -> Any:
+    """An argument of a command, described in the same way."""
+    return typer.Argument(metavar=metavar, help=help, show_default=default, **more)
+
+
+Image = Annotated[str, argument("IMAGE", IMAGE_HELP)]
+AsJson = Annotated[bool, option("--json", "Print JSON.", callback=output.use_json)]
 Stack = Annotated[
-    str | None,
-    typer.Option(
-        "--stack",
-        metavar="NAME",
-        help="The CloudFormation stack (or TALLYMAN_STACK).",
-        show_default="tallyman",
-    ),
+    str | None, option("--stack NAME", "The CloudFormation stack (or TALLYMAN_STACK).", default="tallyman")
 ]
 PolicyFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--policy",
-        metavar="FILE",
-        help="Use this policy file (or TALLYMAN_POLICY).",
-        show_default="the one in force",
-    ),
+    Path | None, option("--policy FILE", "Use this policy file (or TALLYMAN_POLICY).", default="the one in force")
 ]
 At = Annotated[
-    str | None,
-    typer.Option(
-        "--at", metavar="TIME", help="Answer as of this time (RFC 3339: 2026-11-16T01:54:34Z).", show_default="now"
-    ),
+    str | None, option("--at TIME", "Answer as of this time (RFC 3339: 2026-11-16T01:54:34Z).", default="now")
 ]
 PriceFile = Annotated[
-    Path | None,
-    typer.Option("--prices", metavar="FILE", help="Use a price table of your own.", show_default="the built-in one"),
+    Path | None, option("--prices FILE", "Use a price table of your own.", default="the built-in one")
 ]
-Timeout = Annotated[
-    float, typer.Option("--timeout", metavar="SECONDS", help="How long to wait for the result.", callback=seconds)
-]
+Timeout = Annotated[float, option("--timeout SECONDS", "How long to wait for the result.", callback=seconds)]
 
 
 Command = Callable[..., None]

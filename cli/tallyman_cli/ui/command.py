@@ -12,6 +12,7 @@ import typer
 from tallyman.errors import BadInput
 from tallyman_cli.shared import context, options, output
 from tallyman_cli.shared.chosen import chosen
+from tallyman_cli.shared.options import option
 
 if TYPE_CHECKING:
     from tallyman_cli.ui.desk import Desk
@@ -21,28 +22,22 @@ NEEDED = ("cheroot", "jinja2", "werkzeug")
 
 AllowChanges = Annotated[
     bool,
-    typer.Option(
+    option(
         "--allow-changes",
-        help="Add buttons: approve, deny, freeze, thaw, promote, roll back, recall, reconcile, doctor, and replay and "
+        "Add buttons: approve, deny, freeze, thaw, promote, roll back, recall, reconcile, doctor, and replay and "
         "discard of dead letters.",
     ),
 ]
 
 
-Port = Annotated[
-    int,
-    typer.Option("--port", min=0, max=65535, metavar="N", help="The port on 127.0.0.1.", show_default="a free one"),
-]
+Port = Annotated[int, option("--port N", "The port on 127.0.0.1.", default="a free one", min=0, max=65535)]
 
 
 @options.by_policy
 def ui(
     port: Port = 0,
     allow_changes: AllowChanges = False,
-    export: Annotated[
-        Path | None,
-        typer.Option("--export", metavar="DIR", help="Write the pages to files instead, and exit."),
-    ] = None,
+    export: Annotated[Path | None, option("--export DIR", "Write the pages to files instead, and exit.")] = None,
 ) -> None:
     """Serve the page on localhost with your own credentials: board, repositories, images, gates, retention, health.
 
