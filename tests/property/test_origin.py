@@ -16,6 +16,7 @@ from tallyman.domain.gates.signers import SignerKey
 from tallyman.domain.history.details.referrers import Origin
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.images.vex import VexStatement
+from tallyman.domain.plain import plain
 
 MINE, OTHER = (signing.pem(signing.new_key()) for _ in range(2))
 NAME, OTHER_NAME = SignerKey.parse(MINE).name, SignerKey.parse(OTHER).name
@@ -118,9 +119,9 @@ def test_time_alone_changes_nothing(goods: list[Fact], bads: list[Fact], days: i
 SCAN: dict[str, Any] = {"scan": {"max": {"critical": 1}, "vex": {"keys": [MINE], "identities": [WHO]}}}
 statements = st.lists(
     st.builds(
-        lambda ids, status, minutes, parts: VexStatement(
-            ids, status, status == "fixed", "because", NOON + timedelta(minutes=minutes), parts
-        ).as_json(),
+        lambda ids, status, minutes, parts: plain(
+            VexStatement(ids, status, status == "fixed", "because", NOON + timedelta(minutes=minutes), parts)
+        ),
         st.sampled_from([("CVE-1",), ("CVE-2",), ("CVE-1", "CVE-2"), ("CVE-3",)]),
         st.sampled_from(["fixed", "affected"]),
         st.integers(-3, 90),
@@ -171,7 +172,7 @@ def test_a_vex_without_a_signer_of_the_policy_changes_no_verdict(
 
 @given(rows, st.lists(trusted, max_size=4))
 def test_a_vex_that_says_affected_never_makes_a_verdict_better(found: list[dict[str, Any]], mine: list[Fact]) -> None:
-    said = VexStatement(("CVE-1", "CVE-2"), "affected", False, "affected", None).as_json()
+    said = plain(VexStatement(("CVE-1", "CVE-2"), "affected", False, "affected", None))
     worse = origin_fact(99, "verified", [NAME], None, [NAME], "https://openvex.dev/ns", None, {"statements": [said]})
     after = scan_gate(found, [*mine, worse])
     assert ORDER[after.verdict] <= ORDER[scan_gate(found, mine).verdict]

@@ -13,6 +13,7 @@ from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.images.verification import PlatformImage
 from tallyman.domain.names import Digest, EcrRegistry, Repository
+from tallyman.domain.plain import plain
 from tallyman.errors import BadManifest, DigestMismatch, NotFound, TallymanError
 from tallyman.services.deciding.image_facts import load_image_facts
 from tallyman_cli.shared import output
@@ -60,7 +61,7 @@ class ImageView:
             "digest": self.digest,
             "media_type": root.media_type,
             "size": self._size(root, platforms),
-            "platforms": [p.as_json() for p in platforms],
+            "platforms": [plain(p) for p in platforms],
             "tags": sorted(tags or {tag for where in locations for tag in where["tags"]}),
             "registries": [where["registry"] for where in locations],
             "locations": locations,

@@ -14,6 +14,7 @@ from tallyman.domain.gates import FAILED, PASSED, GateResult
 from tallyman.domain.history.details.referrers import Origin
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.names import Digest
+from tallyman.domain.plain import plain
 from tallyman.ports.signatures import CheckedSignature
 
 RECORDED = Path(__file__).parent / "vectors/recorded"
@@ -48,7 +49,7 @@ def built(checked: CheckedSignature, subject: str, issuer: str = GITHUB, **asked
         identity=checked.identity,
         roots="sha256:1",
         statement=checked.statement,
-        claims=checked.claims.as_json(),
+        claims=plain(checked.claims),
     )
     gate = {"identities": [{"issuer": issuer, "subject": subject}], **asked}
     return judged("built", case_of(replace(fact(Kind.ORIGIN, APP), detail=answer.dump()), gates={"built": gate}))
@@ -61,7 +62,7 @@ def test_a_github_artifact_attestation_opens_built() -> None:
     assert found.identity == {"issuer": GITHUB, "subject": f"{workflow}@09b495c3f12c7881b3cc17209a327792065c1a1d"}
     assert (found.statement, found.at) == ("https://slsa.dev/provenance/v1", "2024-05-24T19:14:24Z")
     assert found.claims is not None
-    assert found.claims.as_json() == {
+    assert plain(found.claims) == {
         "builder": "https://github.com/actions/runner/github-hosted",
         "source": "https://github.com/malancas/attest-demo",
         "ref": "refs/heads/main",

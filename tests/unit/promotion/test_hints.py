@@ -33,11 +33,11 @@ HINT = Promote(digest_of("a"), DEV.name, "dev", "prod", "event-1", 3, 2, 1, True
     ids=["promote", "least", "roll-back", "creation", "above", "above from the first"],
 )
 def test_a_hint_to_promote_is_read_as_it_was_written(hint: PromotionHint) -> None:
-    assert parse_promotion_hint(json.dumps(hint.as_json())) == hint
+    assert parse_promotion_hint(json.dumps(hint.dump())) == hint
 
 
 def test_the_defaults_of_a_hint_to_promote_are_the_first_try_and_run() -> None:
-    least = {key: HINT.as_json()[key] for key in ("digest", "repository", "from", "to")}
+    least = {key: HINT.dump()[key] for key in ("digest", "repository", "from", "to")}
     assert Promote.parse(least) == Promote(HINT.digest, DEV.name, "dev", "prod")
 
 
@@ -46,7 +46,7 @@ def test_the_defaults_of_a_hint_to_promote_are_the_first_try_and_run() -> None:
 )
 def test_an_invalid_hint_to_promote_is_a_bad_message(wrong: dict[str, object]) -> None:
     with pytest.raises(BadMessage):
-        Promote.parse(HINT.as_json() | wrong)
+        Promote.parse(HINT.dump() | wrong)
 
 
 def test_a_retention_hint_is_for_one_repository_or_all() -> None:

@@ -11,30 +11,29 @@ from types import UnionType
 from typing import Any, ClassVar, Self, get_args, get_origin
 
 from tallyman.domain.names import Digest
-from tallyman.domain.times import format_time, parse_time
+from tallyman.domain.plain import Plain, names_of, plain
+from tallyman.domain.times import parse_time
 
 LONGEST_REASON = 2000
 """The number of characters of a reason that an item keeps."""
-_STORED = {
-    "source": "from",
-    "target": "to",
-    "holders": "with",
-    "notified": "told",
-    "uses_notified": "uses_told",
-    "stuck_notified": "stuck_told",
-    "reported": "told",
-    "reported_at": "told_at",
-}
-"""The stored key of each field whose key differs from its name."""
 _REASONS = frozenset({"reason", "failed", "said"})
-"""Fields that are cut at LONGEST_REASON: they may quote other systems, and the fact has all of it."""
+"""Keys whose text is cut at LONGEST_REASON: they may quote other systems, and the fact has all of it."""
 
 
-class StateValue:
-    """The base class. `SPARSE`: keys that `dump` leaves out where the field has its default."""
+class StateValue(Plain):
+    """The base class."""
 
     __slots__ = ()
-    SPARSE: ClassVar[frozenset[str]] = frozenset()
+    RENAMED: ClassVar = {
+        "source": "from",
+        "target": "to",
+        "holders": "with",
+        "notified": "told",
+        "uses_notified": "uses_told",
+        "stuck_notified": "stuck_told",
+        "reported": "told",
+        "reported_at": "told_at",
+    }
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Self:
@@ -55,27 +54,12 @@ class StateValue:
 
     def dump(self) -> dict[str, Any]:
         """The value as JSON data, for an item."""
-        return {
-            key: brief(value) if name in _REASONS else _plain(value)
-            for name, key, _, absent in _layout(type(self))
-            if (value := getattr(self, name)) != absent or key not in self.SPARSE
-        }
+        return {key: brief(part) if key in _REASONS else part for key, part in Plain.dump(self).items()}
 
 
 def brief(reason: Any) -> Any:
     """The reason, cut at LONGEST_REASON characters if it is a text, as items must stay small."""
-    return f"{reason[:LONGEST_REASON]}…" if isinstance(reason, str) and len(reason) > LONGEST_REASON else _plain(reason)
-
-
-def _plain(value: Any) -> Any:
-    """The value as JSON data."""
-    if isinstance(value, StateValue):
-        return value.dump()
-    if isinstance(value, datetime):
-        return format_time(value)
-    if isinstance(value, tuple):
-        return [_plain(each) for each in value]
-    return dict(value) if isinstance(value, Mapping) else value
+    return f"{reason[:LONGEST_REASON]}…" if isinstance(reason, str) and len(reason) > LONGEST_REASON else plain(reason)
 
 
 _Reader = Callable[[Any], Any]
@@ -86,8 +70,8 @@ def _layout(cls: type[StateValue]) -> list[tuple[str, str, _Reader, Any]]:
     """For each field: its name, its key, what reads it from JSON data, and its value where the key is missing (MISSING:
     every item has the key)."""
     if cls not in _LAYOUTS:
-        found = fields(cls)  # type: ignore[arg-type]
-        _LAYOUTS[cls] = [(f.name, _STORED.get(f.name, f.name), _reader(f.type), _absent(f)) for f in found]
+        found = zip(names_of(cls), fields(cls), strict=True)  # type: ignore[arg-type]
+        _LAYOUTS[cls] = [(f.name, key, _reader(f.type), _absent(f)) for key, f in found]
     return _LAYOUTS[cls]
 
 

@@ -11,6 +11,7 @@ from tallyman.domain.images.claims import LONGEST, claims
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.images.vex import vex
 from tallyman.domain.names import Digest
+from tallyman.domain.plain import plain
 from tallyman.domain.times import text_or_none
 from tallyman.errors import PolicyError
 from tallyman.ports.signatures import CheckedSignature, SignerJob
@@ -109,9 +110,7 @@ class OriginSignatures:
             found = verify(Trust(allowed, self._roots))
         except NotValid as error:
             return CheckedSignature(reason=f"{error}{''.join(flaws)}")
-        who = found.identity
-        identity = {"issuer": who.issuer, "subject": who.subject} if who else None
-        at = text_or_none(found.at)
+        identity, at = plain(found.identity), text_or_none(found.at)
         if found.predicate is None:
             return CheckedSignature(found.keys, identity, at)
         kind, predicate = found.predicate

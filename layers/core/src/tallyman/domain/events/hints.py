@@ -1,10 +1,11 @@
 """Hints: messages by which functions tell each other what to look at. Each is parsed from the body of a message."""
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from tallyman.domain.images.documents import loads_writable
 from tallyman.domain.names import Digest, Repository, parse_repository_name
+from tallyman.domain.plain import Plain
 from tallyman.errors import BadInput, BadMessage
 from tallyman.values import value
 
@@ -44,7 +45,7 @@ class RetentionHint:
 
 
 @value
-class Promote:
+class Promote(Plain):
     """A hint that an image may be promoted from `source` to `target`, both names of environments.
 
     `attempt`: the number of the attempt that this hint is for; None: any. `round`: how many runs the promotion took
@@ -52,6 +53,8 @@ class Promote:
     the hint was delayed to the moment at which time may open a gate; `anew`: a person asks to bring an image that is
     promoted once more, because the target may have lost it.
     """
+
+    RENAMED: ClassVar = {"source": "from", "target": "to"}
 
     digest: Digest
     repository: str
@@ -101,25 +104,9 @@ class Promote:
         except BadInput as error:
             raise BadMessage(f"a hint to promote: {error}") from None
 
-    def as_json(self) -> dict[str, Any]:
-        """What `parse` reads."""
-        return {
-            "digest": self.digest,
-            "repository": self.repository,
-            "from": self.source,
-            "to": self.target,
-            "correlation": self.correlation,
-            "attempt": self.attempt,
-            "round": self.round,
-            "waits": self.waits,
-            "check": self.check,
-            "due": self.due,
-            "anew": self.anew,
-        }
-
 
 @value
-class RollBack:
+class RollBack(Plain):
     """A hint that a person asked, by the command with the id `request`, to release an earlier digest again. `attempt`:
     how many attempts failed before."""
 
@@ -139,9 +126,9 @@ class RollBack:
             raise BadMessage(f"a hint to roll back: {error}") from None
         return cls(digest, message["request"], attempt if isinstance(attempt, int) else 0)
 
-    def as_json(self) -> dict[str, Any]:
+    def dump(self) -> dict[str, Any]:
         """What `parse_promotion_hint` reads."""
-        return {"roll_back": {"digest": self.digest, "request": self.request, "attempt": self.attempt}}
+        return {"roll_back": Plain.dump(self)}
 
 
 @value
@@ -158,13 +145,13 @@ class FinishCreation:
         except BadInput as error:
             raise BadMessage(f"a hint to create: expected account/region/name: {error}") from None
 
-    def as_json(self) -> dict[str, Any]:
+    def dump(self) -> dict[str, Any]:
         """What `parse_promotion_hint` reads."""
         return {"create": str(self.repository)}
 
 
 @value
-class DecideAbove:
+class DecideAbove(Plain):
     """A hint to decide again about the indexes that list an image, starting after the position `after` of their list
     (see `Evaluator`). `again`: send hints also for decisions that have sent theirs."""
 
@@ -186,10 +173,9 @@ class DecideAbove:
         text = None if correlation is None else str(correlation)
         return cls(digest, message.get("after", ""), text, bool(message.get("again")))
 
-    def as_json(self) -> dict[str, Any]:
+    def dump(self) -> dict[str, Any]:
         """What `parse_promotion_hint` reads."""
-        asked = {"digest": self.digest, "after": self.after, "correlation": self.correlation, "again": self.again}
-        return {"above": asked}
+        return {"above": Plain.dump(self)}
 
 
 PromotionHint = Promote | RollBack | FinishCreation | DecideAbove

@@ -1,6 +1,7 @@
 """The gate `freeze`, which every promotion has: nothing is promoted to a frozen environment or repository."""
 
 from tallyman.domain.gates.case import PASSED, WAITING, Case, GateResult
+from tallyman.domain.plain import plain
 from tallyman.domain.times import format_time
 
 NAME = "freeze"
@@ -22,5 +23,5 @@ def judge(case: Case) -> GateResult:
         f"by {f.by}: {f.because}"
         for f in mine
     ]
-    facts = [{"repository": f.repository, "at": format_time(f.at), "by": f.by, "because": f.because} for f in mine]
+    facts = [plain(freeze) for freeze in mine]
     return GateResult(NAME, WAITING, "; ".join(said), {"freezes": facts}, held=True)

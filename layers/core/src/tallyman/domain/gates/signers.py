@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from tallyman.domain.gates.notation import NOTATION, NotationSigner, split_roots
+from tallyman.domain.plain import plain
 from tallyman.domain.policy import ANY_ROOTS, Policy, Promotion
 from tallyman.domain.policy.gates import GateConfig
 from tallyman.domain.policy.shapes import Choice, Key, ListOf, Record, String
@@ -105,7 +106,7 @@ class Signers(GateConfig):
         notation = {"notation": [dict(who.words) for who in self.notation]} if self.notation else {}
         return {
             "keys": [key.name for key in self.keys],
-            "identities": [{"issuer": who.issuer, "subject": who.subject} for who in self.identities],
+            "identities": [plain(who) for who in self.identities],
             **notation,
             "on": str(self.on),
             "roots": self.roots,

@@ -22,10 +22,6 @@ class Claims:
     ref: str | None = None
     commit: str | None = None
 
-    def as_json(self) -> dict[str, str | None]:
-        """The form that a fact stores."""
-        return {"builder": self.builder, "source": self.source, "ref": self.ref, "commit": self.commit}
-
 
 def claims(kind: str, predicate: Json) -> Claims | None:
     """The claims of a predicate of the type `kind`; None: it is not a provenance."""

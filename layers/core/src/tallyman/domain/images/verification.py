@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from tallyman.domain.images.documents import bad, kind, load_object, optional_text, texts
 from tallyman.domain.images.manifest import Platform
@@ -27,10 +27,6 @@ class Check:
     name: str
     verdict: Verdict
     reason: str
-
-    def as_json(self) -> dict[str, str]:
-        """The form in `show --json` and in facts."""
-        return {"name": self.name, "verdict": self.verdict, "reason": self.reason}
 
 
 @value
@@ -124,16 +120,6 @@ class PlatformImage:
     @property
     def platform(self) -> Platform:
         return Platform(self.os, self.architecture, self.variant)
-
-    def as_json(self) -> dict[str, Any]:
-        """The form in `show --json` and in facts."""
-        return {
-            "os": self.os,
-            "architecture": self.architecture,
-            "variant": self.variant,
-            "digest": str(self.digest),
-            "size": self.size,
-        }
 
 
 def same_platform(one: Platform, other: Platform) -> bool:

@@ -109,7 +109,7 @@ class Evaluator:
                 waiting.append((index, ""))
                 decisions += self.image(index, facts)
             if position is not None:
-                self.hints.send("promote", replace(asked, digest=digest, after=position).as_json())
+                self.hints.send("promote", replace(asked, digest=digest, after=position).dump())
         return decisions
 
     def hint(self, decisions: Iterable[Decision], correlation: str | None = None, again: bool = False) -> None:
@@ -124,7 +124,7 @@ class Evaluator:
                 continue
             entry = PENDING.read(self.state, pending_key(decision))
             if again or entry.found is None or not entry.found.hinted:
-                self.hints.send("promote", promote_hint(decision, correlation).as_json())
+                self.hints.send("promote", promote_hint(decision, correlation).dump())
                 if entry.found is not None:  # a crash in between hints twice, never not at all
                     self._mark(entry, replace(entry.found, hinted=True))
 
@@ -136,7 +136,7 @@ class Evaluator:
             return
         due = min(opens, now + LONGEST_WAKE)
         hint = replace(promote_hint(decision), due=True)
-        self.hints.send("promote", hint.as_json(), delay=max(1, ceil((due - now).total_seconds())))
+        self.hints.send("promote", hint.dump(), delay=max(1, ceil((due - now).total_seconds())))
         entry = PENDING.read(self.state, pending_key(decision))
         if entry.found is not None:
             self._mark(entry, replace(entry.found, wake=due))

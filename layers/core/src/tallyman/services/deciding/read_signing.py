@@ -6,6 +6,7 @@ from tallyman.domain.history.details.referrers import Signing
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Digest, Repository
+from tallyman.domain.plain import plain
 from tallyman.domain.policy import Policy
 from tallyman.errors import NotFound
 from tallyman.ports.clocks import Clock
@@ -51,10 +52,7 @@ class ReadSigning:
         found = found or []  # no status any more replaces the status before: unknown is closed
         signings = [f for f in facts if f.kind is Kind.SIGNING and f.repository == place]
         last = max(signings, key=lambda f: (f.seen, f.id), default=None)
-        statuses = [
-            {"profile": s.profile, "status": s.status, "reason": s.reason}
-            for s in sorted(found, key=lambda s: (s.profile, s.status))
-        ]
+        statuses = [plain(status) for status in sorted(found, key=lambda s: (s.profile, s.status))]
         if statuses == (Signing.parse(last).statuses if last else []):
             return False
         key = (place, digest, repr(statuses), last.id if last else None)

@@ -90,7 +90,7 @@ class Attempts:
         attempt = entry.found.attempt + 1
         pause = min(LONGEST_DELAY, FIRST_PAUSE * 2 ** min(attempt - 1, 10))
         again = now + timedelta(seconds=pause)
-        self.hints.send("promote", replace(hint, attempt=attempt, waits=0, due=False).as_json(), delay=pause)
+        self.hints.send("promote", replace(hint, attempt=attempt, waits=0, due=False).dump(), delay=pause)
         detail = Delayed(decision.target, decision.repository, reason, attempt, format_time(again), expected)
         waits = replace(entry.found, attempt=attempt, next_at=again, failing_since=since)
         self._append(Kind.DELAYED, decision, detail, entry.write(waits))

@@ -81,12 +81,12 @@ class PromoteImage:
         if rounds > MAX_ROUNDS:
             self.promotions.attempts.park(run.decision, f"it did not fit {MAX_ROUNDS} runs")
             return "parked"
-        self.promotions.hints.send("promote", replace(hint, round=rounds, waits=0, check=False, due=False).as_json())
+        self.promotions.hints.send("promote", replace(hint, round=rounds, waits=0, check=False, due=False).dump())
         return f"continued in round {rounds}"
 
     def _wait(self, hint: Promote, seconds: float, why: str) -> str:
         """Send the hint again with a delay: the present message may stay hidden for longer than the other worker
         works."""
         delay = min(LONGEST_DELAY, ceil(seconds))
-        self.promotions.hints.send("promote", replace(hint, waits=hint.waits + 1).as_json(), delay=delay)
+        self.promotions.hints.send("promote", replace(hint, waits=hint.waits + 1).dump(), delay=delay)
         return f"looked at again in {delay} s: {why}"

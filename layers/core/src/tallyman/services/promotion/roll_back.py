@@ -87,7 +87,7 @@ class RollBacks:
                 raise Refused(str(error)) from error
             least = 4 if isinstance(error, LeaseHeld) else 2
             delay = min(LONGEST_DELAY, max(least, 2 ** (hint.attempt + 1)))
-            self.hints.send("promote", replace(hint, attempt=hint.attempt + 1).as_json(), delay=delay)
+            self.hints.send("promote", replace(hint, attempt=hint.attempt + 1).dump(), delay=delay)
             return f"roll-back tried again in {delay} s: {error}"
         except (Refused, BadInput) as error:
             self._refuse(asked, str(error))

@@ -44,7 +44,7 @@ class SourceTags:
         for tag, digest in self._named(decision) if tags else ():
             if tag in tags and digest != decision.digest:
                 newer = replace(Promote(digest, *decision.candidate, correlation), check=True)
-                self.hints.send("promote", newer.as_json())
+                self.hints.send("promote", newer.dump())
 
     def _named(self, decision: Decision) -> list[tuple[str, Digest]]:
         """Each tag that the image had in a registry of the source, with the digest that it names there now."""

@@ -94,7 +94,7 @@ class Waiting:
             overdue = self.clock() - entry.value.at >= CREATE_OVERDUE
             key = f"create {entry.sk}"
             if overdue and takes(Repository.parse(entry.sk)) and self.pauses.is_over(key, CREATE_AGAIN):
-                self.hints.send("promote", FinishCreation(Repository.parse(entry.sk)).as_json())
+                self.hints.send("promote", FinishCreation(Repository.parse(entry.sk)).dump())
                 self.pauses.begin(key, CREATE_AGAIN)
 
     def _forget(self, entry: Entry[Pending]) -> None:

@@ -83,7 +83,7 @@ class RecordCommand:
             raise NotAllowed(refusal)
         if command.name == "roll-back":
             assert command.digest is not None  # of every request to roll back
-            self.hints.send("promote", RollBack(command.digest, command.request).as_json())
+            self.hints.send("promote", RollBack(command.digest, command.request).dump())
             return Outcome.handled("roll-back recorded")
         if command.name in ("override", "recall"):
             self._notify(command, fact)
@@ -216,7 +216,7 @@ class RecordCommand:
             waits = entry.value
             if command.repository in (None, waits.name):
                 hint = Promote(waits.digest, waits.name, waits.source, waits.target, command.request)
-                self.hints.send("promote", hint.as_json())
+                self.hints.send("promote", hint.dump())
 
     def _bring_again(self, command: Command, decisions: Sequence[Decision]) -> None:
         """Hint `promote_image` of an image that is promoted already: people ask because a target has lost it."""
@@ -224,7 +224,7 @@ class RecordCommand:
         for decision in decisions:
             if (decision.digest, decision.candidate) == wanted and decision.may_go_anew:
                 hint = replace(promote_hint(decision, command.request), anew=True)
-                self.hints.send("promote", hint.as_json())
+                self.hints.send("promote", hint.dump())
 
     def _notify(self, command: Command, fact: Fact) -> None:
         """Send the notice of an override or a recall, at least once."""

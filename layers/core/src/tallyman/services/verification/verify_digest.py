@@ -12,6 +12,7 @@ from tallyman.domain.history.fold import PUSHES, was_removed
 from tallyman.domain.images.documents import loads_writable
 from tallyman.domain.images.provenance import labels
 from tallyman.domain.names import Digest, Repository, parse_tag
+from tallyman.domain.plain import plain
 from tallyman.domain.policy import Layers, Policy, RepositoryRule
 from tallyman.domain.times import whole_millis
 from tallyman.errors import BadInput, BadMessage, NotFound, Unreachable
@@ -75,7 +76,7 @@ class VerifyDigest:
             platforms=rule.verify.platforms,
             deadline=deadline,
         )
-        checks = [c.as_json() for c in found.verification.checks] + self._tag_checks(wanted, rule, own)
+        checks = [plain(check) for check in found.verification.checks] + self._tag_checks(wanted, rule, own)
         verdicts = {c["verdict"] for c in checks}
         verdict = "failed" if "failed" in verdicts else "unknown" if "unknown" in verdicts else "passed"
         if not (verdict == "passed" and _is_known(facts, wanted, level, checks)):
@@ -192,7 +193,7 @@ class VerifyDigest:
                 level=level,
                 checks=checks,
                 request=wanted.request,
-                platforms=[p.as_json() for p in found.platforms],
+                platforms=[plain(image) for image in found.platforms],
                 labels=labels(found.labels),
             ).dump(),
         )

@@ -17,6 +17,7 @@ from tallyman.domain.images.manifest import Descriptor, Manifest, readable
 from tallyman.domain.images.provenance import predicate_of
 from tallyman.domain.images.vex import is_vex
 from tallyman.domain.names import Digest, Repository
+from tallyman.domain.plain import plain
 from tallyman.domain.policy import Policy
 from tallyman.domain.text import counted
 from tallyman.domain.times import text_or_none, whole_millis
@@ -261,8 +262,8 @@ class VerifyOrigin:
             looked=looked,
             roots=roots,
             statement=checked.statement if checked.reason is None else found.statement,
-            claims=checked.claims.as_json() if checked.claims else None,
-            vex=checked.vex.as_json() if checked.vex else None,
+            claims=plain(checked.claims),
+            vex=plain(checked.vex),
             until=text_or_none(checked.until),
         )
         key = (repository, image, found.referrer, found.id, roots, *looked, *again)

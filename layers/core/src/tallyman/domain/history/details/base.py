@@ -4,45 +4,33 @@ A class has a field for each key; a key that older facts lack has the field's de
 so that one class can read several kinds (`Destination`).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.names import Digest, Repository
+from tallyman.domain.plain import Plain, names_of
 from tallyman.domain.times import whole_millis
 
-_STORED = {"source": "from", "target": "to", "replicated_from": "source"}
-"""The stored key of each field whose key differs from its name."""
 
-
-class Details:
-    """The base class. `SPARSE`: keys that `dump` leaves out where the field has its default."""
+class Details(Plain):
+    """The base class."""
 
     __slots__ = ()
-    SPARSE: ClassVar[frozenset[str]] = frozenset()
+    RENAMED: ClassVar = {"source": "from", "target": "to", "replicated_from": "source"}
 
     @classmethod
     def parse(cls, fact: Fact) -> Self:
         """The details of the fact. Raises TypeError where a required key is missing."""
         make: Callable[..., Self] = cls
-        names = _NAMES.get(cls) or _names(cls)
+        names = names_of(cls)
         return make(**{names[key]: part for key, part in fact.detail.items() if key in names})
 
     @classmethod
     def of(cls, facts: Iterable[Fact]) -> list[Self]:
         """The details of each fact."""
         return [cls.parse(fact) for fact in facts]
-
-    def dump(self) -> dict[str, Any]:
-        """The details as JSON data, for a fact."""
-        defaults = {field.name: field.default for field in fields(self)}  # type: ignore[arg-type]
-        return {
-            key: _plain(value)
-            for key, name in _names(type(self)).items()
-            if (value := getattr(self, name)) != defaults[name] or key not in self.SPARSE
-        }
 
 
 def new_fact(  # noqa: PLR0913 - the columns of a fact, all named
@@ -74,20 +62,3 @@ def new_fact(  # noqa: PLR0913 - the columns of a fact, all named
         actor=actor,
         detail=details.dump(),
     )
-
-
-_NAMES: dict[type[Details], dict[str, str]] = {}
-
-
-def _names(cls: type[Details]) -> dict[str, str]:
-    """The name of the field of each stored key."""
-    if cls not in _NAMES:
-        _NAMES[cls] = {_STORED.get(f.name, f.name): f.name for f in fields(cls)}  # type: ignore[arg-type]
-    return _NAMES[cls]
-
-
-def _plain(value: Any) -> Any:
-    """The value with a tuple as a list and a mapping as a dict, as in JSON."""
-    if isinstance(value, tuple):
-        return list(value)
-    return dict(value) if isinstance(value, Mapping) else value

@@ -4,7 +4,6 @@ A document is only as trustworthy as its signer: no statement counts before the 
 """
 
 from dataclasses import field
-from typing import Any
 
 from tallyman.domain.images.documents import Json
 from tallyman.domain.images.vex.cyclonedx import author_of, cyclonedx
@@ -34,10 +33,6 @@ class Vex:
     author: str | None = None
     statements: tuple[VexStatement, ...] = field(default_factory=tuple)
     flaw: str | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """The form that a fact stores."""
-        return {"author": self.author, "flaw": self.flaw, "statements": [each.as_json() for each in self.statements]}
 
 
 def vex(kind: str, predicate: Json, image: str) -> Vex | None:

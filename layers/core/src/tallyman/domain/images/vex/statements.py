@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 from tallyman.domain.images.documents import Json
 from tallyman.domain.images.purls import Package, Purl
-from tallyman.domain.times import parse_time, text_or_none
+from tallyman.domain.times import parse_time
 from tallyman.values import value
 
 MOST_NAMES = 50
@@ -47,21 +46,9 @@ class VexStatement:
             return package is not None and any(purl is not None and purl.names(package) for purl in purls)
         return package is None or any(purl is None or purl.may_name(package) for purl in purls)
 
-    def as_json(self) -> dict[str, Any]:
-        """The form that a fact stores."""
-        return {
-            "ids": list(self.ids),
-            "status": self.status,
-            "ignores": self.ignores,
-            "because": self.because,
-            "at": text_or_none(self.at),
-            "parts": list(self.parts),
-            "arch": self.arch,
-        }
-
     @classmethod
     def from_json(cls, said: Json) -> "VexStatement":
-        """Parse the form that a fact stores."""
+        """Parse the form that a fact stores, which `plain` makes."""
         at = parse_time(said["at"]) if said["at"] else None
         parts = (tuple(said["ids"]), said["status"], said["ignores"], said["because"], at, tuple(said["parts"]))
         return cls(*parts, said["arch"])
