@@ -14,4 +14,4 @@ case "$runs" in
   *) echo "$workload runs $runs, not $digest: nothing is posted" >&2; exit 2 ;;
 esac
 if kubectl rollout status "$workload" --timeout="${TIMEOUT:-10m}"; then result=--passed; else result=--failed; fi
-tallyman check post "$image" rollout $result --because "the roll-out of $workload in $(kubectl config current-context)"
+tallyman check post "$image" rollout $result --because "the rollout of $workload in $(kubectl config current-context)"

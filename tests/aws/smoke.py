@@ -2,7 +2,7 @@
 
 Deploys a hub under its own name (unless --deployed names one), and its spoke in a second region of the account, or in
 the account of --spoke-profile. Creates repositories, pushes an image, an index and a signature, and exercises
-recording, verification, scan, promotion, a roll-out to a Lambda function, a recall, a retention plan and a lost event.
+recording, verification, scan, promotion, a rollout to a Lambda function, a recall, a retention plan and a lost event.
 Runs the doctor, answers the questions that docs/aws.md lists "to confirm", and removes everything it created, also
 after a failure. Reports in smoke.json and smoke.md, account ids masked. Exit status: 0 every step passed, 1 a step
 failed, 2 not started.

@@ -74,7 +74,7 @@ def test_a_roll_out_posts_its_result(tmp_path: Path, status: int, passed: bool) 
     assert ended == 0
     post = posts(arguments)
     assert (post["image"], post["name"], post["passed"]) == (IMAGE, "rollout", passed)
-    assert post["because"] == "the roll-out of deployment/widget-server in dev-cluster"
+    assert post["because"] == "the rollout of deployment/widget-server in dev-cluster"
 
 
 def test_a_workload_that_runs_another_digest_posts_nothing(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_every_dependent_action_of_a_function_has_a_case() -> None:
     elsewhere = {
         "dynamodb:DeleteItem",  # of a transaction's items: test_cloud_tables, and every promotion
         "dynamodb:PutItem",
-        "ecr:GetDownloadUrlForLayer",  # of a function's image: test_roll_out
+        "ecr:GetDownloadUrlForLayer",  # of a function's image: test_rollout
         "ecr:GetRepositoryPolicy",
         "lambda:InvokeFunction",  # used by people: test_people_permissions
         "s3:ListBucket",  # tested below

@@ -11,7 +11,7 @@ from tallyman.services.deciding.noncompliant import noncompliant_images
 from tallyman.services.releases.pointer import stays
 from tallyman.state import pending as pending_items
 from tallyman.state.pending import PENDING, Pending
-from tallyman_cli.promotion import rollouts as roll_outs
+from tallyman_cli.promotion import rollouts
 from tallyman_cli.shared import context, options, output
 from tallyman_cli.shared.options import argument, option
 
@@ -24,7 +24,7 @@ def pending(
     released: Annotated[
         bool, option("--released", "List instead the images in an environment that would not pass its gates today.")
     ] = False,
-    rollouts: Annotated[
+    of_rollouts: Annotated[
         bool, option("--rollouts", "List instead the releases whose rollout is not done, with its state.")
     ] = False,
 ) -> None:
@@ -37,15 +37,15 @@ def pending(
     """
     opened = context.connect()
     names = [opened.policy.environment(environment).name] if environment else list(opened.policy.environments)
-    if released or rollouts:
+    if released or of_rollouts:
         (_released if released else _rollouts)(opened, names)
         return
     found = sorted(rows(opened, names), key=lambda row: (row["to"], row["since"], row["repository"], row["digest"]))
     if output.is_json():
         output.data(found)
         return
-    if late := sum(1 for _ in roll_outs.unfinished(opened, names)):
-        output.say(f"{late} roll-out{'s are' if late > 1 else ' is'} not done: `tallyman pending --rollouts`")
+    if late := sum(1 for _ in rollouts.unfinished(opened, names)):
+        output.say(f"{late} rollout{'s are' if late > 1 else ' is'} not done: `tallyman pending --rollouts`")
     if not found:
         output.line(f"nothing waits for {environment or 'any environment'}")
         return
@@ -68,7 +68,7 @@ def pending(
 
 
 def _rollouts(opened: context.Stack, environments: list[str]) -> None:
-    found = list(roll_outs.unfinished(opened, environments))
+    found = list(rollouts.unfinished(opened, environments))
     if output.is_json():
         output.data(found)
         return
@@ -78,7 +78,7 @@ def _rollouts(opened: context.Stack, environments: list[str]) -> None:
         output.line(
             f"{row['environment']}/{row['repository']} {', '.join(row['tags'])}  {output.digest(row['digest'])}"
         )
-        roll_outs.show(row["rollout"])
+        rollouts.show(row["rollout"])
 
 
 def _released(opened: context.Stack, environments: list[str]) -> None:

@@ -12,8 +12,8 @@ from tallyman.domain.policy import Environment
 from tallyman.domain.times import format_time
 from tallyman.errors import BadInput, NotFound
 from tallyman.services.releases.pointer import releases
-from tallyman.services.releases.rollout_progress import recorded_roll_outs, roll_outs_of
-from tallyman_cli.promotion import rollouts as roll_outs
+from tallyman.services.releases.rollout_progress import recorded_rollouts, rollouts_of
+from tallyman_cli.promotion import rollouts
 from tallyman_cli.promotion.roll_back import RollBack, is_recalled
 from tallyman_cli.shared import asking, context, options, output
 from tallyman_cli.shared.options import argument, option
@@ -48,7 +48,7 @@ def list_(
             "recalled": is_recalled(opened, release.value.digest),
             "rollout": rollout,
         }
-        for release, rollout in roll_outs_of(opened.policy, opened.state, place.name)
+        for release, rollout in rollouts_of(opened.policy, opened.state, place.name)
     ]
     if output.is_json():
         output.data(found)
@@ -56,7 +56,7 @@ def list_(
         output.line(f"nothing was released to {place.name} yet")
     else:
         output.table(
-            ("repository", "runs", "digest", "since", "roll-out", ""),
+            ("repository", "runs", "digest", "since", "rollout", ""),
             [
                 (
                     row["repository"],
@@ -89,8 +89,8 @@ def show(repository: Repository, at: options.At = None) -> None:
     if not history:
         then = f" at {output.when(moment)}" if moment else ""
         raise NotFound(f"{environment.name} ran nothing of {name}{then}")
-    # How each roll-out ended: done, failed, or running if another release overtook it; None: it was not begun.
-    outcomes = recorded_roll_outs(opened.ledger, environment.name, name, moment)
+    # How each rollout ended: done, failed, or running if another release overtook it; None: it was not begun.
+    outcomes = recorded_rollouts(opened.ledger, environment.name, name, moment)
     digest, released = history[0].digest, Released.parse(history[0])
     assert digest is not None  # of every release
     data = {
@@ -101,7 +101,7 @@ def show(repository: Repository, at: options.At = None) -> None:
         "previous": released.previous,
         "decision": released.decision,
         "recalled": is_recalled(opened, digest, moment),
-        "rollout": roll_outs.of_release(opened, environment, name, released.id, moment),
+        "rollout": rollouts.of_release(opened, environment, name, released.id, moment),
         "history": [
             _row(fact) | {"rollout": outcomes.get(Released.parse(fact).id, {}).get("status")} for fact in history
         ],
@@ -116,11 +116,11 @@ def show(repository: Repository, at: options.At = None) -> None:
     for registry, address in data["images"].items():
         output.line(f"  {registry}  {address}")
     if data["rollout"]:
-        roll_outs.show(data["rollout"])
+        rollouts.show(data["rollout"])
     if len(history) > 1:
         output.line("before that:")
         output.table(
-            ("since", "tags", "digest", "change", "roll-out"),
+            ("since", "tags", "digest", "change", "rollout"),
             [
                 (r["at"], ", ".join(r["tags"]), output.digest(r["digest"]), r["change"], r["rollout"] or "")
                 for r in data["history"][1:]

@@ -1,4 +1,4 @@
-"""The state of a release's roll-out, for `release`, `pending` and `why`."""
+"""The state of a release's rollout, for `release`, `pending` and `why`."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -13,9 +13,9 @@ from tallyman.services.releases.rollout_progress import (
     FAILED,
     NOT_BEGUN,
     RUNNING,
-    recorded_roll_outs,
-    roll_out_of,
-    roll_outs_of,
+    recorded_rollouts,
+    rollout_of,
+    rollouts_of,
 )
 from tallyman.state.releases import RELEASES, key
 from tallyman_cli.shared import output
@@ -27,16 +27,16 @@ _WORDS = {RUNNING: "being rolled out", DONE: "rolled out", FAILED: "not rolled o
 def of_release(
     stack: Stack, environment: Environment, repository: str, release: str | None, at: datetime | None = None
 ) -> dict[str, Any] | None:
-    """The roll-out of the release with this id, now or at a moment; None: the policy moves no service."""
+    """The rollout of the release with this id, now or at a moment; None: the policy moves no service."""
     if at is not None:
-        return recorded_roll_outs(stack.ledger, environment.name, repository, at).get(release or "")
-    return roll_out_of(stack.policy, stack.state, environment.name, repository, release)
+        return recorded_rollouts(stack.ledger, environment.name, repository, at).get(release or "")
+    return rollout_of(stack.policy, stack.state, environment.name, repository, release)
 
 
 def of_image(
     stack: Stack, environment: Environment, repository: str, digest: Digest, at: datetime | None = None
 ) -> dict[str, Any] | None:
-    """The roll-out of the release in force (now or at a moment), if it releases this image."""
+    """The rollout of the release in force (now or at a moment), if it releases this image."""
     if at is not None:
         last = next(releases(stack.ledger, environment.name, repository, at), None)
         released, number = (last.digest, Released.parse(last).id) if last else (None, None)
@@ -47,9 +47,9 @@ def of_image(
 
 
 def unfinished(stack: Stack, environments: list[str]) -> Iterator[dict[str, Any]]:
-    """The releases in force whose roll-out is not done: {environment, repository, digest, tags, rollout}."""
+    """The releases in force whose rollout is not done: {environment, repository, digest, tags, rollout}."""
     for name in environments:
-        for release, found in roll_outs_of(stack.policy, stack.state, name):
+        for release, found in rollouts_of(stack.policy, stack.state, name):
             if found is not None and found["status"] != DONE:
                 yield {
                     "environment": name,

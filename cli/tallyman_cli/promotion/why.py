@@ -6,8 +6,7 @@ import typer
 
 from tallyman.domain.decide import PROMOTED
 from tallyman.domain.gates import PASSED
-from tallyman_cli.promotion import candidates
-from tallyman_cli.promotion import rollouts as roll_outs
+from tallyman_cli.promotion import candidates, rollouts
 from tallyman_cli.shared import context, options, output
 from tallyman_cli.shared.options import option
 
@@ -28,7 +27,7 @@ def why(image: options.Image, to: To, at: options.At = None) -> None:
     where = candidates.candidate(opened, image, to, moment)
     decision = candidates.evaluate(opened, where, moment)
     note_unknown(opened, where)
-    rollout = roll_outs.of_image(opened, where.policy.environment(to), where.canonical, where.digest, moment)
+    rollout = rollouts.of_image(opened, where.policy.environment(to), where.canonical, where.digest, moment)
     other = candidates.released_instead(opened, where, decision) if moment is None else None
     if output.is_json():
         output.data(candidates.as_json(where, decision) | {"rollout": rollout, "released_instead": other})
@@ -36,7 +35,7 @@ def why(image: options.Image, to: To, at: options.At = None) -> None:
         candidates.show(where, decision, other)
     if rollout and not output.is_json():
         output.line()
-        roll_outs.show(rollout)
+        rollouts.show(rollout)
     if decision.verdict not in (PROMOTED, PASSED):
         raise typer.Exit(1)
 

@@ -12,7 +12,7 @@ from tallyman.domain.names import Repository
 from tallyman.domain.policy import Environment
 from tallyman.domain.times import format_time
 from tallyman.services.deciding.freezes import in_force
-from tallyman.services.releases.rollout_progress import roll_outs_of
+from tallyman.services.releases.rollout_progress import rollouts_of
 from tallyman.state import noncompliant as noncompliant_items
 from tallyman.state import tags as tag_items
 from tallyman.state.freezes import FreezeState
@@ -33,7 +33,7 @@ _RECENT = 40
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What the state says of one environment, by repository: releases with their roll-outs, what waits, what is
+    """What the state says of one environment, by repository: releases with their rollouts, what waits, what is
     frozen, what would not pass its gates today."""
 
     releases: Mapping[str, ReleaseState]
@@ -46,7 +46,7 @@ class Situation:
     def of(cls, stack: Stack, environment: str) -> "Situation":
         """Read it: five Queries."""
         releases, rollouts = {}, {}
-        for release, rollout in roll_outs_of(stack.policy, stack.state, environment):
+        for release, rollout in rollouts_of(stack.policy, stack.state, environment):
             releases[release.sk], rollouts[release.sk] = release.value, rollout
         waiting: dict[str, list[Mapping[str, Any]]] = {}
         for row in sorted(pending.rows(stack, [environment]), key=lambda row: (row["since"], row["digest"])):

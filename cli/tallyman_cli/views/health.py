@@ -12,7 +12,7 @@ from tallyman.domain.history.facts import Fact, Kind, Via
 from tallyman.domain.times import format_time, text_or_none
 from tallyman.errors import TallymanError
 from tallyman.state.policy import KEY, POLICY
-from tallyman_cli.promotion import rollouts as roll_outs
+from tallyman_cli.promotion import rollouts
 from tallyman_cli.promotion.pending import noncompliant
 from tallyman_cli.shared.context import Stack
 from tallyman_cli.shared.stack_names import LETTERS, QUEUES, is_of, messages
@@ -41,7 +41,7 @@ def health(stack: Stack, name: str, prices: Prices) -> dict[str, Any]:
         "stowaways": _stowaways(recent),
         "letters": letters(stack, name),
         "noncompliant": noncompliant(stack, environments),
-        "rollouts": list(roll_outs.unfinished(stack, environments)),
+        "rollouts": list(rollouts.unfinished(stack, environments)),
         "cost": cost(stack, prices),
     }
 

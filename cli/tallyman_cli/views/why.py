@@ -6,8 +6,7 @@ from typing import Any
 
 from tallyman.domain.times import text_or_none
 from tallyman.errors import BadInput
-from tallyman_cli.promotion import candidates
-from tallyman_cli.promotion import rollouts as roll_outs
+from tallyman_cli.promotion import candidates, rollouts
 from tallyman_cli.shared.context import Stack
 
 PASTED = "the pasted policy"
@@ -18,7 +17,7 @@ def why(stack: Stack, text: str, to: str, at: datetime | None = None) -> dict[st
     """The form of `why --json`, with `sentence` and `at`."""
     where = candidates.candidate(stack, text, to, at)
     decision = candidates.evaluate(stack, where, at)
-    rollout = roll_outs.of_image(stack, where.policy.environment(to), where.canonical, where.digest, at)
+    rollout = rollouts.of_image(stack, where.policy.environment(to), where.canonical, where.digest, at)
     return {
         **candidates.as_json(where, decision),
         "sentence": candidates.sentence(where, decision),

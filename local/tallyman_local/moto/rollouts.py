@@ -1,4 +1,4 @@
-"""Add to moto what roll-outs need: ECS's deployments and circuit breaker, and failed updates of Lambda functions.
+"""Add to moto what rollouts need: ECS's deployments and circuit breaker, and failed updates of Lambda functions.
 
 moto keeps the first deployment of a service. Here UpdateService makes a new one, which is steady at once; for a service
 that is to fail, the circuit breaker ends it as FAILED, and the service keeps its task definition.

@@ -1,4 +1,4 @@
-"""Roll-outs with fakes: the real service, services that settle on demand, and reconcile's repair."""
+"""Rollouts with fakes: the real service, services that settle on demand, and reconcile's repair."""
 
 import json
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from tallyman.errors import NotAllowed
 from tallyman.ports.running import Moving
 from tallyman.services.reconcile.unfinished_rollouts import Unfinished
 from tallyman.services.releases.rollout import RollOutReleases
-from tallyman.services.releases.rollout_progress import roll_out_of
+from tallyman.services.releases.rollout_progress import rollout_of
 from tallyman.services.shared.pauses import Pauses
 from tallyman.state import rollouts as rollout_items
 from tallyman.state.items import StateChange
@@ -26,7 +26,7 @@ from tallyman.state.releases import RELEASES
 
 NAME = "rocketseat/app"
 ONE, TWO = EcrRegistry("222222222222", "us-east-2"), EcrRegistry("222222222222", "sa-east-1")
-IMAGE = b.multi_arch("roll-out")
+IMAGE = b.multi_arch("rollout")
 HINT = json.dumps({"detail-type": "Image Released", "detail": {"environment": "prod", "repository": NAME}})
 
 
@@ -65,7 +65,7 @@ class Fleet:
 
 
 class RolloutStack:
-    """Everything outside a roll-out, which outlives the workers that `worker` starts."""
+    """Everything outside a rollout, which outlives the workers that `worker` starts."""
 
     def __init__(self, pause: str = "0s", services: list[dict[str, str]] | None = None) -> None:
         self.now = parse_time("2026-11-16T02:00:00Z")
@@ -118,7 +118,7 @@ class RolloutStack:
         return [(self.now + timedelta(seconds=delay), body) for _, body, delay in self.hints.take("roll_out")]
 
     def reconcile(self, at_once: bool = False) -> bool:
-        """Whether a scheduled run (`at_once`: a person's run) resumes the roll-out."""
+        """Whether a scheduled run (`at_once`: a person's run) resumes the rollout."""
         release = RELEASES.get(self.state, ("REL#prod", NAME))
         assert release is not None
         unfinished = Unfinished(self.policy, self.state, self.hints, Pauses(self.state, self.clock), self.clock)
@@ -134,7 +134,7 @@ class RolloutStack:
         """What people see of the current release."""
         item = self.state.get("REL#prod", NAME)
         assert item is not None
-        return roll_out_of(self.policy, self.state, "prod", NAME, item.data["id"])
+        return rollout_of(self.policy, self.state, "prod", NAME, item.data["id"])
 
     def outcomes(self) -> list[str]:
         facts = self.ledger.of_environment("prod", NAME)
@@ -142,7 +142,7 @@ class RolloutStack:
 
 
 def policy(pause: str, services: list[dict[str, str]]) -> Policy:
-    """Production in two regions, with roll-outs to these services."""
+    """Production in two regions, with rollouts to these services."""
     return parsed({
         "environments": {
             "dev": {"registries": ["111111111111/us-east-2"]},

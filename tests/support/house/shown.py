@@ -35,7 +35,7 @@ NOT_HERE = {
 """The beginnings of commands that can't run in the local cloud of the pages, each with what holds it."""
 
 OTHER = {
-    ("pending prod", "1 roll-out is not done"): "a policy with `rollout`: tests/stack/test_roll_out.py",
+    ("pending prod", "1 rollout is not done"): "a policy with `rollout`: tests/stack/test_rollout.py",
     ("release show", "prod/rocketseat/widget-server runs v1.2.3"): "a policy with `rollout`: the same",
     ("repository create", "rocketseat/widget-server in 111111111111/us-east-2: created"): "it is there in this cloud",
     ("repository create", "rocketseat/widget-server in 111111111111/us-east-2: exists, but"): "it is equal here",

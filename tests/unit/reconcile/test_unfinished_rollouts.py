@@ -1,4 +1,4 @@
-"""Roll-outs whose message was lost are resumed: unfinished or never begun, and by one worker only."""
+"""Rollouts whose message was lost are resumed: unfinished or never begun, and by one worker only."""
 
 import json
 from datetime import timedelta

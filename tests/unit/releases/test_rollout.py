@@ -1,4 +1,4 @@
-"""Roll-outs: region by region, each service awaited, repeatable at any point, rolled back everywhere if one fails."""
+"""Rollouts: region by region, each service awaited, repeatable at any point, rolled back everywhere if one fails."""
 
 import json
 from datetime import timedelta
@@ -75,7 +75,7 @@ def test_an_unsent_failure_notice_is_sent_by_the_next_try(
     assert system.data["status"] == "failed"
 
 
-def test_a_newer_release_restarts_the_roll_out(system: RolloutStack) -> None:
+def test_a_newer_release_restarts_the_rollout(system: RolloutStack) -> None:
     system.fleet.says[ONE, "shop/app"] = Moving(False, "no")
     system.run()
     system.fleet.says.clear()
@@ -112,7 +112,7 @@ def test_without_services_or_release_there_is_nothing_to_do(system: RolloutStack
     assert system.run(other) == "nothing to roll out"
 
 
-def test_its_own_hints_complete_a_roll_out() -> None:
+def test_its_own_hints_complete_a_rollout() -> None:
     system = RolloutStack(pause="40m")
     system.run()
     system.work()

@@ -1,4 +1,4 @@
-"""Usage of images, and roll-outs, in one account and region."""
+"""Usage of images, and rollouts, in one account and region."""
 
 from datetime import datetime
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""The progress of roll-outs of releases."""
+"""The progress of rollouts of releases."""
 
 from datetime import datetime
 from typing import Any, ClassVar
@@ -28,13 +28,13 @@ class MovedService(StateValue):
 
     @property
     def key(self) -> tuple[str, str, str | None]:
-        """What identifies a step of a roll-out: registry, service, and its container or alias."""
+        """What identifies a step of a rollout: registry, service, and its container or alias."""
         return self.registry, self.service, self.part
 
 
 @value
 class RolloutState(StateValue):
-    """A roll-out. `status`: running, done or failed; `moving`: the service that is being moved; `not_before`: when the
+    """A rollout. `status`: running, done or failed; `moving`: the service that is being moved; `not_before`: when the
     next registry may start; `reason`: why it failed; `said`: what it waits for; `at`: when this was written; `next_at`:
     when the next check is due."""
 
@@ -56,12 +56,12 @@ class RolloutState(StateValue):
 
 
 def partition(environment: str) -> str:
-    """The partition of an environment's roll-outs; sort key: the repository."""
+    """The partition of an environment's rollouts; sort key: the repository."""
     return f"RO#{environment}"
 
 
 def key(environment: str, repository: str) -> Key:
-    """The key of one roll-out."""
+    """The key of one rollout."""
     return partition(environment), repository
 
 

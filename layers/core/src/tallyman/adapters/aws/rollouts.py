@@ -1,4 +1,4 @@
-"""Roll-outs: let ECS services and Lambda functions run another image, by its digest."""
+"""Rollouts: let ECS services and Lambda functions run another image, by its digest."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -105,7 +105,7 @@ class Fact:
 
     @property
     def partition(self) -> str:
-        """`D#<digest>`; `E#<environment>[/<repository>]` for facts without a digest, releases and roll-outs."""
+        """`D#<digest>`; `E#<environment>[/<repository>]` for facts without a digest, releases and rollouts."""
         if self.kind in (Kind.RELEASED, Kind.ROLLED_OUT):
             return f"E#{self.environment}/{self.detail['repository']}"
         if self.kind in (Kind.FROZEN, Kind.THAWED) and self.detail["repository"]:

@@ -91,5 +91,5 @@ ROLL_OUT = Record(
         "pause": Key(Duration(), "How long to wait between two registries, such as 10m (default: 0s)."),
     },
     RollOut,
-    expected="a roll-out, as in {services: [{ecs: cluster/service, repository: rocketseat/widget-server}], pause: 10m}",
+    expected="a rollout, as in {services: [{ecs: cluster/service, repository: rocketseat/widget-server}], pause: 10m}",
 )

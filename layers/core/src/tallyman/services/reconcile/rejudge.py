@@ -1,7 +1,7 @@
 """Evaluates released images again on a schedule, and finds stuck promotions and recalled images that still run.
 
 A new fact evaluates its image at once. This part finds what no fact reports: a changed policy, a scan that became too
-old, a promotion or roll-out that makes no progress, a release that was not announced.
+old, a promotion or rollout that makes no progress, a release that was not announced.
 """
 
 from collections import Counter
@@ -108,7 +108,7 @@ class Released:
         """Count what is in the repositories that `takes` accepts, and find what there is to do; announce stuck
         promotions, and take from the list the noncompliant images that no promotion of the policy judges any more,
         except recalled ones. A failure does not stop the others: its reason is added to `problems`. `asked`: a person
-        asks, so unfinished roll-outs are retried at once. Cost: a Query an environment for each of three partitions.
+        asks, so unfinished rollouts are retried at once. Cost: a Query an environment for each of three partitions.
         """
         found, todo = Watched(), Todo()
         for environment in self.policy.environments:

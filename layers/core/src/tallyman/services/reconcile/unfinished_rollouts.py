@@ -1,4 +1,4 @@
-"""Restarts abandoned roll-outs, whose message or start event was lost."""
+"""Restarts abandoned rollouts, whose message or start event was lost."""
 
 from datetime import timedelta
 
@@ -15,7 +15,7 @@ from tallyman.state.rollouts import ROLLOUTS
 from tallyman.values import value
 
 OVERDUE = timedelta(minutes=15)
-"""How long after a look was due, or the release was set, a roll-out counts as abandoned. The queue delivers the message
+"""How long after a look was due, or the release was set, a rollout counts as abandoned. The queue delivers the message
 of a killed worker again by itself after 12 minutes (its visibility timeout)."""
 AGAIN = timedelta(hours=1)
 """The pause between two of these hints: about the life of a message that keeps failing (five receives)."""
@@ -23,7 +23,7 @@ AGAIN = timedelta(hours=1)
 
 @value
 class Unfinished:
-    """Hints `roll_out` of abandoned roll-outs. One that failed permanently waits for a person or the next release."""
+    """Hints `roll_out` of abandoned rollouts. One that failed permanently waits for a person or the next release."""
 
     policy: Policy
     state: State
@@ -32,7 +32,7 @@ class Unfinished:
     clock: Clock
 
     def take_up(self, environment: str, repository: str, release: ReleaseState, at_once: bool = False) -> bool:
-        """Send a hint for the roll-out of this release, which is in force, if the roll-out is unfinished or was never
+        """Send a hint for the rollout of this release, which is in force, if the rollout is unfinished or was never
         begun and no worker holds its lease; return whether it did. `at_once`: a person asks, so the pauses don't
         apply.
 
@@ -57,6 +57,6 @@ class Unfinished:
         return True
 
     def _is_held(self, environment: str, repository: str) -> bool:
-        """Whether a worker holds the lease of the roll-out now."""
+        """Whether a worker holds the lease of the rollout now."""
         lease = LEASES.get(self.state, leases.key(environment, leases.of_rollout(repository)))
         return lease is not None and lease.until > self.clock()

@@ -2,8 +2,8 @@
 
 The hint only names environment and repository; the release in force is rolled out. The progress is an item of the state
 table, written before and after each step, so that any worker can continue at any point; a lease keeps two workers from
-the same roll-out. A newer release starts a new roll-out. When a service does not become steady, everything that this
-roll-out has moved is moved back, and the roll-out is marked failed.
+the same rollout. A newer release starts a new rollout. When a service does not become steady, everything that this
+rollout has moved is moved back, and the rollout is marked failed.
 
 While it waits, it sends itself hints. Each hint has the time when it is due, and so has the progress: of two chains of
 hints (from a doubled event, or from reconcile) the one that looks first continues, and the other ends at its next hint.
@@ -31,8 +31,8 @@ from tallyman.services.releases.rollout_progress import (
     Progress,
     Step,
     parse_hint,
-    roll_out_fact,
     roll_out_hint,
+    rollout_fact,
     steps_of,
 )
 from tallyman.services.shared.lease import Leases
@@ -63,7 +63,7 @@ class RollOutReleases:
     leases: Leases
 
     def handle(self, body: str) -> str:
-        """Continue the roll-out as far as possible without waiting, then send itself a hint for later; return the
+        """Continue the rollout as far as possible without waiting, then send itself a hint for later; return the
         line for the log.
 
         Raises BadMessage for another message. Cost: a few calls a service, two writes a step, two for the lease.
@@ -106,11 +106,11 @@ class RollOutReleases:
                 reason = moving.reason if moving.done is False else f"not steady after {LIMIT}: {moving.reason}"
                 return self._fail(progress, step, reason)
             progress = self._stepped(progress, step, steps, moving)
-        self._write(progress.having(status=DONE, said=None), roll_out_fact(self.clock(), progress, None, DONE, None))
+        self._write(progress.having(status=DONE, said=None), rollout_fact(self.clock(), progress, None, DONE, None))
         return "rolled out"
 
     def _progress(self, environment: str, repository: str, release: ReleaseState) -> tuple[Progress, bool]:
-        """The progress of the release, and whether its roll-out was begun before."""
+        """The progress of the release, and whether its rollout was begun before."""
         entry = ROLLOUTS.read(self.state, rollouts.key(environment, repository))
         if entry.found is not None and entry.found.release == release.id:
             return Progress(environment, repository, entry), True
@@ -161,7 +161,7 @@ class RollOutReleases:
         rollout = self.policy.environment(progress.environment).rollout
         if following and rollout and rollout.pause and following.registry != step.registry:
             after = after.having(not_before=self.clock() + rollout.pause)
-        return self._write(after, roll_out_fact(self.clock(), progress, step, "moved", moving.reason))
+        return self._write(after, rollout_fact(self.clock(), progress, step, "moved", moving.reason))
 
     def _fail(self, progress: Progress, step: Step, reason: str) -> str:
         """Move everything back, the newest first, record the failure, and notify people. Return the line for the
@@ -182,7 +182,7 @@ class RollOutReleases:
         # sent before it is recorded: after a crash in between it is sent twice, never lost
         self.notices.publish(subject, text, kind)
         failed = progress.having(status=FAILED, reason=reasons, said=None, moved=moved, moving=moving)
-        self._write(failed, roll_out_fact(self.clock(), progress, step, FAILED, reasons))
+        self._write(failed, rollout_fact(self.clock(), progress, step, FAILED, reasons))
         return f"failed: {failure}"
 
     def _back(self, progress: Progress, entry: MovedService) -> str | None:

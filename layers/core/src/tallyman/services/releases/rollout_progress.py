@@ -1,4 +1,4 @@
-"""The progress of a roll-out, which roll_out writes and reconcile and people read; and the hints to roll_out."""
+"""The progress of a rollout, which roll_out writes and reconcile and people read; and the hints to roll_out."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,7 +22,7 @@ from tallyman.state.rollouts import ROLLOUTS, MovedService, RolloutState
 from tallyman.values import value
 
 RUNNING, DONE, FAILED, NOT_BEGUN = "running", "done", "failed", "not_begun"
-"""The statuses of a roll-out and of each of its targets."""
+"""The statuses of a rollout and of each of its targets."""
 ROLLED_BACK, STUCK = "rolled_back", "stuck"
 """Further statuses of a target: it was moved back to what it ran before; it could not be moved back."""
 
@@ -36,7 +36,7 @@ class Step:
 
     @property
     def key(self) -> tuple[str, str, str | None]:
-        """The key of the step in its roll-out: registry, service, and the service's container or alias."""
+        """The key of the step in its rollout: registry, service, and the service's container or alias."""
         return str(self.registry), str(self.service), self.service.container or self.service.alias
 
     def begun(self, before: Any, since: datetime) -> MovedService:
@@ -46,7 +46,7 @@ class Step:
 
 @value
 class Progress:
-    """The progress of the roll-out of an environment's repository: the entry that was read, with unwritten changes."""
+    """The progress of the rollout of an environment's repository: the entry that was read, with unwritten changes."""
 
     environment: str
     repository: str
@@ -68,8 +68,8 @@ def steps_of(environment: Environment, repository: str) -> list[Step]:
     return [Step(registry, service) for registry in environment.registries for service in services]
 
 
-def roll_out_fact(now: datetime, progress: Progress, step: Step | None, outcome: str, reason: str | None) -> Fact:
-    """The fact that a step was `moved` or `failed`, or that the roll-out is `done` (no step)."""
+def rollout_fact(now: datetime, progress: Progress, step: Step | None, outcome: str, reason: str | None) -> Fact:
+    """The fact that a step was `moved` or `failed`, or that the rollout is `done` (no step)."""
     rollout = progress.rollout
     where = step.key if step else (None, None, None)
     moved = next((entry for entry in rollout.entries if step and entry.key == step.key), None)
@@ -88,10 +88,10 @@ def roll_out_fact(now: datetime, progress: Progress, step: Step | None, outcome:
     return new_fact(Kind.ROLLED_OUT, key, details, now, digest=rollout.digest, environment=progress.environment)
 
 
-def roll_out_of(
+def rollout_of(
     policy: Policy, state: State, environment: str, repository: str, release: str | None
 ) -> dict[str, Any] | None:
-    """The state of a release's roll-out: {status, reason, said, at, next_at, targets: [{registry, service, part, state,
+    """The state of a release's rollout: {status, reason, said, at, next_at, targets: [{registry, service, part, state,
     before, image, since, said}]}; None where the policy moves nothing and nothing was moved. One GetItem.
 
     `reason`: why it failed. A target is not_begun, running, done, failed, rolled_back (to `before`) or stuck (`said`:
@@ -101,10 +101,10 @@ def roll_out_of(
     return _view(policy.environment(environment), repository, release, rollout)
 
 
-def roll_outs_of(
+def rollouts_of(
     policy: Policy, state: State, environment: str
 ) -> Iterator[tuple[Entry[ReleaseState], dict[str, Any] | None]]:
-    """Yield every release of an environment with the state of its roll-out, as `roll_out_of`. Two Queries."""
+    """Yield every release of an environment with the state of its rollout, as `rollout_of`. Two Queries."""
     begun = {entry.sk: entry.value for entry in ROLLOUTS.list(state, rollouts.partition(environment))}
     for release in RELEASES.list(state, releases.partition(environment)):
         view = _view(policy.environment(environment), release.sk, release.value.id, begun.get(release.sk))
@@ -119,7 +119,7 @@ def _view(
     steps = steps_of(environment, repository)
     if not steps and rollout is None:
         return None
-    view, begun = _roll_out(NOT_BEGUN), {}
+    view, begun = _rollout(NOT_BEGUN), {}
     if rollout is not None:
         view.update(status=rollout.status, reason=rollout.reason, said=rollout.said, at=text_or_none(rollout.at))
         view["next_at"] = text_or_none(rollout.next_at) if rollout.status == RUNNING else None
@@ -128,17 +128,17 @@ def _view(
     return {**view, "targets": [*planned, *begun.values()]}
 
 
-def recorded_roll_outs(
+def recorded_rollouts(
     ledger: Ledger, environment: str, repository: str, until: datetime | None
 ) -> dict[str, dict[str, Any]]:
-    """The states of roll-outs by release, in the form of `roll_out_of`, from the ledger: the last ones, or those at
+    """The states of rollouts by release, in the form of `rollout_of`, from the ledger: the last ones, or those at
     `until`. `targets` has only those that were moved by then; the reason of a failed one names what could not be moved
     back. Reads the facts of the repository in the environment."""
     outcomes: dict[str, dict[str, Any]] = {}
     facts = [f for f in ledger.of_environment(environment, repository) if f.kind is Kind.ROLLED_OUT]
     for fact in reversed([f for f in facts if until is None or f.at <= until]):
         detail = RolledOut.parse(fact)
-        found = outcomes.setdefault(detail.release, _roll_out(RUNNING))
+        found = outcomes.setdefault(detail.release, _rollout(RUNNING))
         found["at"] = format_time(fact.at)
         if detail.outcome == FAILED:
             found.update(status=FAILED, reason=detail.reason)
@@ -152,7 +152,7 @@ def recorded_roll_outs(
     return outcomes
 
 
-def _roll_out(status: str) -> dict[str, Any]:
+def _rollout(status: str) -> dict[str, Any]:
     return {"status": status, "reason": None, "said": None, "at": None, "next_at": None, "targets": []}
 
 
@@ -207,4 +207,4 @@ def parse_hint(body: str) -> tuple[str, str, str | None]:
         ):
             due = asked.get("due") if "roll_out" in message else None
             return asked["environment"], asked["repository"], due if isinstance(due, str) else None
-    raise BadMessage(f"the message is not a roll-out: expected the event '{RELEASED}', or a hint of our own")
+    raise BadMessage(f"the message is not a rollout: expected the event '{RELEASED}', or a hint of our own")

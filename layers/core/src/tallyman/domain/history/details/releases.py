@@ -1,4 +1,4 @@
-"""Releases and roll-outs of environments, and stowaways in them."""
+"""Releases and rollouts of environments, and stowaways in them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -40,7 +40,7 @@ class RolledBack(Details):
 @value
 class RolledOut(Details):
     """Details of rolled_out. `outcome`: a service (registry, service, and its part) was `moved` or `failed`; `done`
-    without a service: the roll-out is finished. `release`: the id of the release."""
+    without a service: the rollout is finished. `release`: the id of the release."""
 
     repository: str
     release: str

@@ -1,4 +1,4 @@
-"""A roll-out that dies at any call and loses its message ends as an undisturbed one."""
+"""A rollout that dies at any call and loses its message ends as an undisturbed one."""
 
 import json
 from datetime import timedelta

@@ -97,7 +97,7 @@ def live(system: Deployed, region: str) -> str:
 
 
 def outcomes(system: Deployed, name: str) -> list[tuple[str | None, str]]:
-    """The facts of a repository's roll-outs, oldest first: (registry, outcome)."""
+    """The facts of a repository's rollouts, oldest first: (registry, outcome)."""
     facts = [f for f in system.stack.ledger.of_environment("prod", name) if f.kind is Kind.ROLLED_OUT]
     return [(f.detail["registry"], f.detail["outcome"]) for f in reversed(facts)]
 

@@ -1,4 +1,4 @@
-"""release, pending and why show a release's roll-out: each target, then and now."""
+"""release, pending and why show a release's rollout: each target, then and now."""
 
 import json
 from typing import Any
@@ -32,7 +32,7 @@ class RolloutCliStack:
         system.policy = system.stack.given = policy_file.loads(TEXT.encode()).for_hub(DEV.registry)
 
     def release(self, name: str, tag: str) -> Built:
-        """Push, promote and release; the roll-out has not begun."""
+        """Push, promote and release; the rollout has not begun."""
         built = image(name)
         self.system.clock.advance(minutes=1)
         self.system.push(built, tag)
@@ -112,7 +112,7 @@ def test_a_past_moment_is_shown_as_it_was_and_the_history_has_each_result(rollou
     assert rollout_stack.states() == ("not_begun", ["not_begun", "not_begun"])
 
 
-def test_list_shows_the_state_of_each_roll_out(rollout_stack: RolloutCliStack) -> None:
+def test_list_shows_the_state_of_each_rollout(rollout_stack: RolloutCliStack) -> None:
     rollout_stack.release("app", "v1.0.0")
     (row,) = rollout_stack.system.json("release", "list", "prod")
     assert row["rollout"]["status"] == "not_begun"
@@ -121,7 +121,7 @@ def test_list_shows_the_state_of_each_roll_out(rollout_stack: RolloutCliStack) -
 
 def test_pending_counts_unfinished_roll_outs_and_lists_them_on_request(rollout_stack: RolloutCliStack) -> None:
     built = rollout_stack.release("app", "v1.0.0")
-    assert "1 roll-out is not done" in rollout_stack.system.run("pending", "prod").stderr
+    assert "1 rollout is not done" in rollout_stack.system.run("pending", "prod").stderr
     assert rollout_stack.system.json("pending") == []
     (row,) = rollout_stack.system.json("pending", "prod", "--rollouts")
     assert (row["environment"], row["repository"], row["digest"], row["tags"]) == (
@@ -135,7 +135,7 @@ def test_pending_counts_unfinished_roll_outs_and_lists_them_on_request(rollout_s
     rollout_stack.roll_out()
     assert rollout_stack.system.json("pending", "--rollouts") == []
     assert "every release is rolled out" in rollout_stack.system.run("pending", "--rollouts").stdout
-    assert "roll-out" not in rollout_stack.system.run("pending").stderr
+    assert "rollout" not in rollout_stack.system.run("pending").stderr
 
 
 def test_why_shows_the_roll_out_of_releases_only(rollout_stack: RolloutCliStack) -> None:
@@ -153,7 +153,7 @@ def test_why_shows_the_roll_out_of_releases_only(rollout_stack: RolloutCliStack)
     assert why("v1.0.0", "--at", then)["status"] == "done"
 
 
-def test_without_targets_in_the_policy_there_is_no_roll_out(everywhere: FakeStack) -> None:
+def test_without_targets_in_the_policy_there_is_no_rollout(everywhere: FakeStack) -> None:
     rollout_stack = RolloutCliStack(everywhere)
     everywhere.policy = everywhere.stack.given = policy_file.loads(
         POLICY.replace("{verified: true, scan: {max: {critical: 0}}}", "{verified: true}").encode()
