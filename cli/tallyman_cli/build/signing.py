@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from tallyman.adapters.files.reading import read
 from tallyman.errors import BadInput
 from tallyman_cli.build.statements import IN_TOTO
 
@@ -60,7 +61,7 @@ class KeyFile:
     def read(cls, path: Path) -> "KeyFile":
         """Read a file. Raises BadInput if it can't be read, or holds no private key."""
         try:
-            return cls(path.read_bytes(), str(path))
+            return cls(read(path), str(path))
         except OSError as error:
             raise BadInput(f"{path} can't be read: {error.strerror}") from None
 

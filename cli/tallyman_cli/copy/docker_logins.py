@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tallyman.adapters.files.reading import read
 from tallyman.adapters.oci.auth import Login
 from tallyman.domain.images.documents import loads
 from tallyman.domain.names import Location
@@ -95,11 +96,13 @@ def _names(repository: Location) -> list[str]:
 
 def _document(path: Path) -> dict[str, Any]:
     try:
-        raw = path.read_bytes()
+        raw = read(path)
         found = loads(raw) if raw.strip() else {}
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise BadInput(f"{path} can't be read: {error.strerror}") from None
+    except ValueError as error:
         raise BadInput(f"{path} can't be read: {error}") from None
     if not isinstance(found, dict):
         raise BadInput(f"{path}: expected an object")

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from tallyman.adapters.files import reading
 from tallyman.domain.names import Digest, EcrRegistry, parse_repository_name, parse_tag
 from tallyman.errors import BadInput
 from tallyman_cli.events.parts import Subject, subject
@@ -82,6 +83,6 @@ def differences(made: dict[str, str], folder: Path) -> list[str]:
     found += [
         f"{path} is not what its source says: `tallyman event make` writes it again"
         for path in sorted(made.keys() & there.keys())
-        if there[path].read_text("utf-8") != made[path]
+        if reading.text(there[path]) != made[path]
     ]
     return found

@@ -24,6 +24,8 @@ def new_cloud(policy: Path | None, scanner: ScannerMode, **options: Any) -> "Clo
     is missing."""
     if policy is not None:
         found = load(policy)  # here, because a cloud whose functions all fail would not show the reason
+        if not policy.is_file():  # `load` has emptied the pipe; the cloud and its functions read it again
+            raise BadInput(f"{policy}: not a file; a local cloud reads its policy several times")
         asked = functions_of(promotion for rule in found.repositories for promotion in rule.promotions)
         options["parameters"] = {"CheckFunctions": ",".join(sorted(set(asked.values())))} if asked else {}
     if os.environ.get("TALLYMAN_LOCAL_VERBOSE"):

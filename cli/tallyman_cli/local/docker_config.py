@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tallyman.adapters.files.reading import read
+
 CONFIG = "config.json"
 
 
@@ -71,7 +73,7 @@ def _entries(folder: Path) -> list[Path]:
 def _read(file: Path) -> dict[str, Any]:
     """The configuration; empty where there is none that Docker could read either."""
     try:
-        found = json.loads(file.read_bytes())
+        found = json.loads(read(file))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -4,6 +4,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from tallyman.adapters.files.reading import text
 from tallyman.domain.retention import Plan
 from tallyman.domain.retention.inventory import moment
 from tallyman.domain.retention.lifecycle import LifecycleImage, evaluate, parse_lifecycle_policy
@@ -13,11 +14,9 @@ from tallyman.errors import BadInput
 def read(file: Path) -> str:
     """Read a lifecycle document from a file. Raises BadInput if it can't be read."""
     try:
-        return file.read_text("utf-8")
+        return text(file)
     except OSError as error:
         raise BadInput(f"{file}: {error.strerror}") from error
-    except ValueError as error:
-        raise BadInput(f"{file} is not text: {error}") from error
 
 
 def beside(text: str, plan: Plan, now: datetime) -> list[dict[str, Any]]:

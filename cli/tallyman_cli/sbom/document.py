@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tallyman import __version__
+from tallyman.adapters.files.reading import MIB
+from tallyman.adapters.files.reading import read as read_file
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.images.sboms import CYCLONEDX, SPDX, package_count
 from tallyman.domain.times import format_time
@@ -18,6 +20,8 @@ from tallyman_cli.sbom.contents import LOOKED_FOR
 from tallyman_cli.sbom.packages import Contents, Package
 
 NOTHING = "NOASSERTION"
+LARGEST = 128 * MIB
+"""Bytes of a scanner's SBOM."""
 _IMAGE = "SPDXRef-image"
 
 
@@ -64,7 +68,7 @@ def read(file: Path) -> tuple[str, dict[str, Any]]:
     """Read a scanner's SBOM: its media type and the document. Raises BadInput if it is neither SPDX nor CycloneDX in
     JSON, or names no package."""
     try:
-        document = json.loads(file.read_bytes())
+        document = json.loads(read_file(file, LARGEST))
     except OSError as error:
         raise BadInput(f"--sbom {file}: {error.strerror}") from None
     except (ValueError, RecursionError):

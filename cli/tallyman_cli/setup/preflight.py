@@ -19,6 +19,7 @@ import botocore.session
 
 from tallyman.adapters.errors.translate import translated
 from tallyman.adapters.files.policy_file import load
+from tallyman.adapters.files.reading import text
 from tallyman.domain.partitions import nearest, partition_of
 from tallyman.domain.policy import Policy
 from tallyman.errors import BadInput, TallymanError
@@ -47,7 +48,7 @@ class Target:
 def configured(environment: str, file: Path = Path("samconfig.toml")) -> Mapping[str, Any]:
     """The environment's part of samconfig.toml. Raises BadInput, which lists the environments, if it has none."""
     try:
-        found = tomllib.loads(file.read_text("utf-8"))
+        found = tomllib.loads(text(file))
     except ValueError as error:
         raise BadInput(f"{file}: {error}") from error
     there = [name for name, part in found.items() if isinstance(part, dict) and "global" in part and name != "default"]

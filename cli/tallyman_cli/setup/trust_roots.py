@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from tallyman.adapters.files.policy_file import TRUST_ROOTS
+from tallyman.adapters.files.reading import read
 from tallyman.adapters.http.client import origin
 from tallyman.errors import BadInput, Refused, Unreachable
 from tallyman_cli.shared import output
@@ -60,8 +61,7 @@ def fetch(mirror: str, root: Path, folder: Path) -> bytes:
     if not origin(mirror)[2]:
         raise BadInput(f"--mirror {mirror}: expected a URL such as {SIGSTORE}")
     try:
-        with root.open("rb") as file:
-            trusted = file.read(LARGEST)
+        trusted = read(root, LARGEST)
     except OSError as error:
         raise BadInput(f"--root {root}: can't be read: {error.strerror or error}") from error
     try:

@@ -92,10 +92,12 @@ def _existing(environ: Mapping[str, str]) -> Iterator[Path]:
 def _read(file: Path) -> dict[str, str]:
     import tomllib
 
+    from tallyman.adapters.files.reading import text
+
     try:
-        found = tomllib.loads(file.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{file} can't be read: {error}") from None
+        found = tomllib.loads(text(file))
+    except OSError as error:
+        raise BadInput(f"{file} can't be read: {error.strerror}") from None
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"{file} is not TOML: {error}") from None
     for key, value in found.items():

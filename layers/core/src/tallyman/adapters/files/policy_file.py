@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from tallyman.adapters.files.reading import read
 from tallyman.domain.gates import GATES
 from tallyman.domain.gates.notation import ROOTS
 from tallyman.domain.gates.signers import signers_of
@@ -32,7 +33,7 @@ def load(path: str | Path) -> Policy:
     """The policy in a file, with the digests of the trust roots beside it, and warnings where some are missing. Raises
     PolicyError, with a line for each problem, or where a file can't be read."""
     try:
-        raw = Path(path).read_bytes()
+        raw = read(path, MAX_BYTES)
     except OSError as error:
         raise PolicyError(f"{path}: can't be read: {error.strerror or error}") from error
     folder = Path(path).parent
@@ -74,7 +75,7 @@ def stores_digest(stores: Sequence[bytes | None]) -> str | None:
 def beside(folder: Path, name: str) -> bytes | None:
     """The content of a file in the policy's folder; None: there is none. Raises PolicyError."""
     try:
-        return (folder / name).read_bytes()
+        return read(folder / name)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from tallyman.adapters.files.reading import text
 from tallyman.domain.costs import Prices
 from tallyman.domain.images.documents import loads
 from tallyman.errors import BadInput
@@ -13,7 +14,7 @@ def load(path: Path | None = None) -> Prices:
     """The prices in a JSON file of the form of `prices.json`. Raises BadInput that names the file."""
     file = path or OWN
     try:
-        return Prices.parse(loads(file.read_text("utf-8")))
+        return Prices.parse(loads(text(file)))
     except OSError as error:
         raise BadInput(f"{file}: {error.strerror}") from error
     except (ValueError, BadInput) as error:

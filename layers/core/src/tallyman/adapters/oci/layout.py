@@ -15,8 +15,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any
+from typing import Any, BinaryIO
 
+from tallyman.adapters.files.reading import MIB, read
 from tallyman.adapters.http.client import PIECE
 from tallyman.adapters.oci.fallback_tag import listed
 from tallyman.adapters.oci.layout_index import REF_NAME, LayoutIndex, name_of
@@ -27,6 +28,7 @@ from tallyman.domain.names import Digest, Location
 from tallyman.errors import BadManifest, DigestMismatch, NotFound, Refused, Unreachable
 from tallyman.ports.copying import BlobStream, Listing
 
+MAX_INDEX_BYTES = 256 * MIB
 _LAYOUT = '{"imageLayoutVersion":"1.0.0"}'
 
 
@@ -64,13 +66,9 @@ class LayoutStore:
 
     @contextmanager
     def open_blob(self, repository: Location, digest: Digest, start: int = 0) -> Iterator[BlobStream]:
-        path = self._path(repository, digest)
-        try:
-            file = path.open("rb")
-        except FileNotFoundError:
-            raise NotFound(f"the blob {digest} is not in {repository}") from None
-        except OSError as error:
-            raise Refused(f"read {path}: {error.strerror}") from error
+        file = self._open(repository, digest)
+        if file is None:
+            raise NotFound(f"the blob {digest} is not in {repository}")
         with file:
             yield _File(file, os.fstat(file.fileno()).st_size, start)
 
@@ -162,8 +160,10 @@ class LayoutStore:
         if version is None or version == known:
             return index if version else LayoutIndex([])
         try:
-            document = loads(path.read_bytes())
-        except (OSError, ValueError) as error:
+            document = loads(read(path, MAX_INDEX_BYTES))
+        except OSError as error:
+            raise Refused(f"{path} can't be read: {error.strerror}") from error
+        except ValueError as error:
             raise Refused(f"{path} can't be read: {error}") from error
         entries = document.get("manifests") if isinstance(document, dict) else None
         if not isinstance(entries, list) or not all(isinstance(d, dict) for d in entries):
@@ -187,10 +187,18 @@ class LayoutStore:
         return self._subjects[key]
 
     def _read(self, repository: Location, digest: Digest) -> bytes | None:
+        if (file := self._open(repository, digest)) is None:
+            return None
+        with file:
+            return file.read(MAX_MANIFEST_BYTES + 1)
+
+    def _open(self, repository: Location, digest: Digest) -> BinaryIO | None:
+        """The open file of a blob; None: there is none. Raises Refused, also for a pipe or a device."""
         path = self._path(repository, digest)
         try:
-            with path.open("rb") as file:
-                return file.read(MAX_MANIFEST_BYTES + 1)
+            if path.exists() and not path.is_file():  # a pipe would block, a device might never end
+                raise Refused(f"read {path}: not a file")
+            return path.open("rb")
         except FileNotFoundError:
             return None
         except OSError as error:
