@@ -41,8 +41,8 @@ def audit(asked: typer.Context, since: Since = None, fix: Fix = False) -> None:
     """
     if asked.invoked_subcommand is not None:
         return
-    moment = options.moment(since)
     opened = context.connect()
+    moment = options.beginning(since, opened.clock()) if since is not None else None
     found = [
         each
         for each in findings(opened, chosen.stack_name(), output.say)

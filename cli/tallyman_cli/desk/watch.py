@@ -15,7 +15,7 @@ from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.people import person_of
 from tallyman.domain.times import format_time
-from tallyman.errors import NotFound, TallymanError
+from tallyman.errors import BadInput, NotFound, TallymanError
 from tallyman_cli.shared import context, options, output
 from tallyman_cli.shared.options import argument, option
 from tallyman_cli.views.places import canonical, chosen, sweeps
@@ -24,6 +24,8 @@ LATE = timedelta(seconds=30)
 """The longest time until a fact becomes visible: clocks of functions differ, and the index lags."""
 PAUSE = 1.0
 """Seconds between two Queries."""
+EARLIEST = timedelta(days=366)
+"""How long ago the first fact may have been recorded: each day takes a Query."""
 
 QUIET = frozenset({Kind.CHILD_OF, Kind.REFERRED, Kind.INTENDED, Kind.TARGET_SEEN, Kind.SIGNING})
 """Kinds that record relations between images, or what a function is about to do: shown with --all."""
@@ -56,10 +58,16 @@ def watch(
     Exit status: 0 ended; 1 there is no such repository.
     """
     opened = context.connect()
-    begin = options.moment(since)
+    now = opened.clock()
+    begin = options.beginning(since, now) if since is not None else now
+    if begin < now - EARLIEST:
+        raise BadInput(
+            f"--since {since}: at most {EARLIEST.days} days ago; `tallyman history` and `tallyman audit ledger "
+            "--export` show what is older"
+        )
     must_match(opened, match)
     with suppress(KeyboardInterrupt):
-        for fact in follow(opened, begin or opened.clock(), for_):
+        for fact in follow(opened, begin, for_):
             row = as_data(opened, fact)
             if (not every and is_quiet(fact)) or not is_chosen(row["environment"], row["repository"], match):
                 continue

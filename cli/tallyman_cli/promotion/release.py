@@ -84,6 +84,7 @@ def show(repository: Repository, at: options.At = None) -> None:
     """
     moment = options.moment(at)
     opened = context.connect()
+    options.note_future(moment, opened.clock())
     environment, name = _named(opened, repository)
     history = list(releases(opened.ledger, environment.name, name, moment))
     if not history:

@@ -24,6 +24,7 @@ def why(image: options.Image, to: To, at: options.At = None) -> None:
     """
     moment = options.moment(at)
     opened = context.connect()
+    options.note_future(moment, opened.clock())
     where = candidates.candidate(opened, image, to, moment)
     decision = candidates.evaluate(opened, where, moment)
     note_unknown(opened, where)

@@ -35,6 +35,8 @@ def history(
     """
     moment = options.moment(at)
     opened = context.connect()
+    now = opened.clock()
+    options.note_future(moment, now)
     found: list[Row] = []
     asked = naming.repositories(opened, image)
     for named in asked:
@@ -52,7 +54,7 @@ def history(
     if output.is_json():
         output.data([as_data(row) for row in shown])
     elif shown:
-        for line in lanes.picture(shown, moment or opened.clock(), output.columns()):
+        for line in lanes.picture(shown, min(moment or now, now), output.columns()):
             output.line(line)
         _table(shown)
 

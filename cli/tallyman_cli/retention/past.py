@@ -10,7 +10,7 @@ from tallyman.domain.names import Digest, Repository
 from tallyman.domain.retention.inputs import Release
 from tallyman.domain.retention.replay import Past, Replayed, replay
 from tallyman.domain.times import format_time
-from tallyman.errors import NotFound
+from tallyman.errors import BadInput, NotFound
 from tallyman.services.releases.pointer import releases
 from tallyman_cli.shared.context import Stack
 from tallyman_cli.views.places import canonical
@@ -18,7 +18,8 @@ from tallyman_cli.views.places import canonical
 
 def gone(stack: Stack, place: Repository, since: datetime, until: datetime) -> Replayed:
     """What the policy would have removed between two moments. Reads all facts of the repository, its releases, its
-    images now, and every source of usage."""
+    images now, and every source of usage. Raises BadInput if the time is not past."""
+    _must_be_past(since, until, stack.clock())
     _, name = canonical(stack.policy, place)
     facts = list(stack.ledger.of_repository(place))
     ran: dict[Digest, list[Release]] = {}
@@ -50,6 +51,14 @@ def gone(stack: Stack, place: Repository, since: datetime, until: datetime) -> R
     kept = [f for f in facts if f.kind in PUSHES or f.kind in (Kind.UNTAGGED, Kind.DELETED)]
     past = Past(kept, {d: tuple(r) for d, r in ran.items()}, pulled, in_use, children, subjects)
     return replay(stack.policy, place, name, past, since, until)
+
+
+def _must_be_past(since: datetime, until: datetime, now: datetime) -> None:
+    if not since < until <= now:
+        raise BadInput(
+            f"from {format_time(since)} to {format_time(until)}: a replay begins before it ends, and ends at the "
+            f"latest now ({format_time(now)})"
+        )
 
 
 def as_data(stack: Stack, place: Repository, past: Replayed) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from tallyman.domain.times import parse_time
+from tallyman.errors import BadInput
 from tallyman_cli.shared import output
 from tallyman_cli.shared.chosen import chosen
 
@@ -87,5 +88,19 @@ by_policy = _adding("as_json", "stack", "policy")
 
 
 def moment(text: str | None) -> datetime | None:
-    """The time of `--at` or `--since`. Raises BadInput if it is not one."""
+    """The time of `--at`. Raises BadInput if it is not one."""
     return parse_time(text) if text is not None else None
+
+
+def note_future(at: datetime | None, now: datetime) -> None:
+    """Say that nobody knows yet what an answer as of a future time would be."""
+    if at is not None and at > now:
+        output.say(f"{output.when(at)} is in the future: this goes by what is known now")
+
+
+def beginning(text: str, now: datetime) -> datetime:
+    """The time of `--since`. Raises BadInput if it is none, or not past."""
+    since = parse_time(text)
+    if since > now:
+        raise BadInput(f"--since {text}: it is not past ({output.when(now)} now)")
+    return since

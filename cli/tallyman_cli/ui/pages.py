@@ -168,8 +168,6 @@ def retention_plan(desk: Desk, to: Links, given: Arguments, environment: str, na
     }
     if given.get("since"):
         since = parse_time(given["since"])
-        if since >= desk.now():
-            raise BadInput(f"{format_time(since)} is not past: a replay begins before now")
         data["replay"] = retention_view.replay(other or desk.stack, named.place, since, desk.now())
         context["chart"] = charts.replay(data["replay"]["points"], data["replay"]["removed"])
     return Page("plan.html", f"Retention of {environment}/{name}", data, context)

@@ -181,3 +181,15 @@ def test_cost_counts_by_environment_registry_and_repository(everywhere: FakeStac
     assert "2026-11-01" in text.stdout
     assert everywhere.json("cost", "nothing")["repositories"] == []
     assert everywhere.run("cost", "nothing").stdout.startswith("0.00 USD a month in all")  # no table, no blank lines
+
+
+@pytest.mark.parametrize(
+    ("since", "reason"),
+    [
+        ("9999-12-31T23:59:59Z", "it is not past"),
+        ("0001-01-01", "at most 366 days ago"),  # a Query for each day since then
+    ],
+)
+def test_watch_begins_within_the_last_year(everywhere: FakeStack, since: str, reason: str) -> None:
+    result = everywhere.run("watch", "--since", since, "--for", "0")
+    assert (result.exit_code, reason in result.stderr) == (2, True), result.output

@@ -188,3 +188,13 @@ def test_a_missing_repository_is_reported_and_one_without_history_is_no_error(sy
     result = system.run("history", "dev/rocketseat/empty")
     assert (result.exit_code, result.stdout) == (0, "")
     assert "nothing is recorded" in result.stderr
+
+
+def test_a_future_moment_is_answered_with_what_is_known_now(system: FakeStack) -> None:
+    system.push(image("one"), "latest")
+    system.clock.advance(minutes=1)
+    system.push(image("two"), "latest")
+    now, then = (system.run("history", f"{NAME}:latest", *more) for more in ((), ("--at", "9999-12-31T23:59:59Z")))
+    assert (then.exit_code, then.stdout) == (0, now.stdout)
+    assert "is in the future" in then.stderr
+    assert now.stderr == ""

@@ -254,3 +254,18 @@ def test_an_invalid_document_is_bad_input(
 def test_a_replay_of_a_missing_repository_is_an_error(retention_stack: RetentionCliStack) -> None:
     found = retention_stack.system.json("retention", "replay", "dev/no/such", "--since", "2026-01-01", status=1)
     assert found["error"].startswith("there is no repository no/such in 111111111111/us-east-2")
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        ("--since", "9999-12-31"),
+        ("--since", "2026-01-01", "--until", "9999-12-31"),
+        ("--since", "2026-01-02", "--until", "2026-01-01"),
+    ],
+)
+def test_a_replay_of_a_time_that_is_not_past_is_bad_input(
+    retention_stack: RetentionCliStack, times: tuple[str, ...]
+) -> None:
+    result = retention_stack.system.run("retention", "replay", REPOSITORY, *times)
+    assert (result.exit_code, "a replay begins before it ends" in result.stderr) == (2, True), result.output

@@ -138,7 +138,7 @@ def test_pending_counts_unfinished_roll_outs_and_lists_them_on_request(rollout_s
     assert "rollout" not in rollout_stack.system.run("pending").stderr
 
 
-def test_why_shows_the_roll_out_of_releases_only(rollout_stack: RolloutCliStack) -> None:
+def test_why_shows_the_rollout_of_releases_only(rollout_stack: RolloutCliStack) -> None:
     def why(tag: str, *more: str) -> Any:
         return rollout_stack.system.json("why", f"dev/{NAME}:{tag}", "--to", "prod", *more)["rollout"]
 

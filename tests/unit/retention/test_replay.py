@@ -1,6 +1,6 @@
 """The recorded history replayed with a policy."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from support.images.builders import DEV, digest_of, pushed
 from support.images.inventories import NOW, retention_policy
@@ -62,3 +62,11 @@ def test_nothing_is_removed_on_days_on_which_a_run_would_be_refused() -> None:
     assert found.gone == ()
     assert len(found.refused) == 61
     assert found.refused[0].reason.startswith("1 of 2 images would go (50 %): more than at_most, 20%")
+
+
+def test_days_before_the_first_fact_are_skipped() -> None:
+    past = Past([push("a", "v1.0.0", 90), push("b", "v1.1.0", 60)])
+    long_ago = datetime(1, 1, 1, tzinfo=UTC)  # 740,000 days
+    (one,) = replay(POLICY, DEV, DEV.name, past, long_ago, NOW).gone
+    assert one.digest == digest_of("a")
+    assert replay(POLICY, DEV, DEV.name, Past([]), long_ago, NOW).gone == ()

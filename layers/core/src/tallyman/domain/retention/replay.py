@@ -63,14 +63,16 @@ class Past:
 
 
 def replay(policy: Policy, repository: Repository, name: str, past: Past, since: datetime, until: datetime) -> Replayed:
-    """Replay the days from `since` to `until`. One plan per day: a year of 10,000 images takes about half a minute."""
+    """Replay the days from `since` to `until`, without those before the first fact: the repository was empty then. One
+    plan per day: a year of 10,000 images takes about half a minute."""
     retention = policy.repository(name).retention
     facts = sorted((f for f in past.facts if f.repository == repository and f.digest), key=lambda f: (f.at, f.id))
     replayed = _Replay(policy, repository, name, past, facts)
     gone: dict[Digest, Gone] = {}
     marks: dict[Digest, datetime] = {}
     refused: list[RefusedDay] = []
-    for at in _days(since, until):
+    first = facts[0].at if facts else until
+    for at in _days(since + max(first - since, timedelta()) // DAY * DAY, until):
         plan = replayed.plan(at, gone)
         if plan.refused:  # a real run marks nothing either
             refused.append(RefusedDay(at, plan.refused[0]))
