@@ -95,7 +95,7 @@ def moment(text: str | None) -> datetime | None:
 def note_future(at: datetime | None, now: datetime) -> None:
     """Say that nobody knows yet what an answer as of a future time would be."""
     if at is not None and at > now:
-        output.say(f"{output.when(at)} is in the future: this goes by what is known now")
+        output.say(f"{output.when(at)} is in the future; the answer uses what is known now")
 
 
 def beginning(text: str, now: datetime) -> datetime:

@@ -1,4 +1,4 @@
-"""Read a whole file that a person named, and never for ever: not from a device, an unused pipe or an endless file."""
+"""Read a whole file that a person named, with a bound: not a device, not a pipe that nobody writes to."""
 
 import errno
 import os
