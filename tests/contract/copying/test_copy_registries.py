@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from tallyman.adapters.oci.client import RegistryClient
 from tallyman.adapters.oci.registry import OciRegistry
 from tallyman.domain.locations import OciRepository, repository_at
 from tallyman.errors import DigestMismatch, NotAllowed, NotFound, TallymanError, Throttled, Unreachable
+from tallyman.services.copying import blobs
 from tallyman.services.copying import stage as copy
 from tallyman.services.copying.stage import CopyOptions, Staged, read_graph, read_graphs, stage
 
@@ -121,6 +123,46 @@ def test_retry_after_is_respected_with_jitter(registries: Registries) -> None:
     assert isinstance(registries.copy(BUILT)[0], Staged)
     [pause] = registries.slept
     assert 3 < pause < 4
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 503])
+@pytest.mark.parametrize(
+    ("where", "method", "part"),
+    [
+        ("source", "GET", "/manifests/"),
+        ("source", "GET", "/blobs/"),
+        ("source", "GET", "/token"),
+        ("target", "POST", "/blobs/uploads/"),
+        ("target", "PUT", "/blobs/uploads/"),
+        ("target", "PUT", "/manifests/"),
+    ],
+)
+def test_every_request_waits_as_long_as_the_registry_asks(
+    registries: Registries, where: str, method: str, part: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blobs, "time", SimpleNamespace(sleep=registries.slept.append))
+    registries.source.push(NAME, BUILT, "v1")
+    registries.source.token = "secret"
+    server: OciServer = getattr(registries, where)
+    code = b'{"errors": [{"code": "DENIED", "message": "too fast"}]}'
+    server.on(method, part, Trouble(status=status, headers=(("Retry-After", "3"),), body=code), times=2)
+    [outcome] = registries.copy(BUILT)
+    assert isinstance(outcome, Staged), outcome
+    assert registries.holds(BUILT)
+    assert registries.slept
+    assert all(3 <= pause < 4 for pause in registries.slept)
+
+
+def test_a_source_that_asks_for_a_long_pause_is_given_up(
+    registries: Registries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blobs, "time", SimpleNamespace(sleep=registries.slept.append))
+    registries.source.push(NAME, BUILT, "v1")
+    registries.source.on("GET", "/blobs/", Trouble(status=429, headers=(("Retry-After", "600"),)), times=99)
+    [outcome] = registries.copy(BUILT)
+    assert isinstance(outcome, Throttled)
+    assert outcome.after == 600
+    assert registries.slept == []
 
 
 def test_a_retry_after_beyond_the_limit_is_an_error_with_its_time(registries: Registries) -> None:

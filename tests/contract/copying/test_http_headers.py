@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tallyman.adapters.http.headers import challenges, links
+from tallyman.adapters.http.headers import challenges, links, retry_after
 from tallyman.adapters.oci.answers import Answer
 from tallyman.adapters.oci.uploads import OciUploads
 from tallyman.domain.locations import repository_at
@@ -82,3 +82,28 @@ def test_the_range_header_gives_the_offset_of_an_upload(span: str, have: int) ->
 def test_an_invalid_range_header_gives_no_offset(span: str) -> None:
     with pytest.raises(UploadExpired):
         reached(span)
+
+
+NOON = "Mon, 16 Nov 2026 12:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("asked", "date", "seconds"),
+    [
+        ("3", NOON, 3.0),
+        ("Mon, 16 Nov 2026 12:00:07 GMT", NOON, 7.0),
+        ("Monday, 16-Nov-26 12:00:07 GMT", NOON, 7.0),
+        ("Mon, 16 Nov 2026 11:00:00 GMT", NOON, 0.0),
+        ("Mon, 16 Nov 2026 11:00:00 GMT", "", 0.0),
+        ("Mon, 16 Nov 2026 11:00:00 GMT", "yesterday", 0.0),
+        ("soon", NOON, None),
+        ("-1", NOON, None),
+        ("\u00b2", NOON, None),
+        ("Mon, 99 Nov 2026 12:00:07 GMT", NOON, None),
+        ("", NOON, None),
+    ],
+)
+def test_a_retry_after_is_a_number_of_seconds_or_a_date(asked: str, date: str, seconds: float | None) -> None:
+    headers = Message()
+    headers["Retry-After"], headers["Date"] = asked, date
+    assert retry_after(headers) == seconds

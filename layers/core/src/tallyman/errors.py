@@ -12,8 +12,8 @@
     │   ├── TagTaken             an immutable tag that points to another digest
     │   └── Unsupported          the registry does not accept this kind of artifact
     ├── DigestMismatch           bytes that do not match their digest
-    └── TransientError           the same call may succeed later
-        ├── Throttled            too many requests; `after`: seconds to wait
+    └── TransientError           the same call may succeed later; `after`: seconds to wait
+        ├── Throttled            too many requests
         ├── Unreachable          no answer, a broken connection, a short body, a 5xx
         │   └── UploadExpired    the other side no longer knows the upload, or refuses to continue it
         ├── UnderWay             nothing failed: ECR's replication is not finished yet
@@ -79,13 +79,15 @@ class DigestMismatch(TallymanError):
 
 
 class TransientError(TallymanError):
-    """A failure after which the same call may succeed."""
+    """A failure after which the same call may succeed. `after`: seconds to wait, as the other side asked; None: it did
+    not say."""
 
     retryable = True
+    after: float | None = None
 
 
 class Throttled(TransientError):
-    """Too many requests. `after`: seconds to wait, as the other side asked; None: it did not say."""
+    """Too many requests."""
 
     def __init__(self, message: str, after: float | None = None) -> None:
         super().__init__(message)
@@ -114,6 +116,8 @@ class RevisionConflict(TransientError):
 
 class LeaseHeld(RevisionConflict):
     """Another worker holds the lease, or held it and died. `after`: seconds until it ends, unless it is renewed."""
+
+    after: float
 
     def __init__(self, message: str, after: float) -> None:
         super().__init__(message)

@@ -1,13 +1,25 @@
-"""The kind of error for an HTTP status, where the answer says nothing more precise."""
+"""The error for an HTTP status, where the answer says nothing more precise."""
 
-from tallyman.errors import NotAllowed, NotFound, Refused, TallymanError, Throttled, Unreachable, Unsupported
+from email.message import Message
+
+from tallyman.adapters.http.headers import retry_after
+from tallyman.errors import (
+    NotAllowed,
+    NotFound,
+    Refused,
+    TallymanError,
+    Throttled,
+    TransientError,
+    Unreachable,
+    Unsupported,
+)
 
 
 def kind_of_status(status: int) -> type[TallymanError]:
     """The kind of error; Refused for a status that has no kind of its own."""
     if status == 429:
         return Throttled
-    if status >= 500 or status == 408:
+    if status >= 500 or status in (408, 425):
         return Unreachable
     if status in (401, 403):
         return NotAllowed
@@ -16,3 +28,11 @@ def kind_of_status(status: int) -> type[TallymanError]:
     if status == 405:
         return Unsupported
     return Refused
+
+
+def error_of(kind: type[TallymanError], text: str, headers: Message) -> TallymanError:
+    """An error of this kind; a transient one has the pause that the answer asks for (`Retry-After`)."""
+    error = kind(text)
+    if isinstance(error, TransientError):
+        error.after = retry_after(headers)
+    return error

@@ -1,8 +1,10 @@
 """Parse headers that `http.client` does not: `WWW-Authenticate`, `Retry-After` (RFC 9110) and `Link` (RFC 8288)."""
 
 import re
+import time
 from collections.abc import Iterable, Iterator
 from email.message import Message
+from email.utils import parsedate_to_datetime
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _PARAMETER = re.compile(rf'[\s,]*({_TOKEN})[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*))')
@@ -46,9 +48,20 @@ def links(values: Iterable[str], relation: str) -> Iterator[str]:
 
 
 def retry_after(headers: Message) -> float | None:
-    """The seconds in `Retry-After`; None where it is missing or a date."""
+    """The seconds in `Retry-After`, or until the date in it, counted from the answer's own `Date`; None where it is
+    missing or invalid."""
     text = str(headers.get("Retry-After", "")).strip()
-    return float(text) if text.isascii() and text.isdecimal() else None
+    if text.isascii() and text.isdecimal():
+        return float(text)
+    try:
+        until = parsedate_to_datetime(text).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    try:
+        now = parsedate_to_datetime(str(headers.get("Date", ""))).timestamp()
+    except (ValueError, OverflowError):
+        now = time.time()
+    return max(0.0, until - now)
 
 
 def _unquoted(match: re.Match[str]) -> str:

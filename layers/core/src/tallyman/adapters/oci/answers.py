@@ -3,8 +3,7 @@
 from dataclasses import field
 from email.message import Message
 
-from tallyman.adapters.errors.statuses import kind_of_status
-from tallyman.adapters.http.headers import retry_after
+from tallyman.adapters.errors.statuses import error_of, kind_of_status
 from tallyman.domain.images.documents import loads_writable
 from tallyman.errors import (
     BadInput,
@@ -62,17 +61,14 @@ class Answer:
 
     def error(self, what: str) -> TallymanError:
         """The error that this answer means; `what` names the action."""
-        kind = REGISTRY_CODES.get(self.code) or kind_of_status(self.status)
-        if self.status >= 500:
-            kind = Unreachable
+        kind = kind_of_status(self.status)
+        if not issubclass(kind, TransientError):  # whatever code a busy or broken registry gives
+            kind = REGISTRY_CODES.get(self.code) or kind
         if self.code == "MANIFEST_INVALID" and "does not match the image digest" in self.message:
             kind = DigestMismatch
         if 300 <= self.status < 400:
             return Unreachable(f"{what}: the registry answers with an unexpected redirect ({self.status})")
-        text = f"{what}: {self.message or 'refused'} ({self.code or self.status})"
-        if kind is Throttled:
-            return Throttled(text, retry_after(self.headers))
-        return kind(text)
+        return error_of(kind, f"{what}: {self.message or 'refused'} ({self.code or self.status})", self.headers)
 
     def _error(self) -> dict[str, str]:
         try:

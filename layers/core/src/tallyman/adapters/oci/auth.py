@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import field
 from urllib.parse import urlencode, urlsplit
 
-from tallyman.adapters.errors.statuses import kind_of_status
+from tallyman.adapters.errors.statuses import error_of, kind_of_status
 from tallyman.adapters.http.client import HttpClient, origin
 from tallyman.adapters.http.headers import challenges
 from tallyman.adapters.oci.answers import Answer
@@ -173,9 +173,8 @@ class OciAuth:
             onward = redirected(response, url)
             kept = method == "GET" or (response.status in (307, 308) and origin(onward) == origin(url))
             if not onward or not kept:
-                kind = kind_of_status(response.status)
                 text = f"{what}: {place} returns no token for {scope} ({response.status})"
-                raise kind(text)
+                raise error_of(kind_of_status(response.status), text, response.headers)
             url = onward
         raise Refused(f"{what}: more than {HOPS} redirects for a token, the last to {url}")
 

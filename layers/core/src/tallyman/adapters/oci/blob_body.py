@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator
 
+from tallyman.adapters.errors.statuses import error_of
 from tallyman.adapters.http.client import PIECE, Response
 from tallyman.errors import NotAllowed, NotFound, Throttled, Unreachable
 
@@ -18,9 +19,7 @@ class BlobBody:
         status = response.status
         if status not in (200, 206):
             kind = {403: NotAllowed, 401: NotAllowed, 404: NotFound}.get(status, Unreachable)
-            if status in busy:
-                raise Throttled(f"{what}: the answer is {status}")
-            raise kind(f"{what}: the answer is {status}")
+            raise error_of(Throttled if status in busy else kind, f"{what}: the answer is {status}", response.headers)
         if status == 206 and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             raise Unreachable(f"{what}: the answer is another part than the one from byte {start}")
         self._skip = start if status == 200 else 0  # servers may ignore ranges

@@ -9,7 +9,7 @@ from tallyman.adapters.http.headers import links
 from tallyman.adapters.oci.answers import Answer
 from tallyman.adapters.oci.redirects import HOPS, redirected, resolved
 from tallyman.domain.names import Location
-from tallyman.errors import BadName, NotAllowed, Refused, Throttled, Unreachable
+from tallyman.errors import BadName, NotAllowed, Refused, TransientError, Unreachable
 
 _MOST = 8 * 1024 * 1024
 """Bytes that an answer that is read whole may have: a manifest has at most 4 MiB."""
@@ -91,18 +91,13 @@ class RegistryClient:
             try:
                 response, url = self._followed(method, repository, path, headers or {}, body, what)
                 answer = _whole(response, url, what)
-            except Unreachable:
-                if attempt >= self._attempts:
+                if (answer.status not in _LATER and answer.status < 500) or answer.status == 501:
+                    return answer
+                raise answer.error(what)
+            except TransientError as error:
+                if attempt >= self._attempts or (error.after or 0) > self._longest:
                     raise
-                self._pause(attempt, None)
-                continue
-            if (answer.status not in _LATER and answer.status < 500) or answer.status == 501:
-                return answer
-            error = answer.error(what)
-            asked = error.after if isinstance(error, Throttled) else None
-            if attempt >= self._attempts or (asked or 0) > self._longest:
-                raise error
-            self._pause(attempt, asked)
+                self._pause(attempt, error.after)
 
     def pages(
         self, repository: Location, path: str, *, what: str, headers: Mapping[str, str] | None = None

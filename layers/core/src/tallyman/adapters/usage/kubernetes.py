@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from tallyman.adapters.errors.statuses import kind_of_status
+from tallyman.adapters.errors.statuses import error_of, kind_of_status
 from tallyman.adapters.http.client import BodyTooLong, HttpClient, Response, origin
-from tallyman.adapters.http.headers import retry_after
 from tallyman.domain.images.documents import loads_writable
 from tallyman.errors import NotAllowed, Throttled, Unreachable
 
@@ -93,8 +92,7 @@ class KubernetesApi:
             except (Unreachable, Throttled) as error:
                 if attempt == ATTEMPTS:
                     raise
-                asked = error.after if isinstance(error, Throttled) else None
-                self._sleep(min(asked if asked is not None else attempt / 2, 5.0))
+                self._sleep(min(error.after if error.after is not None else attempt / 2, 5.0))
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _once(self, path: str, what: str) -> Item:
@@ -126,9 +124,7 @@ class KubernetesApi:
             message = body[:200].decode(errors="replace").strip()
         text = f"{what}: {str(message)[:500]} ({response.status})"
         kind = kind_of_status(response.status)
-        if kind is Throttled:
-            return Throttled(text, retry_after(response.headers))
-        return kind(f"{text}; {self._entry()}" if kind is NotAllowed else text)
+        return error_of(kind, f"{text}; {self._entry()}" if kind is NotAllowed else text, response.headers)
 
 
 def trusting(authority: str) -> ssl.SSLContext:

@@ -2,11 +2,12 @@
 
 import hashlib
 import math
+import time
 from collections.abc import Generator
 from concurrent.futures import Executor, wait
 
 from tallyman.domain.names import Digest, Location
-from tallyman.errors import OutOfTime, Unreachable
+from tallyman.errors import OutOfTime, Throttled, TransientError, Unreachable
 from tallyman.ports.clocks import Deadline
 from tallyman.ports.copying import Origin
 from tallyman.values import value
@@ -14,7 +15,11 @@ from tallyman.values import value
 RESERVE = 5.0
 """Seconds before the deadline at which work stops, so that the caller can record how far it came."""
 
-_READS = 3  # attempts at one blob; each resumes where the one before broke
+TRIES = 4
+"""Attempts at one blob: to read it (each resumes where the one before broke), and to upload it to a target alone."""
+
+LONGEST_PAUSE = 20.0
+"""The longest pause in seconds that a copy makes at a registry's request."""
 
 
 @value
@@ -38,19 +43,31 @@ def patience(deadline: Deadline) -> float | None:
     return None if math.isinf(left) else max(0.0, left)
 
 
+def pause(error: TransientError, attempt: int, deadline: Deadline) -> None:
+    """Wait before the next attempt: as long as the other side asked, else longer after each. Raises the error where it
+    asks for more than LONGEST_PAUSE, or for more than is left."""
+    import random  # seldom needed
+
+    seconds = 0.05 * 2**attempt if error.after is None else error.after
+    left = patience(deadline)
+    if seconds > LONGEST_PAUSE or (left is not None and seconds >= left):
+        raise error
+    time.sleep(seconds * random.uniform(1, 1.25))  # so that clients refused together don't return together
+
+
 def chunks(
     source: Origin, repository: Location, digest: Digest, deadline: Deadline, start: int = 0, size: int | None = None
 ) -> Generator[bytes, None, None]:
     """Yield the blob's bytes from `start` on, at most 1 MiB at a time. Their hash is not checked. `size`: the size of
     the blob where it is known, so that no request is made when nothing is left (a range past the end is refused).
 
-    After a broken connection it resumes at the byte reached; three connections in all, then Unreachable. Raises
-    OutOfTime between two chunks, NotFound if the blob is not there.
+    After a transient error it pauses and resumes at the byte reached; TRIES connections in all. Raises OutOfTime
+    between two chunks, NotFound if the blob is not there.
     """
     done = start
     if size is not None and start >= size > 0:
         return
-    for attempt in range(_READS):
+    for attempt in range(1, TRIES + 1):
         enough_time(deadline, f"reading {digest}")
         try:
             with source.open_blob(repository, digest, done) as stream:
@@ -59,9 +76,10 @@ def chunks(
                     yield chunk
                     enough_time(deadline, f"the rest of {digest}, after {done} bytes")
             return
-        except Unreachable as error:
-            if attempt + 1 == _READS:
+        except (Unreachable, Throttled) as error:
+            if attempt == TRIES:
                 raise Unreachable(f"{digest}, after {done} bytes: {error}") from error
+            pause(error, attempt, deadline)
 
 
 def ahead(content: Generator[bytes, None, None], pool: Executor) -> Generator[bytes, None, None]:

@@ -23,7 +23,7 @@ from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.names import Digest, Location
 from tallyman.errors import OutOfTime, TallymanError, TransientError
 from tallyman.ports.copying import Destination, Origin
-from tallyman.services.copying.blobs import ahead, chunks, patience
+from tallyman.services.copying.blobs import TRIES, ahead, chunks, patience, pause
 from tallyman.services.copying.image_graph import ImageGraph, join, read_graph, read_graphs
 from tallyman.services.copying.progress import CopyProgress
 from tallyman.services.copying.streams import MOST, Streams, beginning
@@ -128,7 +128,7 @@ class _Copier:
                 if teed.source_failed:
                     work.lost[digest] = error
                 elif isinstance(error, TransientError):
-                    work.behind = True
+                    work.behind, work.failure = True, error
                 else:
                     work.error = error
         for work in takers:
@@ -144,12 +144,19 @@ class _Copier:
         work.guard(partial(work.finish, self.alone))
 
     def alone(self, digest: Digest, work: TargetCopy) -> None:
-        """Copy a blob to one target. Raises the target's error; an error of the source is recorded."""
-        teed = self._tee(digest, [work])
-        for error in teed.failed.values():
-            if not teed.source_failed:
+        """Copy a blob to one target; after a transient error pause and try again. Raises the target's error; an error
+        of the source is recorded."""
+        for attempt in range(1, TRIES + 1):
+            teed = self._tee(digest, [work])
+            error = teed.failed.get(work)
+            if error is None:
+                return
+            if teed.source_failed:
+                work.lost[digest] = error
+                return
+            if attempt == TRIES or not isinstance(error, TransientError):
                 raise error
-            work.lost[digest] = error
+            pause(error, attempt, self.options.deadline)
 
     def _tee(self, digest: Digest, takers: Sequence[TargetCopy]) -> Teed[TargetCopy]:
         size = self.graph.blobs[digest].size

@@ -7,9 +7,9 @@ from dataclasses import field
 
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.names import Digest, Location
-from tallyman.errors import BadInput, DigestMismatch, OutOfTime, Refused, TallymanError, Unreachable
+from tallyman.errors import BadInput, DigestMismatch, OutOfTime, Refused, TallymanError, TransientError, Unreachable
 from tallyman.ports.copying import Destination
-from tallyman.services.copying.blobs import enough_time, patience
+from tallyman.services.copying.blobs import enough_time, patience, pause
 from tallyman.services.copying.image_graph import ImageGraph
 from tallyman.services.copying.manifest_order import Kind, Order
 from tallyman.services.copying.target_plan import CopyOptions, TargetPlan
@@ -49,6 +49,7 @@ class TargetCopy(TargetPlan):
     ) -> None:
         super().__init__(origin, port, repository, graph, options)
         self.behind = False  # whether it gets the rest alone, after the others
+        self.failure: TransientError | None = None  # why it does
         self.seconds = 0.0  # that the first request took
         self.hanging: list[Future[TallymanError | None]] = []
         self.pushed: list[Digest] = []
@@ -113,6 +114,8 @@ class TargetCopy(TargetPlan):
         if wait(self.hanging, patience(self.deadline)).not_done:
             raise OutOfTime(f"an upload to {self.repository} hangs, and no time is left in this run to wait for it")
         late = self.lacking - self.lost.keys()
+        if late and self.failure:
+            pause(self.failure, 1, self.deadline)
         if late:  # an upload whose answer was lost may have been completed
             enough_time(self.deadline, f"asking {self.repository} for blobs again")
             for digest in sorted(late - self.port.missing_blobs(self.repository, sorted(late))):
