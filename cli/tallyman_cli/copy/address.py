@@ -10,6 +10,7 @@ from tallyman.domain.locations import layout_at, repository_at
 from tallyman.domain.names import Digest, ImageName, Location, Repository, parse_tag
 from tallyman.errors import BadName
 
+_WITH_DIGEST = re.compile("@sha[0-9]+:[^@/]*$")  # an @ may also be part of the name of a folder
 _ECR = re.compile(r"\d{12}\.dkr[.-]ecr[.-].*")
 
 
@@ -32,7 +33,7 @@ def parse(text: str, in_policy: Callable[[str], Any], environ: Mapping[str, str]
     """Parse an address: `oci:PATH[:TAG]`, `HOST[:PORT]/NAME[:TAG|@DIGEST]`, or a name that needs the policy (of an
     environment, or of a port of the local cloud), which `in_policy` looks up. Raises BadName."""
     if text.startswith("oci:"):
-        path, digest = _digest(text[4:])
+        path, digest = _digest(text[4:]) if _WITH_DIGEST.search(text) else (text[4:], None)
         head, colon, last = path.rpartition(":")
         if colon and "/" not in last:
             return Address(text, (layout_at(head),), parse_tag(last), digest)
@@ -61,5 +62,5 @@ def parse(text: str, in_policy: Callable[[str], Any], environ: Mapping[str, str]
 
 
 def _digest(text: str) -> tuple[str, Digest | None]:
-    rest, at, digest = text.partition("@")
-    return rest, Digest.parse(digest) if at else None
+    rest, at, digest = text.rpartition("@")
+    return (rest, Digest.parse(digest)) if at else (text, None)

@@ -1,15 +1,17 @@
 """OCI layouts as other tools write them, and the cost of reading a large one."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.images.builders import Built, image, signature
+from support.images.builders import Built, image, index, sbom, signature
 from support.images.layouts import layout
 from support.servers.copy_cli import copied, holds
 from support.servers.oci import OciServer
+from tallyman.adapters.files import reading
 from tallyman.adapters.oci.layout import LayoutStore
 from tallyman.domain.locations import layout_at
 from tallyman.domain.names import Digest
@@ -76,6 +78,33 @@ def test_a_plain_tag_wins_over_full_names(
     assert holds(target, "one", TWO, "v1")
 
 
+@pytest.mark.parametrize("everything", [True, False])
+def test_referrers_that_only_a_fallback_tag_lists_are_copied(
+    everything: bool, tmp_path: Path, target: OciServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As regctl writes layouts."""
+    signed, listed = signature(ONE), sbom(ONE)
+    names = index(signed, sbom(ONE, "gone"))
+    names = replace(names, manifests={signed.digest: signed.root, names.digest: names.root}, blobs=signed.blobs)
+    place = layout(tmp_path / "images", (ONE, "v1"), (names, f"sha256-{ONE.digest.hex}"), (listed, None))
+    copied(capsys, *(["--all-tags", place] if everything else [f"{place}:v1"]), f"{target.host}/one")
+    assert holds(target, "one", ONE, "v1")
+    assert {signed.digest, listed.digest} <= target.repo("one").manifests.keys()
+    assert names.digest not in target.repo("one").manifests
+
+
+@pytest.mark.parametrize("folder", ["job@2", "job@2/images", "a@b/c@d"])
+@pytest.mark.parametrize("end", [":v1", f"@{ONE.digest}", f":v1@{ONE.digest}"])
+def test_the_name_of_a_folder_may_hold_an_at_sign(
+    folder: str, end: str, tmp_path: Path, target: OciServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = layout(tmp_path / folder, (ONE, "v1"))
+    copied(capsys, f"{place}{end}", f"{target.host}/one:v1")
+    assert holds(target, "one", ONE, "v1")
+    copied(capsys, f"{target.host}/one:v1", f"{place}-too:v2")
+    assert copied(capsys, f"{place}@sha512:00", f"{target.host}/one:v1", status=2)["error"].endswith("digits")
+
+
 def test_a_digest_of_another_algorithm_does_not_stop_the_others(
     tmp_path: Path, target: OciServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -102,18 +131,18 @@ def test_the_cost_of_copying_a_layout_is_linear(
     named += [(signature(base[n % 20], f"signer {n}"), f"v{n}") for n in range(tags)]
     place = layout(tmp_path / "images", *named)
     reads: Counter[str] = Counter()
-    plain, whole = LayoutStore._read, Path.read_bytes
+    plain, whole = LayoutStore._read, reading.read
 
     def read(self: LayoutStore, repository: Any, digest: Digest) -> bytes | None:
         reads["manifests"] += 1
         return plain(self, repository, digest)
 
-    def read_bytes(self: Path) -> bytes:
-        reads[self.name] += 1
-        return whole(self)
+    def read_file(path: Path, most: int) -> bytes:
+        reads[path.name] += 1
+        return whole(path, most)
 
     monkeypatch.setattr(LayoutStore, "_read", read)
-    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    monkeypatch.setattr("tallyman.adapters.oci.layout.read", read_file)
     done = copied(capsys, "--all-tags", "--dry-run", place, f"oci:{tmp_path}/mirror")
     assert len(done["targets"][0]["would_push"]) == tags
     assert reads["manifests"] <= 3 * tags + 20  # once for its children, once to copy it, once at the target

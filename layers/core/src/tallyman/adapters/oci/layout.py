@@ -19,10 +19,11 @@ from typing import Any, BinaryIO
 
 from tallyman.adapters.files.reading import MIB, read
 from tallyman.adapters.http.client import PIECE
-from tallyman.adapters.oci.fallback_tag import listed
+from tallyman.adapters.oci.fallback_tag import descriptors, listed
 from tallyman.adapters.oci.layout_index import REF_NAME, LayoutIndex, name_of
 from tallyman.domain.images.documents import loads
 from tallyman.domain.images.manifest import MAX_MANIFEST_BYTES, Descriptor, Manifest, own_type
+from tallyman.domain.images.referrer_tags import may_be_list, tag_of
 from tallyman.domain.locations import layout_path
 from tallyman.domain.names import Digest, Location
 from tallyman.errors import BadManifest, DigestMismatch, NotFound, Refused, Unreachable
@@ -73,7 +74,8 @@ class LayoutStore:
             yield _File(file, os.fstat(file.fileno()).st_size, start)
 
     def referrers(self, repository: Location, subject: Digest) -> Listing:
-        """The manifests in `index.json` that point at the subject."""
+        """The manifests in `index.json` that point at the subject, and those in the list at its fallback tag: regctl
+        names referrers only there. One read of that list."""
         index = self._index(repository)
         with self._lock:
             if index.pointing is None:
@@ -82,7 +84,15 @@ class LayoutStore:
                     if pointed := self._subject(repository, digest):
                         size = self._path(repository, digest).stat().st_size
                         index.pointing.setdefault(pointed, []).append(Descriptor(media_type, digest, size))
-        return Listing(index.pointing.get(subject, ()))
+        found = Listing(index.pointing.get(subject, ()))
+        tag = tag_of(subject)
+        named = self.manifests(repository, [tag]).get(tag) if tag in index.tags else None
+        if named and may_be_list(named, subject):
+            further = descriptors(named.raw, f"the referrers of {subject}")
+            known = {d.digest for d in found}
+            found += [d for d in further if d.digest not in known]
+            found.odd.update(further.odd)
+        return found
 
     # --- Destination
 
