@@ -96,6 +96,24 @@ def test_several_scopes_are_requested_separately(source: OciServer, target: OciS
     assert path.count("scope=") == 2
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_the_first_token_for_a_target_includes_push(
+    source: OciServer, target: OciServer, known: bool, capsys: Capture
+) -> None:
+    """Quay asks for `pull` for a look at a repository, and has no other token for one that does not exist."""
+    pull, both = "scope=repository%3Ateam%2Fapp%3Apull", "scope=repository%3Ateam%2Fapp%3Apull%2Cpush"
+    source.token = target.token = "secret"
+    for server in (source, target):
+        challenge = 'Bearer realm="http://{host}/token",service="quay",scope="repository:team/app:pull"'
+        server.on("GET", "/manifests/", asked(server.host, challenge))
+    if known:
+        target.push("team/app", BUILT, "v1")
+        target.on("GET", both, Trouble(status=403))  # GHCR, to a login that may only pull
+    copied(capsys, f"{source.host}/team/app:v1", f"{target.host}/team/app")
+    assert [path.rpartition("&")[2] for _, path in source.requests if "/token" in path] == [pull]
+    assert [path.rpartition("&")[2] for _, path in target.requests if "/token" in path] == [both, pull][: 1 + known]
+
+
 # --- missing content
 
 

@@ -118,19 +118,39 @@ class OciAuth:
     ) -> _Token | None:
         problem: TallymanError | None = None
         if offered.get("bearer", {}).get("realm") and not again:
-            try:
-                return self._bearer(repository, offered["bearer"], login, what)
-            except (Refused, Unreachable) as error:
-                problem = error
+            for scope in self._scopes(repository, offered["bearer"].get("scope", "")):
+                try:
+                    return self._bearer(repository, offered["bearer"], scope, login, what)
+                except (Refused, Unreachable) as error:
+                    problem = error
+                    if error.retryable:
+                        break
         if "basic" in offered and login and not login.refresh and login.basic != used:
             return _Token(login.basic, float("inf"))
         if problem:
             raise problem
         return None
 
-    def _bearer(self, repository: Location, given: dict[str, str], login: Login | None, what: str) -> _Token:
+    def _scopes(self, repository: Location, challenged: str) -> list[str]:
+        """The scopes to request, one after another until a token is issued.
+
+        A registry asks for what the refused request needs: to look at a target, `pull`. Quay creates a repository for a
+        token that may push, and refuses to look at one that does not exist; others answer 403 instead of 401 to a later
+        push. So the first request includes our own power, as docker's does. GHCR refuses it to a login that may only
+        pull: the challenge's own scope is next."""
+        kind, _, rest = challenged.partition(":")
+        name, _, actions = rest.rpartition(":")
+        if not challenged:
+            return [f"repository:{repository.name}:{self._power}"]
+        if kind != "repository" or " " in challenged or "*" in actions:
+            return [challenged]
+        wanted = dict.fromkeys(a for a in f"{actions},{self._power}".split(",") if a)
+        return list(dict.fromkeys([f"repository:{name}:{','.join(wanted)}", challenged]))
+
+    def _bearer(
+        self, repository: Location, given: dict[str, str], scope: str, login: Login | None, what: str
+    ) -> _Token:
         realm = given["realm"]
-        scope = given.get("scope") or f"repository:{repository.name}:{self._power}"
         asked = {"service": given.get("service", ""), "scope": scope}
         headers = {"Accept": "application/json"}
         if login and login.refresh:
