@@ -66,7 +66,7 @@ def test_every_output_of_a_command_is_escaped(text: str, other: str) -> None:
         output.put(text)
         output.say(text)
         output.trouble(text)
-        output.table(("tag", "reason"), [(text, other), (Text(other, style="red"), text)])
+        output.table([{"tag": text, "reason": other}, {"tag": Text(other, style="red"), "reason": text}])
         output.data({"annotations": {text: other}, "author": [text]})
     assert harmless(out.getvalue())
     assert harmless(err.getvalue())
@@ -84,7 +84,7 @@ def test_escaped_json_has_the_same_values(text: str) -> None:
 @example(CLEAR)
 def test_a_table_on_a_terminal_contains_no_control_sequence_from_text(text: str) -> None:
     with written(terminal=True) as (out, _):
-        output.table(("tag", "reason"), [(text, "x")])
+        output.table([{"tag": text, "reason": "x"}])
         output.line(text)
     # rich's own styles are the only sequences: bold and its end
     assert harmless(out.getvalue().replace("\x1b[1m", "").replace("\x1b[0m", ""))

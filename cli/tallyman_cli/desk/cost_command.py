@@ -37,32 +37,27 @@ def cost(
         return
     totals = (("environment", "environments"), ("registry", "registries"))
     for name, key in totals if found["repositories"] else ():
-        output.table((name, "repositories", "images", "stored", "USD a month"), [_total(r, name) for r in found[key]])
+        output.table({name: row[name], "repositories": row["repositories"], **_stored(row)} for row in found[key])
         output.line()
-    ends = [month["at"] for month in found["repositories"][0]["months"][:-1]] if found["repositories"] else []
     output.table(
-        ("repository", "environment", "registry", "images", "stored", "USD a month", *ends),
-        [
-            (
-                row["repository"],
-                row["environment"] or "",
-                row["registry"],
-                str(row["images"]),
-                output.size(row["bytes"]),
-                _usd(row["usd_per_month"]),
-                *(_usd(month["usd_per_month"]) for month in row["months"][:-1]),
-            )
-            for row in found["repositories"]
-        ],
+        {
+            **{name: row[name] for name in ("repository", "environment", "registry")},
+            **_stored(row),
+            **{month["at"]: _usd(month["usd_per_month"]) for month in row["months"][:-1]},
+        }
+        for row in found["repositories"]
     )
     output.line(f"{_usd(found['usd_per_month'])} USD a month in all. {found['note']}")
     if found["unknown"]:
         output.say(f"not counted by a sweep yet: {', '.join(found['unknown'][:5])}")
 
 
-def _total(row: dict[str, Any], name: str) -> tuple[str, ...]:
-    stored = output.size(row["bytes"])
-    return row[name], str(row["repositories"]), str(row["images"]), stored, _usd(row["usd_per_month"])
+def _stored(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "images": row["images"],
+        "stored": output.size(row["bytes"]),
+        "USD a month": _usd(row["usd_per_month"]),
+    }
 
 
 def _usd(amount: float | None) -> str:

@@ -50,15 +50,17 @@ def _show(found: dict[str, Any]) -> None:
         rows += [("+", "layer", output.digest(x["digest"]), output.size(x["size"])) for x in layers["added"]]
         rows += _rows("setting", each["config"])
         rows += _rows("package", each["packages"]) if each["packages"] is not None else []
-        output.table(("", "what", "name", "value"), rows)
+        output.table(dict(zip(("", "what", "name", "value"), row, strict=True)) for row in rows)
         if each["packages"] is None:
             output.say("packages: one of the two has no SBOM that can be read")
     findings = found["findings"]
     output.line()
     output.line(f"findings: {len(findings['added'])} new, {len(findings['removed'])} gone, {findings['kept']} in both")
-    rows = [("-", f["id"], f["severity"], ", ".join(f["packages"])) for f in findings["removed"]]
-    rows += [("+", f["id"], f["severity"], ", ".join(f["packages"])) for f in findings["added"]]
-    output.table(("", "finding", "severity", "package"), rows)
+    output.table(
+        {"": sign, "finding": f["id"], "severity": f["severity"], "package": ", ".join(f["packages"])}
+        for sign, changed in (("-", "removed"), ("+", "added"))
+        for f in findings[changed]
+    )
     if not all(findings["scanned"]):
         output.say("one of the two has no completed scan: the difference of findings is not known in full")
 

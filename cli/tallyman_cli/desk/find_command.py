@@ -39,22 +39,19 @@ def find(
         output.line(f"nothing that is recorded matches '{found['query']}'")
     else:
         output.table(
-            ("image", "digest", "environment", "released", "runs", "why"),
-            [
-                (
-                    f"{row['repository']}:{row['tags'][0]}" if row["tags"] else row["repository"] or "",
-                    output.digest(row["digest"]),
-                    row["environment"] or "gone",
-                    "yes" if row["released"] else "",
-                    ", ".join(f"{use['kind']} {use['name']}" for use in row["running"]),
-                    "; ".join(
-                        ["; ".join(row["because"][:_BECAUSE]) + _more(row["because"])]
-                        + [words(each) for each in row["ignored_by_vex"][:_BECAUSE]]
-                    )
-                    + _more(row["ignored_by_vex"]),
+            {
+                "image": f"{row['repository']}:{row['tags'][0]}" if row["tags"] else row["repository"],
+                "digest": row["digest"],
+                "environment": row["environment"] or "gone",
+                "released": "yes" if row["released"] else "",
+                "runs": ", ".join(f"{use['kind']} {use['name']}" for use in row["running"]),
+                "why": "; ".join(
+                    ["; ".join(row["because"][:_BECAUSE]) + _more(row["because"])]
+                    + [words(each) for each in row["ignored_by_vex"][:_BECAUSE]]
                 )
-                for row in found["images"]
-            ],
+                + _more(row["ignored_by_vex"]),
+            }
+            for row in found["images"]
         )
     for each in found["unread"]:
         output.say(f"{each['source']} in {each['where']} could not be read: {each['error']}")

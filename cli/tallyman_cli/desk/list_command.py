@@ -48,58 +48,48 @@ def list_(
 
 def _environments(found: list[dict[str, Any]]) -> None:
     output.table(
-        ("environment", "registries", "repositories", "images", "stored", "released", "waiting", "frozen"),
-        [
-            (
-                row["environment"],
-                " ".join(row["registries"]),
-                str(row["repositories"]),
-                *_counts(row),
-                str(row["released"]),
-                str(row["waiting"]),
-                row["frozen"] or "",
-            )
-            for row in found
-        ],
+        {
+            "environment": row["environment"],
+            "registries": " ".join(row["registries"]),
+            "repositories": row["repositories"],
+            **_counts(row),
+            "released": row["released"],
+            "waiting": row["waiting"],
+            "frozen": row["frozen"],
+        }
+        for row in found
     )
 
 
 def _repositories(found: list[dict[str, Any]]) -> None:
-    nothing: dict[str, Any] = {"tags": [], "digest": "", "at": ""}
+    nothing: dict[str, Any] = {"tags": [], "digest": None, "at": None}
     output.table(
-        ("repository", "images", "stored", "runs", "digest", "since", "waiting"),
-        [
-            (
-                row["repository"],
-                *_counts(row),
-                ", ".join(release["tags"]),
-                output.digest(release["digest"]),
-                release["at"],
-                str(row["waiting"] or ""),
-            )
-            for row in found
-            for release in [row["release"] or nothing]
-        ],
+        {
+            "repository": row["repository"],
+            **_counts(row),
+            "runs": ", ".join(release["tags"]),
+            "digest": release["digest"],
+            "since": release["at"],
+            "waiting": row["waiting"] or None,
+        }
+        for row in found
+        for release in [row["release"] or nothing]
     )
 
 
-def _counts(row: dict[str, Any]) -> tuple[str, str]:
-    """The number of images and the sum of their sizes; empty where no sweep has counted yet."""
-    images, size = row["images"], row["bytes"]
-    return "" if images is None else str(images), "" if size is None else output.size(size)
+def _counts(row: dict[str, Any]) -> dict[str, Any]:
+    """The number of images and the sum of their sizes; None where no sweep has counted yet."""
+    return {"images": row["images"], "stored": None if row["bytes"] is None else output.size(row["bytes"])}
 
 
 def _images(found: list[dict[str, Any]]) -> None:
     output.table(
-        ("tags", "digest", "size", "at", "kind"),
-        [
-            (
-                " ".join(row["tags"]),
-                output.digest(row["digest"]),
-                output.size(row["size"]),
-                row["pushed_at"],
-                "archived" if row["archived"] else "index" if row["index"] else "image",
-            )
-            for row in found
-        ],
+        {
+            "tags": " ".join(row["tags"]),
+            "digest": row["digest"],
+            "size": output.size(row["size"]),
+            "at": row["pushed_at"],
+            "kind": "archived" if row["archived"] else "index" if row["index"] else "image",
+        }
+        for row in found
     )

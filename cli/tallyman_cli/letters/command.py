@@ -43,8 +43,14 @@ def list_(queue: Queue = None, reason: Reason = None) -> None:
         output.data([reading.as_json(letter) for letter in found])
         return
     output.table(
-        ("letter", "queue", "at", "error", "reason"),
-        [(each.id, each.queue, output.when(each.sent), each.error or "", reading.why(each)) for each in found],
+        {
+            "letter": each.id,
+            "queue": each.queue,
+            "at": output.when(each.sent),
+            "error": each.error,
+            "reason": reading.why(each),
+        }
+        for each in found
     )
     if not found:
         output.say("there are no dead letters")

@@ -165,9 +165,9 @@ def show(where: Candidate, decision: Decision, other: Mapping[str, Any] | None) 
     output.line()
     first = decision.deciding if decision.verdict != PROMOTED else None
     ordered = sorted(decision.gates, key=lambda g: g is not first)
-    output.table(("gate", "verdict", "reason"), [(g.name, output.mark(g.verdict), g.reason) for g in ordered])
+    output.table({"gate": g.name, "verdict": g.verdict, "reason": g.reason} for g in ordered)
     output.line()
-    output.table(("", ""), _about(decision))
+    output.pairs(_about(decision))
 
 
 def _stays(where: Candidate, decision: Decision) -> Iterator[str]:

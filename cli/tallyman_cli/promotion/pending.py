@@ -50,20 +50,19 @@ def pending(
         output.line(f"nothing waits for {environment or 'any environment'}")
         return
     output.table(
-        ("image", "to", "verdict", "gate", "reason", "since", "next", "digest"),
-        [
-            (
-                f"{row['from']}/{row['repository']}:{row['tags'][0]}" if row["tags"] else row["repository"],
-                row["to"],
-                output.mark("parked" if row["parked"] else row["verdict"]),
-                row["gate"] or "",
-                "; ".join(filter(None, (row["reason"], row["stays"] and f"will not be released: {row['stays']}"))),
-                row["since"],
-                row["next"],
-                output.digest(row["digest"]),
-            )
-            for row in found
-        ],
+        {
+            "image": f"{row['from']}/{row['repository']}:{row['tags'][0]}" if row["tags"] else row["repository"],
+            "to": row["to"],
+            "verdict": "parked" if row["parked"] else row["verdict"],
+            "gate": row["gate"],
+            "reason": "; ".join(
+                filter(None, (row["reason"], row["stays"] and f"will not be released: {row['stays']}"))
+            ),
+            "since": row["since"],
+            "next": row["next"],
+            "digest": row["digest"],
+        }
+        for row in found
     )
 
 
@@ -89,19 +88,16 @@ def _released(opened: context.Stack, environments: list[str]) -> None:
         output.line("every promoted image would pass its gates today")
     else:
         output.table(
-            ("image", "gate", "reason", "since", "released", "digest"),
-            [
-                (
-                    row["image"],
-                    gate["name"],
-                    gate["reason"],
-                    row["since"],
-                    "yes" if row["released"] else "no, but it runs" if row["runs"] else "no",
-                    output.digest(row["digest"]),
-                )
-                for row in found
-                for gate in row["gates"]
-            ],
+            {
+                "image": row["image"],
+                "gate": gate["name"],
+                "reason": gate["reason"],
+                "since": row["since"],
+                "released": "yes" if row["released"] else "no, but it runs" if row["runs"] else "no",
+                "digest": row["digest"],
+            }
+            for row in found
+            for gate in row["gates"]
         )
 
 

@@ -56,18 +56,15 @@ def list_(
         output.line(f"nothing was released to {place.name} yet")
     else:
         output.table(
-            ("repository", "runs", "digest", "since", "rollout", ""),
-            [
-                (
-                    row["repository"],
-                    ", ".join(row["tags"]),
-                    output.digest(row["digest"]),
-                    row["at"],
-                    row["rollout"]["status"].replace("_", " ") if row["rollout"] else "",
-                    "recalled" if row["recalled"] else "rolled back" if row["change"] == "roll_back" else "",
-                )
-                for row in found
-            ],
+            {
+                "repository": row["repository"],
+                "runs": ", ".join(row["tags"]),
+                "digest": row["digest"],
+                "since": row["at"],
+                "rollout": row["rollout"]["status"].replace("_", " ") if row["rollout"] else None,
+                "": "recalled" if row["recalled"] else "rolled back" if row["change"] == "roll_back" else None,
+            }
+            for row in found
         )
 
 
@@ -121,11 +118,14 @@ def show(repository: Repository, at: options.At = None) -> None:
     if len(history) > 1:
         output.line("before that:")
         output.table(
-            ("since", "tags", "digest", "change", "rollout"),
-            [
-                (r["at"], ", ".join(r["tags"]), output.digest(r["digest"]), r["change"], r["rollout"] or "")
-                for r in data["history"][1:]
-            ],
+            {
+                "since": row["at"],
+                "tags": ", ".join(row["tags"]),
+                "digest": row["digest"],
+                "change": row["change"],
+                "rollout": row["rollout"],
+            }
+            for row in data["history"][1:]
         )
 
 

@@ -71,16 +71,13 @@ def show(rollout: dict[str, Any]) -> None:
     """Print the sentence, and a row for each target."""
     output.line(sentence(rollout))
     output.table(
-        ("registry", "service", "state", "since", "before", "what"),
-        [
-            (
-                target["registry"],
-                target["service"] + (f" ({target['part']})" if target["part"] else ""),
-                target["state"].replace("_", " "),
-                target["since"] or "",
-                (target["before"] or "").rpartition("/")[2],
-                target["said"] or "",
-            )
-            for target in rollout["targets"]
-        ],
+        {
+            "registry": target["registry"],
+            "service": target["service"] + (f" ({target['part']})" if target["part"] else ""),
+            "state": target["state"].replace("_", " "),
+            "since": target["since"],
+            "before": (target["before"] or "").rpartition("/")[2],
+            "what": target["said"],
+        }
+        for target in rollout["targets"]
     )

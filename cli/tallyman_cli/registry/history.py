@@ -77,20 +77,19 @@ def as_data(row: Row) -> dict[str, Any]:
 
 def _table(shown: list[Row]) -> None:
     registries = {row.repository.registry for row in shown}
-    cells = [
-        (
-            output.time(row.at),
-            str(row.kind),
-            _image(row.repository, row.tag),
-            output.digest(row.digest),
-            str(row.repository.registry) if len(registries) > 1 else "",
-            row.actor or "",
-            str(row.via),
-            (row.commit or "")[:7],
-        )
+    output.table(
+        {
+            "at": output.time(row.at),
+            "kind": str(row.kind),
+            "image": _image(row.repository, row.tag),
+            "digest": row.digest,
+            "registry": str(row.repository.registry) if len(registries) > 1 else None,
+            "who": row.actor,
+            "via": str(row.via),
+            "commit": (row.commit or "")[:7],
+        }
         for row in shown
-    ]
-    output.table(("at", "kind", "image", "digest", "registry", "who", "via", "commit"), cells)
+    )
 
 
 def _image(repository: Repository, tag: str | None) -> str:

@@ -129,11 +129,16 @@ class Sweep:
 
     def show(self) -> None:
         """Print a row for each registry, then what was found."""
-        rows = [
-            (e["registry"], str(e["repositories"]), str(e["images"]), str(e["missed"]), e["error"] or "")
-            for e in self._registries.values()
-        ]
-        output.table(("registry", "repositories", "images", "missed events", "error"), rows)
+        output.table(
+            {
+                "registry": each["registry"],
+                "repositories": each["repositories"],
+                "images": each["images"],
+                "missed events": each["missed"],
+                "error": each["error"],
+            }
+            for each in self._registries.values()
+        )
         missed = sum(each["missed"] for each in self._registries.values())
         found = [f"{n} {kind.replace('_', ' ')}" for kind, n in sorted(self._found.items()) if n]
         output.line()

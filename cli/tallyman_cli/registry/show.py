@@ -4,7 +4,7 @@ from typing import Any
 
 from tallyman.adapters.files.prices import load as load_prices
 from tallyman_cli.registry.image_view import ImageView, costs
-from tallyman_cli.registry.verify import table as checks_table
+from tallyman_cli.registry.verify import show_checks
 from tallyman_cli.shared import addresses, context, naming, options, output
 from tallyman_cli.views import contents
 
@@ -31,43 +31,48 @@ def show(image: options.Image, prices: options.PriceFile = None) -> None:
 def _show(found: dict[str, Any]) -> None:
     output.line(f"{found['image']}  {output.digest(found['digest'])}")
     verified, scan = found["verified"], found["scan"]
-    output.table(
-        ("", ""),
-        [
-            ("media type", found["media_type"]),
-            ("size", f"{output.size(found['size'])} compressed"),
-            ("tags", ", ".join(found["tags"]) or "none"),
-            *_built(found["built"]),
-            ("verified", _when(verified["verdict"] or "not yet", verified["at"])),
-            ("scan", _when(_scan(scan), scan["at"])),
-        ],
-    )
+    output.pairs([
+        ("media type", found["media_type"]),
+        ("size", f"{output.size(found['size'])} compressed"),
+        ("tags", ", ".join(found["tags"]) or "none"),
+        *_built(found["built"]),
+        ("verified", _when(verified["verdict"] or "not yet", verified["at"])),
+        ("scan", _when(_scan(scan), scan["at"])),
+    ])  # fmt: skip
     if found["platforms"]:
         output.line()
-        rows = [(_platform(p), output.size(p["size"]), output.digest(p["digest"])) for p in found["platforms"]]
-        output.table(("platform", "size", "digest"), rows)
+        output.table(
+            {"platform": _platform(p), "size": output.size(p["size"]), "digest": p["digest"]}
+            for p in found["platforms"]
+        )
     if found["locations"]:
         output.line()
         output.table(
-            ("registry", "environment", "repository", "tags", "USD a month"),
-            [
-                (
-                    w["registry"],
-                    w["environment"] or "",
-                    w["repository"],
-                    ", ".join(w["tags"]),
-                    _cost(found, w["registry"]),
-                )
-                for w in found["locations"]
-            ],
+            {
+                "registry": where["registry"],
+                "environment": where["environment"],
+                "repository": where["repository"],
+                "tags": ", ".join(where["tags"]),
+                "USD a month": _cost(found, where["registry"]),
+            }
+            for where in found["locations"]
         )
     if found["promotions"]:
         output.line()
-        output.table(("to", "verdict", "tags", "at", "why"), [_promotion(p) for p in found["promotions"]])
+        output.table(
+            {
+                "to": promotion["to"],
+                "verdict": promotion["verdict"],
+                "tags": ", ".join(promotion["tags"]),
+                "at": promotion["at"],
+                "why": f"{promotion['gate']}: {promotion['reason']}" if promotion["gate"] else None,
+            }
+            for promotion in found["promotions"]
+        )
     bad = [c for c in verified["checks"] if c["verdict"] != "passed"]
     if bad:
         output.line()
-        output.table(("check", "verdict", "what"), checks_table(bad))
+        show_checks(bad)
 
 
 def _built(built: dict[str, Any]) -> list[tuple[str, str]]:
@@ -98,9 +103,3 @@ def _scan(scan: dict[str, Any]) -> str:
         return "none yet"
     counts = ", ".join(f"{number} {severity}" for severity, number in scan["counts"].items() if number)
     return f"{scan['status'].replace('_', ' ')}: {counts or 'no findings'}"
-
-
-def _promotion(promotion: dict[str, Any]) -> tuple[output.Cell, ...]:
-    why = f"{promotion['gate']}: {promotion['reason']}" if promotion["gate"] else ""
-    tags = ", ".join(promotion["tags"])
-    return promotion["to"], output.mark(promotion["verdict"]), tags, promotion["at"], why

@@ -32,7 +32,7 @@ def verify(image: options.Image, timeout: options.Timeout = 300) -> None:
     else:
         output.line(f"{found['repository']}@{output.digest(found['digest'])}: {found['verdict']}")
         output.line()
-        output.table(("check", "verdict", "what"), table(found["checks"]))
+        show_checks(found["checks"])
     if found["verdict"] != "passed":
         raise typer.Exit(1)
 
@@ -65,6 +65,6 @@ def ask(stack: context.Stack, text: str, timeout: float = 300) -> dict[str, Any]
     return {"digest": digest, "repository": str(place), **record.verification_row(fact), "request": request}
 
 
-def table(checks: list[dict[str, Any]]) -> list[tuple[output.Cell, ...]]:
-    """The rows of a table of checks."""
-    return [(c["name"], output.mark(c["verdict"]), c.get("reason") or "") for c in checks]
+def show_checks(checks: list[dict[str, Any]]) -> None:
+    """Print a table of checks."""
+    output.table({"check": c["name"], "verdict": c["verdict"], "what": c.get("reason")} for c in checks)

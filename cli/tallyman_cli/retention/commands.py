@@ -105,7 +105,7 @@ def apply(
     else:
         for run in runs:
             output.line(f"{run['repository']}: {run['outcome']}")
-            output.table(("digest", "why"), [(output.digest(d), why) for d, why in run["failed"].items()])
+            output.table({"digest": digest, "why": why} for digest, why in run["failed"].items())
     if any(run["refused"] or run["failed"] or not run["acted"] for run in runs):
         raise typer.Exit(1)
 
@@ -156,11 +156,12 @@ def proof(image: options.Image) -> None:
     output.line(f"{document['reason']} (policy {output.digest(document['policy'])}, proof {document['proof']})")
     output.line()
     output.table(
-        ("protection", "question", "answer"), [(p["name"], p["question"], p["answer"]) for p in document["protections"]]
+        {"protection": p["name"], "question": p["question"], "answer": p["answer"]} for p in document["protections"]
     )
     output.line()
-    read = [(u["source"], u["where"], u["at"], str(u["uses"])) for u in document["usage"]]
-    output.table(("usage of", "where", "read at", "uses"), read)
+    output.table(
+        {"usage of": u["source"], "where": u["where"], "read at": u["at"], "uses": u["uses"]} for u in document["usage"]
+    )
 
 
 @app.command("restore")
@@ -206,10 +207,16 @@ def replay(
     if output.is_json():
         output.data(as_data(opened, place, past))
     else:
-        cells = [
-            (format_time(g.at), " ".join(g.tags), output.digest(g.digest), g.reason, "; ".join(g.needed)) for g in found
-        ]
-        output.table(("at", "tags", "digest", "reason", "needed later"), cells)
+        output.table(
+            {
+                "at": format_time(g.at),
+                "tags": " ".join(g.tags),
+                "digest": g.digest,
+                "reason": g.reason,
+                "needed later": "; ".join(g.needed),
+            }
+            for g in found
+        )
         output.say(
             f"{len(found)} would have been removed, {sum(bool(g.needed) for g in found)} of them were needed later"
         )
@@ -249,9 +256,12 @@ def native(
         output.data({"repository": str(place), "images": rows})
     else:
         output.table(
-            ("tags", "digest", "ECR", "Tallyman", "reason"),
-            [
-                (" ".join(r["tags"]), output.digest(r["digest"]), r["native"] or "", r["action"], r["reason"])
-                for r in rows
-            ],
+            {
+                "tags": " ".join(row["tags"]),
+                "digest": row["digest"],
+                "ECR": row["native"],
+                "Tallyman": row["action"],
+                "reason": row["reason"],
+            }
+            for row in rows
         )

@@ -47,19 +47,18 @@ def as_data(made: Plan, prices: Prices) -> dict[str, Any]:
 
 def show(made: Plan, prices: Prices, now: datetime) -> None:
     """Print a plan as a table."""
-    cells = [
-        (
-            " ".join(image.tags[:4]) + (f" (+{len(image.tags) - 4})" if len(image.tags) > 4 else ""),
-            output.digest(image.digest),
-            image.kind,
-            f"{(now - image.pushed_at).days}d",
-            output.size(image.size),
-            image.action,
-            image.reason,
-        )
+    output.table(
+        {
+            "tags": " ".join(image.tags[:4]) + (f" (+{len(image.tags) - 4})" if len(image.tags) > 4 else ""),
+            "digest": image.digest,
+            "kind": image.kind,
+            "age": f"{(now - image.pushed_at).days}d",
+            "size": output.size(image.size),
+            "action": image.action,
+            "reason": image.reason,
+        }
         for image in made.images()
-    ]
-    output.table(("tags", "digest", "kind", "age", "size", "action", "reason"), cells)
+    )
     money = _saved(made, prices)
     place = made.inventory.repository
     line = (

@@ -41,7 +41,7 @@ PROSE = ("reason", "what", "why", "error")
 """Headings of columns that hold sentences."""
 
 TIMES = ("at", "since", "until", "again at", "read at")
-"""Headings of columns that hold times, as in JSON."""
+"""Headings of columns that hold times, as in JSON. Digests are below `digest`, verdicts below `verdict`."""
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")
 
@@ -154,17 +154,25 @@ def trouble(text: str) -> None:
     _send(sys.stderr, visible(text, LINES) + "\n")
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence["Cell"]]) -> None:
-    """Print a table on stdout, without a frame, columns without any value, or a row of empty headings.
+def table(rows: Iterable[Mapping[str, "Cell | int | None"]]) -> None:
+    """Print a table on stdout, from the cells of each row by the headings of the columns.
 
-    Without rows it prints nothing. Only sentences (the columns of PROSE) are wrapped; if the table still does not fit,
-    the terminal wraps its rows.
+    It has no frame, and no columns without any value. Without rows it prints nothing. Only sentences (the columns of
+    PROSE) are wrapped; if the table still does not fit, the terminal wraps its rows.
     """
+    listed = [{name: _harmless(_shown(name, cell)) for name, cell in row.items()} for row in rows]
+    if listed:
+        _table(list(listed[0]), [list(row.values()) for row in listed])
+
+
+def pairs(rows: Iterable[tuple[str, "Cell"]]) -> None:
+    """Print names and values on stdout, as a table without headings."""
+    _table(["", ""], [[_harmless(name), _harmless(value)] for name, value in rows])
+
+
+def _table(columns: Sequence[str], cells: Sequence[Sequence["Cell"]]) -> None:
     from rich.table import Table
 
-    cells = [[_harmless(_shown(name, cell)) for name, cell in zip(columns, row, strict=True)] for row in rows]
-    if not cells:
-        return
     kept = [i for i in range(len(columns)) if any(str(row[i]) for row in cells)]
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=any(columns))
     fixed = 0
@@ -189,9 +197,15 @@ def _harmless(cell: "Cell", keep: str = "") -> "Cell":
     return Text(visible(cell.plain, keep), style=cell.style)
 
 
-def _shown(column: str, cell: "Cell") -> "Cell":
-    """The cell for people: times are local on a terminal."""
-    return when(cell) if column in TIMES and isinstance(cell, str) and _TIME.fullmatch(cell) else cell
+def _shown(column: str, cell: "Cell | int | None") -> "Cell":
+    """The cell for people: on a terminal times are local, and digests short."""
+    if cell is None or isinstance(cell, int):
+        return "" if cell is None else str(cell)
+    if not isinstance(cell, str):
+        return cell
+    if column in TIMES and _TIME.fullmatch(cell):
+        return when(cell)
+    return digest(cell) if column == "digest" else mark(cell) if column == "verdict" else cell
 
 
 def mark(verdict: str) -> "Text":

@@ -328,7 +328,7 @@ def test_on_a_terminal_digests_are_short_and_marks_have_colour(monkeypatch: pyte
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
     digest = "sha256:" + "a" * 64
-    output.table(("gate", "verdict"), [(output.digest(digest), output.mark("failed"))])
+    output.table([{"digest": digest, "verdict": "failed"}])
     shown = screen.getvalue()
     assert "sha256:aaaaaaaaaaaa " in shown
     assert digest not in shown
@@ -348,8 +348,8 @@ def test_json_contains_no_control_characters(
 
 
 def test_without_a_terminal_a_row_of_any_length_is_one_line_without_colour(capsys: pytest.CaptureFixture[str]) -> None:
-    output.table(("a", "", "c"), [("x" * 5000, "", Text("y", style="red"))])
-    assert capsys.readouterr().out.splitlines()[1] == "x" * 5000 + "  y"
+    output.table([{"a": "x" * 5000, "": "", "c": Text("y", style="red"), "d": None, "e": 0}])
+    assert capsys.readouterr().out.splitlines()[1] == "x" * 5000 + "  y  0"
 
 
 @pytest.mark.parametrize(
@@ -367,17 +367,17 @@ def test_on_a_narrow_terminal_rows_stay_intact_and_sentences_wrap(
         def isatty(self) -> bool:
             return True
 
-    def shown(columns: tuple[str, ...], row: tuple[str, ...]) -> list[str]:
+    def shown(row: dict[str, str]) -> list[str]:
         screen = Terminal()
         monkeypatch.setattr(sys, "stdout", screen)
-        output.table(columns, [row])
+        output.table([row])
         return [line for line in screen.getvalue().splitlines()[1:] if line]
 
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", "1")
-    assert shown(("at", "image"), ("x" * 20, "y" * 90)) == ["x" * 20 + "  " + "y" * 90]
-    assert len(shown(("gate", "reason"), ("scan", "word " * 40))) > 2
+    assert shown({"at": "x" * 20, "image": "y" * 90}) == ["x" * 20 + "  " + "y" * 90]
+    assert len(shown({"gate": "scan", "reason": "word " * 40})) > 2
 
 
 def test_no_command_waits_for_the_clients_of_another() -> None:

@@ -67,7 +67,7 @@ def run(*arguments: str, stdout: int = subprocess.PIPE, **more: str) -> subproce
     )
 
 
-AT = "output.table(('at', 'what'), [('2026-11-16T01:54:34Z', 'a push')])\n"
+AT = "output.table([{'at': '2026-11-16T01:54:34Z', 'what': 'a push'}])\n"
 
 
 def test_times_are_local_on_a_terminal_and_utc_on_request() -> None:
@@ -81,7 +81,7 @@ def test_times_are_local_on_a_terminal_and_utc_on_request() -> None:
 
 def test_a_dumb_terminal_crops_nothing() -> None:
     long = "x" * 200
-    code = f"output.line('{long}')\noutput.table(('what', 'tag'), [('{long} ' * 3, '{long}')])\n"
+    code = f"output.line('{long}')\noutput.table([{{'what': '{long} ' * 3, 'tag': '{long}'}}])\n"
     code += "output.line(output.mark('passed'))\n"
     shown = on_terminal(code, TERM="dumb")
     assert shown.count("x") == 5 * 200
@@ -89,7 +89,7 @@ def test_a_dumb_terminal_crops_nothing() -> None:
     assert "✓ passed" in shown
 
 
-ROWS = "output.table(('number',), [(f'row {n}',) for n in range(50)])\n"
+ROWS = "output.table({'number': f'row {n}'} for n in range(50))\n"
 
 
 def test_a_table_longer_than_the_screen_is_paged(tmp_path: Path) -> None:
