@@ -6,19 +6,8 @@ from typing import Any
 from tallyman.domain.policy.consistency import check_environments, check_repositories
 from tallyman.domain.policy.gates import KnownGates
 from tallyman.domain.policy.model import Policy
-from tallyman.domain.policy.notices import NoticeRules
-from tallyman.domain.policy.people import People
-from tallyman.domain.policy.reading import (
-    Document,
-    Node,
-    PolicyProblem,
-    Positions,
-    Problem,
-    Wrong,
-    check_keys,
-)
+from tallyman.domain.policy.reading import Document, Node, PolicyProblem, Positions, Problem, Wrong, check_keys
 from tallyman.domain.policy.schema import top_keys
-from tallyman.domain.policy.usage import UsageRules
 
 
 def parse_policy(
@@ -59,16 +48,7 @@ def parse_policy(
     check_repositories(top.child("repositories", repositories), repositories)
     if document.problems:
         raise PolicyProblem(_in_order(document.problems, earlier))
-    return Policy(
-        environments=environments,
-        repositories=repositories,
-        people=values.get("people", People()),
-        notices=values.get("notices", NoticeRules()),
-        usage=values.get("usage", UsageRules()),
-        raw=raw,
-        source=name,
-        warnings=tuple(map(str, document.warnings)),
-    )
+    return Policy(**values, raw=raw, source=name, warnings=tuple(map(str, document.warnings)))
 
 
 def _in_order(problems: Sequence[Problem], earlier: Sequence[Problem]) -> tuple[Problem, ...]:

@@ -56,7 +56,7 @@ class Retention:
         if self.keep is None:
             lines.append("keeps every tagged image")
         else:
-            lines += [f"keeps {'images ' * isinstance(rule, KeepNewerThan)}{rule}" for rule in self.keep]
+            lines += [f"keeps {'images ' if isinstance(rule, KeepNewerThan) else ''}{rule}" for rule in self.keep]
             lines.append(f"{verb} every other tagged image" if self.keep else f"{verb} every tagged image")
         if self.at_least:
             lines.append(f"keeps at least the {self.at_least} newest tagged images of each repository")

@@ -10,13 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from itertools import chain, islice, zip_longest
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.scope import Scope
-from tallyman.domain.times import format_time
 from tallyman.errors import OutOfTime, TallymanError, Throttled, Unreachable
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.records import State
@@ -41,6 +39,7 @@ if TYPE_CHECKING:
 
 SLOW = 50
 """The most quiet repositories that one scheduled run sweeps."""
+_NEVER = datetime.min.replace(tzinfo=UTC)
 TRAIL_SHARE = 0.5
 """The share of the time left in its part of a run that reading one registry's trail may take, so that sweeps go on."""
 
@@ -203,9 +202,7 @@ class Reconcile:
         """Read the trails; the registry whose trail was read the longest ago comes first."""
         lively = {r.registry for r in active(self.state, self.clock()) if r in run.swept}
         read = {registry: TRAILS.get(self.state, trails.key(registry)) for registry in run.registries}
-        order = sorted(
-            run.registries, key=lambda r: (read[r] is not None, format_time(it.until) if (it := read[r]) else "")
-        )
+        order = sorted(run.registries, key=lambda r: it.until if (it := read[r]) else _NEVER)
         for registry in order:
             if registry in lively and registry not in run.trail:
                 self._read_trail(run, registry, self.parts.read_trail.forward, left)
@@ -252,7 +249,7 @@ class Reconcile:
 
         def longest_ago(repository: Repository) -> tuple[datetime, Repository]:
             position = positions.get(repository)
-            return (position.tried if position else None) or datetime.min.replace(tzinfo=UTC), repository
+            return (position.tried if position else None) or _NEVER, repository
 
         if run.is_asked:
 
@@ -267,10 +264,9 @@ class Reconcile:
                 lively |= set(self._places(waits.value))
             for release in RELEASES.list(self.state, releases.partition(environment.name)):
                 lively |= set(environment.repositories(release.sk))
-        fast = iter(sorted(found & lively, key=longest_ago))
-        slow = sorted(found - lively, key=longest_ago)[:SLOW]
-        threes = iter(lambda: list(islice(fast, 3)), [])
-        return list(chain.from_iterable([*(a or []), *([b] if b else [])] for a, b in zip_longest(threes, slow)))
+        turns = [(n // 3, "lively", n, r) for n, r in enumerate(sorted(found & lively, key=longest_ago))]
+        turns += [(n, "quiet", n, r) for n, r in enumerate(sorted(found - lively, key=longest_ago)[:SLOW])]
+        return [repository for *_, repository in sorted(turns)]
 
     def _sweep(self, run: _Run, repository: Repository, left: Deadline) -> None:
         answer = run.registries[repository.registry]

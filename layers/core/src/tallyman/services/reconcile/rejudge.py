@@ -7,7 +7,7 @@ old, a promotion or rollout that makes no progress, a release that was not annou
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from functools import cache, partial
 
@@ -60,15 +60,9 @@ class Watched:
     failing: Counter[str] = field(default_factory=Counter)
 
     def as_json(self, environments: tuple[str, ...]) -> dict[str, dict[str, int]]:
-        """Each counter with a number for every environment, zeros included, so that an alarm ends when nothing is
-        left."""
-        counters = {
-            "parked": self.parked,
-            "stuck": self.stuck,
-            "would_not_pass": self.would_not_pass,
-            "unguarded": self.unguarded,
-            "failing": self.failing,
-        }
+        """Each counter but `waiting`, with a number for every environment, zeros included, so that an alarm ends when
+        nothing is left."""
+        counters = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "waiting"}
         return {name: {e: counter[e] for e in environments} for name, counter in counters.items()}
 
 
