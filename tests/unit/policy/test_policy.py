@@ -376,6 +376,25 @@ repositories:
     assert not policy.repository("c/x").create.scan_on_push
 
 
+def test_a_mapping_that_merges_and_overrides_can_be_used_again() -> None:
+    policy = loads(
+        b"""
+repositories:
+  - match: a/*
+    create: &open {immutable: false, scan_on_push: false}
+  - match: b/*
+    create: &safe {<<: *open, immutable: true}
+  - match: c/*
+    create: *safe
+  - match: d/*
+    create: {<<: [*safe, *open], scan_on_push: true}
+"""
+    )
+    assert policy.repository("c/x").create == policy.repository("b/x").create
+    assert policy.repository("d/x").create.immutable  # the first mapping of the list wins
+    assert policy.repository("d/x").create.scan_on_push
+
+
 def test_plain_data_is_read_without_a_file() -> None:
     policy = parsed({"environments": {"dev": {"registries": ["111111111111/us-east-2"]}}})
     assert policy.registries() == (DEV,)

@@ -296,6 +296,11 @@ def test_exponential_aliases_are_refused() -> None:
     assert "more than 100000 parts" in found
 
 
+def test_exponential_merges_take_no_time() -> None:
+    layers = ["a0: &a0 {match: x}", *(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}" for n in range(1, 40))]
+    assert all("unknown key 'a" in found for found in problems("\n".join(layers)))
+
+
 def test_endless_nesting_is_refused() -> None:
     (found,) = problems("x: " + "[" * 20_000)
     assert "not YAML" in found or "nested too deeply" in found

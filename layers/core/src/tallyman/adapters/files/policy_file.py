@@ -25,8 +25,11 @@ _PUT = "put the certificates that vouch for them there, as PEM"
 MAX_BYTES = 1024 * 1024
 MAX_PARTS = 100_000  # aliases can multiply the parts of a small file without end
 
+_MERGE = "tag:yaml.org,2002:merge"
 _PLAIN = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 Place = tuple[str | int, ...]
+Pair = tuple[yaml.Node, yaml.Node, bool]
+"""A key and a value of a mapping, and whether they are its own rather than merged."""
 
 
 def load(path: str | Path) -> Policy:
@@ -131,6 +134,7 @@ class _Reader:
         self._parts = 0
         self._constructor = yaml.constructor.SafeConstructor()
         self._open: list[yaml.Node] = []
+        self._merged: dict[int, list[Pair]] = {}
 
     def data(self, node: yaml.Node, place: Place, line: int | None = None) -> Any:
         """The node's value. `line`: the line of its key, where it has one."""
@@ -154,26 +158,41 @@ class _Reader:
             self._open.pop()
 
     def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[Hashable, Any]:
-        own = {id(key) for key, _ in node.value}
-        try:
-            self._constructor.flatten_mapping(node)  # `<<: *anchor`: puts merged keys first
-        except yaml.constructor.ConstructorError as error:
-            raise _problem(self.name, node.start_mark.line + 1, f"not YAML: {error.problem}") from error
         found: dict[Hashable, Any] = {}
         seen: dict[Hashable, int] = {}
-        for key_node, value_node in node.value:
+        for key_node, value_node, is_own in self._pairs(node):
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
                 self._note(line, place, "expected text as a key, found a list or a mapping")
                 continue
             # in YAML 1.1 `on` is true; as a key it is always meant as text
             key = "on" if key_node.value == "on" else self._scalar(key_node, place, line)
-            if id(key_node) in own:
+            if is_own:
                 if key in seen:
                     self._note(line, (*place, str(key)), f"'{key}' is there twice, first in line {seen[key]}")
                 seen[key] = line
             found[key] = self.data(value_node, (*place, str(key)), line)
         return found
+
+    def _pairs(self, node: yaml.MappingNode) -> list[Pair]:
+        """The pairs of a mapping: first those that `<<: *anchor` merges, then its own, which override them. Made once
+        for each node: an anchor may be merged any number of times, and each of these may be merged again."""
+        if id(node) in self._merged:
+            return self._merged[id(node)]
+        merged: dict[Hashable, Pair] = {}
+        own: list[Pair] = []
+        for key, value in node.value:
+            if key.tag != _MERGE:
+                own.append((key, value, True))
+                continue
+            for source in reversed(value.value) if isinstance(value, yaml.SequenceNode) else [value]:
+                if not isinstance(source, yaml.MappingNode):
+                    expected = f"expected a mapping or a list of mappings for merging, found a {source.id}"
+                    raise _problem(self.name, source.start_mark.line + 1, f"not YAML: {expected}")
+                merged |= {_text(pair[0]): (*pair[:2], False) for pair in self._pairs(source)}
+        mine = {_text(key) for key, _, _ in own}
+        pairs = self._merged[id(node)] = [*(pair for text, pair in merged.items() if text not in mine), *own]
+        return pairs
 
     def _scalar(self, node: yaml.Node, place: Place, line: int) -> Any:
         try:
@@ -186,3 +205,8 @@ class _Reader:
 
     def _note(self, line: int, place: Place, message: str) -> None:
         self.problems.append(Problem(self.name, line, path_text(place), message))
+
+
+def _text(key: yaml.Node) -> Hashable:
+    """What equal keys of mappings have in common; every key that is not text is different."""
+    return (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else id(key)
