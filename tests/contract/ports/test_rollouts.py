@@ -1,11 +1,11 @@
-"""ECS service updates, with requests and answers in AWS's own shapes."""
+"""Updates of ECS services and Lambda functions, with requests and answers in AWS's own shapes."""
 
 from typing import Any
 
 import pytest
 from botocore.stub import Stubber
 
-from tallyman.adapters.aws.rollouts import EcsRollOuts
+from tallyman.adapters.aws.rollouts import EcsRollOuts, LambdaRollOuts
 from tallyman.adapters.aws.sessions import new_session
 from tallyman.domain.names import EcrRegistry
 from tallyman.domain.policy import Runs, Service
@@ -13,8 +13,11 @@ from tallyman.errors import BadInput
 
 PROD = EcrRegistry("222222222222", "sa-east-1")
 SERVICE = Service(Runs.ECS, "shop/app", "rocketseat/app")
+FUNCTION = Service(Runs.LAMBDA, "app", "rocketseat/app", alias="live")
 OLD, NEW = (f"arn:aws:ecs:sa-east-1:222222222222:task-definition/app:{n}" for n in (1, 2))
 TAGS = [{"key": "team", "value": "shop"}]
+RESERVED = {"key": "aws:servicecatalog:productArn", "value": "arn:aws:catalog:…"}
+"""A tag that only AWS sets; RegisterTaskDefinition refuses it."""
 PERCENTAGES = {"maximumPercent": 150, "minimumHealthyPercent": 80}
 ALARMS = {"alarms": {"alarmNames": ["errors"], "enable": True, "rollback": True}}
 OFF = {"deploymentCircuitBreaker": {"enable": False, "rollback": False}}
@@ -22,16 +25,17 @@ ON = {"deploymentCircuitBreaker": {"enable": True, "rollback": True}}
 
 
 class Clients:
-    """Clients with one stubbed ECS client."""
+    """Clients with one stubbed client of a service."""
 
-    def __init__(self) -> None:
+    def __init__(self, service: str = "ecs") -> None:
         keys: dict[str, Any] = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
-        self.client: Any = new_session().create_client("ecs", region_name="sa-east-1", **keys)
+        self.service = service
+        self.client: Any = new_session().create_client(service, region_name="sa-east-1", **keys)
         self.stub = Stubber(self.client)
         self.stub.activate()
 
     def get(self, service: str, registry: EcrRegistry, power: str) -> Any:
-        assert (service, registry, power) == ("ecs", PROD, "roll-out")
+        assert (service, registry, power) == (self.service, PROD, "roll-out")
         return self.client
 
     def runs(self, **service: Any) -> None:
@@ -42,7 +46,7 @@ class Clients:
     def registers(self) -> None:
         definition = {"family": "app", "containerDefinitions": [{"name": "app", "image": "old"}]}
         asked = {"taskDefinition": OLD, "include": ["TAGS"]}
-        answer = {"taskDefinition": definition, "tags": TAGS}
+        answer = {"taskDefinition": definition, "tags": [*TAGS, RESERVED]}
         self.stub.add_response("describe_task_definition", answer, asked)
         wanted = {"family": "app", "containerDefinitions": [{"name": "app", "image": "new"}], "tags": TAGS}
         self.stub.add_response("register_task_definition", {"taskDefinition": {"taskDefinitionArn": NEW}}, wanted)
@@ -124,3 +128,16 @@ def test_a_service_without_rolling_updates_is_refused_before_any_change(
         with pytest.raises(BadInput, match=f"{SERVICE} in {PROD} can't be moved by a release.*{word}"):
             getattr(EcsRollOuts(ecs), act)(PROD, SERVICE, *arguments)  # type: ignore[arg-type]
         ecs.stub.assert_no_pending_responses()
+
+
+def test_the_description_of_a_version_fits_also_with_the_longest_name_of_a_repository() -> None:
+    functions = Clients("lambda")
+    image = f"222222222222.dkr.ecr.sa-east-1.amazonaws.com/{'a' * 256}@sha256:{'0' * 64}"
+    runs = {"Configuration": {"LastUpdateStatus": "Successful"}, "Code": {"ImageUri": image}}
+    functions.stub.add_response("get_function", runs, {"FunctionName": "app"})
+    published = {"FunctionName": "app", "Description": image[-256:]}
+    functions.stub.add_response("publish_version", {"Version": "7"}, published)
+    functions.stub.add_response("get_alias", {"FunctionVersion": "7"}, {"FunctionName": "app", "Name": "live"})
+    assert LambdaRollOuts(functions).settled(PROD, FUNCTION, image).done  # type: ignore[arg-type]
+    accepted = functions.client.meta.service_model.operation_model("PublishVersion").input_shape.members
+    assert len(published["Description"]) <= accepted["Description"].metadata["max"]

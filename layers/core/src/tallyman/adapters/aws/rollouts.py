@@ -13,6 +13,8 @@ from tallyman.errors import BadInput, NotFound, Unreachable
 from tallyman.ports.running import Moving
 
 _ARCHITECTURES = {"x86_64": "amd64", "arm64": "arm64"}
+_LONGEST_DESCRIPTION = 256
+"""Characters of the description of a Lambda version; an address with a long repository name has more."""
 
 
 def not_rolling(service: Mapping[str, Any]) -> str | None:
@@ -65,7 +67,8 @@ class EcsRollOuts:
         container["image"] = image
         accepted = client.meta.service_model.operation_model("RegisterTaskDefinition").input_shape.members
         wanted = {key: definition[key] for key in accepted if definition.get(key)}
-        if tags := answer.get("tags"):
+        # AWS alone sets tags of its reserved prefix, and refuses a request with one
+        if tags := [tag for tag in answer.get("tags") or () if not tag["key"].lower().startswith("aws:")]:
             wanted["tags"] = tags
         with translated(f"register a task definition for {service} in {registry}"):
             revision = client.register_task_definition(**wanted)["taskDefinition"]["taskDefinitionArn"]
@@ -180,7 +183,10 @@ class LambdaRollOuts:
             return Moving(False, "somebody else has changed the function's code since")
         client = self._client(registry)
         with translated(f"publish a version of {service} in {registry}"):
-            version = client.publish_version(FunctionName=service.name, Description=moved)["Version"]
+            version = client.publish_version(
+                FunctionName=service.name,
+                Description=moved[-_LONGEST_DESCRIPTION:],  # the digest is at the end
+            )["Version"]
         if self.current(registry, service) != version:
             self.back(registry, service, version)
         return Moving(True, f"version {version}")
