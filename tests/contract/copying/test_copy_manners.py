@@ -243,6 +243,19 @@ def test_the_next_page_is_found_in_any_link_header(
     assert set(done["targets"][0]["tags"]) == {"v1", "v2"}
 
 
+@pytest.mark.parametrize("host", ["localhost", "LocalHost"])
+@pytest.mark.parametrize("other", ["localhost", "LOCALHOST"])
+def test_the_next_page_may_name_the_registry_in_another_spelling(
+    source: OciServer, target: OciServer, host: str, other: str, capsys: Capture
+) -> None:
+    source.push("team/app", image("2"), "v2")
+    source.pages["/tags/list?n="] = (["v1"], f'<http://{other}:{source.port}/v2/team/app/tags/list?page=2>; rel="next"')
+    source.pages["page=2"] = (["v2"], "")
+    done = copied(capsys, "--all-tags", f"{host}:{source.port}/team/app", f"{target.host}/team/app")
+    assert set(done["targets"][0]["tags"]) == {"v1", "v2"}
+    assert ("GET", "/v2/team/app/tags/list?page=2") in source.requests
+
+
 @pytest.mark.parametrize("link", ['<>; rel="next"', "<#>; rel=next", "</v2/team/app/tags/list?n=1000#2>; rel=next"])
 def test_a_page_link_to_itself_in_another_spelling_is_an_error(
     source: OciServer, target: OciServer, link: str, capsys: Capture

@@ -15,6 +15,7 @@ from tallyman.adapters.oci.auth import Login, OciAuth
 from tallyman.adapters.oci.client import RegistryClient
 from tallyman.adapters.oci.registry import OciRegistry
 from tallyman.domain.locations import OciRepository, repository_at
+from tallyman.domain.names import Digest
 from tallyman.errors import DigestMismatch, NotAllowed, NotFound, TallymanError, Throttled, Unreachable
 from tallyman.services.copying import blobs
 from tallyman.services.copying import stage as copy
@@ -108,6 +109,27 @@ def test_a_broken_read_resumes_and_reads_nothing_twice(registries: Registries) -
     assert isinstance(registries.copy(built)[0], Staged)
     read = registries.source.bytes_out - sum(len(m.raw) for m in built.manifests.values())
     assert read <= sum(map(len, built.blobs.values())) + 2_000  # the referrers list
+
+
+@pytest.mark.parametrize("cut", [1, 200_000, None])
+def test_a_read_whose_end_was_not_announced_resumes(registries: Registries, cut: int | None) -> None:
+    """A proxy that speaks HTTP/1.0 ends a body with the connection, also where its own source breaks."""
+    registries.source.push(NAME, BUILT, "v1")
+    trouble = Trouble(silent=True, cut=cut, gently=True)
+    registries.source.on("GET", reading(BUILT), trouble, times=2)
+    assert isinstance(registries.copy(BUILT)[0], Staged)
+    assert registries.holds(BUILT)
+
+
+@pytest.mark.parametrize("times", [1, 99])
+def test_a_damaged_blob_whose_end_was_not_announced_is_damaged(registries: Registries, times: int) -> None:
+    registries.source.push(NAME, BUILT, "v1")
+    digest = reading(BUILT).removeprefix("/blobs/")
+    registries.source.repo(NAME).blobs[digest] = BUILT.blobs[Digest(digest)][:-1]
+    registries.source.on("GET", reading(BUILT), Trouble(silent=True), times=times)
+    [outcome] = registries.copy(BUILT)
+    assert isinstance(outcome, DigestMismatch)
+    assert "is damaged" in str(outcome)
 
 
 def test_an_upload_whose_answer_was_lost_is_not_sent_again(registries: Registries) -> None:

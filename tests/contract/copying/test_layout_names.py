@@ -116,6 +116,18 @@ def test_a_digest_of_another_algorithm_does_not_stop_the_others(
     assert list(done["targets"][0]["failed"]) == ["v2"]
 
 
+@pytest.mark.parametrize("document", ['{"schemaVersion":2,"manifests":null}', '{"schemaVersion":2}'])
+def test_a_new_layout_of_umoci_is_a_target(
+    document: str, tmp_path: Path, target: OciServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target.push("one", ONE, "v1")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/index.json").write_text(document)
+    copied(capsys, "--all-tags", f"oci:{tmp_path}/images", f"{target.host}/none")
+    copied(capsys, f"{target.host}/one:v1", f"oci:{tmp_path}/images")
+    assert LayoutStore().tags(layout_at(f"{tmp_path}/images")) == {"v1": ONE.digest}
+
+
 def test_a_too_deeply_nested_index_json_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "index.json").write_text("[" * 100_000)
     done = copied(capsys, f"oci:{tmp_path}:v1", "localhost:1/a/b", status=1)

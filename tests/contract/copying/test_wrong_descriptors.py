@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from support.images.builders import OCI_LAYER, Built, descriptor, image, index, manifest_of, signature
+from support.images.builders import OCI_LAYER, Built, descriptor, foreign_layer, image, index, manifest_of, signature
 from support.servers.copy_cli import copied, holding, holds
 from support.servers.oci import OciServer
 
@@ -42,6 +42,22 @@ def test_a_referrer_that_describes_a_part_of_its_image_wrongly_is_refused_alone(
     assert holds(target, "team/app", BUILT, "v1")
     assert list(report["refused_referrers"]) == [wrong.digest]
     assert right.digest in target.repo("team/app").manifests
+
+
+@pytest.mark.parametrize("subject", [None, BUILT], ids=["image", "referrer"])
+def test_a_foreign_layer_that_the_target_requires_stops_only_its_image(
+    source: OciServer, target: OciServer, subject: Built | None, capsys: Capture
+) -> None:
+    """The source need not hold it, and some registries accept no manifest without it."""
+    foreign = foreign_layer("nowhere")
+    windows = naming(image("here", subject=subject), descriptor(foreign.raw, foreign.media_type))
+    source.push("team/app", windows, *([] if subject else ["a"]))
+    words = ("--all-tags", f"{source.host}/team/app", f"{target.host}/team/app")
+    [report] = copied(capsys, *words, status=1)["targets"]
+    assert holds(target, "team/app", BUILT, "v1")
+    assert report["tags"] == {"v1": BUILT.digest}
+    refused = report["refused_referrers"][windows.digest] if subject else report["failed"]["a"]
+    assert foreign.digest in refused
 
 
 @pytest.mark.parametrize("layer", [WRONG_SIZE, MANIFEST], ids=["wrong size", "manifest as a layer"])

@@ -30,7 +30,7 @@ _PATH = re.compile(r"/v2/(?P<name>.+?)/(?P<kind>manifests|blobs/uploads|blobs|ta
 class Trouble:
     """A fault. `status`: this answer instead of the work; `lost`: the work is done and the connection cut before its
     answer; `cut`: a body is cut after so many bytes, `gently`: what was sent still arrives; `flip`: one bit of the
-    body is flipped."""
+    body is flipped; `silent`: the length is not announced, the body ends with the connection."""
 
     status: int = 0
     headers: tuple[tuple[str, str], ...] = ()
@@ -38,6 +38,7 @@ class Trouble:
     cut: int | None = None
     gently: bool = False
     flip: bool = False
+    silent: bool = False
     more: bytes = b""
     body: bytes = b"{}"  # with `status`
 
@@ -147,7 +148,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if trouble.flip and raw:
             raw = raw[:-1] + bytes([raw[-1] ^ 1])
-        self._answer(status, headers, raw + trouble.more, trouble.cut, gently=trouble.gently)
+        self._answer(status, headers, raw + trouble.more, trouble.cut, gently=trouble.gently, silent=trouble.silent)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = handle_any
 
@@ -251,11 +252,23 @@ class _Handler(BaseHTTPRequestHandler):
             json.dumps({"schemaVersion": 2, "mediaType": kind, "manifests": found}).encode(),
         )
 
-    def _answer(self, status: int, headers: Any, body: bytes, cut: int | None = None, *, gently: bool = False) -> None:
+    def _answer(
+        self,
+        status: int,
+        headers: Any,
+        body: bytes,
+        cut: int | None = None,
+        *,
+        gently: bool = False,
+        silent: bool = False,
+    ) -> None:
         self.send_response(status)
         for name, value in headers.items() if isinstance(headers, dict) else headers:
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
+        if silent:
+            self.send_header("Connection", "close")
+        else:
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command == "HEAD":
             return

@@ -16,6 +16,7 @@
         ├── Throttled            too many requests
         ├── Unreachable          no answer, a broken connection, a short body, a 5xx
         │   └── UploadExpired    the other side no longer knows the upload, or refuses to continue it
+        ├── ContentMissing       a registry takes no manifest, because it lacks content that this names
         ├── UnderWay             nothing failed: ECR's replication is not finished yet
         ├── OutOfTime            the work needs more time than this run has left
         └── RevisionConflict     another writer was faster; read again and decide again
@@ -100,6 +101,10 @@ class Unreachable(TransientError):
 
 class UploadExpired(Unreachable):
     """The other side no longer knows the upload, or refuses to continue it: begin a new one."""
+
+
+class ContentMissing(TransientError):
+    """The registry takes no manifest, because it lacks content that this names: copy that again."""
 
 
 class UnderWay(TransientError):

@@ -8,6 +8,7 @@ from tallyman.domain.images.documents import loads_writable
 from tallyman.errors import (
     BadInput,
     BadManifest,
+    ContentMissing,
     DigestMismatch,
     NotAllowed,
     NotFound,
@@ -33,7 +34,7 @@ REGISTRY_CODES: dict[str, type[TallymanError]] = {
     "SIZE_INVALID": DigestMismatch,
     "MANIFEST_INVALID": BadManifest,
     "MANIFEST_UNVERIFIED": BadManifest,
-    "MANIFEST_BLOB_UNKNOWN": TransientError,  # its blobs were there when it was staged: stage again
+    "MANIFEST_BLOB_UNKNOWN": ContentMissing,  # its blobs were there when it was staged: stage again
     "TAG_INVALID": TagTaken,
     "NAME_INVALID": BadInput,
     "UNSUPPORTED": Unsupported,

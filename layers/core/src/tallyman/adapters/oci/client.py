@@ -185,7 +185,7 @@ class RegistryClient:
     ) -> tuple[Response, str]:
         """The answer after all redirects, and its URL."""
         base = self.base(repository)
-        url = path if path.startswith(f"{base}/") else f"{base}/v2/{repository.name}/{_checked(path)}"
+        url = path if origin(path) == origin(base) else f"{base}/v2/{repository.name}/{_checked(path)}"
         for _ in range(HOPS + 1):
             if origin(url) == origin(base):
                 response = self._authorized(method, repository, url, headers, body, what)

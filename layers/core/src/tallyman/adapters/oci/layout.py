@@ -176,6 +176,8 @@ class LayoutStore:
         except ValueError as error:
             raise Refused(f"{path} can't be read: {error}") from error
         entries = document.get("manifests") if isinstance(document, dict) else None
+        if entries is None and isinstance(document, dict):  # null: a new layout of umoci
+            entries = []
         if not isinstance(entries, list) or not all(isinstance(d, dict) for d in entries):
             raise BadManifest(f"{path}: manifests: expected a list of descriptors")
         index = LayoutIndex(entries)

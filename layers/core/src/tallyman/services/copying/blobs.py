@@ -69,12 +69,15 @@ def chunks(
         return
     for attempt in range(1, TRIES + 1):
         enough_time(deadline, f"reading {digest}")
+        begun = done
         try:
             with source.open_blob(repository, digest, done) as stream:
                 for chunk in stream:
                     done += len(chunk)
                     yield chunk
                     enough_time(deadline, f"the rest of {digest}, after {done} bytes")
+                if stream.size is None and begun < done < (size or 0):
+                    raise Unreachable("the connection was closed")  # an end that was not announced may be a break
             return
         except (Unreachable, Throttled) as error:
             if attempt == TRIES:

@@ -7,7 +7,16 @@ from dataclasses import field
 
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.names import Digest, Location
-from tallyman.errors import BadInput, DigestMismatch, OutOfTime, Refused, TallymanError, TransientError, Unreachable
+from tallyman.errors import (
+    BadInput,
+    ContentMissing,
+    DigestMismatch,
+    OutOfTime,
+    Refused,
+    TallymanError,
+    TransientError,
+    Unreachable,
+)
 from tallyman.ports.copying import Destination
 from tallyman.services.copying.blobs import enough_time, patience, pause
 from tallyman.services.copying.image_graph import ImageGraph
@@ -158,7 +167,7 @@ class TargetCopy(TargetPlan):
                 part, why = gone
                 raise Refused(f"its part {part} could not be copied: {why}") if digest in self._referrers else why
             enough_time(self.deadline, f"putting {digest} into {self.repository}")
-            self.port.put_manifest(self.repository, manifest, self.tags.get(digest))
+            self._send(manifest)
         except (Refused, BadInput, DigestMismatch) as error:
             if digest in self._referrers:
                 self.refused[digest] = str(error)
@@ -173,6 +182,15 @@ class TargetCopy(TargetPlan):
         self.pushed.append(digest)
         self.watch.pushed(self.repository, digest)
         return True
+
+    def _send(self, manifest: Manifest) -> None:
+        try:
+            self.port.put_manifest(self.repository, manifest, self.tags.get(manifest.digest))
+        except ContentMissing as error:
+            absent = [layer.digest for layer in manifest.foreign if layer.digest not in self.graph.blobs]
+            if not absent:
+                raise
+            raise Refused(f"{error}; the source does not hold its foreign layer {absent[0]}") from error
 
     def _gone(self, manifest: Manifest) -> tuple[Digest, TallymanError] | None:
         """A part of the manifest that could not be copied, with the reason; None: there is none."""
