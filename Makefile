@@ -88,6 +88,7 @@ deploy: $(VENV)/.ready ## Check, build, show the change set and deploy (ENV=dev 
 	# The policy is in a layer of the functions; the first function that runs activates it.
 	$(VENV)/bin/tallyman --stack "$$stack" reconcile --json >/dev/null
 	echo "deployed $$stack; its policy is active"
+	if [ "$$stack" != tallyman ]; then echo "tallyman finds it by its name: export TALLYMAN_STACK=$$stack"; fi
 
 deploy-build: $(VENV)/.ready $(SAM_VENV)/.ready ## Deploy one application's builds: NAME=widget-server PARAMETERS="BuildSource=github …"
 	@test -n "$(NAME)" || { echo 'make deploy-build NAME=widget-server PARAMETERS="BuildSource=github …"' >&2; exit 2; }

@@ -16,7 +16,7 @@ from aws.site import Place, Site
 
 from support.stacks.deployed import Deployed, deployed
 from tallyman.adapters.files.policy_file import load
-from tallyman_cli.setup import preflight
+from tallyman_cli.setup import files, preflight
 
 ROOT = Path(__file__).resolve().parents[2]
 HUB, PROD, ID = "111111111111", "222222222222", "local"
@@ -122,7 +122,7 @@ def test_a_hub_is_deployed_from_a_copy_with_its_own_policy_and_parameters(accoun
     assert [str(r) for r in policy.registries()] == [f"{HUB}/us-east-2", f"{account}/sa-east-1"]
     part = preflight.configured("smoke", tree / "samconfig.toml")
     assert part["global"]["parameters"]["stack_name"] == f"tallyman-smoke-{ID}"
-    given = preflight.overrides(part)
+    given = files.overrides(part)
     function = f"arn:aws:lambda:sa-east-1:{HUB}:function:tallyman-smoke-{ID}"
     # in one account the hub's own role moves the function, in another one the spoke's
     assert given.get("RollOutFunctions") == (function if account == HUB else None)

@@ -1,17 +1,25 @@
-"""`tallyman init`: writes a policy and samconfig.toml, and prints the commands that deploy hub and spokes."""
+"""`tallyman init`: writes a policy and the stack's parameters, and prints the commands that deploy hub and spokes."""
 
-from collections.abc import Sequence
+import re
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tallyman.adapters.files.policy_file import loads
-from tallyman.domain.names import EcrRegistry
+from tallyman.adapters.files.reading import read
+from tallyman.domain.names import Digest, EcrRegistry
 from tallyman.errors import BadInput
+from tallyman_cli.setup.files import POLICY, SAMCONFIG, with_overrides
 from tallyman_cli.shared import output
 from tallyman_cli.shared.options import option
+from tallyman_cli.shared.writing import replace
 
+SHIPPED = "sha256:911073ff7c8d45f627fa71bdd0a87c08ece8a8a601a10cdc1069b1d86e362120"
+"""The digest of the policy that comes with Tallyman; replacing it loses nothing."""
+_KEPT = "(--to writes elsewhere, --force overwrites)"
 _POLICY = """\
 # yaml-language-server: $schema=docs/tallyman.schema.json
 environments:
@@ -67,9 +75,11 @@ def init(  # noqa: PLR0913 - each argument is an option of the command
     to: Annotated[Path, option("--to FOLDER", "The folder to write the files to.")] = Path(),
     force: Annotated[bool, option("--force", "Overwrite existing files.")] = False,
 ) -> None:
-    """Write tallyman.yaml and samconfig.toml from your answers or flags, and print the commands that deploy.
+    """Write a policy and the stack's parameters from your answers or flags, and print the commands that deploy.
 
-    Existing files are kept unless you give --force.
+    In a checkout of Tallyman, writes what `make deploy ENV=prod` reads: layers/policy/tallyman.yaml, and the parameters
+    of prod in samconfig.toml, where everything else stays. In another folder, writes tallyman.yaml and samconfig.toml.
+    Without --force, keeps a policy that is not the one that comes with Tallyman, and parameters with other values.
 
     Exit status: 0 written; 2 a file exists or an answer is invalid.
     """
@@ -82,19 +92,60 @@ def init(  # noqa: PLR0913 - each argument is an option of the command
     policy = policy_text(hub, prod, match, "main-*" if every_push else "semver")
     loads(policy.encode())  # raises here for an invalid glob
     spokes = [registry for registry in prod if registry != hub]
-    accounts = sorted({registry.account for registry in spokes} - {hub.account})
-    overrides = [f"SpokeAccounts={','.join(accounts)}"] if accounts else []
-    overrides += [f"NoticesEmail={email}"] if email else []
-    sam = _SAM.format(region=hub.region, parameters=" ".join([*overrides, "DeletionProtection=true"]))
-    files = {to / "tallyman.yaml": policy, to / "samconfig.toml": sam}
-    if there := [str(path) for path in files if path.exists() and not force]:
-        raise BadInput(f"{', '.join(there)}: exists already (--to writes elsewhere, --force overwrites)")
+    parameters = _parameters(hub, spokes, email)
+    is_checkout = (to / "template.yaml").is_file() and (to / POLICY).is_file()
+    files = _checkout(to, policy, parameters, force) if is_checkout else _folder(to, hub, policy, parameters, force)
     to.mkdir(parents=True, exist_ok=True)
     for path, text in files.items():
-        path.write_text(text, "utf-8")
+        replace(path, text.encode())
         output.say(f"wrote {path}")
-    for line in commands(hub, spokes, to):
+    for line in commands(hub, spokes, _deploy(to, is_checkout, parameters)):
         output.line(line)
+
+
+def _parameters(hub: EcrRegistry, spokes: Sequence[EcrRegistry], email: str) -> dict[str, str]:
+    """The parameters of the stack that follow from the answers. Raises BadInput."""
+    if email and not re.fullmatch(r"[^\s\"'\\\\,;<>=]+@[^\s\"'\\\\,;<>=@]+", email):
+        raise BadInput(f"--email {email}: expected an address such as team@example.com")
+    accounts = ",".join(sorted({registry.account for registry in spokes} - {hub.account}))
+    return ({"SpokeAccounts": accounts} if accounts else {}) | ({"NoticesEmail": email} if email else {})
+
+
+def _checkout(to: Path, policy: str, parameters: Mapping[str, str], force: bool) -> dict[Path, str]:
+    """What changes in a checkout. Raises BadInput where something of the person's own would be lost."""
+    policy_file, sam_file = to / POLICY, to / SAMCONFIG
+    try:
+        there, sam = read(policy_file), read(sam_file).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{to / POLICY} or {to / SAMCONFIG} can't be read: {error}") from error
+    if Digest.of(there) != SHIPPED and there != policy.encode() and not force:
+        raise BadInput(f"{policy_file}: exists already, and is not the one that comes with Tallyman {_KEPT}")
+    changed = with_overrides(sam, "prod", parameters, force)
+    return {policy_file: policy} | ({sam_file: changed} if changed != sam else {})
+
+
+def _folder(to: Path, hub: EcrRegistry, policy: str, parameters: Mapping[str, str], force: bool) -> dict[Path, str]:
+    """What is written to a folder of its own. Raises BadInput for files that exist."""
+    both = " ".join(f"{name}={value}" for name, value in (dict(parameters) | {"DeletionProtection": "true"}).items())
+    files = {
+        to / "tallyman.yaml": policy,
+        to / SAMCONFIG: _SAM.format(region=hub.region, parameters=both),
+    }
+    if there := [str(path) for path in files if path.exists() and not force]:
+        raise BadInput(f"{', '.join(there)}: exists already {_KEPT}")
+    return files
+
+
+def _deploy(to: Path, is_checkout: bool, parameters: Mapping[str, str]) -> list[str]:
+    """The commands that deploy the hub from what was written."""
+    if is_checkout:
+        return [*([] if to == Path() else [f"cd {shlex.quote(str(to))}"]), "make deploy ENV=prod"]
+    added = " ".join(f"{name}={value}" for name, value in parameters.items())
+    return [
+        f"cp {shlex.quote(str(to / 'tallyman.yaml'))} {POLICY}",
+        *([f"# add to parameter_overrides of prod in {SAMCONFIG}: {added}"] if added else []),
+        "make deploy ENV=prod",
+    ]
 
 
 def policy_text(hub: EcrRegistry, prod: Sequence[EcrRegistry], match: str, tags: str) -> str:
@@ -112,13 +163,9 @@ def policy_text(hub: EcrRegistry, prod: Sequence[EcrRegistry], match: str, tags:
     )
 
 
-def commands(hub: EcrRegistry, spokes: Sequence[EcrRegistry], folder: Path) -> list[str]:
-    """The commands to run, in order: for the hub, for each spoke, and to check the deployment."""
-    lines = [
-        f"# 1. the hub: credentials of account {hub.account}, region {hub.region}",
-        f"cp {folder / 'tallyman.yaml'} layers/policy/tallyman.yaml",
-        "make deploy ENV=prod",
-    ]
+def commands(hub: EcrRegistry, spokes: Sequence[EcrRegistry], deploy: Sequence[str]) -> list[str]:
+    """The commands to run, in order: for the hub (`deploy`), for each spoke, and to check the deployment."""
+    lines = [f"# 1. the hub: credentials of account {hub.account}, region {hub.region}", *deploy]
     seen = {hub.account}
     for number, spoke in enumerate(spokes, 2):
         roles = str(spoke.account not in seen).lower()

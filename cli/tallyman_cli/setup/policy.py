@@ -25,6 +25,7 @@ from tallyman.domain.policy import (
 from tallyman.domain.policy.notices import NoticeRules
 from tallyman.domain.replication import set_up
 from tallyman.errors import NotAllowed, PolicyError, TallymanError
+from tallyman_cli.setup.files import POLICY
 from tallyman_cli.setup.trust_roots import trust_roots
 from tallyman_cli.shared import output
 from tallyman_cli.shared.chosen import chosen
@@ -33,10 +34,7 @@ from tallyman_cli.shared.options import option
 if TYPE_CHECKING:
     from tallyman.adapters.aws.clients import Clients
 
-PLACES = (
-    Path("layers/policy/tallyman.yaml"),
-    Path("tallyman.yaml"),
-)  # searched in this order for a policy that is not named
+PLACES = (POLICY, Path("tallyman.yaml"))  # searched in this order for a policy that is not named
 
 app = typer.Typer(help="Check a policy, print its JSON Schema, or fetch its trust roots.", no_args_is_help=True)
 app.command("trust-roots")(trust_roots)

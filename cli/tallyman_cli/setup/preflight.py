@@ -24,10 +24,10 @@ from tallyman.domain.partitions import nearest, partition_of
 from tallyman.domain.policy import Policy
 from tallyman.errors import BadInput, TallymanError
 from tallyman_cli.doctor.quotas import OWN_CONCURRENCY, unreserved
+from tallyman_cli.setup.files import POLICY, SAMCONFIG, overrides
 from tallyman_cli.shared import output
 from tallyman_cli.shared.chosen import choose_region
 
-POLICY = Path("layers/policy/tallyman.yaml")
 BUCKET, LONGEST_BUCKET = "{stack}-archive-{account}-{region}", 63
 BUILD = {"codebuild": "CodeBuild", "codestar-connections": "CodeConnections (CodeCommit needs none)"}
 """botocore lists the regions of CodeConnections only under its former name."""
@@ -45,7 +45,7 @@ class Target:
     status: str | None
 
 
-def configured(environment: str, file: Path = Path("samconfig.toml")) -> Mapping[str, Any]:
+def configured(environment: str, file: Path = SAMCONFIG) -> Mapping[str, Any]:
     """The environment's part of samconfig.toml. Raises BadInput, which lists the environments, if it has none."""
     try:
         found = tomllib.loads(text(file))
@@ -121,16 +121,6 @@ def missing_services(found: Target, session: Any, wanted: Mapping[str, str]) -> 
         for service, words in wanted.items()
         if found.region not in session.get_available_regions(service, partition_name=partition)
     ]
-
-
-def overrides(part: Mapping[str, Any]) -> dict[str, str]:
-    """The parameters of the stack in samconfig.toml, where they are one text or a list. Raises BadInput."""
-    given = part.get("deploy", {}).get("parameters", {}).get("parameter_overrides", "")
-    try:
-        words = shlex.split(given) if isinstance(given, str) else [str(each) for each in given]
-    except ValueError as error:
-        raise BadInput(f"parameter_overrides of samconfig.toml: {error}") from error
-    return dict(word.split("=", 1) for word in words if "=" in word)
 
 
 def notes(found: Target, policy: Policy, given: Mapping[str, str], session: Any) -> list[str]:

@@ -1,7 +1,6 @@
 """`tallyman policy trust-roots`: fetches the trust roots that Sigstore publishes, to deploy with the policy."""
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from tallyman.errors import BadInput, Refused, Unreachable
 from tallyman_cli.shared import output
 from tallyman_cli.shared.caches import cache
 from tallyman_cli.shared.options import option
+from tallyman_cli.shared.writing import replace
 
 SIGSTORE = "https://tuf-repo-cdn.sigstore.dev"
 LARGEST = 1024 * 1024
@@ -42,7 +42,7 @@ def trust_roots(
     digest, authorities, logs = read_roots(raw)
     old = to.read_bytes() if to.is_file() else None
     if changed := old != raw:
-        _write(to, raw)
+        replace(to, raw)
     if as_json:
         found = {"file": str(to), "digest": digest, "changed": changed, "authorities": authorities, "logs": logs}
         output.data(found)
@@ -86,14 +86,3 @@ def fetch(mirror: str, root: Path, folder: Path) -> bytes:
         raise Unreachable(f"{mirror} can't be read: {error}") from error
     except (exceptions.RepositoryError, ValueError) as error:
         raise Refused(f"{mirror} is not to be trusted: {error}") from error
-
-
-def _write(file: Path, raw: bytes) -> None:
-    """Replace the file in one step. Raises BadInput."""
-    fresh = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        fresh.write_bytes(raw)
-        fresh.replace(file)
-    except OSError as error:
-        fresh.unlink(missing_ok=True)
-        raise BadInput(f"{file}: can't be written: {error.strerror or error}") from error

@@ -42,18 +42,35 @@ def find_stack(name: str) -> tuple[dict[str, str], EcrRegistry]:
         account = str(session.create_client("sts", region_name=region).get_caller_identity()["Account"])
     hub = EcrRegistry.parse(f"{account}/{region}")
     advice = "name the stack with --stack or TALLYMAN_STACK, choose its region with AWS_REGION, or deploy it"
+    client = session.create_client("cloudformation", region_name=region)
     try:
         with translated(f"find the stack '{name}'"):
-            answer = session.create_client("cloudformation", region_name=region).describe_stacks(StackName=name)
+            answer = client.describe_stacks(StackName=name)
     except TallymanError as error:
         if isinstance(error, NotFound) or "does not exist" in str(error):
-            raise BadInput(f"there is no stack '{name}' in {hub}: {advice} (make deploy)") from error
+            others = ", ".join(_stacks(client))
+            there = f"; Tallyman's there: {others}" if others else ""
+            raise BadInput(f"there is no stack '{name}' in {hub}{there}: {advice} (make deploy)") from error
         raise
-    outputs = {o["OutputKey"]: o["OutputValue"] for s in answer["Stacks"] for o in s.get("Outputs", [])}
+    outputs = _outputs(answer["Stacks"])
     missing = [key for key in NEEDED if key not in outputs]
     if missing:
         raise BadInput(f"the stack '{name}' in {hub} is not Tallyman's (it lacks {', '.join(missing)}): {advice}")
     return outputs, hub
+
+
+def _outputs(stacks: list[dict[str, Any]]) -> dict[str, str]:
+    return {o["OutputKey"]: o["OutputValue"] for stack in stacks for o in stack.get("Outputs", [])}
+
+
+def _stacks(client: Any) -> list[str]:
+    """The names of Tallyman's stacks, for a message; empty where they may not be listed. One call, the first page."""
+    try:
+        with translated("list the stacks"):
+            found = client.describe_stacks()["Stacks"]
+    except TallymanError:
+        return []
+    return sorted(str(stack["StackName"]) for stack in found if not set(NEEDED) - set(_outputs([stack])))
 
 
 def _check_local_cloud() -> None:

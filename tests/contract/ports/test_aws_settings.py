@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tallyman_cli.shared.aws import NEEDED
+
 IDENTITY = """<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult>
 <Arn>arn:aws:iam::111111111111:user/ana</Arn><UserId>A</UserId><Account>111111111111</Account>
 </GetCallerIdentityResult></GetCallerIdentityResponse>"""
@@ -23,11 +25,13 @@ KEYS = {"AWS_ACCESS_KEY_ID": "KEY", "AWS_SECRET_ACCESS_KEY": "secret"}
 
 
 class Aws:
-    """STS that reports the caller, CloudFormation without stacks, SSO; `asked`: (access key, region) of each call."""
+    """STS that reports the caller, CloudFormation without the stack, SSO; `asked`: (access key, region) of each call;
+    `stacks`: the answer about all stacks, None where they may not be listed."""
 
     def __init__(self) -> None:
         self.asked: set[tuple[str, str]] = set()
-        asked = self.asked
+        self.stacks: str | None = None
+        made, asked = self, self.asked
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
@@ -37,8 +41,9 @@ class Aws:
                 body = self.rfile.read(int(self.headers["Content-Length"])).decode()
                 key, _, region, *_ = self.headers["Authorization"].partition("Credential=")[2].split("/")
                 asked.add((key, region))
-                found = "GetCallerIdentity" in body
-                self._answer(200 if found else 400, IDENTITY if found else NO_STACK)
+                listed = made.stacks if "StackName" not in body else None
+                found = IDENTITY if "GetCallerIdentity" in body else listed
+                self._answer(200 if found else 400, found or NO_STACK)
 
             def _answer(self, status: int, text: str) -> None:
                 self.send_response(status)
@@ -143,3 +148,19 @@ def test_missing_settings_are_one_message_without_a_traceback(
     assert "fault" not in done.stderr
     assert "Traceback" not in done.stderr
     assert aws.asked == set()
+
+
+def test_a_wrong_name_of_the_stack_names_those_that_are_there(aws: Aws, tmp_path: Path) -> None:
+    keys = "".join(f"<member><OutputKey>{key}</OutputKey><OutputValue>x</OutputValue></member>" for key in NEEDED)
+    members = "".join(
+        f"<member><StackName>{name}</StackName><StackStatus>CREATE_COMPLETE</StackStatus>"
+        f"<CreationTime>2026-11-16T00:00:00Z</CreationTime><Outputs>{outputs}</Outputs></member>"
+        for name, outputs in (("tallyman-dev", keys), ("other", ""))
+    )
+    aws.stacks = (
+        '<DescribeStacksResponse xmlns="http://cloudformation.amazonaws.com/doc/2010-05-15/"><DescribeStacksResult>'
+        f"<Stacks>{members}</Stacks></DescribeStacksResult></DescribeStacksResponse>"
+    )
+    done = run(aws, tmp_path, **KEYS, AWS_REGION="us-east-2")
+    assert done.returncode == 2
+    assert "; Tallyman's there: tallyman-dev: name the stack with --stack" in done.stderr

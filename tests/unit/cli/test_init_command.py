@@ -1,14 +1,20 @@
 """`tallyman init`: its output is valid, and existing files stay unchanged."""
 
 from pathlib import Path
+from shutil import copy
 
 import pytest
 from typer.testing import CliRunner
 
 from tallyman.adapters.files.policy_file import load
+from tallyman.domain.names import Digest
 from tallyman.domain.policy import Layers
 from tallyman_cli.main import app
+from tallyman_cli.setup import preflight
+from tallyman_cli.setup.files import POLICY, SAMCONFIG, overrides, with_overrides
+from tallyman_cli.setup.init import SHIPPED
 
+ROOT = Path(__file__).resolve().parents[3]
 HUB, PROD = "111111111111/us-east-2", ("222222222222/us-east-2", "222222222222/sa-east-1")
 
 
@@ -62,3 +68,90 @@ def test_a_builds_cache_repository_is_exempt_from_the_repositorys_rules(tmp_path
     assert kept.verify.layers is Layers.PRESENCE
     assert policy.promotion("dev", "prod", "rocketseat/widget-server-parts", "v1.0.0") is None
     assert policy.repository("rocketseat/widget-server").verify.layers is Layers.CONTENT
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """The files of a checkout that `make deploy` reads."""
+    (tmp_path / POLICY).parent.mkdir(parents=True)
+    for name in ("template.yaml", str(SAMCONFIG), str(POLICY)):
+        copy(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+SPOKES = ("--hub", HUB, "--prod", PROD[0], "--email", "team@example.com")
+
+
+def test_in_a_checkout_nothing_is_left_to_copy(checkout: Path) -> None:
+    before = (checkout / SAMCONFIG).read_text()
+    status, result, _ = run(checkout, *SPOKES)
+    assert status == 0
+    assert "cp " not in result
+    assert f"cd {checkout}\nmake deploy ENV=prod" in result
+    assert not (checkout / "tallyman.yaml").exists()
+    assert "prod" in load(checkout / POLICY).environments
+    part = preflight.configured("prod", checkout / SAMCONFIG)
+    assert overrides(part) == {
+        "DeletionProtection": "true",
+        "LogRetentionDays": "365",
+        "SpokeAccounts": "222222222222",
+        "NoticesEmail": "team@example.com",
+    }
+    after = (checkout / SAMCONFIG).read_text()
+    changed = [line for line in after.splitlines() if line not in before.splitlines()]
+    assert [line.split(" = ")[0] for line in changed] == ["parameter_overrides"]  # of prod; comments stay
+    assert run(checkout, *SPOKES)[0] == 0  # again: nothing is lost
+    assert (checkout / SAMCONFIG).read_text() == after
+
+
+def test_in_a_checkout_a_policy_of_ones_own_is_kept(checkout: Path) -> None:
+    own = (checkout / POLICY).read_text() + "\n# ours\n"
+    (checkout / POLICY).write_text(own)
+    before = (checkout / SAMCONFIG).read_text()
+    status, _, result = run(checkout, *SPOKES)
+    assert (status, "--force" in result) == (2, True)
+    assert ((checkout / POLICY).read_text(), (checkout / SAMCONFIG).read_text()) == (own, before)
+    assert run(checkout, *SPOKES, "--force")[0] == 0
+    assert "prod" in load(checkout / POLICY).environments
+
+
+def test_in_a_checkout_another_value_of_a_parameter_is_kept(checkout: Path) -> None:
+    assert run(checkout, *SPOKES)[0] == 0
+    status, _, result = run(checkout, *SPOKES[:-1], "other@example.com")
+    assert (status, "NoticesEmail=team@example.com" in result) == (2, True)
+    assert run(checkout, *SPOKES[:-1], "other@example.com", "--force")[0] == 0
+    assert overrides(preflight.configured("prod", checkout / SAMCONFIG))["NoticesEmail"] == "other@example.com"
+
+
+@pytest.mark.parametrize(
+    "text", ['[prod.deploy.parameters]\nparameter_overrides = ["A=b"]\n', "[prod.deploy.parameters]\n", "", "[prod\n"]
+)
+def test_a_samconfig_of_another_form_is_kept_and_says_what_to_add(checkout: Path, text: str) -> None:
+    (checkout / SAMCONFIG).write_text(text)
+    before = (checkout / POLICY).read_text()
+    status, _, result = run(checkout, *SPOKES)
+    assert (status, str(SAMCONFIG) in result) == (2, True)
+    assert ((checkout / POLICY).read_text(), (checkout / SAMCONFIG).read_text()) == (before, text)
+
+
+def test_other_sections_and_line_ends_of_samconfig_stay() -> None:
+    line = 'parameter_overrides = "A=1 B=\\"x y\\""  # ours'
+    text = f'[dev.deploy.parameters]\r\n{line}\r\n[prod.deploy.parameters]  # here\r\nx = "[1]"\r\n{line}\r\n'
+    changed = with_overrides(text, "prod", {"C": "3"})
+    assert changed == text[::-1].replace(line[::-1], "parameter_overrides = \"A=1 B='x y' C=3\"  # ours"[::-1], 1)[::-1]
+
+
+def test_the_policy_that_comes_with_tallyman_is_known() -> None:
+    assert Digest.of((ROOT / POLICY).read_bytes()) == SHIPPED
+
+
+def test_elsewhere_the_commands_say_what_to_add_to_samconfig(tmp_path: Path) -> None:
+    result = run(tmp_path, *SPOKES)[1]
+    assert f"cp {tmp_path}/tallyman.yaml {POLICY}" in result
+    assert "SpokeAccounts=222222222222 NoticesEmail=team@example.com" in result
+
+
+@pytest.mark.parametrize("email", ["team", 'a"b@example.com', "a b@example.com", "a@b X=y"])
+def test_an_address_that_is_none_is_bad_input(tmp_path: Path, email: str) -> None:
+    assert run(tmp_path, "--hub", HUB, "--prod", PROD[0], "--email", email)[0] == 2
+    assert list(tmp_path.iterdir()) == []

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from tallyman.adapters.files.policy_file import load
 from tallyman.errors import BadInput
-from tallyman_cli.setup import preflight
+from tallyman_cli.setup import files, preflight
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -128,7 +128,7 @@ environments:
 def noted(aws: Aws, policy: str, tmp_path: Path, given: str = "") -> list[str]:
     """The notes of a deployment with this policy and these overrides."""
     found = preflight.target("tallyman", aws)
-    overrides = preflight.overrides({"deploy": {"parameters": {"parameter_overrides": given}}})
+    overrides = files.overrides({"deploy": {"parameters": {"parameter_overrides": given}}})
     (tmp_path / "tallyman.yaml").write_text(policy)
     return preflight.notes(found, load(tmp_path / "tallyman.yaml"), overrides, aws)
 
@@ -152,9 +152,9 @@ def test_overrides_are_read_as_sam_takes_them() -> None:
     text = "A='rate(1 day)' B=x C="
     for given in (text, ["A=rate(1 day)", "B=x", "C="]):
         part = {"deploy": {"parameters": {"parameter_overrides": given}}}
-        assert preflight.overrides(part) == {"A": "rate(1 day)", "B": "x", "C": ""}
+        assert files.overrides(part) == {"A": "rate(1 day)", "B": "x", "C": ""}
     with pytest.raises(BadInput, match="parameter_overrides"):
-        preflight.overrides({"deploy": {"parameters": {"parameter_overrides": "A='x"}}})
+        files.overrides({"deploy": {"parameters": {"parameter_overrides": "A='x"}}})
 
 
 def test_an_unreadable_configuration_is_reported(tmp_path: Path) -> None:
