@@ -39,8 +39,16 @@ OCI: dict[str, tuple[int, str]] = {
 }
 
 
+def _named(repository: Repository) -> str:
+    return f"repository with name '{repository.name}'"
+
+
+def _registry(repository: Repository) -> str:
+    return f"registry with id '{repository.registry.account}'"
+
+
 def _where(repository: Repository) -> str:
-    return f"repository with name '{repository.name}' in the registry with id '{repository.registry.account}'"
+    return f"{_named(repository)} in the {_registry(repository)}"
 
 
 def invalid(parameter: str, constraint: str) -> EcrError:
@@ -67,11 +75,8 @@ def throttled() -> EcrError:
 
 def denied(arn: str, action: str, resource: str) -> EcrError:
     """The identity's own policies do not allow the action."""
-    return EcrError(
-        "AccessDeniedException",
-        f"User: {arn} is not authorized to perform: {action} on resource: {resource} "
-        f"because no identity-based policy allows the {action} action",
-    )
+    text = f"User: {arn} is not authorized to perform: {action} on resource: {resource} "
+    return EcrError("AccessDeniedException", text + f"because no identity-based policy allows the {action} action")
 
 
 def denied_explicitly(arn: str, action: str, resource: str) -> EcrError:
@@ -82,29 +87,20 @@ def denied_explicitly(arn: str, action: str, resource: str) -> EcrError:
 
 def repository_not_found(repository: Repository) -> EcrError:
     """A repository that does not exist, in this or another account."""
-    return EcrError(
-        "RepositoryNotFoundException",
-        f"The repository with name '{repository.name}' does not exist in the registry with id "
-        f"'{repository.registry.account}'",
-    )
+    text = f"The {_named(repository)} does not exist in the {_registry(repository)}"
+    return EcrError("RepositoryNotFoundException", text)
 
 
 def repository_exists(repository: Repository) -> EcrError:
     """CreateRepository with a name that exists already."""
-    return EcrError(
-        "RepositoryAlreadyExistsException",
-        f"The repository with name '{repository.name}' already exists in the registry with id "
-        f"'{repository.registry.account}'",
-    )
+    text = f"The {_named(repository)} already exists in the {_registry(repository)}"
+    return EcrError("RepositoryAlreadyExistsException", text)
 
 
 def repository_not_empty(repository: Repository) -> EcrError:
     """DeleteRepository without `force` of a repository with images."""
-    return EcrError(
-        "RepositoryNotEmptyException",
-        f"The repository with name '{repository.name}' in registry with id '{repository.registry.account}' "
-        "cannot be deleted because it still contains images",
-    )
+    text = f"The {_named(repository)} in {_registry(repository)} cannot be deleted because it still contains images"
+    return EcrError("RepositoryNotEmptyException", text)
 
 
 def document_not_found(kind: str, repository: Repository) -> EcrError:
@@ -126,55 +122,39 @@ def image_id(digest: str | None, tag: str | None) -> str:
 
 def image_not_found(repository: Repository, digest: str | None, tag: str | None) -> EcrError:
     """An image that does not exist: the API's message; that of `/v2/` is "Requested image not found"."""
-    return EcrError(
-        "ImageNotFoundException",
-        f"The image with imageId {image_id(digest, tag)} does not exist within the {_where(repository)}",
-    )
+    text = f"The image with imageId {image_id(digest, tag)} does not exist within the {_where(repository)}"
+    return EcrError("ImageNotFoundException", text)
 
 
 def scan_not_found(repository: Repository, digest: str | None, tag: str | None) -> EcrError:
     """The image exists and was never scanned."""
-    return EcrError(
-        "ScanNotFoundException",
-        f"Image scan does not exist for the image with '{image_id(digest, tag)}' in the {_where(repository)}",
-    )
+    text = f"Image scan does not exist for the image with '{image_id(digest, tag)}' in the {_where(repository)}"
+    return EcrError("ScanNotFoundException", text)
 
 
 def scan_unsupported(media_type: str) -> EcrError:
     """Indexes and artifacts can't be scanned (containers-roadmap #1683)."""
-    return EcrError(
-        "UnsupportedImageTypeException",
-        f"An artifact with media type '{media_type}' cannot be scanned. For more information, see the Amazon ECR "
-        "documentation.",
-    )
+    text = f"An artifact with media type '{media_type}' cannot be scanned. "
+    return EcrError("UnsupportedImageTypeException", text + "For more information, see the Amazon ECR documentation.")
 
 
 def image_exists(repository: Repository, digest: str, tag: str | None) -> EcrError:
     """A PutImage that would change nothing."""
-    return EcrError(
-        "ImageAlreadyExistsException",
-        f"Image with digest '{digest}' and tag '{tag or 'null'}' already exists in the repository with name "
-        f"'{repository.name}' in registry with id '{repository.registry.account}'",
-    )
+    text = f"Image with digest '{digest}' and tag '{tag or 'null'}' already exists in the "
+    return EcrError("ImageAlreadyExistsException", f"{text}{_named(repository)} in {_registry(repository)}")
 
 
 def tag_immutable(repository: Repository, tag: str) -> EcrError:
     """An immutable tag is pushed again, over `/v2/` even with the same image (containers-roadmap #2380)."""
-    return EcrError(
-        "ImageTagAlreadyExistsException",
-        f"The image tag '{tag}' already exists in the '{repository.name}' repository and cannot be overwritten "
-        "because the tag is immutable.",
-    )
+    text = f"The image tag '{tag}' already exists in the '{repository.name}' repository and cannot be overwritten "
+    return EcrError("ImageTagAlreadyExistsException", text + "because the tag is immutable.")
 
 
 def missing_for_push(kind: str, digests: list[str], repository: Repository) -> EcrError:
     """A push whose layers or children are missing. `kind`: "Layers" or "Images" (children of an index)."""
     name = "LayersNotFoundException" if kind == "Layers" else "ReferencedImagesNotFoundException"
-    return EcrError(
-        name,
-        f"{kind} with digests '[{', '.join(digests)}]' required for pushing image into repository with name "
-        f"'{repository.name}' in the registry with id '{repository.registry.account}' do not exist",
-    )
+    text = f"{kind} with digests '[{', '.join(digests)}]' required for pushing image into {_where(repository)}"
+    return EcrError(name, f"{text} do not exist")
 
 
 def layers_not_found(digests: list[str], repository: Repository) -> EcrError:
@@ -185,37 +165,28 @@ def layers_not_found(digests: list[str], repository: Repository) -> EcrError:
 
 def digest_mismatch(repository: Repository, digest: str) -> EcrError:
     """The manifest's bytes have another digest than the one in the request."""
-    return EcrError(
-        "ImageDigestDoesNotMatchException",
-        f"The image with digest '{digest}' in repository '{repository.name}' and registry ID "
-        f"'{repository.registry.account}' does not match the image digest that Amazon ECR has calculated.",
-    )
+    where = f"in repository '{repository.name}' and registry ID '{repository.registry.account}'"
+    text = f"The image with digest '{digest}' {where} does not match the image digest that Amazon ECR has calculated."
+    return EcrError("ImageDigestDoesNotMatchException", text)
 
 
 def upload_not_found(repository: Repository, upload: str) -> EcrError:
     """An upload that never began, was completed, or ended with the process."""
-    return EcrError(
-        "UploadNotFoundException", f"Upload with id '{upload}' could not be found for the {_where(repository)}"
-    )
+    text = f"Upload with id '{upload}' could not be found for the {_where(repository)}"
+    return EcrError("UploadNotFoundException", text)
 
 
 def upload_empty(repository: Repository, upload: str) -> EcrError:
     """An upload of zero bytes, which ECR does not accept."""
-    return EcrError(
-        "EmptyUploadException",
-        f"The upload with id '{upload}' in the repository with name '{repository.name}' in registry with id "
-        f"'{repository.registry.account}' cannot be completed because it does not have any parts",
-    )
+    text = f"The upload with id '{upload}' in the {_named(repository)} in {_registry(repository)} "
+    return EcrError("EmptyUploadException", text + "cannot be completed because it does not have any parts")
 
 
 def layer_mismatch(repository: Repository, digests: list[str], calculated: str) -> EcrError:
     """The received bytes have another digest than those in the request that completes the upload."""
-    listed = ", ".join(digests)
-    return EcrError(
-        "InvalidLayerException",
-        f"The layer digest '{calculated}' calculated by Amazon ECR for the layer in the {_where(repository)} does not "
-        f"match any of the provided digests '[{listed}]'",
-    )
+    text = f"The layer digest '{calculated}' calculated by Amazon ECR for the layer in the {_where(repository)} "
+    text += f"does not match any of the provided digests '[{', '.join(digests)}]'"
+    return EcrError("InvalidLayerException", text)
 
 
 def layer_exists(repository: Repository, digest: str) -> EcrError:
