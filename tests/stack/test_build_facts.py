@@ -8,11 +8,11 @@ import pytest
 
 from support.stacks.deployed import Deployed, deployed
 from tallyman.domain.history.facts import Kind
-from tallyman.domain.images.manifest import OCI_MANIFEST, Manifest
+from tallyman.domain.images.manifest import OCI_CONFIG, OCI_MANIFEST, Manifest
 from tallyman.domain.images.provenance import PREDICATE
 from tallyman.domain.images.versions import parse_version
 from tallyman_cli.build import building
-from tallyman_cli.build.built_image import CONFIG, BuiltImage, attachment, in_memory, to_json
+from tallyman_cli.build.built_image import BuiltImage, attachment, in_memory, to_json
 from tallyman_cli.build.checkout import Checkout
 from tallyman_cli.build.invocation import here
 from tallyman_cli.build.statements import IN_TOTO, SLSA, annotations, provenance
@@ -35,7 +35,7 @@ def test_a_builds_provenance_is_recorded_and_shown(system: Deployed, tmp_path: P
     at = datetime(2026, 11, 16, tzinfo=UTC)
     commit = Checkout(tmp_path, "3f" * 20, "3f3f3f3", at, version, None, "main", "https://git.example/w", "Ana <a@b>")
     result = annotations(commit, "v1.4.0")
-    config = in_memory(b'{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}', CONFIG)
+    config = in_memory(b'{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}', OCI_CONFIG)
     document = {
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
-from tallyman.domain.images.manifest import OCI_INDEX, OCI_MANIFEST, Manifest
+from tallyman.domain.images.manifest import OCI_CONFIG, OCI_EMPTY, OCI_INDEX, OCI_MANIFEST, Manifest
 from tallyman.domain.names import Digest
 from tallyman.domain.times import format_time
 from tallyman.errors import Refused
@@ -21,9 +21,6 @@ from tallyman_cli.build.dockerfile import Base
 from tallyman_cli.build.image_layers import PIECE, Blob, compress, digest_of, settle_times, unpack
 from tallyman_cli.sbom.contents import UNKNOWN, Layer, combine, look_into
 from tallyman_cli.sbom.packages import Contents
-
-CONFIG = "application/vnd.oci.image.config.v1+json"
-EMPTY = "application/vnd.oci.empty.v1+json"
 
 _VOLATILE = ("container", "container_config", "docker_version", "id", "parent", "moby.buildkit.cache.v0",
              "moby.buildkit.buildinfo.v1")  # fmt: skip
@@ -129,7 +126,7 @@ class Finish:
             config.pop(changing, None)
         config.get("config", {}).pop("Image", None)  # the engine's id of an intermediate image
         config["rootfs"] = {"type": "layers", "diff_ids": [plain for _, plain, _ in layers]}
-        config_blob = in_memory(to_json(config), CONFIG)
+        config_blob = in_memory(to_json(config), OCI_CONFIG)
         document = {
             "schemaVersion": 2,
             "mediaType": OCI_MANIFEST,
@@ -170,7 +167,7 @@ def attachment(
     subject: Manifest, kind: str, document: Mapping[str, object], annotations: Mapping[str, str] | None = None
 ) -> tuple[Manifest, tuple[Blob, ...]]:
     """A document as a referrer of an image: its artifact manifest, and the blobs of that. `kind`: its media type."""
-    content, empty = in_memory(to_json(document), kind), in_memory(b"{}", EMPTY)
+    content, empty = in_memory(to_json(document), kind), in_memory(b"{}", OCI_EMPTY)
     manifest = {
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,

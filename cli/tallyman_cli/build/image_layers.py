@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from tallyman.domain.images.manifest import OCI_LAYER
 from tallyman.domain.names import Digest
 from tallyman.errors import Refused
 
-LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 PIECE = 1024 * 1024
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
@@ -79,7 +79,7 @@ def compress(plain: Path) -> Blob:
         gzip.GzipFile(filename="", mode="wb", fileobj=target, compresslevel=6, mtime=0) as stream,
     ):
         shutil.copyfileobj(source, stream, PIECE)
-    return Blob(digest_of(packed), packed.stat().st_size, LAYER, file=packed)
+    return Blob(digest_of(packed), packed.stat().st_size, OCI_LAYER, file=packed)
 
 
 def digest_of(file: Path) -> Digest:

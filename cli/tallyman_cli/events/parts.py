@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tallyman.domain.events.eventbridge import CHECK, TRIP, TRIP_SOURCE
+from tallyman.domain.events.letters import FUNCTIONS
 from tallyman.domain.names import Digest, EcrRegistry, Repository
 
 if TYPE_CHECKING:
@@ -23,9 +24,6 @@ HUB = EcrRegistry("111111111111", "us-east-2")
 REPLICA = EcrRegistry("222222222222", "sa-east-1")
 NAME, TAG = "rocketseat/widget-server", "v1.0.0-abc1234"
 PUSHED = "2026-11-16T01:54:34Z"
-IMAGE = "application/vnd.oci.image.manifest.v1+json"
-INDEX = "application/vnd.oci.image.index.v1+json"
-CONFIG = "application/vnd.oci.image.config.v1+json"
 SENT = 1794794074512
 """Milliseconds since 1970 of PUSHED, and half a second."""
 
@@ -34,16 +32,7 @@ EVENTBRIDGE, PERSON, RECORDER = (
     "AROAEXAMPLERELEASEMG:alice",
     "AROAEXAMPLERECORDPUS:tallyman-record-push",
 )
-QUEUES = {
-    "record_push": "push",
-    "verify_digest": "verify",
-    "verify_origin": "origin",
-    "record_scan": "scan",
-    "record_command": "commands",
-    "promote_image": "promote",
-    "apply_retention": "retention",
-    "roll_out": "roll-out",
-}
+QUEUES = {function: queue for queue, function in FUNCTIONS.items()}
 
 
 def event_image() -> "Sample":

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 
 from tallyman.domain.events.eventbridge import CHECK, TRIP
+from tallyman.domain.images.manifest import OCI_CONFIG, OCI_MANIFEST
 from tallyman.domain.names import Digest
-from tallyman_cli.events.parts import CONFIG, IMAGE, PUSHED, REPLICA, Json, Subject, event, made_up, uid
+from tallyman_cli.events.parts import PUSHED, REPLICA, Json, Subject, event, made_up, uid
 
 
 def push(about: Subject, digest: Digest, tag: str, media_type: str, time: str = PUSHED) -> Json:
@@ -17,20 +18,20 @@ def push(about: Subject, digest: Digest, tag: str, media_type: str, time: str = 
         "image-tag": tag,
         "manifest-media-type": media_type,
     }
-    if media_type == IMAGE:
-        detail["artifact-media-type"] = CONFIG
+    if media_type == OCI_MANIFEST:
+        detail["artifact-media-type"] = OCI_CONFIG
     return event(about, f"push {digest} {tag}", "ECR Image Action", time, detail)
 
 
 def ten(about: Subject, pushed: Json) -> list[Json | str]:
     """A full batch: the children, the index, other versions, one of them as latest too."""
-    children = [push(about, child, "", IMAGE) for child in about.children]
+    children = [push(about, child, "", OCI_MANIFEST) for child in about.children]
     others = [
-        push(about, made_up(f"1.{n}.0"), f"v1.{n}.0-{str(n) * 7}", IMAGE, f"2026-11-16T03:{10 + n}:00Z")
+        push(about, made_up(f"1.{n}.0"), f"v1.{n}.0-{str(n) * 7}", OCI_MANIFEST, f"2026-11-16T03:{10 + n}:00Z")
         for n in range(1, 9 - len(children))
     ]
     newest = Digest(others[-1]["detail"]["image-digest"])
-    return [*children, pushed, *others, push(about, newest, "latest", IMAGE, "2026-11-16T03:30:00Z")]
+    return [*children, pushed, *others, push(about, newest, "latest", OCI_MANIFEST, "2026-11-16T03:30:00Z")]
 
 
 def poison(about: Subject, pushed: Json) -> list[Json | str]:
@@ -48,8 +49,8 @@ def change(about: Subject, action: str, time: str, more: Json) -> Json:
         "image-digest": about.children[0],
         "action-type": action,
         **more,
-        "manifest-media-type": IMAGE,
-        "artifact-media-type": CONFIG,
+        "manifest-media-type": OCI_MANIFEST,
+        "artifact-media-type": OCI_CONFIG,
     }
     return event(about, action, "ECR Image Action", time, detail)
 
@@ -80,7 +81,7 @@ def referrer(about: Subject) -> Json:
         "image-digest": made_up("signature"),
         "image-tag": "",
         "action-type": "PUSH",
-        "manifest-media-type": IMAGE,
+        "manifest-media-type": OCI_MANIFEST,
         "artifact-media-type": "application/vnd.dev.cosign.artifact.sig.v1+json",
     }
     return event(about, "referrer", "ECR Referrer Action", "2026-11-16T01:55:10Z", detail)

@@ -8,13 +8,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from tallyman.domain.images.manifest import OCI_INDEX
 from tallyman.domain.names import EcrRegistry
 from tallyman_cli.events import registry, trail
 from tallyman_cli.events.commands import commands
 from tallyman_cli.events.parts import (
     EVENTBRIDGE,
     HUB,
-    INDEX,
     PERSON,
     RECORDER,
     REPLICA,
@@ -53,7 +53,7 @@ def messages(about: Subject) -> Messages:
     delete = registry.change(about, "DELETE", "2026-11-17T08:00:00Z", {"image-tag": "v0.9.0-fedcba9"})
     stored = {"target-storage-class": "ARCHIVE"}
     archive = registry.change(about, "UPDATE_STORAGE_CLASS", "2026-11-18T08:00:00Z", stored)
-    push = registry.push(about, about.index, about.tag, INDEX)
+    push = registry.push(about, about.index, about.tag, OCI_INDEX)
     place = f"{about.registry}/{about.name}"
     verify = {"repository": place, "digest": about.index, "tag": about.tag, "request": uid("request verify")}
     candidate = {"digest": about.index, "repository": about.name, "from": "dev", "to": "prod"}

@@ -2,13 +2,14 @@
 
 import json
 
-from tallyman_cli.events.parts import INDEX, PUSHED, Json, Subject, event, uid
+from tallyman.domain.images.manifest import OCI_INDEX
+from tallyman_cli.events.parts import PUSHED, Json, Subject, event, uid
 
 
 def calls(about: Subject) -> list[Json | str]:
     """The call of the push, with its actor, and that of a changed setting."""
     registry, name = about.registry, about.name
-    manifest = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": []}, separators=(",", ":"))
+    manifest = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}, separators=(",", ":"))
     put = _call(
         about,
         "PutImage",
@@ -17,7 +18,7 @@ def calls(about: Subject) -> list[Json | str]:
             "registryId": registry.account,
             "repositoryName": name,
             "imageTag": about.tag,
-            "imageManifestMediaType": INDEX,
+            "imageManifestMediaType": OCI_INDEX,
             "imageManifest": manifest,
         },
         {
@@ -26,7 +27,7 @@ def calls(about: Subject) -> list[Json | str]:
                 "repositoryName": name,
                 "imageId": {"imageDigest": about.index, "imageTag": about.tag},
                 "imageManifest": manifest,
-                "imageManifestMediaType": INDEX,
+                "imageManifestMediaType": OCI_INDEX,
             }
         },
     )

@@ -13,11 +13,9 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from tallyman.domain.images.manifest import OCI_INDEX, OCI_MANIFEST, Manifest
+from tallyman.domain.images.manifest import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Manifest
 from tallyman.domain.names import Digest
 
-_CONFIG = "application/vnd.oci.image.config.v1+json"
-_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 _ARCHITECTURES = ("amd64", "arm64")
 _CREATED = "2026-11-16T01:54:34Z"
 
@@ -92,8 +90,8 @@ def widget_server(
         document = {
             "schemaVersion": 2,
             "mediaType": OCI_MANIFEST,
-            "config": _descriptor(config, _CONFIG),
-            "layers": [_descriptor(raw, _LAYER) for raw in layers],
+            "config": _descriptor(config, OCI_CONFIG),
+            "layers": [_descriptor(raw, OCI_LAYER) for raw in layers],
         }
         manifests.append(Manifest(_json(document), OCI_MANIFEST))
     children = [

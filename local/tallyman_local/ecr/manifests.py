@@ -4,14 +4,22 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from tallyman.domain.images.manifest import DOCKER_LIST, DOCKER_MANIFEST, MAX_MANIFEST_BYTES, OCI_INDEX, OCI_MANIFEST
+from tallyman.domain.images.manifest import (
+    DOCKER_CONFIG,
+    DOCKER_LIST,
+    DOCKER_MANIFEST,
+    MAX_MANIFEST_BYTES,
+    OCI_CONFIG,
+    OCI_INDEX,
+    OCI_MANIFEST,
+)
 from tallyman.domain.names import Digest
 from tallyman_local.ecr.errors import EcrError, invalid, unsupported_manifest
 
 INDEXES = (OCI_INDEX, DOCKER_LIST)
 IMAGES = (OCI_MANIFEST, DOCKER_MANIFEST)
 #: Media types of configurations of container images; an image with another one is an artifact (a chart, an SBOM).
-IMAGE_CONFIGS = ("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
+IMAGE_CONFIGS = (OCI_CONFIG, DOCKER_CONFIG)
 _FOREIGN = ("application/vnd.docker.image.rootfs.foreign.", "application/vnd.oci.image.layer.nondistributable.")
 
 

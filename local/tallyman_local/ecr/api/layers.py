@@ -4,6 +4,7 @@ import io
 import uuid
 from typing import Any
 
+from tallyman.domain.images.manifest import DOCKER_LAYER
 from tallyman.domain.names import Digest
 from tallyman_local.ecr import errors
 from tallyman_local.ecr.api.calls import Answer, Call, serves
@@ -13,7 +14,6 @@ from tallyman_local.ecr.rules.images import DIGEST
 PART = 10 * 1024 * 1024
 SMALLEST_PART = 5 * 1024 * 1024
 MOST_PARTS = 4200
-LAYER_MEDIA_TYPE = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 
 
 @serves("BatchCheckLayerAvailability")
@@ -28,7 +28,7 @@ def batch_check_layer_availability(call: Call) -> Answer:
         elif (size := call.store.layer_size(row.id, digest)) is None:
             layers.append({"layerDigest": digest, "layerAvailability": "UNAVAILABLE"})
         else:
-            known = {"layerSize": size, "mediaType": LAYER_MEDIA_TYPE}
+            known = {"layerSize": size, "mediaType": DOCKER_LAYER}
             layers.append({"layerDigest": digest, "layerAvailability": "AVAILABLE", **known})
     return {"layers": layers, "failures": failures}
 

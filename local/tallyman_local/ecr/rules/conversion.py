@@ -8,7 +8,7 @@ accepts neither format (ECR makes schema 1 then; no source documents its signed 
 import json
 from collections.abc import Iterable
 
-from tallyman.domain.images.manifest import Manifest
+from tallyman.domain.images.manifest import DOCKER_LAYER, OCI_LAYER, Manifest
 from tallyman_local.ecr.manifests import IMAGE_CONFIGS, IMAGES
 from tallyman_local.ecr.store.rows import ImageRow
 
@@ -16,7 +16,7 @@ _OCI, _DOCKER = IMAGES
 _PAIRS = [
     IMAGES,
     IMAGE_CONFIGS,
-    ("application/vnd.oci.image.layer.v1.tar+gzip", "application/vnd.docker.image.rootfs.diff.tar.gzip"),
+    (OCI_LAYER, DOCKER_LAYER),
     ("application/vnd.oci.image.layer.v1.tar", "application/vnd.docker.image.rootfs.diff.tar"),
     (
         "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",

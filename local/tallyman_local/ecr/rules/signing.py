@@ -10,7 +10,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-from tallyman.domain.images.manifest import OCI_MANIFEST
+from tallyman.domain.images.manifest import OCI_EMPTY, OCI_MANIFEST
 from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman_local.ecr import errors
 from tallyman_local.ecr.rules.images import Images
@@ -19,7 +19,6 @@ from tallyman_local.ecr.store.settings import Settings
 from tallyman_local.ecr.store.tables import Store
 
 ARTIFACT = "application/vnd.cncf.notary.signature"
-_EMPTY = "application/vnd.oci.empty.v1+json"
 _ENVELOPE = "application/jose+json"
 
 
@@ -102,7 +101,7 @@ class Signing:
         blobs = [self._store.add_blob(row, raw) for raw in (b"{}", envelope)]
         described = [
             {"mediaType": kind, "digest": blob, "size": size}
-            for kind, blob, size in zip((_EMPTY, _ENVELOPE), blobs, (2, len(envelope)), strict=True)
+            for kind, blob, size in zip((OCI_EMPTY, _ENVELOPE), blobs, (2, len(envelope)), strict=True)
         ]
         subject = {"mediaType": image.media_type, "digest": image.digest, "size": image.manifest_size}
         manifest = {

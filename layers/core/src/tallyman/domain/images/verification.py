@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from typing import Literal, Self
 
 from tallyman.domain.images.documents import bad, kind, load_object, optional_text, texts
-from tallyman.domain.images.manifest import Platform
+from tallyman.domain.images.manifest import DOCKER_CONFIG, OCI_CONFIG, Platform
 from tallyman.domain.names import Digest
 from tallyman.values import value
 
 Verdict = Literal["passed", "failed", "unknown"]
 
-CONFIG_TYPES = frozenset({"application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"})
+CONFIG_TYPES = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 """Media types of configurations that name a platform. Those of other artifacts (charts, signatures) are not read."""
 
 MAX_CONFIG_BYTES = 8 * 1024 * 1024
