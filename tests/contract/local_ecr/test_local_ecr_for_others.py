@@ -11,7 +11,7 @@ import yaml
 from botocore.exceptions import ClientError
 from typer.testing import CliRunner
 
-from tallyman_cli.local.commands import app
+from tallyman_cli.main import app
 from tallyman_local.ecr.registries import Registries
 
 HERE = Path(__file__).resolve().parents[3]
@@ -52,7 +52,7 @@ def test_data_in_a_folder_persists(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["PutImage", "PutImage=x", "=1"])
 def test_an_unreadable_quota_is_bad_input(text: str) -> None:
-    assert CliRunner().invoke(app, ["exec", "--quota", text, "--", "true"]).exit_code == 2
+    assert CliRunner().invoke(app, ["local", "exec", "--quota", text, "--", "true"]).exit_code == 2
 
 
 def test_the_compose_file_starts_what_the_docs_say() -> None:
