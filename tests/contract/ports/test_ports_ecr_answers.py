@@ -87,7 +87,7 @@ def test_a_manifest_without_a_declared_type_has_the_documents_own(ecr: Stubbed, 
         ("InvalidImageTag", BadInput),
         ("UpstreamTooManyRequests", Throttled),
         ("UpstreamUnavailable", Unreachable),
-        ("ImageInaccessible", Refused),
+        ("ANewCode", Refused),
     ],
 )
 def test_an_unreadable_manifest_is_not_missing(ecr: Stubbed, code: str, expected: type[TallymanError]) -> None:
@@ -95,6 +95,16 @@ def test_an_unreadable_manifest_is_not_missing(ecr: Stubbed, code: str, expected
     ecr.stub.add_response("batch_get_image", {"images": [], "failures": [failure]})
     with pytest.raises(expected, match="words"):
         ecr.source.manifest(DEV, "v1")
+
+
+@pytest.mark.parametrize("code", ["ImageNotFound", "ImageInaccessible"])
+def test_an_archived_image_does_not_keep_others_from_being_read(ecr: Stubbed, code: str) -> None:
+    """With either code that ECR may give for it."""
+    root = image("app").root
+    found = {"imageId": {"imageDigest": root.digest}, "imageManifest": root.raw.decode()}
+    failure = {"imageId": {"imageDigest": APP}, "failureCode": code, "failureReason": "words"}
+    ecr.stub.add_response("batch_get_image", {"images": [found], "failures": [failure]})
+    assert list(ecr.source.manifests(DEV, [APP, root.digest])) == [root.digest]
 
 
 # --- images

@@ -156,12 +156,11 @@ class FakeRegistries:
 
     def manifest(self, repository: Location, reference: str) -> Manifest | None:
         held = self._enter("manifest", repository, reference)
-        digest = held.tags.get(reference) if reference in held.tags else reference
-        return held.manifests.get(Digest(digest)) if digest else None
+        return _readable(held, reference)
 
     def manifests(self, repository: Location, references: Sequence[str]) -> dict[str, Manifest]:
         held = self._enter("manifests", repository, tuple(references))
-        found = {r: held.manifests.get(Digest(held.tags.get(r, r))) for r in references}
+        found = {r: _readable(held, r) for r in references}
         return {r: manifest for r, manifest in found.items() if manifest is not None}
 
     def describe(self, repository: Repository, references: Sequence[str]) -> list[ImageDetail]:
@@ -348,6 +347,12 @@ class _Blob:
                 raise Unreachable(f"the connection broke after {self._limit} bytes")
             sent += len(part)
             yield part
+
+
+def _readable(held: FakeRepository, reference: str) -> Manifest | None:
+    """The manifest, which ECR does not give of an archived image."""
+    digest = Digest(held.tags.get(reference, reference))
+    return held.manifests.get(digest) if digest not in held.archived else None
 
 
 def _by_digest(held: FakeRepository) -> dict[Digest, list[str]]:

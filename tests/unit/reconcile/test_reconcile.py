@@ -172,15 +172,22 @@ def test_all_images_of_a_deleted_repository_are_removed() -> None:
 
 def test_archived_and_restored_images_are_found() -> None:
     system = RecordingStack()
-    digest = system.registries.push(DEV, image("a"), "v1.0.0")
-    system.registries.held(DEV).archived.add(digest)
-    system.reconcile()
+    app = multi_arch("a", attested=True)
+    system.registries.push(DEV, app, "v1.0.0")
+    system.registries.push(DEV, image("b"), "v2.0.0")
+    system.registries.held(DEV).archived.update(app.manifests)
+    outcome = system.reconcile()
+    assert (outcome["registries"][0]["error"], outcome["more"]) == (None, False)
+    assert {row.tag for row in system.rows() if row.kind == "pushed"} >= {"v1.0.0", "v2.0.0"}
+    assert not system.facts(Kind.CHILD_OF)  # the index was never readable
     system.registries.held(DEV).archived.clear()
     system.clock.advance(minutes=15)
     system.reconcile()
     system.clock.advance(minutes=15)
     system.reconcile()
-    assert [r.kind for r in system.rows() if r.tag is None] == ["archived", "restored"]
+    assert [r.kind for r in system.rows() if r.tag is None and r.digest == app.digest] == ["archived", "restored"]
+    assert {f.digest for f in system.facts(Kind.CHILD_OF)} == set(app.manifests) - {app.digest}
+    assert len(system.facts(Kind.REFERRED)) == 2  # an attestation of each platform
 
 
 def test_found_changes_count_as_missed_per_environment_once_the_repository_has_had_events() -> None:

@@ -150,9 +150,11 @@ def test_archiving_restoring_replication_and_referrers_are_recorded() -> None:
     system.deliver(
         replication_event(DEV, app.digest, "v1.0.0", PROD.registry, at=system.clock()),
         referrer_event(DEV, sig.digest, at=system.clock()),
-        storage_event(DEV, app.digest, at=system.clock.advance(minutes=1)),
-        storage_event(DEV, app.digest, "STANDARD", at=system.clock.advance(minutes=1)),
     )
+    system.registries.held(DEV).archived.add(app.digest)
+    system.deliver(storage_event(DEV, app.digest, at=system.clock.advance(minutes=1)))
+    system.registries.held(DEV).archived.clear()
+    system.deliver(storage_event(DEV, app.digest, "STANDARD", at=system.clock.advance(minutes=1)))
     assert [r.kind for r in system.rows() if r.digest == app.digest] == ["replicated", "archived", "restored"]
     assert system.facts(Kind.REPLICATED)[0].detail["source"] == str(PROD.registry)
     (referred,) = system.facts(Kind.REFERRED)

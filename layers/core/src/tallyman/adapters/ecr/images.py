@@ -17,8 +17,13 @@ _FAILURES: dict[str, type[TallymanError]] = {
     "UpstreamAccessDenied": NotAllowed,
     "UpstreamTooManyRequests": Throttled,
     "UpstreamUnavailable": Unreachable,
-    "ImageInaccessible": Refused,  # archived, for example
 }
+
+
+_MISSING = frozenset({"ImageNotFound", "ImageTagDoesNotMatchDigest", "ImageInaccessible"})
+"""The codes for images that can't be had: also for archived ones, for which AWS does not document whether the code is
+ImageNotFound or ImageInaccessible. Those are listed as archived (`ImageDetail`), and must not keep others from being
+read."""
 
 
 class EcrImages(EcrAdapter):
@@ -26,12 +31,12 @@ class EcrImages(EcrAdapter):
     image (`lastRecordedPullTime`)."""
 
     def manifest(self, repository: Location, reference: str) -> Manifest | None:
-        """One BatchGetImage; None where there is no such image."""
+        """One BatchGetImage; None where there is no such image, or it is archived."""
         return self.manifests(repository, [reference]).get(reference)
 
     def manifests(self, repository: Location, references: Sequence[str]) -> dict[str, Manifest]:
-        """The manifests that exist, by reference. One BatchGetImage for 100 references, which returns the pushed bytes
-        as text in UTF-8."""
+        """The manifests that exist and are not archived, by reference. One BatchGetImage for 100 references, which
+        returns the pushed bytes as text in UTF-8."""
         found: dict[str, Manifest] = {}
         for batch in batches(references):
             what = f"read the manifest {batch[0]} of {repository}"
@@ -47,7 +52,7 @@ class EcrImages(EcrAdapter):
             for failure in answer.get("failures") or []:
                 code = str(failure.get("failureCode", ""))
                 missing.update(str(name) for name in (failure.get("imageId") or {}).values())
-                if code not in ("ImageNotFound", "ImageTagDoesNotMatchDigest"):
+                if code not in _MISSING:
                     kind = _FAILURES.get(code, Refused)
                     raise kind(f"{what}: {failure.get('failureReason', 'refused')} ({code})")
             for image in listed(answer, "images", what):

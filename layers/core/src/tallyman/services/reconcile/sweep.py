@@ -223,9 +223,9 @@ class Sweep:
         return seen
 
     def _manifests(self, repository: Repository, chunk: Sequence[Observation]) -> Mapping[str, Manifest]:
-        """The manifests of the images that are there, in one call. Empty where one of them can't be read: each is then
-        read by itself."""
-        wanted = list(dict.fromkeys(seen.digest for seen in chunk if seen.detail is not None))
+        """The manifests of the images that are there, in one call, except those of archived ones, which the registry
+        does not give. Empty where one of them can't be read: each is then read by itself."""
+        wanted = list(dict.fromkeys(seen.digest for seen in chunk if seen.detail and not seen.detail.archived))
         try:
             return self.source.manifests(repository, wanted) if wanted else {}
         except (Unreachable, Throttled):

@@ -180,9 +180,12 @@ class RecordImage:
         return sorted({f.tag for f in facts if f.kind in PUSHES and f.tag and f.repository == repository})
 
     def _is_related(self, seen: Observation, manifest: Manifest) -> bool:
-        """Whether the relations of the image were recorded before; they are written before its push."""
+        """Whether the relations of the image were recorded before; they are written before its push. Not known of a
+        restored image: its push may have been recorded while it was archived, without its manifest."""
         if not manifest.children and manifest.subject is None:
             return True  # it has none
+        if seen.kind is Kind.RESTORED:
+            return False
         facts = self.ledger.of_digest(seen.digest) if seen.facts is None else seen.facts
         return any(
             f.kind in PUSHES and f.repository == seen.repository and Change.parse(f).index is not None for f in facts
@@ -192,13 +195,20 @@ class RecordImage:
         """Archive the image's manifest; return it parsed, or why it can't be read (the image is recorded all the
         same, with what the registry says about it). Both None: the image is gone."""
         try:
-            found = seen.manifest or (self.source.manifest(seen.repository, seen.digest) if detail else None)
+            found = seen.manifest or (self._manifest(detail) if detail else None)
             if found is None:
                 return None, None
             self.archive.put("manifests", found.raw)
             return Manifest.parse(found.raw, found.media_type), None
         except BadManifest as error:
             return None, str(error)
+
+    def _manifest(self, detail: ImageDetail) -> Manifest | None:
+        """The manifest from the registry; of an archived image, which the registry does not give, from our archive."""
+        if not detail.archived:
+            return self.source.manifest(detail.repository, detail.digest)
+        raw = self.archive.get("manifests", detail.digest)
+        return None if raw is None else Manifest(raw, detail.media_type or "")
 
     def _vanished(self, seen: Observation) -> ImageDetail | None:
         """Record one removal, and what the tag points to now; return the image if it is still there. Raises

@@ -66,8 +66,8 @@ class VerifyDigest:
         if own and wanted.tag is None:
             return "our own push: it is verified when it gets its tag, with all that belongs to it"
         rule, level = self._level(wanted, own)
-        if wanted.request is None and not self._is_there(wanted):
-            return "gone: the image was removed since"
+        if wanted.request is None and (why := self._unreadable(wanted)):
+            return why
         found = verify(
             self.source,
             wanted.repository,
@@ -117,11 +117,15 @@ class VerifyDigest:
         rule = self.policy.repository(self.policy.environment_of(wanted.repository)[1])
         return rule, "presence" if own or rule.verify.layers is Layers.PRESENCE else "content"
 
-    def _is_there(self, wanted: _Wanted) -> bool:
+    def _unreadable(self, wanted: _Wanted) -> str | None:
+        """Why there is nothing to verify: the image is gone, or archived; None: there is."""
         try:
-            return bool(self.source.describe(wanted.repository, [wanted.digest]))
+            found = self.source.describe(wanted.repository, [wanted.digest])
         except NotFound:
-            return False
+            found = []
+        if not found:
+            return "gone: the image was removed since"
+        return "archived: it can't be read before it is restored" if found[0].archived else None
 
     def _tag_checks(self, wanted: _Wanted, rule: RepositoryRule, own: bool) -> list[dict[str, Any]]:
         """Check the tag: it is allowed, an immutable tag never moved, and it names the same digest in every
