@@ -8,7 +8,7 @@ from tallyman.domain.history.fold import Row
 from tallyman.domain.names import EcrRegistry, Repository
 from tallyman.errors import TallymanError
 from tallyman.state import active, sweeps
-from tallyman_cli.doctor import content_checks, eks, quotas, replication, repositories, rollouts, round_trip, usage
+from tallyman_cli.doctor import content_checks, quotas, replication, repositories, rollouts, round_trip, usage
 from tallyman_cli.doctor.finding import BAD, OK, UNKNOWN, WARN, Finding, Site
 from tallyman_cli.shared import rows
 from tallyman_cli.shared.context import Stack
@@ -44,8 +44,8 @@ def findings(site: Site) -> Iterator[Finding]:
         (content_checks.BASES, lambda _: contents.base_images()),
         ("trail", trail),
         *_SETTINGS,
-        (usage.TITLE, usage.usage),
-        (eks.TITLE, eks.clusters),
+        (usage.USAGE, usage.usage),
+        (usage.CLUSTERS, usage.clusters),
     )
 
 

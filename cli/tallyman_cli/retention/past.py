@@ -7,6 +7,7 @@ from tallyman.domain.history.details.changes import Change
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Digest, Repository
+from tallyman.domain.plain import plain
 from tallyman.domain.retention.inputs import Release
 from tallyman.domain.retention.replay import Past, Replayed, replay
 from tallyman.domain.times import format_time
@@ -63,15 +64,5 @@ def _must_be_past(since: datetime, until: datetime, now: datetime) -> None:
 
 def as_data(stack: Stack, place: Repository, past: Replayed) -> dict[str, Any]:
     """The form of `retention replay --json`."""
-    removed = [
-        {
-            "digest": image.digest,
-            "tags": list(image.tags),
-            "at": format_time(image.at),
-            "reason": image.reason,
-            "needed": list(image.needed),
-        }
-        for image in past.gone
-    ]
-    refused = [{"at": format_time(day.at), "reason": day.reason} for day in past.refused]
+    removed, refused = [plain(image) for image in past.gone], [plain(day) for day in past.refused]
     return {"repository": str(place), "policy": stack.policy.digest, "removed": removed, "refused": refused}

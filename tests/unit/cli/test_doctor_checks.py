@@ -25,13 +25,12 @@ from tallyman.errors import NotAllowed
 from tallyman.state import active, sweeps, trips
 from tallyman.state.items import StateChange
 from tallyman_cli.doctor import checks, repositories
-from tallyman_cli.doctor.eks import clusters
 from tallyman_cli.doctor.finding import Finding, Site
 from tallyman_cli.doctor.quotas import IMAGES, PUT, REPOSITORIES, concurrency, rates_and_counts
 from tallyman_cli.doctor.repositories import open_to_all
 from tallyman_cli.doctor.rollouts import rollouts
 from tallyman_cli.doctor.round_trip import round_trip
-from tallyman_cli.doctor.usage import usage
+from tallyman_cli.doctor.usage import clusters, usage
 
 SPOKE = PROD.registry.account
 
