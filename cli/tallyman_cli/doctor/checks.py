@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
+from tallyman.adapters.aws.paging import items
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.history.facts import Kind, Via
 from tallyman.domain.history.fold import Row
@@ -68,8 +69,8 @@ def rules(site: Site) -> Iterator[Finding]:
     """The stack's rules are enabled, on the default bus and on its own."""
     events, count, off = site.hub("events"), 0, []
     for bus in ("default", site.name):
-        with translated(f"list the rules of the bus {bus}"):
-            listed = events.list_rules(EventBusName=bus, NamePrefix=f"{site.name}-")["Rules"]
+        request, what = {"EventBusName": bus, "NamePrefix": f"{site.name}-"}, f"list the rules of the bus {bus}"
+        listed = items(events.list_rules, request, "Rules", what, ("NextToken", "NextToken"))
         ours = [rule for rule in listed if is_of(site.name, rule["Name"], RULES)]
         count += len(ours)
         off += [rule["Name"] for rule in ours if rule["State"] != "ENABLED"]

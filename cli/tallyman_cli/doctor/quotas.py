@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from tallyman.adapters.aws.paging import items
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.names import Repository
 from tallyman.settings import Settings
@@ -70,15 +71,9 @@ def unreserved(client: Any) -> int:
 
 
 def _values(site: Site) -> dict[str, float]:
-    client, request = site.hub("service-quotas"), {"ServiceCode": "ecr"}
-    values: dict[str, float] = {}
-    while True:
-        with translated("list ECR's quotas"):
-            answer = client.list_service_quotas(**request)
-        values |= {quota["QuotaName"]: float(quota["Value"]) for quota in answer["Quotas"]}
-        if not answer.get("NextToken"):
-            return values
-        request["NextToken"] = answer["NextToken"]
+    ask, tokens = site.hub("service-quotas").list_service_quotas, ("NextToken", "NextToken")
+    listed = items(ask, {"ServiceCode": "ecr"}, "Quotas", "list ECR's quotas", tokens)
+    return {quota["QuotaName"]: float(quota["Value"]) for quota in listed}
 
 
 def _judged(name: str, count: int, value: float, where: str) -> Finding:

@@ -8,9 +8,7 @@ from tallyman_cli.doctor.finding import OK, UNKNOWN, Finding, Site
 
 USAGE, CLUSTERS = "usage", "clusters"
 _TODO = "use credentials that may read it: while the functions can't, retention removes nothing that it could run"
-_EKS_TODO = (
-    "let it be read, or name it in `usage.eks.ignore`: until then retention removes nothing that it could run"
-)
+_EKS_TODO = "let it be read, or name it in `usage.eks.ignore`: until then retention removes nothing that it could run"
 
 
 def usage(site: Site) -> Iterator[Finding]:

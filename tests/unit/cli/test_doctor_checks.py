@@ -361,6 +361,18 @@ def test_disabled_and_missing_rules_are_reported(system: FakeStack) -> None:
     assert (finding.verdict, finding.found) == ("failed", "there are none")
 
 
+def test_a_disabled_rule_on_a_later_page_counts(system: FakeStack) -> None:
+    on, off = (
+        {"Name": f"tallyman-image-{side}", "State": s} for side, s in (("own", "ENABLED"), ("spoke", "DISABLED"))
+    )
+
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        return {"Rules": [off]} if "NextToken" in request else {"Rules": [on], "NextToken": "more"}
+
+    (finding,) = checks.rules(site(system, list_rules=answer))
+    assert (finding.verdict, "tallyman-image-spoke" in finding.found) == ("failed", True)
+
+
 def test_a_stack_whose_name_has_ours_as_prefix_is_ignored(system: FakeStack) -> None:
     """The environments of samconfig.toml are `tallyman` and `tallyman-dev`."""
     rules = [{"Name": "tallyman-image-own", "State": "ENABLED"}, {"Name": "tallyman-dev-call-own", "State": "DISABLED"}]
