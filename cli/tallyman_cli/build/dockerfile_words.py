@@ -160,6 +160,5 @@ def _trim(value: str, pattern: str, greedy: bool, *, front: bool) -> str:
 
 def _pattern(glob: str) -> re.Pattern[str]:
     """A shell pattern as a regular expression that is not tied to the ends of the text."""
-    found = translate(glob)
-    inner = found.removeprefix("(?s:").removesuffix(r")\Z")
+    inner = translate(glob).removeprefix("(?s:").rpartition(")")[0]  # `\Z` follows, since Python 3.14 `\z`
     return re.compile(inner, re.DOTALL)

@@ -11,6 +11,7 @@ from tallyman.domain.names import Digest, ImageName, Location, Repository, parse
 from tallyman.errors import BadName
 
 _WITH_DIGEST = re.compile("@sha[0-9]+:[^@/]*$")  # an @ may also be part of the name of a folder
+_URL = re.compile("[A-Za-z][A-Za-z0-9+.-]*://(?!/)")  # `oci://` is Helm's prefix for registries
 _ECR = re.compile(r"\d{12}\.dkr[.-]ecr[.-].*")
 
 
@@ -32,6 +33,8 @@ class Address:
 def parse(text: str, in_policy: Callable[[str], Any], environ: Mapping[str, str] | None = None) -> Address:
     """Parse an address: `oci:PATH[:TAG]`, `HOST[:PORT]/NAME[:TAG|@DIGEST]`, or a name that needs the policy (of an
     environment, or of a port of the local cloud), which `in_policy` looks up. Raises BadName."""
+    if _URL.match(text):
+        raise BadName(f"'{text}' is a URL: expected HOST/REPOSITORY or oci:FOLDER, without ://")
     if text.startswith("oci:"):
         path, digest = _digest(text[4:]) if _WITH_DIGEST.search(text) else (text[4:], None)
         head, colon, last = path.rpartition(":")
@@ -55,10 +58,10 @@ def parse(text: str, in_policy: Callable[[str], Any], environ: Mapping[str, str]
     rest, digest = _digest(rest)
     name, colon, tag = rest.rpartition(":")
     if not colon or "/" in tag:
-        name, tag = rest, ""
+        name, colon = rest, ""
     if where == "docker.io" and "/" not in name:
         name = f"library/{name}"
-    return Address(text, (repository_at(where, name),), parse_tag(tag) if colon and tag else None, digest)
+    return Address(text, (repository_at(where, name),), parse_tag(tag) if colon else None, digest)
 
 
 def _digest(text: str) -> tuple[str, Digest | None]:

@@ -1,8 +1,11 @@
 """A Dockerfile is parsed as BuildKit parses it."""
 
+import fnmatch
+
 import pytest
 
 from tallyman.errors import BadInput
+from tallyman_cli.build import dockerfile_words
 from tallyman_cli.build.dockerfile import Base, base_alone, bases, stands_on
 from tallyman_cli.build.dockerfile_words import expand, heredocs, split
 
@@ -121,3 +124,13 @@ def test_quoted_words_stay_together() -> None:
     assert heredocs("RUN 3<<-'E F' cat") == [("E F", True)]
     assert expand('\\$A\'$A\'"$A\\""$', {"A": "1"}) == '$A$A1"$'
     assert expand("${A:?no}${B:?no}${A", {"A": "1"}) == "1${B:?no}${A"
+
+
+@pytest.mark.parametrize("end", [r"\Z", r"\z"], ids=["Python 3.13", "Python 3.14"])
+def test_patterns_of_modifiers_depend_on_no_version_of_python(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def translate(glob: str) -> str:
+        return f"{fnmatch.translate(glob)[:-2]}{end}"
+
+    monkeypatch.setattr(dockerfile_words, "translate", translate)
+    given = {"V": "registry.test/app-(1)"}
+    assert expand("${V#*/}:${V%-*}:${V/(1)/2}", given) == "app-(1):registry.test/app:registry.test/app-2"

@@ -7,6 +7,7 @@ from tallyman.domain.locations import OciHost, OciLayout, OciRepository, layout_
 from tallyman.domain.names import Digest, EcrRegistry, Location, Repository, in_ecr
 from tallyman.errors import BadName
 from tallyman.state import uploads
+from tallyman_cli.copy.address import parse
 
 ECR = Repository(EcrRegistry("111111111111", "us-east-2"), "team/app")
 HOST = repository_at("registry.test:5000", "team/app")
@@ -56,3 +57,30 @@ def test_a_missing_folder_name_is_refused(path: str) -> None:
 def test_a_missing_registry_or_repository_is_refused(host: str, name: str) -> None:
     with pytest.raises(BadName):
         repository_at(host, name)
+
+
+def refused(text: str) -> None:
+    raise AssertionError("no policy is needed")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "oci://registry.test/team/app:v1",  # Helm's form: it would be a folder of this machine
+        "https://registry.test/team/app:v1",
+        "docker://docker.io/library/alpine:3",
+    ],
+)
+def test_a_url_is_no_address(text: str) -> None:
+    with pytest.raises(BadName, match="is a URL"):
+        parse(text, in_policy=refused)
+
+
+@pytest.mark.parametrize(
+    "place", ["registry.test/team/app", "docker.io/alpine", "oci:images", f"{ECR.registry.host}/app"]
+)
+def test_an_empty_tag_is_no_tag(place: str) -> None:
+    """As of a variable that is not set: the source's tag would be set instead."""
+    assert parse(place, in_policy=refused).tag is None
+    with pytest.raises(BadName):
+        parse(f"{place}:", in_policy=refused)
