@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from itertools import takewhile
 from typing import Annotated, Any
 
@@ -66,8 +67,8 @@ class Commands(LazyGroup):
         """Read the options before the command."""
         try:
             return super().make_context(info_name, args, parent, **extra)
-        except typer.TyperException as error:  # it quotes what it does not know
-            error.message = visible(error.message, LINES)
+        except typer.TyperException as error:
+            _clarify(error, self.params)
             raise
 
     def invoke(self, ctx: Any) -> Any:
@@ -85,7 +86,7 @@ class Commands(LazyGroup):
             output.trouble("tallyman: interrupted")
             raise typer.Exit(INTERRUPTED) from None
         except typer.TyperException as error:  # typer prints it on stderr; the command has not read its `--json` yet
-            error.message = visible(error.message, LINES)
+            _clarify(error, self.params)
             if "--json" in takewhile(lambda word: word != "--", asked):
                 output.data({"error": error.format_message()})
             raise
@@ -102,6 +103,16 @@ class Commands(LazyGroup):
                 raise typer.Exit(BAD_INPUT) from error
             _show(error, f"a fault in tallyman: {type(error).__name__}: {error} (TALLYMAN_DEBUG=1 shows where)")
             raise typer.Exit(NO) from error
+
+
+def _clarify(error: typer.TyperException, before: Sequence[Any]) -> None:
+    """Show control characters in what the message quotes. `before`: the options that have their place before the
+    command, which the message says of them."""
+    message = visible(error.message, LINES).removeprefix("Value error, ")
+    for name in (name for parameter in before for name in parameter.opts):
+        if message == f"No such option: {name}":
+            message = f"No such option here: {name} comes before the command, as in `tallyman {name} …`"
+    error.message = message
 
 
 def _show(error: Exception, text: str) -> None:

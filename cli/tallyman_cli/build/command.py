@@ -24,7 +24,7 @@ from tallyman_cli.shared.options import argument, option
 
 @options.by_policy
 def build(  # noqa: PLR0913 - each argument is an option of the command
-    path: Annotated[Path, argument("[PATH]", "The folder with the Dockerfile.")] = Path(),
+    path: Annotated[Path, argument("PATH", "The folder with the Dockerfile.")] = Path(),
     repository: Annotated[str, option("--repository NAME", "The name of the repository.")] = "",
     environment: Annotated[str, option("--in ENVIRONMENT", "The environment to push to.")] = "dev",
     push: Annotated[

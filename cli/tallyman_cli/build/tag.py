@@ -17,7 +17,7 @@ app = typer.Typer(help="Suggest the tags of a build.", no_args_is_help=True)
 @app.command("suggest")
 @options.by_policy
 def suggest_tags(
-    path: Annotated[Path, argument("[PATH]", "The folder to build.")] = Path(),
+    path: Annotated[Path, argument("PATH", "The folder to build.")] = Path(),
     repository: Annotated[
         str | None, option("--repository NAME", "Apply the policy's rules for this repository.")
     ] = None,

@@ -13,7 +13,7 @@ def cost(
     match: Annotated[
         str | None,
         argument(
-            "[REPOSITORY]",
+            "REPOSITORY",
             "Only repositories whose name contains this text, or matches a pattern (team/*).",
             default="all",
         ),

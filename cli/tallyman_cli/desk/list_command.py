@@ -9,7 +9,7 @@ from tallyman_cli.views import listing
 What = Annotated[
     str | None,
     argument(
-        "[ENVIRONMENT|REPOSITORY]",
+        "ENVIRONMENT|REPOSITORY",
         "An environment (dev) or a repository (dev/rocketseat/widget-server); without it, all environments.",
     ),
 ]

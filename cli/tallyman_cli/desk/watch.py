@@ -36,7 +36,7 @@ def watch(
     match: Annotated[
         str | None,
         argument(
-            "[REPOSITORY]",
+            "REPOSITORY",
             "Only repositories whose [ENVIRONMENT/]NAME contains this text or matches a pattern (team/*).",
             default="all",
         ),

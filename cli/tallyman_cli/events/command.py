@@ -19,7 +19,7 @@ app = typer.Typer(help="Make the event payloads of the functions.", no_args_is_h
 
 @app.command("make")
 def make(  # noqa: PLR0913 - each argument is an option of the command
-    name: Annotated[str | None, argument("[FUNCTION/NAME]", "Print this payload; without it, all are written.")] = None,
+    name: Annotated[str | None, argument("FUNCTION/NAME", "Print this payload; without it, all are written.")] = None,
     to: Annotated[Path, option("--to FOLDER", "The folder to write to.")] = Path("events"),
     check: Annotated[
         bool, option("--check", "Write nothing; exit with 1 if the folder differs from what would be written.")

@@ -25,7 +25,7 @@ Queue = Annotated[
 Reason = Annotated[
     str | None, option("--reason TEXT", "Only letters whose reason or error contains this text.", default="any")
 ]
-Ids = Annotated[list[str] | None, argument("[LETTER]…", "Ids of letters, or their first characters.")]
+Ids = Annotated[list[str] | None, argument("LETTER", "Ids of letters, or their first characters.")]
 
 
 @app.command("list")

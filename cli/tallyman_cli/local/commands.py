@@ -85,7 +85,7 @@ def start(  # noqa: PLR0913 - each argument is an option of the command
 
 @app.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 def execute(
-    command: Annotated[list[str], argument("-- CMD …", "The command and its arguments.")],
+    command: Annotated[list[str], argument("-- CMD", "The command and its arguments.")],
     policy: PolicyOption = None,
     scanner: ScannerOption = ScannerMode.manual,
     built: BuiltOption = False,
@@ -178,7 +178,7 @@ def chaos(
 
 @app.command("fail")
 def fail(
-    registry: Annotated[str | None, argument("[ENVIRONMENT_N]", "The registry: prod_2 is the second of prod.")] = None,
+    registry: Annotated[str | None, argument("ENVIRONMENT_N", "The registry: prod_2 is the second of prod.")] = None,
     status: Annotated[
         int | None, option("--status N", "Answer every request with this status.", min=400, max=599)
     ] = None,

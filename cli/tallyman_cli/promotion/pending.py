@@ -15,7 +15,7 @@ from tallyman_cli.promotion import rollouts
 from tallyman_cli.shared import context, options, output
 from tallyman_cli.shared.options import argument, option
 
-Environment = Annotated[str | None, argument("[ENVIRONMENT]", "List only this environment; without it, all.")]
+Environment = Annotated[str | None, argument("ENVIRONMENT", "List only this environment; without it, all.")]
 
 
 @options.by_policy

@@ -18,7 +18,7 @@ def reconcile(
     repository: Annotated[
         str | None,
         argument(
-            "[REPOSITORY]",
+            "REPOSITORY",
             "ENVIRONMENT/REPOSITORY (dev/rocketseat/widget-server, dev/rocketseat/*), a full ECR address, or an "
             "IMAGE, for the repository that it is in.",
             default="all",

@@ -110,6 +110,7 @@ def _clients(region: str) -> "Clients":
     import botocore.session
 
     from tallyman.adapters.errors.translate import translated
+    from tallyman_cli.shared.aws import account_of
     from tallyman_cli.shared.own_clients import PeopleClients
 
     with translated("ask who we are"):
@@ -117,7 +118,7 @@ def _clients(region: str) -> "Clients":
         if session.get_credentials() is None:
             raise NotAllowed("there are no credentials for AWS")
         region = session.get_config_variable("region") or region
-        account = str(session.create_client("sts", region_name=region).get_caller_identity()["Account"])
+    account = account_of(session, region)
     return PeopleClients(EcrRegistry(account, region), chosen.stack_name())
 
 

@@ -26,6 +26,7 @@ from tallyman.errors import BadInput, TallymanError
 from tallyman_cli.doctor.quotas import OWN_CONCURRENCY, unreserved
 from tallyman_cli.setup.files import POLICY, SAMCONFIG, overrides
 from tallyman_cli.shared import output
+from tallyman_cli.shared.aws import account_of
 from tallyman_cli.shared.chosen import choose_region
 
 BUCKET, LONGEST_BUCKET = "{stack}-archive-{account}-{region}", 63
@@ -72,8 +73,7 @@ def target(stack: str, session: Any) -> Target:
     if region not in partition_of(region).regions:
         meant = nearest(region)
         raise BadInput(f"AWS has no region {region}" + (f": {meant}?" if meant else ""))
-    with translated("ask who we are"):
-        account = str(session.create_client("sts", region_name=region).get_caller_identity()["Account"])
+    account = account_of(session, region)
     bucket = BUCKET.format(stack=stack, account=account, region=region)
     if len(bucket) > LONGEST_BUCKET:
         most = len(stack) - (len(bucket) - LONGEST_BUCKET)

@@ -13,13 +13,15 @@ from tallyman.adapters.errors.translate import translated
 from tallyman.adapters.http.client import origin
 from tallyman.domain.names import EcrRegistry
 from tallyman.domain.partitions import nearest, partition_of
-from tallyman.errors import BadInput, NotFound, Refused, TallymanError
+from tallyman.errors import BadInput, NotAllowed, NotFound, Refused, TallymanError
 
 NEEDED = ("LedgerTable", "StateTable", "ArchiveBucket", "CommandsQueueUrl", "VerifyQueueUrl", "ReconcileFunction")
 """Outputs that every stack of ours has."""
 
 LONGEST_RUN = 900
 """The longest run of a Lambda function, in seconds."""
+
+_LOG_IN = "`aws sso login`, `aws configure`"
 
 
 def find_stack(name: str) -> tuple[dict[str, str], EcrRegistry]:
@@ -38,8 +40,7 @@ def find_stack(name: str) -> tuple[dict[str, str], EcrRegistry]:
         meant = nearest(region)
         raise BadInput(f"the installed botocore does not know the region {region}" + (f": {meant}?" if meant else ""))
     _check_local_cloud()
-    with translated("ask who we are"):
-        account = str(session.create_client("sts", region_name=region).get_caller_identity()["Account"])
+    account = account_of(session, region)
     hub = EcrRegistry.parse(f"{account}/{region}")
     advice = "name the stack with --stack or TALLYMAN_STACK, choose its region with AWS_REGION, or deploy it"
     client = session.create_client("cloudformation", region_name=region)
@@ -57,6 +58,18 @@ def find_stack(name: str) -> tuple[dict[str, str], EcrRegistry]:
     if missing:
         raise BadInput(f"the stack '{name}' in {hub} is not Tallyman's (it lacks {', '.join(missing)}): {advice}")
     return outputs, hub
+
+
+def account_of(session: Any, region: str) -> str:
+    """The account of the credentials that boto3 finds. One call. Raises NotAllowed or TransientError, with what to do
+    where there are no credentials, or not valid ones."""
+    try:
+        with translated("ask who we are"):
+            return str(session.create_client("sts", region_name=region).get_caller_identity()["Account"])
+    except TallymanError as error:
+        if isinstance(error, NotAllowed) or "Expired" in error.code:
+            raise type(error)(f"{error}; choose a profile with AWS_PROFILE, or log in ({_LOG_IN})") from error
+        raise
 
 
 def _outputs(stacks: list[dict[str, Any]]) -> dict[str, str]:

@@ -121,8 +121,7 @@ def _words(line: str) -> list[str]:
 
 def _values(parameter: Any, begun: str, at: _Line) -> Iterator[Candidate]:
     """The candidates for the value of a parameter, by its metavar."""
-    kind = (parameter.metavar or "").removeprefix("[")
-    kind = kind if "[" in kind else kind.removesuffix("]")
+    kind = parameter.metavar or ""
     find = _KINDS.get(kind)
     if find is None and kind.isascii() and kind.replace("|", "").islower():  # the words themselves: bash|zsh|fish
         yield from ((word, "") for word in kind.split("|") if word.startswith(begun))

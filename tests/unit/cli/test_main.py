@@ -211,7 +211,9 @@ class FakeAws:
     def get_caller_identity(self) -> dict[str, str]:
         return {"Account": DEV.registry.account}
 
-    def describe_stacks(self, StackName: str) -> dict[str, Any]:
+    def describe_stacks(self, StackName: str = "") -> dict[str, Any]:
+        if self.outputs is None and not StackName:
+            return {"Stacks": []}
         if self.outputs is None:
             from botocore.exceptions import ClientError
 
@@ -387,3 +389,22 @@ def test_no_command_waits_for_the_clients_of_another() -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("option", ["--region", "--utc", "-q", "--no-pager", "--version"])
+def test_an_option_of_all_commands_after_the_command_is_told_its_place(option: str) -> None:
+    result = CliRunner().invoke(app, ["pending", option])
+    assert result.exit_code == 2
+    assert f"{option} comes before the command, as in `tallyman {option} …`" in result.stderr
+
+
+def test_a_wrong_choice_is_named_without_a_word_of_the_parser() -> None:
+    result = CliRunner().invoke(app, ["completion", "tcsh"])
+    assert (result.exit_code, "Value error" in result.stderr) == (2, False)
+    assert "'tcsh' is not one of" in result.stderr
+
+
+def test_no_argument_is_in_brackets_twice(system: FakeStack) -> None:
+    for group in (("pending",), ("build",), ("letters", "replay"), ("list",), ("local", "exec")):
+        usage = system.run(*group, "--help").stdout.splitlines()[0]
+        assert not re.search(r"\[\[|\{\[|…", usage), usage

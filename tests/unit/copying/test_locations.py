@@ -17,7 +17,12 @@ DIGEST = Digest.of(b"")
 
 @pytest.mark.parametrize(
     ("location", "written"),
-    [(ECR, "111111111111/us-east-2/team/app"), (HOST, "registry.test:5000/team/app"), (LAYOUT, "oci:/srv/images/app")],
+    [
+        (ECR, "111111111111/us-east-2/team/app"),
+        (HOST, "registry.test:5000/team/app"),
+        (LAYOUT, "oci:/srv/images/app"),
+        (layout_at("/app"), "oci:/app"),
+    ],
 )
 def test_each_location_has_its_text_form(location: Location, written: str) -> None:
     assert str(location) == written

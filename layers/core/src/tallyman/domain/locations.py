@@ -28,7 +28,7 @@ class OciLayout:
     @property
     def host(self) -> str:
         """`oci:FOLDER`; never resolved as the name of a host."""
-        return f"oci:{self.folder}"
+        return f"oci:{self.folder.rstrip('/')}"
 
     def __str__(self) -> str:
         return self.host
