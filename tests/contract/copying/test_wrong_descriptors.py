@@ -3,12 +3,13 @@
 import json
 from dataclasses import replace
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from support.images.builders import OCI_LAYER, Built, descriptor, foreign_layer, image, index, manifest_of, signature
 from support.servers.copy_cli import copied, holding, holds
-from support.servers.oci import OciServer
+from support.servers.oci import OciServer, Trouble, oci_server
 
 BUILT = index(image("a"), image("b", architecture="arm64"))
 SHARED = max(BUILT.blobs, key=lambda digest: len(BUILT.blobs[digest]))
@@ -58,6 +59,28 @@ def test_a_foreign_layer_that_the_target_requires_stops_only_its_image(
     assert report["tags"] == {"v1": BUILT.digest}
     refused = report["refused_referrers"][windows.digest] if subject else report["failed"]["a"]
     assert foreign.digest in refused
+
+
+@pytest.mark.parametrize("status", [400, 405, 413])
+@pytest.mark.parametrize("subject", [None, BUILT], ids=["image", "referrer"])
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_layer_that_the_target_refuses_stops_only_its_image(
+    source: OciServer, target: OciServer, subject: Built | None, status: int, others: int, capsys: Capture
+) -> None:
+    """An empty one (ECR), or one that is larger than the registry or its proxy allows."""
+    large = image("large", subject=subject)
+    source.push("team/app", large, *([] if subject else ["a"]))
+    body = b'{"errors": [{"code": "DIGEST_INVALID"}]}' if status == 400 else b"{}"
+    for digest in large.blobs:
+        target.on("PUT", f"digest={quote(digest, safe='')}", Trouble(status=status, body=body), times=99)
+    with oci_server() as other:
+        places = [f"{host}/team/app" for host in (target.host, other.host)[: 1 + others]]
+        report, *rest = copied(capsys, "--all-tags", f"{source.host}/team/app", *places, status=1)["targets"]
+        assert all(each["error"] is None and not each["failed"] for each in rest)
+    assert holds(target, "team/app", BUILT, "v1")
+    assert report["error"] is None
+    assert report["tags"] == {"v1": BUILT.digest}
+    assert list(report["refused_referrers"] if subject else report["failed"]) == [large.digest if subject else "a"]
 
 
 @pytest.mark.parametrize("layer", [WRONG_SIZE, MANIFEST], ids=["wrong size", "manifest as a layer"])

@@ -10,7 +10,7 @@
     │   ├── NotAllowed           a person or a role lacks the permission
     │   ├── NotFound             a repository, image, blob or stack that does not exist
     │   ├── TagTaken             an immutable tag that points to another digest
-    │   └── Unsupported          the registry does not accept this kind of artifact
+    │   └── Unsupported          the registry does not accept this kind or size of content
     ├── DigestMismatch           bytes that do not match their digest
     └── TransientError           the same call may succeed later; `after`: seconds to wait
         ├── Throttled            too many requests
@@ -72,7 +72,7 @@ class TagTaken(Refused):
 
 
 class Unsupported(Refused):
-    """The registry does not accept this kind of artifact (ECR: 405 for some OCI 1.1 artifact manifests)."""
+    """The registry does not accept this kind or size of content (ECR: 405 for some OCI 1.1 artifact manifests)."""
 
 
 class DigestMismatch(TallymanError):

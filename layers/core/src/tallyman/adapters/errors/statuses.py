@@ -25,7 +25,7 @@ def kind_of_status(status: int) -> type[TallymanError]:
         return NotAllowed
     if status == 404:
         return NotFound
-    if status == 405:
+    if status in (405, 413):  # 413: a layer that is too large
         return Unsupported
     return Refused
 

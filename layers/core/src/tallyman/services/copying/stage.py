@@ -21,7 +21,7 @@ from typing import TypeVar
 
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.names import Digest, Location
-from tallyman.errors import OutOfTime, TallymanError, TransientError
+from tallyman.errors import DigestMismatch, OutOfTime, TallymanError, TransientError, Unsupported
 from tallyman.ports.copying import Destination, Origin
 from tallyman.services.copying.blobs import TRIES, ahead, chunks, patience, pause
 from tallyman.services.copying.image_graph import ImageGraph, join, read_graph, read_graphs
@@ -38,6 +38,10 @@ R = TypeVar("R", bound=Location)
 FAR = 0.008
 """Seconds of a round trip from which on a registry counts as far away: then all streams are used from the beginning,
 and source and target are asked at the same time."""
+
+
+OF_THE_BLOB = (Unsupported, DigestMismatch)
+"""Errors of a target that concern one blob: it is empty or too large, or arrived damaged. Others may be accepted."""
 
 
 def ask_ahead(target: Destination, place: Location, name: str) -> tuple[Held, float]:
@@ -125,7 +129,7 @@ class _Copier:
                 work.behind = True
                 work.hanging.append(hanging)
             for work, error in teed.failed.items():
-                if teed.source_failed:
+                if teed.source_failed or isinstance(error, OF_THE_BLOB):
                     work.lost[digest] = error
                 elif isinstance(error, TransientError):
                     work.behind, work.failure = True, error
@@ -145,13 +149,13 @@ class _Copier:
 
     def alone(self, digest: Digest, work: TargetCopy) -> None:
         """Copy a blob to one target; after a transient error pause and try again. Raises the target's error; an error
-        of the source is recorded."""
+        of the source, or of this blob alone, is recorded."""
         for attempt in range(1, TRIES + 1):
             teed = self._tee(digest, [work])
             error = teed.failed.get(work)
             if error is None:
                 return
-            if teed.source_failed:
+            if teed.source_failed or isinstance(error, OF_THE_BLOB):
                 work.lost[digest] = error
                 return
             if attempt == TRIES or not isinstance(error, TransientError):
