@@ -6,7 +6,7 @@ from tallyman.domain.names import REPOSITORY, Digest, Location
 from tallyman.errors import BadName
 from tallyman.values import value
 
-_HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?")
+_HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?"
 
 
 @value
@@ -55,7 +55,7 @@ def repository_at(host: str, name: str) -> OciRepository:
         raise BadName(
             f"'{name}' is not a repository: expected lower-case letters, digits and . _ - / as in team/service"
         )
-    if not _HOST.fullmatch(host):
+    if not re.fullmatch(_HOST, host):
         raise BadName(f"'{host}' is not a host: expected a name or address, with :PORT unless it is the default")
     return OciRepository(OciHost(host), name)
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-from dataclasses import dataclass
 from typing import Protocol, Self
 
 from tallyman.domain.partitions import partition_of
@@ -106,7 +105,7 @@ class Location(Protocol):
     def __hash__(self) -> int: ...
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@value
 class EcrRegistry:
     """One account in one region, written `111111111111/us-east-2`."""
 
@@ -121,6 +120,9 @@ class EcrRegistry:
             raise BadName(f"'{text}' is not a registry: expected account/region such as 111111111111/us-east-2")
         return cls(account, region)
 
+    def __lt__(self, other: "EcrRegistry") -> bool:
+        return (self.account, self.region) < (other.account, other.region)
+
     @property
     def host(self) -> str:
         """The registry's host name on AWS, with the suffix of the region's partition."""
@@ -130,7 +132,7 @@ class EcrRegistry:
         return f"{self.account}/{self.region}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@value
 class Repository:
     """A repository of an ECR registry, written `111111111111/us-east-2/rocketseat/widget-server`."""
 
@@ -148,6 +150,9 @@ class Repository:
         account, _, rest = text.partition("/")
         region, _, name = rest.partition("/")
         return cls(EcrRegistry.parse(f"{account}/{region}"), parse_repository_name(name))
+
+    def __lt__(self, other: "Repository") -> bool:
+        return (self.registry, self.name) < (other.registry, other.name)
 
     @property
     def arn(self) -> str:

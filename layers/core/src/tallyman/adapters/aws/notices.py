@@ -16,7 +16,7 @@ SOURCE = "tallyman"
 
 _MAX_SUBJECT = 100
 _MAX_TEXT = 200_000
-_NOT_PRINTABLE = re.compile(r"[^\x20-\x7e]+")
+_NOT_PRINTABLE = r"[^\x20-\x7e]+"
 
 
 class SnsNotices:
@@ -82,6 +82,6 @@ def put_event(client: Any, entry: Mapping[str, str], what: str) -> None:
 
 def subject_of(text: str) -> str:
     """At most 100 printable ASCII characters, not empty, not starting with a space."""
-    plain = _NOT_PRINTABLE.sub(" ", text.replace("…", "...").replace("→", "->").replace("—", "-"))
+    plain = re.sub(_NOT_PRINTABLE, " ", text.replace("…", "...").replace("→", "->").replace("—", "-"))
     plain = " ".join(plain.split())
     return (plain if len(plain) <= _MAX_SUBJECT else plain[: _MAX_SUBJECT - 3].rstrip() + "...") or "Tallyman"

@@ -14,7 +14,7 @@ MAX_BODY = 256 * 1024
 """Bytes of a message. SQS takes 1 MiB where the queue is set to it; hints are far smaller."""
 
 _MAX_ATTRIBUTE = 1024
-_NOT_ALLOWED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+_NOT_ALLOWED = "[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]"
 """Characters that SQS refuses in bodies and attributes: those that XML 1.0 does not allow."""
 
 
@@ -55,7 +55,7 @@ class DeadLetters:
         with translated("send a message to the dead-letter queue"):
             self._client.send_message(
                 QueueUrl=self._url,
-                MessageBody=_NOT_ALLOWED.sub("\ufffd", body) or " ",
+                MessageBody=re.sub(_NOT_ALLOWED, "\ufffd", body) or " ",
                 MessageAttributes={
                     name: {"DataType": "String", "StringValue": _attribute(value)} for name, value in attributes.items()
                 },
@@ -64,5 +64,5 @@ class DeadLetters:
 
 def _attribute(value: str) -> str:
     """The value as SQS accepts it: allowed characters only, not empty, at most 1,024 bytes."""
-    text = _NOT_ALLOWED.sub("\ufffd", value).strip()
+    text = re.sub(_NOT_ALLOWED, "\ufffd", value).strip()
     return text.encode()[:_MAX_ATTRIBUTE].decode(errors="ignore") or "(none)"

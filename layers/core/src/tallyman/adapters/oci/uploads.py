@@ -13,7 +13,7 @@ from tallyman.adapters.oci.client import RegistryClient
 from tallyman.domain.names import Digest, Location
 from tallyman.errors import NotAllowed, TransientError, Unsupported, UploadExpired
 
-_RANGE = re.compile("(?:bytes=)?0-(-?[0-9]{1,18})")
+_RANGE = "(?:bytes=)?0-(-?[0-9]{1,18})"
 
 
 class OciUploads:
@@ -97,7 +97,7 @@ class OciUploads:
 def _reached(answer: Answer) -> int | None:
     """The bytes received by `Range: 0-N`, where N is the last byte; None: the answer does not say. `0-0` is ambiguous
     (nothing, or one byte) and counts as nothing."""
-    found = _RANGE.fullmatch(str(answer.headers.get("Range") or ""))
+    found = re.fullmatch(_RANGE, str(answer.headers.get("Range") or ""))
     if not found:
         return None
     last = int(found[1])

@@ -61,7 +61,7 @@ class ScanEnded:
 TRIP_SOURCE, TRIP = "tallyman.doctor", "Round Trip"
 """Source and detail-type of a test event; AWS lets nobody else send events as `aws.ecr`."""
 
-_NONCE = re.compile(r"[0-9A-Za-z-]{8,64}")
+_NONCE = r"[0-9A-Za-z-]{8,64}"
 
 
 @value
@@ -202,7 +202,7 @@ def _round_trip(event: Mapping[str, Any], detail: Mapping[str, Any]) -> Event:
     # Whoever may put events in a spoke may send anything with this detail-type. An event that is not ours is not a
     # BadMessage, which would become a dead letter and raise an alarm.
     nonce = detail.get("nonce")
-    ours = event.get("source") == TRIP_SOURCE and isinstance(nonce, str) and _NONCE.fullmatch(nonce)
+    ours = event.get("source") == TRIP_SOURCE and isinstance(nonce, str) and re.fullmatch(_NONCE, nonce)
     return RoundTrip(_text(event, "id"), _registry(event), nonce if ours else None)
 
 

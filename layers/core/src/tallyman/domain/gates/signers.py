@@ -16,8 +16,8 @@ from tallyman.domain.policy.gates import GateConfig
 from tallyman.domain.policy.shapes import Choice, Key, ListOf, Record, String
 from tallyman.values import value
 
-_PEM = re.compile(r"-----BEGIN PUBLIC KEY-----\s+([A-Za-z0-9+/=\s]+)-----END PUBLIC KEY-----\s*")
-_KMS = re.compile(r"arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]{1,64}")
+_PEM = r"-----BEGIN PUBLIC KEY-----\s+([A-Za-z0-9+/=\s]+)-----END PUBLIC KEY-----\s*"
+_KMS = r"arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]{1,64}"
 NO_ROOTS = "none"
 """The roots of signers whose policy has none beside it: equal to no SHA-256."""
 _SHOWN = 19
@@ -48,9 +48,9 @@ class SignerKey:
     def parse(cls, text: str) -> "SignerKey":
         """Parse PEM, or the ARN of a KMS key. Raises ValueError. Whether the key has an allowed type is checked by
         `verify_origin`, which has the cryptography to read it."""
-        if _KMS.fullmatch(text):
+        if re.fullmatch(_KMS, text):
             return cls(text, None)
-        found = _PEM.fullmatch(text.strip())
+        found = re.fullmatch(_PEM, text.strip())
         try:
             der = base64.b64decode("".join(found[1].split()), validate=True) if found else b""
         except binascii.Error:

@@ -2,8 +2,8 @@
 
 import re
 
-_PAIR = re.compile(r"\\([0-9A-Fa-f]{2}|.)", re.DOTALL)
-_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9-]*|\d+(?:\.\d+)+")
+_PAIR = r"(?s)\\([0-9A-Fa-f]{2}|.)"
+_TYPE = r"[A-Za-z][A-Za-z0-9-]*|\d+(?:\.\d+)+"
 _REQUIRED = ("C", "ST", "O")
 
 
@@ -15,7 +15,7 @@ def parse_subject(text: str) -> dict[str, str]:
         kind, equals, value = part.partition("=")
         kind = kind.strip().upper()
         kind = "ST" if kind == "S" else kind
-        if not equals or not _TYPE.fullmatch(kind) or re.search(r"(?<!\\)\+", value):
+        if not equals or not re.fullmatch(_TYPE, kind) or re.search(r"(?<!\\)\+", value):
             raise ValueError(f"{part.strip()!r} is not one TYPE=value of a subject")
         if kind in found:
             raise ValueError(f"the subject has {kind} twice")
@@ -47,7 +47,7 @@ def _unescaped(value: str) -> str:
     """The value without escapes; escaped bytes are UTF-8."""
     raw = b""
     at = 0
-    for found in _PAIR.finditer(value):
+    for found in re.finditer(_PAIR, value):
         raw += value[at : found.start()].encode()
         raw += bytes.fromhex(found[1]) if len(found[1]) == 2 else found[1].encode()
         at = found.end()

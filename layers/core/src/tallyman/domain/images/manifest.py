@@ -42,7 +42,7 @@ FOREIGN_LAYERS = (
 )
 """Prefixes of the media types of layers that a registry need not hold (base layers of Windows)."""
 
-_MEDIA_TYPE = re.compile(r"[A-Za-z0-9][\w.+!#$&^-]*/[A-Za-z0-9][\w.+!#$&^-]*(?: *;[ -~]*)?", re.ASCII)
+_MEDIA_TYPE = r"(?a)[A-Za-z0-9][\w.+!#$&^-]*/[A-Za-z0-9][\w.+!#$&^-]*(?: *;[ -~]*)?"
 _KEYS = ("schemaVersion", "mediaType", "artifactType", "annotations", "subject")
 _CONTENT_KEYS = ("config", "layers", "blobs", "manifests")
 _DESCRIPTOR_KEYS = ("mediaType", "digest", "size", "platform", "artifactType", "annotations", "urls")
@@ -301,7 +301,7 @@ def _descriptor(item: object, where: str) -> Descriptor:
         bad(where, f"expected a descriptor, found {kind(item)}")
     same_case(item, _DESCRIPTOR_KEYS, f"{where}.")
     media_type = item.get("mediaType")
-    if not isinstance(media_type, str) or len(media_type) > 255 or not _MEDIA_TYPE.fullmatch(media_type):
+    if not isinstance(media_type, str) or len(media_type) > 255 or not re.fullmatch(_MEDIA_TYPE, media_type):
         bad(f"{where}.mediaType", f"expected a media type, found {show(media_type)}")
     digest, size, urls = item.get("digest"), item.get("size"), item.get("urls")
     try:

@@ -16,12 +16,13 @@ from tallyman.values import value
 
 MAX_TAG = 128  # characters of a tag; also limits the length of the numbers that int() parses
 
+# Patterns are text, compiled at first use: a cold start imports this module, and few policies have versions.
 _NUMBER = r"(0|[1-9][0-9]*)"
 _CORE = rf"v?{_NUMBER}\.{_NUMBER}\.{_NUMBER}"
-_HASH = re.compile(r"[0-9A-Fa-f]{6,40}")
-_COMMIT = re.compile(rf"{_CORE}-({_HASH.pattern})")
-_SEMVER = re.compile(rf"{_CORE}(?:-([0-9A-Za-z.-]+))?(?:\+([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?")
-_IDENTIFIER = re.compile(r"0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*")
+_HASH = r"[0-9A-Fa-f]{6,40}"
+_COMMIT = rf"{_CORE}-({_HASH})"
+_SEMVER = rf"{_CORE}(?:-([0-9A-Za-z.-]+))?(?:\+([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?"
+_IDENTIFIER = r"0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*"
 
 Triple = tuple[int, int, int]
 Precedence = tuple[Triple, int, tuple[tuple[int, int, str], ...]]
@@ -76,13 +77,13 @@ def parse_version(tag: str) -> Version | None:
     """The version in a tag; None: the tag is not a version. A text of more than 128 characters is not a tag."""
     if len(tag) > MAX_TAG:
         return None
-    if found := _COMMIT.fullmatch(tag):
+    if found := re.fullmatch(_COMMIT, tag):
         return Version(tag, VersionKind.SEMVER_COMMIT, _triple(found), commit=found[4])
-    found = _SEMVER.fullmatch(tag)
+    found = re.fullmatch(_SEMVER, tag)
     if not found:
         return None
     prerelease = tuple(found[4].split(".")) if found[4] else ()
-    if not all(_IDENTIFIER.fullmatch(part) for part in prerelease):
+    if not all(re.fullmatch(_IDENTIFIER, part) for part in prerelease):
         return None
     return Version(tag, VersionKind.SEMVER, _triple(found), prerelease, found[5])
 
@@ -96,9 +97,7 @@ class BadRange(BadInput, ValueError):
 
 
 RANGE_START = "=!<>^~"  # an entry in a list of tags that starts with one of these is a range; no tag starts so
-_PART = re.compile(
-    rf"(\^|~|>=|<=|!=|>|<|=)[ \t]*v?{_NUMBER}(?:\.{_NUMBER}(?:\.{_NUMBER}(?:-([0-9A-Za-z.-]+))?)?)?(?=[ \t,]|$)"
-)
+_PART = rf"(\^|~|>=|<=|!=|>|<|=)[ \t]*v?{_NUMBER}(?:\.{_NUMBER}(?:\.{_NUMBER}(?:-([0-9A-Za-z.-]+))?)?)?(?=[ \t,]|$)"
 _LOWEST = ("0",)  # the pre-release of X.Y.Z-0, which comes before every other version of X.Y.Z
 
 
@@ -144,10 +143,9 @@ class VersionRange:
     def parse(cls, text: str) -> Self:
         """Parse a range. Raises BadRange that says what was expected."""
         bounds: list[Bound] = []
-        at = 0
-        stripped = text.strip()
-        while at < len(stripped):
-            found = _PART.match(stripped, at) if len(stripped) <= 2 * MAX_TAG else None
+        rest = text.strip()
+        while rest:
+            found = re.match(_PART, rest) if len(rest) <= 2 * MAX_TAG else None
             bound = _bound(found) if found else None
             if found is None or bound is None:
                 raise BadRange(
@@ -155,9 +153,7 @@ class VersionRange:
                     f'">=1.0.0" or ">=1.2 <2"'
                 )
             bounds.append(bound)
-            at = found.end()
-            while at < len(stripped) and stripped[at] in " \t,":
-                at += 1
+            rest = rest[found.end() :].lstrip(" \t,")
         if not bounds:
             raise BadRange(f"'{text}' is not a range of versions: it is empty")
         return cls(text, tuple(bounds))
@@ -171,8 +167,8 @@ class VersionRange:
 def _bound(found: re.Match[str]) -> Bound | None:
     operator, pre = found[1], found[5]
     # a commit is not a pre-release in a range either: >=1.0.0-abc1234 is >=1.0.0
-    prerelease = tuple(pre.split(".")) if pre and not _HASH.fullmatch(pre) else ()
-    if not all(_IDENTIFIER.fullmatch(part) for part in prerelease):
+    prerelease = tuple(pre.split(".")) if pre and not re.fullmatch(_HASH, pre) else ()
+    if not all(re.fullmatch(_IDENTIFIER, part) for part in prerelease):
         return None
     numbers = [int(n) for n in found.group(2, 3, 4) if n is not None]
     first: Triple = (int(found[2]), int(found[3] or 0), int(found[4] or 0))
