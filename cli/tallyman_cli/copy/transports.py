@@ -181,6 +181,8 @@ class Transports:
         return self.writes(repository).missing_blobs(repository, digests)
 
     def manifests(self, repository: Location, references: Sequence[str]) -> dict[str, Manifest]:
+        if isinstance(repository.registry, OciLayout):
+            return self._layout.manifests(repository, references, target=True)
         return self.writes(repository).manifests(repository, references)
 
     def mount(self, repository: Location, digest: Digest, source: str) -> bool:

@@ -1,5 +1,6 @@
 """OCI layouts as other tools write them, and the cost of reading a large one."""
 
+import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from support.images.builders import Built, image, index, sbom, signature
-from support.images.layouts import layout
+from support.images.layouts import REF_NAME, layout
 from support.servers.copy_cli import copied, holds
 from support.servers.oci import OciServer
 from tallyman.adapters.files import reading
@@ -68,6 +69,37 @@ def test_a_tag_of_several_full_names_is_ambiguous(
     done = copied(capsys, "--all-tags", place, f"{target.host}/all", status=1)
     assert list(done["targets"][0]["failed"]) == ["v1"]
     copied(capsys, f"{place}@{TWO.digest}", f"{target.host}/one")
+
+
+@pytest.mark.parametrize("every", [True, False])
+def test_a_tag_of_several_full_names_may_be_set_in_a_target(
+    every: bool, tmp_path: Path, target: OciServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target.push("one", ONE, "v1")
+    place = layout(tmp_path / "images", (TWO, "a/x:v1"), (ONE, "b/y:v1"))
+    source = f"{target.host}/one"
+    for _ in range(2):
+        copied(capsys, *(["--all-tags", source] if every else [f"{source}:v1"]), place)
+    found = json.loads((tmp_path / "images/index.json").read_text())["manifests"]
+    assert {entry["annotations"][REF_NAME]: entry["digest"] for entry in found} == {
+        "a/x:v1": TWO.digest,
+        "b/y:v1": ONE.digest,
+        "v1": ONE.digest,
+    }
+
+
+def test_other_keys_of_index_json_are_kept(
+    tmp_path: Path, target: OciServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target.push("one", ONE, "v1")
+    place, path = layout(tmp_path / "images", (TWO, "v2")), tmp_path / "images/index.json"
+    others = {"mediaType": "application/vnd.oci.image.index.v1+json", "annotations": {"built": "by another tool"}}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **others}))
+    for tag in ("v1", "v3"):
+        copied(capsys, f"{target.host}/one:v1", f"{place}:{tag}")
+    found = json.loads(path.read_text())
+    assert len(found.pop("manifests")) == 3
+    assert found == {"schemaVersion": 2, **others}
 
 
 def test_a_plain_tag_wins_over_full_names(

@@ -44,11 +44,15 @@ class LayoutStore:
 
     # --- Origin
 
-    def manifests(self, repository: Location, references: Sequence[str]) -> dict[str, Manifest]:
+    def manifests(
+        self, repository: Location, references: Sequence[str], *, target: bool = False
+    ) -> dict[str, Manifest]:
+        """See `Origin`. A tag of several images is an error (BadInput); in a target it is not there: it may be set."""
         index = self._index(repository)
+        tagged = index.tags.get if target else index.tagged
         found: dict[str, Manifest] = {}
         for reference in dict.fromkeys(references):
-            digest = Digest.parse(reference) if ":" in reference else index.tagged(reference)
+            digest = Digest.parse(reference) if ":" in reference else tagged(reference)
             raw = self._read(repository, digest) if digest else None
             if digest and raw is not None:
                 found[reference] = Manifest(raw, index.types.get(digest) or own_type(raw))
@@ -149,8 +153,9 @@ class LayoutStore:
         path = Path(layout_path(repository))
         if not (path / "oci-layout").exists():
             _write(path / "oci-layout", [_LAYOUT.encode()])
-        _write(path / "index.json", [json.dumps({"schemaVersion": 2, "manifests": kept}).encode()])
-        self._indexes[repository] = _version(path / "index.json"), LayoutIndex(kept)
+        rest = self._index(repository).rest
+        _write(path / "index.json", [json.dumps({"schemaVersion": 2, **rest, "manifests": kept}).encode()])
+        self._indexes[repository] = _version(path / "index.json"), LayoutIndex(kept, rest)
 
     def unlisted(self, repository: Location, manifests: Sequence[Manifest]) -> set[Digest]:
         """The manifests that `index.json` does not name."""
@@ -180,7 +185,7 @@ class LayoutStore:
             entries = []
         if not isinstance(entries, list) or not all(isinstance(d, dict) for d in entries):
             raise BadManifest(f"{path}: manifests: expected a list of descriptors")
-        index = LayoutIndex(entries)
+        index = LayoutIndex(entries, {key: value for key, value in document.items() if key != "manifests"})
         self._indexes[repository] = version, index
         return index
 

@@ -19,11 +19,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]*")
 
 
 class LayoutIndex:
-    """The entries of `index.json`. Types and tags are computed at first use: a copy that writes many images needs none
-    of them. `pointing`: the manifests by their subject, after they were read."""
+    """The entries of `index.json`; `rest`: its other keys. Types and tags are computed at first use: a copy that writes
+    many images needs none of them. `pointing`: the manifests by their subject, after they were read."""
 
-    def __init__(self, entries: list[dict[str, Any]]) -> None:
-        self.entries = entries
+    def __init__(self, entries: list[dict[str, Any]], rest: Mapping[str, Any] | None = None) -> None:
+        self.entries, self.rest = entries, rest or {}
         self.pointing: dict[Digest, list[Descriptor]] | None = None
 
     @property
