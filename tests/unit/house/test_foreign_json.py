@@ -2,12 +2,13 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from support.images.builders import DEV
+from support.images.builders import DEV, referrer_event, scan_event
 from tallyman.adapters.aws.cloudtrail import calls_of
 from tallyman.domain.events.commands import parse_command
 from tallyman.domain.events.eventbridge import TRIP, parse_event
@@ -15,6 +16,7 @@ from tallyman.domain.events.hints import RetentionHint, parse_promotion_hint
 from tallyman.domain.history.seals import Segment
 from tallyman.errors import BadInput
 from tallyman.services.releases.rollout_progress import parse_hint
+from tallyman.services.verification.verify_origin import _asked
 
 CORE = Path(__file__).resolve().parents[3] / "layers/core/src/tallyman"
 OURS = {
@@ -75,3 +77,32 @@ def test_a_lone_surrogate_is_a_bad_message(read: Callable[[str], object], messag
 def test_a_record_of_cloudtrail_of_another_shape_is_bad_input(record: object) -> None:
     with pytest.raises(BadInput, match="CloudTrail's record"):
         calls_of(record, DEV.registry)  # type: ignore[arg-type]
+
+
+def variants(message: object) -> Iterator[object]:
+    """The message, each with one of its values replaced."""
+    yield from (None, 5, 1.5, True, "x", [], [None], {}, {"a": 1})
+    for key, value in message.items() if isinstance(message, dict) else ():
+        yield from ({**message, key: other} for other in variants(value))
+
+
+DIGEST = f"sha256:{'0' * 64}"
+
+
+@pytest.mark.parametrize(
+    ("read", "message"),
+    [
+        (parse_event, scan_event(DEV, DIGEST)),
+        (parse_event, referrer_event(DEV, DIGEST)),
+        (parse_promotion_hint, {"digest": DIGEST, "repository": DEV.name, "from": "dev", "to": "prod", "round": 1}),
+        (RetentionHint.parse, {"repository": str(DEV), "round": 1}),
+        (parse_hint, {"roll_out": {"environment": "prod", "repository": DEV.name, "due": None}}),
+        (_asked, {"verify_origin": {"repository": str(DEV), "digest": DIGEST}}),
+    ],
+)
+def test_a_value_of_another_type_is_bad_input_or_unused(read: Callable[[str], object], message: object) -> None:
+    """So it becomes a dead letter with its reason at once, and is not retried as if the function had crashed."""
+    read(json.dumps(message))
+    for variant in variants(message):
+        with suppress(BadInput):
+            read(json.dumps(variant))

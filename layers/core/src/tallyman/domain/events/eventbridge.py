@@ -154,7 +154,8 @@ def _image_action(event: Mapping[str, Any], detail: Mapping[str, Any]) -> Event:
 
 def _scan(event: Mapping[str, Any], detail: Mapping[str, Any]) -> Event:
     name = _text(detail, "repository-name")
-    resources = [r for r in event.get("resources") or () if isinstance(r, str) and ":repository/" in r]
+    given = event.get("resources")
+    resources = [r for r in given if isinstance(r, str) and ":repository/" in r] if isinstance(given, list) else []
     if name.startswith("arn:"):
         repository = Repository.parse(name)
     elif resources:

@@ -274,5 +274,5 @@ def _asked(body: str) -> tuple[Repository, Digest]:
     try:
         asked = loads_writable(body)["verify_origin"]
         return Repository.parse(asked["repository"]), Digest.parse(asked["digest"])
-    except (BadInput, KeyError, TypeError, ValueError) as error:
+    except (BadInput, AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadMessage(f"expected {{verify_origin: {{repository, digest}}}}: {error}") from None
