@@ -7,6 +7,7 @@ from typing import Any
 
 import botocore.session
 import pytest
+from botocore.exceptions import EndpointConnectionError
 from botocore.stub import ANY, Stubber
 
 from support.images.builders import DEV, NOON, digest_of, image
@@ -18,6 +19,7 @@ from tallyman.domain.images.details import Finding, RepositorySettings
 from tallyman.domain.images.findings import installed_of, row_of
 from tallyman.domain.images.manifest import MANIFEST_TYPES
 from tallyman.domain.images.purls import Package
+from tallyman.domain.names import EcrRegistry, Repository
 from tallyman.errors import BadInput, NotAllowed, NotFound, Refused, TallymanError, Throttled, Unreachable, Unsupported
 
 APP = digest_of("app")
@@ -535,3 +537,25 @@ def test_the_epss_of_an_image_is_inspectors_and_unknown_without_permission() -> 
         assert EcrView(clients).epss(DEV, APP) == {}
         with pytest.raises(Throttled):
             EcrView(clients).epss(DEV, APP)
+
+
+class Nowhere:
+    """`Clients` whose hosts do not exist."""
+
+    def get(self, service: str, registry: EcrRegistry) -> Any:
+        return self
+
+    def list_findings(self, **request: Any) -> Any:
+        raise EndpointConnectionError(endpoint_url="https://inspector2")
+
+
+@pytest.mark.parametrize(("region", "has"), [("eusc-de-east-1", False), ("ap-southeast-6", False), ("sa-east-1", True)])
+def test_the_epss_is_unknown_in_a_region_without_inspector(region: str, has: bool) -> None:
+    """So the scan is recorded there; a host that does not answer for now stays an error."""
+    view = EcrView(Nowhere())  # type: ignore[arg-type]
+    place = Repository(EcrRegistry("111111111111", region), DEV.name)
+    if has:
+        with pytest.raises(Unreachable):
+            view.epss(place, APP)
+    else:
+        assert view.epss(place, APP) == {}

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tallyman.adapters.aws.absent import absent
 from tallyman.adapters.aws.paging import items, listed, pages
 from tallyman.adapters.ecr.calls import EcrAdapter, names
 from tallyman.adapters.ecr.scans import report_of
@@ -61,8 +62,8 @@ class EcrView(EcrAdapter):
             return ScanReport("unsupported", reason=str(error))
 
     def epss(self, repository: Repository, digest: Digest) -> dict[str, float]:
-        """The EPSS score of each vulnerability, by its id; empty where Inspector does not scan the registry or denies
-        the call. Inspector's ListFindings, 100 a page: ECR's own answer has no scores."""
+        """The EPSS score of each vulnerability, by its id; empty where the region has no Inspector, or it does not scan
+        the registry or denies the call. Inspector's ListFindings, 100 a page: ECR's own answer has no scores."""
         client = self._clients.get("inspector2", repository.registry)
         equal = {"comparison": "EQUALS"}
         wanted = {
@@ -80,6 +81,9 @@ class EcrView(EcrAdapter):
                     found[str(name)] = max(float(score), found.get(str(name), 0.0))
         except (Refused, BadInput):
             return {}
+        except Unreachable as error:
+            if not absent("inspector2", repository.registry.region, error):
+                raise
         return found
 
     def start_scan(self, repository: Repository, digest: Digest) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
+from tallyman.adapters.aws.absent import absent
 from tallyman.adapters.aws.paging import items
 from tallyman.adapters.errors.translate import translated
-from tallyman.adapters.usage.absent import absent
 from tallyman.adapters.usage.kubernetes import KubernetesApi
 from tallyman.adapters.usage.running import Clients
 from tallyman.adapters.usage.workloads import WORKLOADS, uses

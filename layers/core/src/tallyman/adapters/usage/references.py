@@ -9,9 +9,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Protocol
 
+from tallyman.adapters.aws.absent import absent
 from tallyman.adapters.aws.paging import batches, items, listed
 from tallyman.adapters.errors.translate import translated
-from tallyman.adapters.usage.absent import absent
 from tallyman.adapters.usage.eks import EksClusters
 from tallyman.adapters.usage.running import Clients, EcsUsage, described, functions, images_of_function, only_named, use
 from tallyman.domain.names import Digest, EcrRegistry, Repository
