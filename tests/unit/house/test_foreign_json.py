@@ -82,8 +82,9 @@ def test_a_record_of_cloudtrail_of_another_shape_is_bad_input(record: object) ->
 def variants(message: object) -> Iterator[object]:
     """The message, each with one of its values replaced."""
     yield from (None, 5, 1.5, True, "x", [], [None], {}, {"a": 1})
-    for key, value in message.items() if isinstance(message, dict) else ():
-        yield from ({**message, key: other} for other in variants(value))
+    if isinstance(message, dict):
+        for key, value in message.items():
+            yield from ({**message, key: other} for other in variants(value))
 
 
 DIGEST = f"sha256:{'0' * 64}"
