@@ -194,3 +194,21 @@ def test_a_killed_run_to_ecr_is_resumed_too(
     held = ecr.client(PROD).batch_get_image(repositoryName="team/app", imageIds=[{"imageTag": "big"}])
     assert held["images"][0]["imageId"]["imageDigest"] == big.digest
     assert kept(tmp_path) == []
+
+
+def test_an_ecr_under_another_name_takes_parts(
+    source: OciServer, ecr: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ECR Public, or ECR behind a name of one's own: a PATCH is answered 201, with a Range that stays at the first part
+    (containers-roadmap #2831)."""
+    for name in [name for name in os.environ if name.startswith("TALLYMAN_REGISTRY_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(large_uploads, "PART", MIB // 2)
+    ecr.client(PROD).create_repository(repositoryName="team/app")
+    host = ecr.base(PROD).removeprefix("http://")
+    (tmp_path / ".docker").mkdir()
+    auths = {host: {"auth": ecr.token().removeprefix("Basic ")}}
+    (tmp_path / ".docker/config.json").write_text(json.dumps({"auths": auths}))
+    assert run([f"{source.host}/team/app:v1", f"{host}/team/app"]) == 0
+    assert ecr.client(PROD).describe_images(repositoryName="team/app")["imageDetails"][0]["imageTags"] == ["v1"]
+    assert kept(tmp_path) == []

@@ -67,7 +67,7 @@ class OciUploads:
             if isinstance(error, (TransientError, NotAllowed)) and answer.status not in (400, 405):
                 raise error
             raise Unsupported(f"{what}: {error}") from error
-        have = _reached(answer)
+        have = _reached(answer) if answer.status != 201 else None  # ECR, whose Range stays at the first part
         return first + length if have is None else have, self._session(repository, answer, what)
 
     def complete(self, repository: Location, session: str, digest: Digest) -> None:
