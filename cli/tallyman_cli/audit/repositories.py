@@ -13,7 +13,7 @@ from tallyman.domain.images.details import RepositorySettings
 from tallyman.domain.names import EcrRegistry, Repository
 from tallyman.domain.policy import glob_matches
 from tallyman.domain.policy.environments import Environment
-from tallyman.domain.push_protection import LAMBDA, PULL, PUSH, PUSH_ACTIONS
+from tallyman.domain.push_protection import LAMBDA, PULL, PUSH, PUSH_ACTIONS, normal
 from tallyman.errors import TallymanError
 from tallyman.ports.registries import Replication
 from tallyman.services.promotion.creations import pushers_of, settings_of
@@ -192,15 +192,8 @@ class Repositories:
 
 
 def _lacking(wanted: list[dict[str, Any]], there: list[dict[str, Any]]) -> list[str]:
-    found = {each.get("Sid"): _normal(each) for each in there}
-    return [each["Sid"] for each in wanted if found.get(each["Sid"]) != _normal(each)]
-
-
-def _normal(value: Any) -> Any:
-    """The value without differences that mean nothing: one value or a list of it, and the order of a list."""
-    if isinstance(value, dict):
-        return {key: _normal(inner) for key, inner in value.items()}
-    return sorted(str(each) for each in as_list(value))
+    found = {each.get("Sid"): normal(each) for each in there}
+    return [each["Sid"] for each in wanted if found.get(each["Sid"]) != normal(each)]
 
 
 def _pushers(there: list[dict[str, Any]]) -> set[str]:

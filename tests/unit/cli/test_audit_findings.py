@@ -242,11 +242,11 @@ def test_a_key_that_differs_from_the_policy_is_found() -> None:
     assert (found.kind, found.where, found.mend) == ("setting_kms_key", str(PROD), None)
 
 
-def protected(audited: AuditedStack) -> None:
-    """The statement that repository creation sets, in every target."""
+def protected(audited: AuditedStack, **more: Any) -> None:
+    """The statement that repository creation sets, in every target; `more`: other values of it."""
     for place in (PROD, PROD_SA):
         allowed = [f"arn:aws:iam::{place.registry.account}:role/tallyman-spoke-push"]
-        audited.guards.policies[place] = {"Version": "2012-10-17", "Statement": [only_push(allowed)]}
+        audited.guards.policies[place] = {"Version": "2012-10-17", "Statement": [only_push(allowed) | more]}
 
 
 def test_a_repository_open_to_pushes_is_found_and_its_other_statements_kept() -> None:
@@ -269,6 +269,12 @@ def test_a_repository_open_to_pushes_is_found_and_its_other_statements_kept() ->
         PROD,
         ["OnlyTallymanPushes", "Theirs"],
     )
+
+
+def test_another_form_of_everybody_is_the_same_statement() -> None:
+    audited = AuditedStack(GUARDED + RETAINED)
+    protected(audited, Principal={"AWS": "*"})
+    assert audited.repositories() == []
 
 
 def test_a_repository_policy_without_its_pull_accounts_is_found() -> None:

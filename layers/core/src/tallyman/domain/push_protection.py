@@ -111,15 +111,16 @@ def problem(found: str | None, allowed: Sequence[str]) -> Problem | None:
     if mine is None:
         lacks = f"the repository's policy lacks the statement {PUSH}: every principal that IAM allows may push"
         return Problem(Flaw.NO_STATEMENT, lacks)
-    if _normal(mine) != _normal(only_push(allowed)):
+    if normal(mine) != normal(only_push(allowed)):
         return Problem(Flaw.CHANGED, f"the statement {PUSH} of the repository's policy was changed")
     return None
 
 
-def _normal(value: Any) -> Any:
-    """A form without meaningless differences: one value or a list of it, the order of lists, the forms of `*`."""
+def normal(value: Any) -> Any:
+    """The value, a statement or a part of one, without meaningless differences: one value or a list of it, the order of
+    lists, the forms of `*`."""
     if isinstance(value, dict):
-        made = {key: _normal(inner) for key, inner in value.items()}
+        made = {key: normal(inner) for key, inner in value.items()}
         if made.get("Principal") == {"AWS": ["*"]}:
             made["Principal"] = ["*"]
         return made
