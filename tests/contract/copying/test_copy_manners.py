@@ -216,6 +216,29 @@ def test_unreadable_referrers_are_reported_and_the_copy_is_not_successful(
     assert done["targets"][0]["refused_referrers"]
 
 
+@pytest.mark.parametrize("status", [0, 400, 401, 403, 405, 501])
+def test_a_referrers_api_that_has_answered_before_is_not_given_up(
+    source: OciServer, target: OciServer, status: int, capsys: Capture
+) -> None:
+    child = next(iter(BUILT.manifests))
+    signed = signature(BUILT)
+    source.push("team/app", signed)
+    source.on("GET", f"/referrers/{child}", Trouble(status=status, flip=True), times=99)
+    [report] = copied(capsys, f"{source.host}/team/app:v1", f"{target.host}/team/app", status=1)["targets"]
+    assert holds(target, "team/app", BUILT, "v1")
+    assert str(signed.digest) in target.repo("team/app").manifests
+    assert list(report["refused_referrers"]) == [f"the referrers of {child}"]
+
+
+def test_an_unknown_subject_of_a_referrers_api_has_none(source: OciServer, target: OciServer, capsys: Capture) -> None:
+    signed = signature(BUILT)
+    source.push("team/app", signed)
+    for digest in {*BUILT.manifests, *signed.manifests} - {BUILT.digest}:
+        source.on("GET", f"/referrers/{digest}", Trouble(status=404), times=99)
+    copied(capsys, f"{source.host}/team/app:v1", f"{target.host}/team/app")
+    assert str(signed.digest) in target.repo("team/app").manifests
+
+
 # --- lists
 
 

@@ -19,14 +19,14 @@ def kind_of_status(status: int) -> type[TallymanError]:
     """The kind of error; Refused for a status that has no kind of its own."""
     if status == 429:
         return Throttled
+    if status in (405, 413, 501):  # 413: a layer that is too large
+        return Unsupported
     if status >= 500 or status in (408, 425):
         return Unreachable
     if status in (401, 403):
         return NotAllowed
     if status == 404:
         return NotFound
-    if status in (405, 413):  # 413: a layer that is too large
-        return Unsupported
     return Refused
 
 

@@ -133,15 +133,18 @@ class OciRegistry:
         return self._pointing(repository, subject) if self._api[repository] else None
 
     def _pointing(self, repository: Location, subject: Digest) -> Listing | None:
-        """None also where the API refuses for any reason: the fallback tag is tried instead."""
+        """None also where the API refuses for any reason: the fallback tag is tried instead. A registry that has
+        answered it before has the API: then a refusal is reported, and 404 means no such subject."""
         what = f"list the referrers of {repository}@{subject}"
-        found, first = Listing(), True
+        found, first, known = Listing(), True, self._api.get(repository, False)
         try:
             for answer in self._client.pages(
                 repository, f"referrers/{subject}", what=what, headers={"Accept": OCI_INDEX}
             ):
                 if answer.status != 200:
-                    if not first:
+                    if known and answer.status == 404:
+                        return found
+                    if not first or known:
                         raise answer.error(what)
                     if answer.code != "NAME_UNKNOWN":  # else the repository may be created later
                         self._api[repository] = False
@@ -152,7 +155,10 @@ class OciRegistry:
                 first = False
                 if len(found) > MOST_REFERRERS:
                     raise Refused(f"{what}: more than {MOST_REFERRERS}: refused")
-        except (*NOT_THIS_WAY, BadManifest):
+        except (*NOT_THIS_WAY, BadManifest) as error:
+            if known:
+                found.odd[f"the referrers of {subject}"] = str(error)
+                return found
             if not first:
                 raise
             self._api[repository] = False
