@@ -296,6 +296,12 @@ def test_exponential_aliases_are_refused() -> None:
     assert "more than 100000 parts" in found
 
 
+@pytest.mark.parametrize(("text", "number"), [("010", 8), ("0x10", 16), ("12:30", 750), ("0b11", 3)])
+def test_numbers_that_other_readers_of_yaml_read_otherwise_are_refused(text: str, number: int) -> None:
+    found = problems(f"repositories:\n  - match: a/*\n    retention: {{keep: [{{newest: {text}}}]}}\n")
+    assert any(f"'{text}' would be {number} in YAML 1.1: write a decimal number" in problem for problem in found), found
+
+
 def test_exponential_merges_take_no_time() -> None:
     layers = ["a0: &a0 {match: x}", *(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}" for n in range(1, 40))]
     assert all("unknown key 'a" in found for found in problems("\n".join(layers)))

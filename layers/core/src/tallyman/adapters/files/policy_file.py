@@ -1,5 +1,6 @@
 """Read `tallyman.yaml`: YAML to plain data with the line of each part, which the domain then parses."""
 
+import re
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,10 @@ _PUT = "put the certificates that vouch for them there, as PEM"
 MAX_BYTES = 1024 * 1024
 MAX_PARTS = 100_000  # aliases can multiply the parts of a small file without end
 
+_INTEGER = "tag:yaml.org,2002:int"
+_DECIMAL = re.compile(r"[+-]?(?:0|[1-9][0-9_]*)")
+"""YAML 1.1 also has octal, sexagesimal and other numbers: 010 is 8, and 12:30 is 750. Editors, and people, read
+YAML 1.2, where 010 is 10."""
 _MERGE = "tag:yaml.org,2002:merge"
 _PLAIN = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 Place = tuple[str | int, ...]
@@ -196,7 +201,13 @@ class _Reader:
 
     def _scalar(self, node: yaml.Node, place: Place, line: int) -> Any:
         try:
-            return self._constructor.construct_object(node)
+            value = self._constructor.construct_object(node)
+            if isinstance(value, int) and node.tag == _INTEGER and not _DECIMAL.fullmatch(node.value):
+                self._note(
+                    line, place, f"'{node.value}' would be {value} in YAML 1.1: write a decimal number, or quote it"
+                )
+                return str(node.value)
+            return value
         except (yaml.YAMLError, ValueError, OverflowError) as error:
             # For example an unknown tag (!thing), or a date that does not exist.
             detail = error.problem if isinstance(error, yaml.MarkedYAMLError) else str(error)
