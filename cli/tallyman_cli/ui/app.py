@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import BaseConverter, Map, Rule
 from werkzeug.utils import redirect
 from werkzeug.wrappers import Request, Response
@@ -29,27 +29,32 @@ class DigestConverter(BaseConverter):
     part_isolating = True
 
 
+def _get(address: str, endpoint: Any) -> Rule:
+    """A page that only answers GET and HEAD; a rule without methods would answer every one."""
+    return Rule(address, endpoint=endpoint, methods=["GET"])
+
+
 ROUTES = Map(
     [
-        Rule("/", endpoint=pages.board),
-        Rule("/repository/<environment>/<path:name>", endpoint=pages.repository),
-        Rule("/image/<environment>/<path:name>/<digest:digest>", endpoint=pages.image),
-        Rule("/image/<environment>/<path:name>/<digest:digest>/uses", endpoint=pages.image_uses),
-        Rule("/image/<environment>/<path:name>", endpoint="tag"),
+        _get("/", pages.board),
+        _get("/repository/<environment>/<path:name>", pages.repository),
+        _get("/image/<environment>/<path:name>/<digest:digest>", pages.image),
+        _get("/image/<environment>/<path:name>/<digest:digest>/uses", pages.image_uses),
+        _get("/image/<environment>/<path:name>", "tag"),
         Rule("/why/<environment>/<path:name>/<digest:digest>/<target>", endpoint=pages.why, methods=["GET", "POST"]),
-        Rule("/find", endpoint=pages.find),
-        Rule("/compare", endpoint=pages.compare),
-        Rule("/retention", endpoint=pages.retention),
+        _get("/find", pages.find),
+        _get("/compare", pages.compare),
+        _get("/retention", pages.retention),
         Rule("/retention/<environment>/<path:name>", endpoint=pages.retention_plan, methods=["GET", "POST"]),
-        Rule("/health", endpoint=upkeep.health),
-        Rule("/health/letters", endpoint=upkeep.letters),
-        Rule("/health/audit", endpoint=upkeep.audit),
-        Rule("/health/checks", endpoint=upkeep.checks),
-        Rule("/health/cost", endpoint=upkeep.cost),
-        Rule("/pulse", endpoint="pulse"),
+        _get("/health", upkeep.health),
+        _get("/health/letters", upkeep.letters),
+        _get("/health/audit", upkeep.audit),
+        _get("/health/checks", upkeep.checks),
+        _get("/health/cost", upkeep.cost),
+        _get("/pulse", "pulse"),
         Rule("/do/<command>", endpoint="do", methods=["GET", "POST"]),
-        Rule("/static/<name>", endpoint="static"),
-        Rule("/favicon.ico", endpoint="icon"),
+        _get("/static/<name>", "static"),
+        _get("/favicon.ico", "icon"),
     ],
     converters={"digest": DigestConverter},
     strict_slashes=False,
@@ -85,7 +90,10 @@ class Application:
             endpoint, values = ROUTES.bind("", path_info=path).match(method=request.method)
             return self._endpoint(request, endpoint, values, wants_json)
         except HTTPException as error:
-            return self._error(request, error.code or 500, error.description or error.name)
+            response = self._error(request, error.code or 500, error.description or error.name)
+            if isinstance(error, MethodNotAllowed) and error.valid_methods:
+                response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+            return response
         except TallymanError as error:
             return self._error(request, status_of(error), str(error))
         except Exception as error:

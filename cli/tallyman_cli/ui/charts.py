@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from tallyman.domain.text import counted
 from tallyman.domain.times import parse_time
 from tallyman_cli.ui.text import clock, short, size
 
@@ -30,7 +31,8 @@ def tag_timeline(timeline: Mapping[str, Any], href: Callable[[str], str | None])
     parts = [*_axis(begin, end, height - AXIS, x)]
     for number, lane in enumerate(lanes):
         parts += _lane(lane, number * LANE, x, end, href, colours)
-    label = f"{len(lanes)} tags from {clock(timeline['from'])} to {clock(timeline['to'])}; the moves are listed below"
+    time = f"from {clock(timeline['from'])} to {clock(timeline['to'])}"
+    label = f"{counted(len(lanes), 'tag')} {time}; the moves are listed below"
     return _svg(height, label, parts)
 
 

@@ -15,6 +15,7 @@ from tallyman.domain.images.findings import Row, packages_of
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.people import person_of_arn, person_of_sender
 from tallyman.domain.retention import Reading
+from tallyman.domain.text import counted
 from tallyman.errors import BadInput
 from tallyman.services.deciding.image_facts import Once, above
 from tallyman.services.deciding.noncompliant import is_released
@@ -102,7 +103,7 @@ def _hits(stack: Stack, query: str, say: Callable[[str], None]) -> Hits:
     if indexed:
         known = others
     if known:
-        say(f"reading what is recorded of {len(known)} repositories")
+        say(f"reading what is recorded of {counted(len(known), 'repository', 'repositories')}")
     for found in each(lambda place: _search(stack, place, query), known):
         for digest, because in found.because.items():
             for reason in because:

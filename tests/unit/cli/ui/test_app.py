@@ -433,3 +433,20 @@ def test_no_file_of_the_page_names_another_host() -> None:
         assert "//" not in re.sub(
             r"http://www\.w3\.org/2000/svg|^\s*//.*$", "", file.read_text(), flags=re.MULTILINE
         ), file
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
+def test_a_page_answers_only_the_methods_that_it_has(full: FakeStack, desk: Desk, method: str) -> None:
+    client = Client(Application(desk, None))
+    for path in ("/", "/health", f"/repository/dev/{NAME}", "/static/desk.css"):
+        response = client.open(path, method=method)
+        assert (response.status_code, response.headers["Allow"]) == (405, "GET, HEAD"), path
+    assert client.head("/").status_code == 200
+
+
+def test_no_label_is_on_an_element_whose_label_no_screen_reader_reads(full: FakeStack, desk: Desk) -> None:
+    browser = Browser(desk)
+    for address in addresses(full):
+        assert not re.search(r"<(p|pre|span|div|code)\b(?![^>]*\brole=)[^>]*\baria-label=", browser.text(address)), (
+            address
+        )

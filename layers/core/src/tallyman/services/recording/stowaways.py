@@ -8,6 +8,7 @@ from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Repository
 from tallyman.domain.policy import Policy
+from tallyman.domain.text import counted
 from tallyman.domain.times import format_time
 from tallyman.ports.messages import Notices
 from tallyman.ports.records import Appended, Ledger
@@ -74,8 +75,8 @@ def report_gathered(policy: Policy, ledger: Ledger, notices: Notices, repository
     images = [f"{name}:{f.tag}" if f.tag else f"{name}@{f.digest}" for f in found]
     notices.publish(
         f"stowaways in {environment.name}: {name}",
-        f"At least {len(images)} images were in {repository.registry} ({environment.name}) when it was first "
-        f"looked at, and no promotion brought them there: {', '.join(images[:10])}"
+        f"{repository.registry} ({environment.name}) held at least {counted(len(images), 'image')} that no promotion "
+        f"brought there when it was first read: {', '.join(images[:10])}"
         f"{', …' if len(images) > 10 else ''}",
         {"kind": "stowaway", "environment": environment.name, "repository": name},
     )
