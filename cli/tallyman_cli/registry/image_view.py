@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tallyman.domain.costs import Prices
-from tallyman.domain.history.details.changes import Change
 from tallyman.domain.history.details.referrers import Referred
 from tallyman.domain.history.details.verifications import Verified
 from tallyman.domain.history.facts import Fact, Kind
@@ -133,12 +132,10 @@ class ImageView:
         """What the image, and statements about it, say of its build; nobody has verified it. `commit`: null where none
         is named; `builds`: the builds that made it, each once."""
         facts = [f for each in (self.image.facts, *self.image.platforms.values()) for f in each]
-        provenance: Mapping[str, str] = next(
-            (c.built for c in Change.of(f for f in facts if f.kind in PUSHES) if c.built), {}
-        )
+        said = record.built(facts)
         names = {"commit": "revision", "source": "source", "version": "version", "author": "authors"}
         builds = {b["id"]: dict(b) for r in Referred.of(f for f in facts if f.kind is Kind.REFERRED) if (b := r.build)}
-        return {**{key: provenance.get(name) for key, name in names.items()}, "builds": list(builds.values())}
+        return {**{key: said.get(name) for key, name in names.items()}, "builds": list(builds.values())}
 
     def verified(self) -> dict[str, Any]:
         """The newest verification in this repository, else anywhere; verdict null where there is none."""

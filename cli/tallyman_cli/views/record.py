@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from tallyman.domain.gates import FAILED, ImageFacts, recalled
+from tallyman.domain.history.details.changes import Change
 from tallyman.domain.history.details.decisions import Decided
 from tallyman.domain.history.details.promotions import Promoted
 from tallyman.domain.history.details.scans import Scanned
@@ -49,6 +50,12 @@ def is_known_as_recalled(facts: Sequence[Fact]) -> bool:
         if fact.kind is Kind.DECIDED
         for gate in Decided.parse(fact).gates
     ) or any(fact.kind is Kind.RECALLED for fact in facts)
+
+
+def built(facts: Iterable[Fact]) -> Mapping[str, str]:
+    """What the image says of its build, by the first push that holds it; nobody has verified it."""
+    changes = Change.of(fact for fact in facts if fact.kind in PUSHES)
+    return next((change.built for change in changes if change.built), {})
 
 
 def newest_verification(facts: Iterable[Fact], place: Repository) -> Fact | None:

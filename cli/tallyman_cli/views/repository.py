@@ -202,7 +202,6 @@ def _image(  # noqa: PLR0913 - a row of the page: a reading for each of its colu
     beneath = [children.get(d, ()) for d, _ in platforms]
     scans = [record.scan_row(record.newest_scan(each, place)) for each in beneath or [facts]]
     last = max(pushes, key=lambda f: (f.at, f.seen))
-    built: Mapping[str, str] = next((c.built for c in Change.of(f for f in facts if f.kind in PUSHES) if c.built), {})
     return {
         "digest": digest,
         "tags": mine,
@@ -211,7 +210,7 @@ def _image(  # noqa: PLR0913 - a row of the page: a reading for each of its colu
         "pushed_at": format_time(last.at),
         "actor": next((f.actor for f in reversed(pushes) if f.actor), None),
         "via": str(last.via),
-        "commit": built.get("revision"),
+        "commit": record.built(facts).get("revision"),
         "size": _size(last, beneath),
         "platforms": [platform for _, platform in platforms],
         "verified": _verified(facts, place),
