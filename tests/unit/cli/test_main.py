@@ -203,7 +203,12 @@ class FakeAws:
         return {"region": self.region, "data_path": None}[name]
 
     def register_component(self, name: str, component: Any) -> None:
-        assert name == "data_loader"
+        assert name in ("data_loader", "response_parser_factory")
+
+    def user_agent(self) -> str:
+        return "fake"
+
+    def set_default_client_config(self, config: Any) -> None: ...
 
     def create_client(self, service: str, **more: Any) -> "FakeAws":
         return self
