@@ -3,7 +3,7 @@
 import json
 import threading
 import tracemalloc
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -494,6 +494,25 @@ def test_a_target_that_returns_other_bytes_is_a_mismatch(registries: FakeRegistr
     registries.push(DEV, built)
     registries.held(PROD).manifests[built.digest] = image("b").root
     assert isinstance(copy(registries, built, PROD)[PROD], DigestMismatch)
+
+
+def test_a_manifest_that_shows_a_moment_after_its_put_is_found(
+    registries: FakeRegistries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = multi_arch()
+    registries.push(DEV, built)
+    whole, late = registries.manifests, [2]
+
+    def manifests(repository: Location, references: Sequence[str]) -> dict[str, Manifest]:
+        found = whole(repository, references)
+        if repository == PROD and built.digest in found and late[0]:
+            late[0] -= 1
+            del found[built.digest]
+        return found
+
+    monkeypatch.setattr(registries, "manifests", manifests)
+    assert isinstance(copy(registries, built, PROD)[PROD], Staged)
+    assert late == [0]
 
 
 def test_a_manifest_missing_after_its_put_is_an_error(registries: FakeRegistries) -> None:

@@ -18,7 +18,7 @@ from tallyman.errors import (
     Unreachable,
 )
 from tallyman.ports.copying import Destination
-from tallyman.services.copying.blobs import enough_time, patience, pause
+from tallyman.services.copying.blobs import TRIES, enough_time, patience, pause
 from tallyman.services.copying.image_graph import ImageGraph
 from tallyman.services.copying.manifest_order import Kind, Order
 from tallyman.services.copying.target_plan import CopyOptions, TargetPlan
@@ -205,10 +205,15 @@ class TargetCopy(TargetPlan):
         return None
 
     def _read_back(self) -> None:
+        """Read back what was pushed. Some registries show a manifest only a moment later."""
         pushed = set(self.pushed)
-        manifests = [m for m in self.graph.manifests if m.digest in pushed]
-        there = self._there(manifests, self.tags, ours=pushed)
-        for manifest in manifests:
-            if manifest.digest not in there and manifest.digest not in self.broken:
-                text = f"{self.repository.at(manifest.digest)} was put, and is not there when it is read back"
+        left = [m for m in self.graph.manifests if m.digest in pushed]
+        for attempt in range(1, TRIES + 1):
+            there = self._there(left, self.tags, ours=pushed)
+            left = [m for m in left if m.digest not in there and m.digest not in self.broken]
+            if not left:
+                return
+            text = f"{self.repository.at(left[0].digest)} was put, and is not there when it is read back"
+            if attempt == TRIES:
                 raise Unreachable(text)
+            pause(Unreachable(text), attempt, self.deadline)
