@@ -1,19 +1,24 @@
 """The command line finds region and credentials in each way that AWS's own command line supports."""
 
+import contextlib
 import hashlib
 import json
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
+from botocore.tokens import SSOTokenProvider
+from typer.testing import CliRunner, Result
 
+from tallyman_cli.main import app
+from tallyman_cli.shared import context
 from tallyman_cli.shared.aws import NEEDED
+from tallyman_cli.shared.chosen import Chosen
 
 IDENTITY = """<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult>
 <Arn>arn:aws:iam::111111111111:user/ana</Arn><UserId>A</UserId><Account>111111111111</Account>
@@ -66,13 +71,17 @@ def aws() -> Iterator[Aws]:
     made.server.server_close()
 
 
-def run(aws: Aws, home: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(aws: Aws, home: Path, *options: str, **environment: str) -> Result:
     """Run `tallyman pending` with only these variables."""
     found = {"PATH": os.environ["PATH"], "HOME": str(home), "AWS_EC2_METADATA_DISABLED": "true", **environment}
     found["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{aws.server.server_port}"
-    command = [sys.executable, "-m", "tallyman_cli.start", *options, "pending"]
-    found["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
-    return subprocess.run(command, capture_output=True, text=True, env=found, cwd=home, check=False, timeout=120)
+    with (
+        contextlib.chdir(home),
+        mock.patch.dict(os.environ, found, clear=True),
+        mock.patch.object(SSOTokenProvider, "_SSO_TOKEN_CACHE_DIR", str(home / ".aws/sso/cache")),  # set at its import
+        mock.patch.object(context, "chosen", Chosen()),  # left over from a test of the command line
+    ):
+        return CliRunner().invoke(app, [*options, "pending"])
 
 
 def configured(home: Path, config: str, credentials: str = "") -> None:
@@ -122,7 +131,7 @@ def test_region_and_credentials_are_found_in_each_supported_way(aws: Aws, tmp_pa
     cache.parent.mkdir(parents=True)
     cache.write_text(json.dumps({"accessToken": "t", "expiresAt": "2999-01-01T00:00:00Z", "startUrl": "https://corp"}))
     done = run(aws, tmp_path, *options, **environment)
-    assert done.returncode == 2, done.stderr
+    assert done.exit_code == 2, done.stderr
     assert "there is no stack 'tallyman' in 111111111111/us-east-2" in done.stderr
     assert aws.asked == {wanted}
 
@@ -142,8 +151,8 @@ def test_missing_settings_are_one_message_without_a_traceback(
     aws: Aws, tmp_path: Path, environment: dict[str, str], word: str
 ) -> None:
     done = run(aws, tmp_path, **environment)
-    assert done.returncode in (1, 2)
-    assert done.returncode == 2 or "log in" in word
+    assert done.exit_code in (1, 2)
+    assert done.exit_code == 2 or "log in" in word
     assert word in done.stderr
     assert "fault" not in done.stderr
     assert "Traceback" not in done.stderr
@@ -162,5 +171,5 @@ def test_a_wrong_name_of_the_stack_names_those_that_are_there(aws: Aws, tmp_path
         f"<Stacks>{members}</Stacks></DescribeStacksResult></DescribeStacksResponse>"
     )
     done = run(aws, tmp_path, **KEYS, AWS_REGION="us-east-2")
-    assert done.returncode == 2
+    assert done.exit_code == 2
     assert "; Tallyman's there: tallyman-dev: name the stack with --stack" in done.stderr
