@@ -2,9 +2,6 @@
 
 import http.client
 import json
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +10,13 @@ from typing import Any
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from typer.testing import CliRunner
 
 from support.stacks import sample_stack as sample
 from support.stacks.clients import client_of
+from tallyman_cli.main import app
 from tallyman_local.cloud.cloud import Cloud
 
-CLI = {"PYTHONPATH": os.pathsep.join(str(sample.ROOT.parents[3] / f) for f in ("layers/core/src", "cli", "local"))}
 SECOND = "arn:aws:iam::222222222222:role/anyone"
 
 
@@ -36,13 +34,8 @@ def healed(cloud: Cloud) -> Iterator[None]:
 
 
 def tallyman(cloud: Cloud, *words: str) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "tallyman_cli.main", "local", "fail", *words],
-        env={**os.environ, **CLI, **cloud.environment()},
-        capture_output=True,
-        text=True,
-    )
-    return done.returncode, done.stderr
+    done = CliRunner(env=cloud.environment()).invoke(app, ["local", "fail", *words])
+    return done.exit_code, done.stderr
 
 
 def fail(cloud: Cloud, name: str, **how: Any) -> None:
