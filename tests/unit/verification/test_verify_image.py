@@ -30,6 +30,7 @@ from tallyman.domain.images.verification import Check, Verification
 from tallyman.domain.names import Digest
 from tallyman.domain.plain import plain
 from tallyman.errors import BadManifest, NotAllowed, NotFound, Throttled, Unreachable, Unsupported
+from tallyman.services.copying.blobs import TRIES
 from tallyman.services.verification.verify_image import VerifiedImage, verify
 
 FOREVER = float("inf")
@@ -477,7 +478,7 @@ def test_a_broken_connection_resumes(registries: FakeRegistries, look: Look) -> 
     assert [d for m, _, d in registries.requests if m == "open_blob"].count(part.digest) == 3
 
 
-def test_a_connection_that_always_breaks_makes_the_verdict_unknown_after_three_attempts(
+def test_a_connection_that_always_breaks_makes_the_verdict_unknown_after_the_last_attempt(
     registries: FakeRegistries, look: Look
 ) -> None:
     part = big_layer(150_000)
@@ -486,7 +487,7 @@ def test_a_connection_that_always_breaks_makes_the_verdict_unknown_after_three_a
     registries.fail(DEV.registry, after_bytes=1_000)
     seen = look(built)
     assert checks(seen)["layer_content"].verdict == "unknown"
-    assert [d for m, _, d in registries.requests if m == "open_blob"].count(part.digest) == 3
+    assert [d for m, _, d in registries.requests if m == "open_blob"].count(part.digest) == TRIES
 
 
 def test_blobs_beyond_the_deadline_are_unknown(registries: FakeRegistries, look: Look) -> None:
