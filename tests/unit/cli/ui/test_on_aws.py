@@ -13,6 +13,7 @@ import pytest
 from support.fakes.cli_stack import FakeStack
 from support.images.builders import DEV, multi_arch
 from support.stacks.templates import ROOT, hub, listed, of_type, page, statements_of, text
+from tallyman.adapters.usage.references import EveryNeed
 from tallyman_cli.ui import on_aws
 from tallyman_cli.ui.desk import Desk
 from tallyman_cli.ui.on_aws import Handler, lambda_handler
@@ -189,6 +190,7 @@ def test_its_role_only_reads_and_has_no_more_permissions_than_people() -> None:
     allowed = of_type(hub(), "AWS::IAM::ManagedPolicy")["PeoplePolicy"]["PolicyDocument"]
     people = {a for s in statements_of(allowed) for a in listed(s["Action"])}
     assert actions - people == {"logs:CreateLogStream", "logs:PutLogEvents"}
+    assert set(EveryNeed.PERMISSIONS) <= actions  # or a source of usage could never be read
     reading = ("BatchGet", "Describe", "Get", "List", "Query", "AssumeRole")
     assert [a for a in actions & people if not a.split(":")[1].startswith(reading)] == []
     spokes = next(s for s in statements if s["Sid"] == "Spokes")
