@@ -240,7 +240,10 @@ def when(moment: datetime | str | None) -> str:
     found = parse_time(moment) if isinstance(moment, str) else moment
     if chosen.utc or not sys.stdout.isatty():
         return time(found)
-    return found.astimezone().isoformat(timespec="seconds")
+    try:
+        return found.astimezone().isoformat(timespec="seconds")
+    except OverflowError:  # at an end of the calendar (9999-12-31), which a policy or a person may name
+        return time(found)
 
 
 def size(count: int | None) -> str:

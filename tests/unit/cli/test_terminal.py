@@ -79,6 +79,13 @@ def test_times_are_local_on_a_terminal_and_utc_on_request() -> None:
     assert "2026-11-16T01:54:34Z" in piped.stdout
 
 
+@pytest.mark.parametrize(
+    ("zone", "at"), [("Asia/Tokyo", "9999-12-31T23:59:59Z"), ("America/Lima", "0001-01-01T00:00:00Z")]
+)
+def test_a_time_at_an_end_of_the_calendar_is_shown_in_utc(zone: str, at: str) -> None:
+    assert at in on_terminal(f"output.line(output.when('{at}'))\n", TZ=zone)
+
+
 def test_a_dumb_terminal_crops_nothing() -> None:
     long = "x" * 200
     code = f"output.line('{long}')\noutput.table([{{'what': '{long} ' * 3, 'tag': '{long}'}}])\n"
