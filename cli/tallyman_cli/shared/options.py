@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tallyman.domain.times import parse_time
+from tallyman.domain.times import parse_moment, parse_time
 from tallyman.errors import BadInput
 from tallyman_cli.shared import output
 from tallyman_cli.shared.chosen import chosen
@@ -89,7 +89,7 @@ by_policy = _adding("as_json", "stack", "policy")
 
 def moment(text: str | None) -> datetime | None:
     """The time of `--at`. Raises BadInput if it is not one."""
-    return parse_time(text) if text is not None else None
+    return parse_moment(text) if text is not None else None
 
 
 def note_future(at: datetime | None, now: datetime) -> None:

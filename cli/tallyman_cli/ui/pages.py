@@ -7,7 +7,7 @@ from typing import Any
 
 from tallyman.domain.gates.scan import asks_for_approvals
 from tallyman.domain.names import Digest
-from tallyman.domain.times import format_time, parse_time
+from tallyman.domain.times import format_time, parse_moment, parse_time
 from tallyman.errors import BadInput, TallymanError
 from tallyman_cli.shared import addresses, naming
 from tallyman_cli.shared.addresses import Named
@@ -184,10 +184,10 @@ def _pasted(desk: Desk, text: str) -> tuple[Stack | None, str | None]:
 def moment(given: Arguments) -> datetime | None:
     """The moment that a page is asked for, as RFC 3339 text or as seconds since 1970; None: now."""
     if text := given.get("at", "").strip():
-        return parse_time(text)
+        return parse_moment(text)
     if text := given.get("t", "").strip():
         try:
-            return datetime.fromtimestamp(int(text), UTC)
+            return parse_moment(datetime.fromtimestamp(int(text), UTC).isoformat())
         except (ValueError, OverflowError, OSError):
             raise BadInput(f"t={text}: expected seconds since 1970") from None
     return None

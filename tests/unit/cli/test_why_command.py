@@ -1,5 +1,7 @@
 """`tallyman why`."""
 
+from pathlib import Path
+
 import pytest
 
 from support.fakes.cli_stack import POLICY, FakeStack
@@ -127,3 +129,20 @@ def test_without_such_a_promotion_bad_input_names_the_existing_ones(
     assert (result.exit_code, result.stdout) == (2, "")
     for word in words:
         assert word in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("at", "reason"),
+    [("8999-12-31T23:59:59Z", "is in the future"), ("9999-12-31T23:59:59Z", "out of range"), ("1969-12-31", "range")],
+)
+def test_a_moment_near_an_end_of_the_calendar_is_no_fault(
+    system: FakeStack, tmp_path: Path, at: str, reason: str
+) -> None:
+    system.push(multi_arch(), "v1.0.0")
+    window = '{days: mon-fri, between: "09:00-09:01", timezone: Asia/Tokyo}'
+    policy = tmp_path / "tallyman.yaml"
+    policy.write_text(POLICY.replace("verified: true", f"verified: true, soak: 365000d, window: {window}"))
+    result = system.run("why", f"{NAME}:v1.0.0", "--to", "prod", "--at", at, "--policy", str(policy))
+    assert result.exit_code == (1 if "future" in reason else 2), result.output
+    assert reason in result.stderr
+    assert "fault" not in result.stderr

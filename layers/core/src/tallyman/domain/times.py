@@ -4,6 +4,8 @@ from datetime import UTC, datetime
 
 from tallyman.errors import BadInput
 
+_YEARS = 1970, 9000
+
 
 def parse_time(text: str) -> datetime:
     """Parse RFC 3339 (`2026-11-16T01:54:34Z`, with or without a fraction, any offset) as an aware UTC datetime.
@@ -15,6 +17,15 @@ def parse_time(text: str) -> datetime:
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):  # the latter: in UTC it lies before the year 1 or after 9999
         raise BadInput(f"'{text}' is not a time: expected RFC 3339, such as 2026-11-16T01:54:34Z") from None
+
+
+def parse_moment(text: str) -> datetime:
+    """Parse a time as of which somebody asks, in the years 1970 to 8999: gates add days and years to it, which must not
+    leave the calendar. Raises BadInput."""
+    moment = parse_time(text)
+    if not _YEARS[0] <= moment.year < _YEARS[1]:
+        raise BadInput(f"'{text}' is out of range: expected a time in the years {_YEARS[0]} to {_YEARS[1] - 1}")
+    return moment
 
 
 def format_time(moment: datetime) -> str:
