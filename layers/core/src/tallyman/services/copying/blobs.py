@@ -15,7 +15,7 @@ from tallyman.values import value
 RESERVE = 5.0
 """Seconds before the deadline at which work stops, so that the caller can record how far it came."""
 
-TRIES = 4
+TRIES = 3
 """Attempts at one blob: to read it (each resumes where the one before broke), and to upload it to a target alone."""
 
 LONGEST_PAUSE = 20.0
