@@ -42,7 +42,9 @@ def audit(asked: typer.Context, since: Since = None, fix: Fix = False) -> None:
     if asked.invoked_subcommand is not None:
         return
     opened = context.connect()
-    moment = options.beginning(since, opened.clock()) if since is not None else None
+    moment = options.moment(since)
+    if moment is not None and moment > opened.clock():
+        output.say(f"--since {since} is in the future: only findings whose beginning is not known are shown")
     found = [
         each
         for each in findings(opened, chosen.stack_name(), output.say)
