@@ -15,8 +15,7 @@ from contextlib import suppress
 from functools import cache
 from typing import Any, Final
 
-from cheroot.makefile import MakeFile, StreamReader
-from cheroot.server import ChunkedRFile, HTTPConnection
+from cheroot.server import ChunkedRFile
 from cheroot.wsgi import Server
 
 Environ = dict[str, Any]
@@ -52,7 +51,6 @@ class Listener:
         self._server.timeout = 300  # seconds for which an idle connection is kept
         self._server.shutdown_timeout = 0
         self._server.expiration_interval = 0.1  # seconds, which is how long stop() takes
-        self._server.ConnectionClass = _Connection
         self._server.error_log = _log_error  # type: ignore[method-assign]
         self._prepare()
         self.port: int = self._server.bind_addr[1]
@@ -98,30 +96,6 @@ class Listener:
             self._server.serve()
         except Exception:
             log.exception("the server of port %s ended", self.port)
-
-
-class _Lines(StreamReader):
-    """cheroot's reader of requests, but a line that is in its buffer is cut out at once: cheroot's, which is Python's
-    slower one, takes three calls for each line and copies the rest of the buffer."""
-
-    _read_buf: bytes
-    _read_pos: int
-
-    def readline(self, size: int | None = -1) -> bytes:
-        start = self._read_pos
-        end = self._read_buf.find(b"\n", start) + 1
-        if not end or (size is not None and 0 <= size < end - start):
-            return bytes(super().readline(size))
-        self._read_pos = end
-        self.bytes_read += end - start
-        return self._read_buf[start:end]
-
-
-class _Connection(HTTPConnection):
-    """A connection that reads its requests by `_Lines`."""
-
-    def __init__(self, server: Any, sock: Any, *_: Any) -> None:
-        super().__init__(server, sock, lambda sock, mode, size: (_Lines if "r" in mode else MakeFile)(sock, mode, size))
 
 
 def _log_error(msg: str = "", level: int = 20, traceback: bool = False) -> None:
