@@ -185,6 +185,13 @@ def test_missing_credentials_mean_no_permission(kind: type[Exception]) -> None:
     assert type(translate(made(kind), WHAT)) is NotAllowed
 
 
+def test_registering_a_task_definition_at_once_with_others_is_tried_again() -> None:
+    concurrent = "Too many concurrent attempts to create a new revision of the specified family."
+    assert type(translate(client_error("ClientException", message=concurrent), WHAT)) is Throttled
+    inactive = "The specified task definition is inactive."
+    assert type(translate(client_error("ClientException", message=inactive), WHAT)) is Refused
+
+
 def test_our_own_errors_pass_unchanged() -> None:
     error = NotFound("as it is")
     assert translate(error, WHAT) is error

@@ -93,10 +93,10 @@ class RolloutStack:
         )
         return services(ports.crashing(crash)).roll_out
 
-    def release(self, name: str) -> None:
+    def release(self, name: str, digest: str = IMAGE.digest) -> None:
         item = self.state.get("REL#prod", NAME)
         at = format_time(self.clock())
-        data = {"id": name, "digest": IMAGE.digest, "tags": ["v1"], "policy": "sha256:0", "at": at, "announced": True}
+        data = {"id": name, "digest": digest, "tags": ["v1"], "policy": "sha256:0", "at": at, "announced": True}
         self.state.put(StateChange("REL#prod", NAME, item.revision if item else 0, data))
 
     def run(self, body: str = HINT, crash: CrashAfter | None = None) -> str:

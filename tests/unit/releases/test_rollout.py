@@ -83,6 +83,42 @@ def test_a_newer_release_restarts_the_rollout(system: RolloutStack) -> None:
     assert system.run() == "rolled out"
 
 
+def test_a_failure_after_an_unfinished_rollout_goes_back_to_what_was_steady(system: RolloutStack) -> None:
+    system.fleet.says[ONE, "shop/app"] = Moving(None, "in progress")
+    system.run()
+    unfinished = system.fleet.runs[ONE, "shop/app"]
+    system.release("two", f"sha256:{'2' * 64}")
+    system.run()
+    assert system.fleet.runs[ONE, "shop/app"] != unfinished
+    system.release("three", f"sha256:{'3' * 64}")
+    system.fleet.says[ONE, "shop/app"] = Moving(False, "tasks failed to start")
+    assert system.run().startswith("failed")
+    assert system.fleet.runs[ONE, "shop/app"] == "old"
+
+
+def test_a_service_that_could_not_be_moved_back_goes_back_further_next_time(system: RolloutStack) -> None:
+    system.fleet.says[ONE, "shop/app"] = Moving(False, "tasks failed to start")
+    system.fleet.immovable = {ONE}
+    system.run()
+    assert system.fleet.runs[ONE, "shop/app"] != "old"
+    system.fleet.immovable.clear()
+    system.release("two")
+    assert system.run().startswith("failed")
+    assert system.fleet.runs[ONE, "shop/app"] == "old"
+
+
+def test_what_somebody_deployed_after_an_unfinished_rollout_is_what_a_failure_goes_back_to(
+    system: RolloutStack,
+) -> None:
+    system.fleet.says[ONE, "shop/app"] = Moving(None, "in progress")
+    system.run()
+    system.fleet.runs[ONE, "shop/app"] = "by hand"
+    system.release("two")
+    system.fleet.says[ONE, "shop/app"] = Moving(False, "tasks failed to start")
+    assert system.run().startswith("failed")
+    assert system.fleet.runs[ONE, "shop/app"] == "by hand"
+
+
 def test_a_service_that_never_settles_fails_after_an_hour(system: RolloutStack) -> None:
     system.fleet.says[ONE, "shop/app"] = Moving(None, "3 of 4 tasks run")
     system.run()

@@ -36,8 +36,9 @@ class MovedService(StateValue):
 class RolloutState(StateValue):
     """A rollout. `status`: running, done or failed; `moving`: the service that is being moved; `not_before`: when the
     next registry may start; `reason`: why it failed; `said`: what it waits for; `at`: when this was written; `next_at`:
-    when the next check is due."""
+    when the next check is due; `unsteady`: services that earlier rollouts left neither moved nor moved back."""
 
+    SPARSE: ClassVar = frozenset({"unsteady"})
     release: str
     digest: Digest
     status: str
@@ -48,6 +49,7 @@ class RolloutState(StateValue):
     said: str | None = None
     at: datetime | None = None
     next_at: datetime | None = None
+    unsteady: tuple[MovedService, ...] = ()
 
     @property
     def entries(self) -> tuple[MovedService, ...]:

@@ -101,3 +101,8 @@ _BY_KIND: dict[type[TallymanError], str] = {
 
 CODES = {code: kind for kind, codes in _BY_KIND.items() for code in codes.split()}
 """The kind of error by code. A code that is not here is translated by its HTTP status."""
+
+CONCURRENT = ("ClientException", "Too many concurrent attempts")
+"""The code and the first words of ECS's message about a task definition that several callers register at once. It is
+transient; every other ClientException is a fault of the request or of its permissions. Source: issues of Terraform's
+AWS provider (9777) and Dagster (11192); AWS documents the code only."""

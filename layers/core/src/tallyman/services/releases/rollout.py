@@ -30,6 +30,7 @@ from tallyman.services.releases.rollout_progress import (
     RUNNING,
     Progress,
     Step,
+    left_unsteady,
     parse_hint,
     roll_out_hint,
     rollout_fact,
@@ -114,17 +115,21 @@ class RollOutReleases:
         entry = ROLLOUTS.read(self.state, rollouts.key(environment, repository))
         if entry.found is not None and entry.found.release == release.id:
             return Progress(environment, repository, entry), True
-        fresh = replace(entry, found=RolloutState(release.id, release.digest, RUNNING))
+        unsteady = left_unsteady(entry.found) if entry.found else ()
+        fresh = replace(entry, found=RolloutState(release.id, release.digest, RUNNING, unsteady=unsteady))
         return self._write(Progress(environment, repository, fresh)), False
 
     def _begin(self, progress: Progress, step: Step) -> Progress:
-        """Record what the service runs before it is moved; once."""
+        """Record what the service runs before it is moved; once. Where an earlier rollout left it in motion, that is
+        what it ran before that: it is not known to be steady with what it runs now."""
         moving = progress.rollout.moving
         if moving is not None and moving.key == step.key:
             return progress
         if moving is not None:  # the policy no longer names the service that was moving
             progress = progress.having(moved=progress.rollout.entries)
-        before = self.rollouts.current(step.registry, step.service)
+        current = self.rollouts.current(step.registry, step.service)
+        left = (e for e in progress.rollout.unsteady if e.key == step.key and e.moved in (None, current))
+        before = next((entry.before for entry in left), current)
         return self._write(progress.having(moving=step.begun(before, self.clock())))
 
     def _move(self, progress: Progress, step: Step) -> Progress:

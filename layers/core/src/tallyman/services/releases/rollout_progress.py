@@ -44,6 +44,20 @@ class Step:
         return MovedService(*self.key, before=before, moved=None, since=since)
 
 
+def left_unsteady(last: RolloutState) -> tuple[MovedService, ...]:
+    """The services that are not known to run anything steadily when a newer release ends this rollout, each with what
+    it ran before: the one that was moving, and those that could not be moved back."""
+    if last.status == DONE:
+        return ()
+    found = {entry.key: entry for entry in last.unsteady}
+    for entry in last.entries:
+        if entry.back == "done" if last.status == FAILED else entry is not last.moving:
+            found.pop(entry.key, None)
+        else:
+            found[entry.key] = entry
+    return tuple(found.values())
+
+
 @value
 class Progress:
     """The progress of the rollout of an environment's repository: the entry that was read, with unwritten changes."""
