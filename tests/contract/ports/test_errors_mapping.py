@@ -117,7 +117,8 @@ def test_codes_have_the_error_classes_that_retries_rely_on(code: str, kind: type
         (408, Unreachable),
         (429, Throttled),
         (500, Unreachable),
-        (501, Unreachable),
+        (413, Unsupported),
+        (501, Unsupported),
         (503, Unreachable),
     ],
 )
@@ -239,7 +240,7 @@ def test_a_lone_surrogate_in_a_registrys_message_stays_escaped() -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "after"), [("7", 7.0), (None, None), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("\u00b2", None)]
+    ("header", "after"), [("7", 7.0), (None, None), ("Wed, 21 Oct 2026 07:28:00 GMT", 0.0), ("\u00b2", None)]
 )
 def test_a_throttling_error_has_the_retry_time(header: str | None, after: float | None) -> None:
     headers = Message()
