@@ -116,10 +116,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def handle_any(self) -> None:
         registry, url = self.registry, urlsplit(self.path)
-        body = self._body()
-        with registry.lock:
+        with registry.lock:  # before the body: a client that is killed meanwhile has made the request
             registry.requests.append((self.command, self.path))
             registry.authorizations.append(self.headers.get("Authorization"))
+        body = self._body()
         trouble = registry.trouble(self.command, self.path)
         if trouble.status:
             self._answer(trouble.status, trouble.headers, trouble.body)
@@ -290,7 +290,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "PATCH":
             return self.rfile.read(length)
         body = self.rfile.read(length // 2)
-        self.registry.halfway(self.registry.count("PATCH") + 1)
+        self.registry.halfway(self.registry.count("PATCH"))
         return body + self.rfile.read(length - length // 2)
 
     def handle(self) -> None:
