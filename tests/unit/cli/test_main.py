@@ -203,12 +203,7 @@ class FakeAws:
         return {"region": self.region, "data_path": None}[name]
 
     def register_component(self, name: str, component: Any) -> None:
-        assert name in ("data_loader", "response_parser_factory")
-
-    def user_agent(self) -> str:
-        return "fake"
-
-    def set_default_client_config(self, config: Any) -> None: ...
+        assert name == "data_loader"
 
     def create_client(self, service: str, **more: Any) -> "FakeAws":
         return self
@@ -397,7 +392,7 @@ def test_no_command_waits_for_the_clients_of_another() -> None:
 
 
 @pytest.mark.parametrize("option", ["--region", "--utc", "-q", "--no-pager", "--version"])
-def test_an_option_of_all_commands_after_the_command_is_told_its_place(option: str) -> None:
+def test_the_error_for_an_option_of_all_commands_after_the_command_says_where_it_goes(option: str) -> None:
     result = CliRunner().invoke(app, ["pending", option])
     assert result.exit_code == 2
     assert f"{option} comes before the command, as in `tallyman {option} …`" in result.stderr
