@@ -102,7 +102,13 @@ _BY_KIND: dict[type[TallymanError], str] = {
 CODES = {code: kind for kind, codes in _BY_KIND.items() for code in codes.split()}
 """The kind of error by code. A code that is not here is translated by its HTTP status."""
 
-CONCURRENT = ("ClientException", "Too many concurrent attempts")
-"""The code and the first words of ECS's message about a task definition that several callers register at once. It is
-transient; every other ClientException is a fault of the request or of its permissions. Source: issues of Terraform's
-AWS provider (9777) and Dagster (11192); AWS documents the code only."""
+_BUSY = {"ClientException": "Too many concurrent attempts"}
+"""The first words of a message by which a code of permanent failures means a transient one. ECS: several callers
+register a revision of one task definition. Source: issues of Terraform's AWS provider (9777) and Dagster (11192); AWS
+documents the code only."""
+
+
+def kind_of_code(code: str, message: str) -> type[TallymanError] | None:
+    """The kind of an error by its code and, where AWS gives one code to different failures, by its message; None: the
+    code is not known."""
+    return Throttled if code in _BUSY and message.startswith(_BUSY[code]) else CODES.get(code)

@@ -23,14 +23,13 @@ from botocore.exceptions import (
 )
 from urllib3.exceptions import HTTPError
 
-from tallyman.adapters.errors.codes import CODES, CONCURRENT
+from tallyman.adapters.errors.codes import kind_of_code
 from tallyman.adapters.errors.statuses import kind_of_status
 from tallyman.errors import (
     BadInput,
     NotAllowed,
     Refused,
     TallymanError,
-    Throttled,
     Unreachable,
 )
 
@@ -56,8 +55,7 @@ def translate(error: Exception, what: str) -> TallymanError:
     if isinstance(error, ClientError):
         code = code_of(error)
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400))
-        is_concurrent = code == CONCURRENT[0] and message_of(error).startswith(CONCURRENT[1])
-        kind = Throttled if is_concurrent else CODES.get(code) or kind_of_status(status)
+        kind = kind_of_code(code, message_of(error)) or kind_of_status(status)
         translated_error = kind(f"{what}: {message_of(error)} ({code or status})")
         translated_error.code = code
         return translated_error
