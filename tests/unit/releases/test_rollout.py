@@ -107,6 +107,20 @@ def test_a_service_that_could_not_be_moved_back_goes_back_further_next_time(syst
     assert system.fleet.runs[ONE, "shop/app"] == "old"
 
 
+def test_a_service_that_a_failed_rollout_did_not_reach_still_goes_back_to_what_was_steady(system: RolloutStack) -> None:
+    system.fleet.says[TWO, "shop/app"] = Moving(None, "in progress")
+    system.run()
+    assert system.fleet.runs[TWO, "shop/app"] != "old"
+    system.fleet.says[ONE, "shop/app"] = Moving(False, "tasks failed to start")
+    system.release("two", f"sha256:{'2' * 64}")
+    assert system.run().startswith("failed")
+    del system.fleet.says[ONE, "shop/app"]
+    system.fleet.says[TWO, "shop/app"] = Moving(False, "tasks failed to start")
+    system.release("three", f"sha256:{'3' * 64}")
+    assert system.run().startswith("failed")
+    assert system.fleet.runs[TWO, "shop/app"] == "old"
+
+
 def test_what_somebody_deployed_after_an_unfinished_rollout_is_what_a_failure_goes_back_to(
     system: RolloutStack,
 ) -> None:

@@ -45,17 +45,17 @@ class Step:
 
 
 def left_unsteady(last: RolloutState) -> tuple[MovedService, ...]:
-    """The services that are not known to run anything steadily when a newer release ends this rollout, each with what
-    it ran before: the one that was moving, and those that could not be moved back."""
+    """The services that may not be steady when a newer release ends this rollout, each with what it ran before: the one
+    that was moving, those that could not be moved back, and those that an earlier rollout left so and this one did not
+    reach."""
     if last.status == DONE:
         return ()
-    found = {entry.key: entry for entry in last.unsteady}
-    for entry in last.entries:
-        if entry.back == "done" if last.status == FAILED else entry is not last.moving:
-            found.pop(entry.key, None)
-        else:
-            found[entry.key] = entry
-    return tuple(found.values())
+    if last.status == FAILED:  # each was moved back, or it is said why it could not be
+        left = [entry for entry in last.entries if entry.back != "done"]
+    else:
+        left = [last.moving] if last.moving else []
+    touched = {entry.key for entry in last.entries}
+    return (*(entry for entry in last.unsteady if entry.key not in touched), *left)
 
 
 @value
