@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tallyman.adapters.files.policy_file import loads
-from tallyman.adapters.files.reading import read
+from tallyman.adapters.files.reading import read, text
 from tallyman.domain.names import Digest, EcrRegistry
 from tallyman.errors import BadInput
 from tallyman_cli.setup.files import POLICY, SAMCONFIG, with_overrides
@@ -96,8 +96,8 @@ def init(  # noqa: PLR0913 - each argument is an option of the command
     is_checkout = (to / "template.yaml").is_file() and (to / POLICY).is_file()
     files = _checkout(to, policy, parameters, force) if is_checkout else _folder(to, hub, policy, parameters, force)
     to.mkdir(parents=True, exist_ok=True)
-    for path, text in files.items():
-        replace(path, text.encode())
+    for path, content in files.items():
+        replace(path, content.encode())
         output.say(f"wrote {path}")
     for line in commands(hub, spokes, _deploy(to, is_checkout, parameters)):
         output.line(line)
@@ -115,9 +115,9 @@ def _checkout(to: Path, policy: str, parameters: Mapping[str, str], force: bool)
     """What changes in a checkout. Raises BadInput where something of the person's own would be lost."""
     policy_file, sam_file = to / POLICY, to / SAMCONFIG
     try:
-        there, sam = read(policy_file), read(sam_file).decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{to / POLICY} or {to / SAMCONFIG} can't be read: {error}") from error
+        there, sam = read(policy_file), text(sam_file)
+    except OSError as error:
+        raise BadInput(f"{error.filename} can't be read: {error.strerror}") from error
     if Digest.of(there) != SHIPPED and there != policy.encode() and not force:
         raise BadInput(f"{policy_file}: exists already, and is not the one that comes with Tallyman {_KEPT}")
     changed = with_overrides(sam, "prod", parameters, force)

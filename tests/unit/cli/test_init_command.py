@@ -134,6 +134,14 @@ def test_a_samconfig_of_another_form_is_kept_and_says_what_to_add(checkout: Path
     assert ((checkout / POLICY).read_text(), (checkout / SAMCONFIG).read_text()) == (before, text)
 
 
+def test_a_samconfig_that_is_not_text_is_named_and_kept(checkout: Path) -> None:
+    (checkout / SAMCONFIG).write_bytes(b"\xff")
+    before = (checkout / POLICY).read_text()
+    status, _, result = run(checkout, *SPOKES)
+    assert (status, f"{checkout / SAMCONFIG} can't be read: not UTF-8 text" in result) == (2, True), result
+    assert (checkout / POLICY).read_text() == before
+
+
 def test_other_sections_and_line_ends_of_samconfig_stay() -> None:
     line = 'parameter_overrides = "A=1 B=\\"x y\\""  # ours'
     text = f'[dev.deploy.parameters]\r\n{line}\r\n[prod.deploy.parameters]  # here\r\nx = "[1]"\r\n{line}\r\n'
