@@ -99,8 +99,8 @@ def note_future(at: datetime | None, now: datetime) -> None:
 
 
 def beginning(text: str, now: datetime) -> datetime:
-    """The time of `--since`. Raises BadInput if it is none, or not past."""
+    """The time of `--since`. Raises BadInput if it is not a time, or a future one."""
     since = parse_time(text)
     if since > now:
-        raise BadInput(f"--since {text}: it is not past ({output.when(now)} now)")
+        raise BadInput(f"--since {text} is in the future; it is {output.when(now)} now")
     return since

@@ -16,7 +16,7 @@
         ├── Throttled            too many requests
         ├── Unreachable          no answer, a broken connection, a short body, a 5xx
         │   └── UploadExpired    the other side no longer knows the upload, or refuses to continue it
-        ├── ContentMissing       a registry takes no manifest, because it lacks content that this names
+        ├── ContentMissing       a registry lacks content that a manifest names, and refuses it
         ├── UnderWay             nothing failed: ECR's replication is not finished yet
         ├── OutOfTime            the work needs more time than this run has left
         └── RevisionConflict     another writer was faster; read again and decide again
@@ -104,7 +104,7 @@ class UploadExpired(Unreachable):
 
 
 class ContentMissing(TransientError):
-    """The registry takes no manifest, because it lacks content that this names: copy that again."""
+    """The registry lacks content that a manifest names, and refuses the manifest: copy the content again."""
 
 
 class UnderWay(TransientError):

@@ -114,7 +114,7 @@ def read_graph(
     """
     with _pool(4) as pool:
         graph = _Reader(source, repository, deadline, pool).read_graph([digest])
-    (consistent, errors) = _consistent(source, [graph], deadline)
+    consistent, errors = _consistent(source, [graph], deadline)
     for error in errors.values():
         raise error
     return consistent[0]
@@ -162,9 +162,9 @@ def _consistent(
     found: list[ImageGraph] = []
     errors: dict[Digest, BadManifest] = {}
     for graph in graphs:
-        lying = next((m.digest for m in graph.images if m.digest in wrong), None)
-        if lying:
-            errors[graph.digest] = BadManifest(wrong[lying])
+        image = next((m.digest for m in graph.images if m.digest in wrong), None)
+        if image:
+            errors[graph.digest] = BadManifest(wrong[image])
         else:
             found.append(graph.without(wrong))
     return found, errors

@@ -75,8 +75,8 @@ def report_gathered(policy: Policy, ledger: Ledger, notices: Notices, repository
     images = [f"{name}:{f.tag}" if f.tag else f"{name}@{f.digest}" for f in found]
     notices.publish(
         f"stowaways in {environment.name}: {name}",
-        f"{repository.registry} ({environment.name}) held at least {counted(len(images), 'image')} that no promotion "
-        f"brought there when it was first read: {', '.join(images[:10])}"
+        f"When {repository.registry} ({environment.name}) was first read, it held at least "
+        f"{counted(len(images), 'image')} that no promotion had brought there: {', '.join(images[:10])}"
         f"{', …' if len(images) > 10 else ''}",
         {"kind": "stowaway", "environment": environment.name, "repository": name},
     )
