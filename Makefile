@@ -83,8 +83,9 @@ deploy: $(VENV)/.ready ## Check, build, show the change set and deploy (ENV=dev 
 	$(MAKE) --no-print-directory build
 	# Protected tables would block the rollback of a failed first deployment: protect them afterwards.
 	if [ -n "$$first" ]; then $(SAM) deploy --config-env $(ENV) --parameter-overrides "$$first"; fi
+	# Ends here if somebody declined the first change set: the next one would create protected tables.
+	stack=$$($(VENV)/bin/python -m tallyman_cli.setup.preflight $(ENV) --beside)
 	$(SAM) deploy --config-env $(ENV)
-	stack=$$($(VENV)/bin/python -c 'import sys, tomllib; print(tomllib.load(open("samconfig.toml", "rb"))[sys.argv[1]]["global"]["parameters"]["stack_name"])' $(ENV))
 	# The policy is in a layer of the functions; the first function that runs activates it.
 	$(VENV)/bin/tallyman --stack "$$stack" reconcile --json >/dev/null
 	echo "deployed $$stack; its policy is active"

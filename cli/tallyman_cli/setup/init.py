@@ -11,6 +11,7 @@ import typer
 from tallyman.adapters.files.policy_file import loads
 from tallyman.adapters.files.reading import read, text
 from tallyman.domain.names import Digest, EcrRegistry
+from tallyman.domain.partitions import partition_of
 from tallyman.errors import BadInput
 from tallyman_cli.setup.files import POLICY, SAMCONFIG, with_overrides
 from tallyman_cli.shared import output
@@ -166,6 +167,7 @@ def policy_text(hub: EcrRegistry, prod: Sequence[EcrRegistry], match: str, tags:
 def commands(hub: EcrRegistry, spokes: Sequence[EcrRegistry], deploy: Sequence[str]) -> list[str]:
     """The commands to run, in order: for the hub (`deploy`), for each spoke, and to check the deployment."""
     lines = [f"# 1. the hub: credentials of account {hub.account}, region {hub.region}", *deploy]
+    bus = f"arn:{partition_of(hub.region).name}:events:{hub.region}:{hub.account}:event-bus/tallyman"
     seen = {hub.account}
     for number, spoke in enumerate(spokes, 2):
         roles = str(spoke.account not in seen).lower()
@@ -175,7 +177,7 @@ def commands(hub: EcrRegistry, spokes: Sequence[EcrRegistry], deploy: Sequence[s
             f"# {number}. credentials of account {spoke.account}{people}",
             f"aws cloudformation deploy --template-file spoke.yaml --stack-name tallyman-spoke --region {spoke.region} "
             f"--capabilities CAPABILITY_NAMED_IAM --parameter-overrides HubAccount={hub.account} "
-            f"HubRegion={hub.region} HubBusArn=arn:aws:events:{hub.region}:{hub.account}:event-bus/tallyman "
+            f"HubRegion={hub.region} HubBusArn={bus} "
             f"CanPush=true CreateRoles={roles}",
         ]
     return [*lines, "# in the end, with credentials of the hub", "tallyman reconcile", "tallyman doctor"]

@@ -93,6 +93,13 @@ def _status(stack: str, session: Any, region: str) -> str | None:
             return None
         raise
     status = str(answer["Stacks"][0]["StackStatus"])
+    if status == "REVIEW_IN_PROGRESS":
+        return None  # only a change set that nobody executed, such as one that was declined: sam creates the stack
+    if status == "UPDATE_ROLLBACK_FAILED":
+        raise BadInput(
+            f"the stack {stack} is {status}: mend what its events name, then run "
+            f"`aws cloudformation continue-update-rollback --stack-name {stack}`, and deploy again"
+        )
     if status in _HOPELESS:
         raise BadInput(f"the stack {stack} is {status}: delete it, then deploy again (docs/operations.md)")
     if status.endswith("_IN_PROGRESS"):

@@ -36,6 +36,14 @@ def test_a_hub_and_two_spokes(tmp_path: Path) -> None:
     assert result.index("CreateRoles=true") < result.index("CreateRoles=false")
 
 
+@pytest.mark.parametrize(
+    ("region", "partition"), [("us-east-2", "aws"), ("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov")]
+)
+def test_spokes_are_given_the_bus_by_its_arn_in_the_hubs_partition(tmp_path: Path, region: str, partition: str) -> None:
+    _, result, _ = run(tmp_path, "--hub", f"111111111111/{region}", "--prod", f"222222222222/{region}")
+    assert f" HubBusArn=arn:{partition}:events:{region}:111111111111:event-bus/tallyman " in result
+
+
 def test_one_account_holds_both_environments(tmp_path: Path) -> None:
     assert run(tmp_path, given=f"{HUB}\n\n")[0] == 0
     policy = load(tmp_path / "tallyman.yaml")

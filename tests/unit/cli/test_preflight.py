@@ -92,6 +92,7 @@ def test_known_facts_of_the_account_are_noted() -> None:
         (Aws(region="us-esat-2"), "us-east-2"),
         (Aws(tallyman="ROLLBACK_COMPLETE"), "delete it, then deploy again"),
         (Aws(tallyman="UPDATE_IN_PROGRESS"), "another operation"),
+        (Aws(tallyman="UPDATE_ROLLBACK_FAILED"), "continue-update-rollback --stack-name tallyman"),
         (Aws(tables=("tallyman-ledger",)), "the table tallyman-ledger are there, but no stack tallyman"),
     ],
 )
@@ -109,6 +110,19 @@ def test_a_stacks_name_fits_into_the_buckets_name(region: str, most: int) -> Non
     with pytest.raises(BadInput, match=f"too long for {region}.*at most {most} are left"):
         preflight.target(name, Aws(region=region))
     assert preflight.target(name[:most], Aws(region=region)).stack == name[:most]
+
+
+def test_a_declined_first_deployment_can_be_made_again() -> None:
+    """A change set that nobody executed leaves an empty stack, which sam treats as one that does not exist."""
+    aws = Aws(tallyman="REVIEW_IN_PROGRESS")
+    assert "stack tallyman (new)" in preflight.hub("prod", aws)
+    assert "DeletionProtection=false" in preflight.first_overrides("prod", aws)
+    with pytest.raises(BadInput, match="make deploy ENV=prod first"):
+        preflight.beside("prod", aws)
+    recipe = (ROOT / "Makefile").read_text().partition("\ndeploy: ")[2].partition("\n\n")[0]
+    first, second = recipe.split('--parameter-overrides "$$first"; fi')
+    assert "--beside" not in first
+    assert second.index("--beside") < second.index("$(SAM) deploy")  # ends there: sam exits with 0 if somebody declines
 
 
 def test_a_first_deployment_is_not_protected_and_later_ones_are_as_configured() -> None:
