@@ -120,12 +120,25 @@ def test_only_the_branch_and_tags_are_built_as_a_batch(branch: str) -> None:
     built = {ref for ref in REFS if any(re.search(pattern, ref) for pattern in patterns)}
     assert built == {f"refs/heads/{branch}", "refs/tags/v1.0.0"}
     assert build()["Parameters"]["BuildBranch"]["Default"] == "main"
-    pattern = json.loads(json.dumps(BUILD["BuildOnPush"]["Properties"]["EventPattern"]).replace(BRANCH, '"main"'))
-    assert pattern["detail"]["$or"] == [
-        {"referenceType": ["branch"], "referenceName": ["main"]},
-        {"referenceType": ["tag"]},
-    ]
+    rules = of_type(build(), "AWS::Events::Rule")
+    given = {
+        name: json.loads(json.dumps(rule["EventPattern"]).replace(BRANCH, '"main"')) for name, rule in rules.items()
+    }
+    assert {name: pattern["detail"] for name, pattern in given.items()} == {
+        "BuildOnPush": {**REFERENCES, "referenceType": ["branch"], "referenceName": ["main"]},
+        "BuildOnTag": {**REFERENCES, "referenceType": ["tag"]},
+    }
 
+
+def test_a_build_of_a_git_tag_in_codecommit_gets_no_tags_of_a_branch() -> None:
+    """Whoever may set tags could otherwise have any commit promoted as one of main, by a Git tag named main."""
+    rules = of_type(build(), "AWS::Events::Rule")
+    named = {name: text(rule["Targets"][0]["InputTransformer"]) for name, rule in rules.items()}
+    assert [name for name, given in named.items() if "IMAGE_BRANCH" in given] == ["BuildOnPush"]
+    assert rules["BuildOnPush"]["EventPattern"]["detail"]["referenceType"] == ["branch"]
+
+
+REFERENCES = {"event": ["referenceCreated", "referenceUpdated"]}
 
 REFS = (
     *("refs/heads/main", "refs/tags/v1.0.0", "refs/heads/main2", "refs/heads/feature", "refs/heads/x/refs/tags/v1"),
