@@ -1,6 +1,7 @@
 """The page in a real browser: each view opens, updates itself, shows hostile text safely and is accessible."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,30 @@ def test_pictures(page: Any, shown: Showcase, view: str, tmp_path: Path) -> None
     picture = folder / f"{view}.png"
     page.screenshot(path=str(picture))
     assert 5_000 < picture.stat().st_size < LARGEST_PICTURE
+
+
+def test_a_phone_shows_a_frozen_environment_and_its_button(chromium: Any, shown: Showcase) -> None:
+    """The narrow board stays a table: each cell is in its environment's column, whose header and button can be seen."""
+    shown.say("freeze", "prod", "--because", "Friday")
+    server = PageServer(Desk(shown.system.stack, run=lambda line: _note([], line)))
+    server.start()
+    try:
+        context = chromium.new_context(viewport={"width": 360, "height": 780}, has_touch=True)
+        page = context.new_page()
+        page.goto(server.address)
+        header = page.get_by_role("columnheader", name=re.compile("^prod "))
+        assert "frozen" in header.inner_text(timeout=5_000)
+        header.get_by_text("Thaw").tap(timeout=5_000)
+        page.wait_for_selector("h1:has-text('Thaw')")
+        page.go_back()
+        columns = page.get_by_role("columnheader").count()
+        cells = {row.get_by_role("cell").count() for row in page.get_by_role("row").all()[1:]}
+        assert cells == {columns - 1}
+        assert page.locator(".board :is(thead, tbody, tr, th, td):not([role])").count() == 0
+        context.close()
+    finally:
+        server.stop()
+        shown.say("thaw", "prod")
 
 
 def test_a_live_push_appears_without_a_reload_and_keeps_open_sections(page: Any, shown: Showcase) -> None:
