@@ -75,12 +75,12 @@ def build(  # noqa: PLR0913 - each argument is an option of the command
 
     Exit status: 0 done; 1 refused or failed; 2 bad input.
     """
-    if not repository:
-        raise BadInput("which repository? name it with --repository, such as --repository rocketseat/widget-server")
     platforms = [each.strip() for each in (platform or "").split(",") if each.strip()]
     pushing = Pushing(environment, platforms, parts, join, cache, read_sbom(sbom) if sbom else None)
     pushing.check()
     checkout = read(path)
+    if not repository:
+        raise BadInput("which repository? name it with --repository, such as --repository rocketseat/widget-server")
     for doubt in checkout.doubts:
         output.trouble(f"the version is in doubt: {doubt}")
     name = parse_repository_name(repository)

@@ -35,7 +35,7 @@ def list_(
         found, show = listing.repositories(opened, what), _repositories
         empty = f"no repository of {what} is known: `tallyman reconcile` reads the registries"
     else:
-        listed = listing.images(opened, addresses.anywhere(opened.policy, what).place)
+        listed = listing.images(opened, addresses.repository(opened.policy, what).place)
         found, show = [row for row in listed if untagged or row["tags"]], _images
         empty = f"{what} holds no image with a tag"
     if output.is_json():

@@ -11,7 +11,7 @@ import typer
 from tallyman.adapters.files.prices import load as load_prices
 from tallyman.domain.names import Repository
 from tallyman.domain.times import format_time, parse_time
-from tallyman.errors import BadInput, NotFound, Refused, Unreachable
+from tallyman.errors import NotFound, Refused, Unreachable
 from tallyman.state.retention import RUNS, RetentionRun, run_key
 from tallyman_cli.shared import addresses, context, naming, options, output
 from tallyman_cli.shared.options import argument, option
@@ -32,11 +32,8 @@ Place = Annotated[
 
 
 def one(stack: context.Stack, text: str) -> Repository:
-    """The repository of one registry that a REPOSITORY means. Raises BadInput if it is an image."""
-    named = addresses.anywhere(stack.policy, text)
-    if named.tag or named.digest:
-        raise BadInput(f"'{text}' names an image: expected a REPOSITORY")
-    return named.place
+    """The repository of one registry that a REPOSITORY means. Raises BadName if it is an image."""
+    return addresses.repository(stack.policy, text).place
 
 
 @app.command("plan")
@@ -80,7 +77,7 @@ def apply(
     from tallyman_cli.retention.plan import make, show
 
     opened = context.connect()
-    places = addresses.anywhere(opened.policy, repository).repositories
+    places = addresses.repository(opened.policy, repository).repositories
     if not yes:
         with redirect_stdout(sys.stderr) if output.is_json() else nullcontext():
             plans = [make(opened, place)[0] for place in places]

@@ -81,6 +81,14 @@ def anywhere(policy: Policy, text: str) -> Named:
     return _looked_up(policy, text, ImageName.parse_any)
 
 
+def repository(policy: Policy, text: str) -> Named:
+    """Look up a REPOSITORY. Raises BadName, also for an image: the command would act on all of its repository."""
+    named = anywhere(policy, text)
+    if named.tag or named.digest:
+        raise BadName(f"'{text}' names an image: expected a REPOSITORY")
+    return named
+
+
 def _looked_up(policy: Policy, text: str, parse: Callable[[str], ImageName]) -> Named:
     translated = _from_port(policy, text)
     try:

@@ -103,10 +103,10 @@ class Control:
         except EcrError as error:
             return json_answer({"error": error.message, "code": error.code}, 409)
         except NoSuchImage as error:
-            return json_answer({"error": str(error), "code": "NoSuchImage"}, 409)
+            return json_answer({"error": str(error)}, 409)
         except (BadName, ValueError, TypeError, KeyError) as error:
             text = f"missing or unknown: {error}" if isinstance(error, KeyError) else str(error)
-            return json_answer({"error": text, "code": type(error).__name__}, 422)
+            return json_answer({"error": text}, 422)
 
     def _status(self, _: Json) -> Json:
         cloud = self._cloud

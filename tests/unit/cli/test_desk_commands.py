@@ -38,6 +38,9 @@ def test_list_names_environments_repositories_and_images(everywhere: FakeStack) 
     assert "v1.1.0" in everywhere.run("list", PLACE).stdout
     assert everywhere.run("list", "dev/rocketseat/other").exit_code == 1
     assert everywhere.run("list", "nowhere").exit_code == 2
+    one = everywhere.run("list", f"{PLACE}:v1.1.0")
+    assert (one.exit_code, one.stdout) == (2, "")
+    assert "names an image" in one.stderr
 
 
 def test_list_accepts_an_address_of_the_local_cloud(everywhere: FakeStack) -> None:

@@ -285,7 +285,13 @@ def test_a_copy_quotes_hostile_arguments_as_escapes(capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize(
-    "line", [("event", "make", "--to", "{file}"), ("tag", "suggest", "{long}"), ("event", "make", "--to", "{loop}")]
+    "line",
+    [
+        ("event", "make", "--to", "{file}"),
+        ("tag", "suggest", "{long}"),
+        ("event", "make", "--to", "{loop}"),
+        ("build", "{file}"),
+    ],
 )
 def test_a_file_or_folder_that_cannot_be_used_is_bad_input(line: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")

@@ -167,6 +167,14 @@ def test_bad_input_of_a_plan(retention_stack: RetentionCliStack, arguments: tupl
     assert result.stderr
 
 
+def test_apply_of_one_image_is_refused_before_anything_is_requested(retention_stack: RetentionCliStack) -> None:
+    """It would act on the image's whole repository."""
+    retention_stack.versions(3)
+    refused = retention_stack.run("retention", "apply", f"{REPOSITORY}:v1.0.0", "--yes", typed="")
+    assert (refused.exit_code, len(retention_stack.present())) == (2, 3)
+    assert "names an image: expected a REPOSITORY" in refused.stderr
+
+
 def test_apply_requests_a_run_waits_and_reports_its_result(retention_stack: RetentionCliStack) -> None:
     old, *kept = retention_stack.versions(3)
     found = retention_stack.system.json("retention", "apply", REPOSITORY, "--yes")

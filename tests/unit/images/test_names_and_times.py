@@ -1,5 +1,7 @@
 """Names of images and points in time, as people and other systems write them."""
 
+import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -15,6 +17,19 @@ DIGEST = "sha256:" + "0" * 64
 def test_an_image_with_an_empty_part_is_refused(text: str) -> None:
     with pytest.raises(BadName):
         ImageName.parse_any(text)
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "expected"),
+    [
+        (ImageName.parse, "dev", "is not an image: expected ENVIRONMENT/REPOSITORY:TAG"),
+        (ImageName.parse_any, "dev/app:", "is not an image: expected ENVIRONMENT/REPOSITORY:TAG"),
+        (ImageName.parse_any, "dev", "is not a repository: expected ENVIRONMENT/REPOSITORY (such as"),
+    ],
+)
+def test_the_message_names_what_the_argument_is(parse: Callable[[str], ImageName], text: str, expected: str) -> None:
+    with pytest.raises(BadName, match=re.escape(expected)):
+        parse(text)
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "9999-12-31T23:59:59-01:00", "0001-01-01T00:00:00+01:00"])

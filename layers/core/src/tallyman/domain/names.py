@@ -175,6 +175,13 @@ def in_ecr(place: Place) -> EcrRegistry:
     return place
 
 
+_IMAGE = (
+    "an image: expected ENVIRONMENT/REPOSITORY:TAG or ENVIRONMENT/REPOSITORY@DIGEST "
+    "(such as dev/rocketseat/widget-server:v1)"
+)
+_REPOSITORY = "a repository: expected ENVIRONMENT/REPOSITORY (such as dev/rocketseat/widget-server)"
+
+
 @value
 class ImageName:
     """An IMAGE or REPOSITORY argument as a person wrote it, not yet looked up in a policy.
@@ -194,7 +201,7 @@ class ImageName:
     @classmethod
     def parse(cls, text: str) -> Self:
         """An image: `dev/team/app:v1`, `prod[2]/team/app@sha256:…`, or a full ECR address. Raises BadName."""
-        name = cls.parse_any(text)
+        name = cls._parse(text, _IMAGE)
         if not (name.tag or name.digest):
             raise BadName(f"'{text}' names a repository: an image needs :TAG or @DIGEST, as in {text}:v1")
         return name
@@ -202,16 +209,18 @@ class ImageName:
     @classmethod
     def parse_any(cls, text: str, *, globs: bool = False) -> Self:
         """An image or a repository (`dev/team/app`, with `globs` also `dev/team/*`). Raises BadName."""
+        return cls._parse(text, _IMAGE if ":" in text or "@" in text else _REPOSITORY, globs=globs)
+
+    @classmethod
+    def _parse(cls, text: str, expected: str, *, globs: bool = False) -> Self:
+        """Parse either; `expected`: for the message if the text is neither."""
         where, _, rest = text.partition("/")
         rest, at, digest_text = rest.partition("@")
         colon = rest.rfind(":")
         has_tag = colon > rest.rfind("/")
         rest, tag = (rest[:colon], rest[colon + 1 :]) if has_tag else (rest, "")
         if not rest or (has_tag and not tag):
-            raise BadName(
-                f"'{text}' is not an image: expected ENVIRONMENT/REPOSITORY:TAG or ENVIRONMENT/REPOSITORY@DIGEST "
-                "(such as dev/rocketseat/widget-server:v1), or a full ECR address"
-            )
+            raise BadName(f"'{text}' is not {expected}, or a full ECR address")
         host, environment = _of_host(where), _ENVIRONMENT.fullmatch(where)
         if not host and not environment:
             raise BadName(
