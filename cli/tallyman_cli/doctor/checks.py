@@ -1,6 +1,6 @@
 """The checks of `tallyman doctor`: each reports what it found, and what to do where something is wrong."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from tallyman.adapters.aws.paging import items
 from tallyman.adapters.errors.translate import translated
@@ -18,6 +18,11 @@ from tallyman_cli.shared.stack_names import LETTERS, RULES, is_of, messages
 LOOKED_AT = 50
 """Repositories, and rows of the history of each, that are searched for the last push."""
 
+
+_CREATE_AGAIN = (
+    "if the stack is older than this command: make deploy; if they were deleted: aws cloudformation create-change-set "
+    "--deployment-mode REVERT_DRIFT --use-previous-template …, then execute it"
+)
 
 Check = tuple[str, Callable[[Site], Iterator[Finding]]]
 """Its name, and the function that makes it."""
@@ -66,26 +71,36 @@ def _made(site: Site, *checks: Check) -> Iterator[Finding]:
 
 
 def rules(site: Site) -> Iterator[Finding]:
-    """The stack's rules are enabled, on the default bus and on its own."""
-    events, count, off = site.hub("events"), 0, []
+    """All of the stack's rules exist and are enabled, on the default bus and on its own."""
+    events, found, off = site.hub("events"), set[str](), []
     for bus in ("default", site.name):
         request, what = {"EventBusName": bus, "NamePrefix": f"{site.name}-"}, f"list the rules of the bus {bus}"
         listed = items(events.list_rules, request, "Rules", what, ("NextToken", "NextToken"))
         ours = [rule for rule in listed if is_of(site.name, rule["Name"], RULES)]
-        count += len(ours)
+        found |= {rule["Name"] for rule in ours}
         off += [rule["Name"] for rule in ours if rule["State"] != "ENABLED"]
+    missing = _missing(site, RULES, found)
     if off:
         yield Finding("rules", BAD, f"disabled: {', '.join(off)}", "aws events enable-rule --name …")
-    elif not count:
+    if not found:
         yield Finding("rules", BAD, "there are none", "deploy the stack again: make deploy")
-    else:
-        yield Finding("rules", OK, f"{count} rules are enabled")
+    elif missing:
+        yield Finding("rules", BAD, f"missing: {', '.join(missing)}", _CREATE_AGAIN)
+    elif not off:
+        yield Finding("rules", OK, f"{len(found)} rules are enabled")
+
+
+def _missing(site: Site, expected: Collection[str], found: Collection[str]) -> list[str]:
+    """The names of the stack that are expected and not found."""
+    return sorted({f"{site.name}-{name}" for name in expected} - set(found))
 
 
 def queues(site: Site) -> Iterator[Finding]:
-    """Queues of dead letters and undelivered events are empty, in spokes too (the stack's own role reads those)."""
+    """Queues of dead letters and undelivered events exist and are empty, in spokes too (the stack's own role reads
+    those)."""
     found = list(messages(site.hub("sqs"), site.name, LETTERS))
     full, count = [f"{name} ({waiting})" for name, waiting in found if waiting], len(found)
+    missing = _missing(site, LETTERS, [name for name, _ in found])
     for way in round_trip.ways(site):
         if way["registry"] == str(site.stack.hub) or way["error"] is not None:
             continue  # read above; or the round trip reports it
@@ -95,7 +110,9 @@ def queues(site: Site) -> Iterator[Finding]:
     if full:
         todo = "see the reasons: tallyman letters list; fix the cause; then: tallyman letters replay"
         yield Finding("queues", BAD, f"not empty: {', '.join(full)}", todo)
-    else:
+    if missing:
+        yield Finding("queues", BAD, f"missing: {', '.join(missing)}", _CREATE_AGAIN)
+    elif not full:
         yield Finding("queues", OK, f"{count} dead-letter queues are empty")
 
 

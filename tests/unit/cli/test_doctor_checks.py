@@ -31,6 +31,7 @@ from tallyman_cli.doctor.repositories import open_to_all
 from tallyman_cli.doctor.rollouts import rollouts
 from tallyman_cli.doctor.round_trip import round_trip
 from tallyman_cli.doctor.usage import clusters, usage
+from tallyman_cli.shared.stack_names import LETTERS, RULES
 
 SPOKE = PROD.registry.account
 
@@ -353,42 +354,77 @@ class ByService(Clients):
         return self.site.client(service, registry.region)
 
 
+def listed_rules(*but: str, **states: str) -> dict[str, Any]:
+    """The answer of ListRules: all rules of the stack but some; the others are enabled unless `states` says
+    otherwise."""
+    return {
+        "Rules": [
+            {"Name": f"tallyman-{name}", "State": states.get(name.replace("-", "_"), "ENABLED")}
+            for name in sorted(RULES - set(but))
+        ]
+    }
+
+
 def test_disabled_and_missing_rules_are_reported(system: FakeStack) -> None:
-    rules = [{"Name": "tallyman-image-own", "State": "DISABLED"}, {"Name": "tallyman-call-own", "State": "ENABLED"}]
-    (finding,) = checks.rules(site(system, list_rules={"Rules": rules}))
+    (finding,) = checks.rules(site(system, list_rules=listed_rules()))
+    assert (finding.verdict, finding.found) == ("ok", "18 rules are enabled")
+    (finding,) = checks.rules(site(system, list_rules=listed_rules(image_own="DISABLED")))
     assert (finding.verdict, finding.found) == ("failed", "disabled: tallyman-image-own, tallyman-image-own")
+    off, gone = checks.rules(site(system, list_rules=listed_rules("pushed-own", "retention", image_own="DISABLED")))
+    assert (off.verdict, off.found.partition(":")[0]) == ("failed", "disabled")
+    assert (gone.verdict, gone.found) == ("failed", "missing: tallyman-pushed-own, tallyman-retention")
+    assert "REVERT_DRIFT" in str(gone.todo)  # a deployment alone does not create them again
     (finding,) = checks.rules(site(system, list_rules={"Rules": []}))
     assert (finding.verdict, finding.found) == ("failed", "there are none")
 
 
 def test_a_disabled_rule_on_a_later_page_counts(system: FakeStack) -> None:
-    on, off = (
-        {"Name": f"tallyman-image-{side}", "State": s} for side, s in (("own", "ENABLED"), ("spoke", "DISABLED"))
-    )
-
     def answer(request: dict[str, Any]) -> dict[str, Any]:
-        return {"Rules": [off]} if "NextToken" in request else {"Rules": [on], "NextToken": "more"}
+        if "NextToken" in request:
+            return {"Rules": [{"Name": "tallyman-image-spoke", "State": "DISABLED"}]}
+        return {**listed_rules("image-spoke"), "NextToken": "more"}
 
     (finding,) = checks.rules(site(system, list_rules=answer))
     assert (finding.verdict, "tallyman-image-spoke" in finding.found) == ("failed", True)
 
 
+def dead_letters(*but: str, full: str = "") -> dict[str, Any]:
+    """The answers of SQS: all queues with dead letters but some, empty but for `full`."""
+    urls = [f"https://sqs/tallyman-{name}" for name in sorted(LETTERS - set(but))]
+
+    def attributes(request: dict[str, Any]) -> dict[str, Any]:
+        return {"Attributes": {"ApproximateNumberOfMessages": "2" if request["QueueUrl"].endswith(f"/{full}") else "0"}}
+
+    return {
+        "list_queues": {"QueueUrls": [*urls, "https://sqs/tallyman-dev-push-dead-letters"]},
+        "get_queue_attributes": attributes,
+    }
+
+
+def test_missing_queues_of_dead_letters_are_reported(system: FakeStack) -> None:
+    (finding,) = checks.queues(site(system, **dead_letters()))
+    assert (finding.verdict, finding.found) == ("ok", "9 dead-letter queues are empty")
+    (finding,) = checks.queues(site(system, **dead_letters("undelivered")))
+    assert (finding.verdict, finding.found) == ("failed", "missing: tallyman-undelivered")
+    full, gone = checks.queues(site(system, **dead_letters("undelivered", full="tallyman-push-dead-letters")))
+    assert (full.found, gone.found) == ("not empty: tallyman-push-dead-letters (2)", "missing: tallyman-undelivered")
+
+
 def test_a_stack_whose_name_has_ours_as_prefix_is_ignored(system: FakeStack) -> None:
     """The environments of samconfig.toml are `tallyman` and `tallyman-dev`."""
-    rules = [{"Name": "tallyman-image-own", "State": "ENABLED"}, {"Name": "tallyman-dev-call-own", "State": "DISABLED"}]
-    (finding,) = checks.rules(site(system, list_rules={"Rules": rules}))
+    answer = listed_rules()
+    answer["Rules"].append({"Name": "tallyman-dev-call-own", "State": "DISABLED"})
+    (finding,) = checks.rules(site(system, list_rules=answer))
     assert finding.verdict == "ok"
-    full = {"Attributes": {"ApproximateNumberOfMessages": "2", "ApproximateNumberOfMessagesNotVisible": "0"}}
     for name, verdict in (("tallyman-dev-push-dead-letters", "ok"), ("tallyman-push-dead-letters", "failed")):
-        urls = {"QueueUrls": [f"https://sqs/{name}"]}
-        (finding,) = checks.queues(site(system, list_queues=urls, get_queue_attributes=full))
+        (finding,) = checks.queues(site(system, **dead_letters(full=name)))
         assert finding.verdict == verdict
 
 
 def test_undelivered_events_in_a_spoke_are_reported(system: FakeStack) -> None:
     way = {"registry": str(PROD.registry), "rule": "r", "enabled": True, "undelivered": 3, "error": None}
     system.reconciled = lambda payload: {"ways": [way]}
-    (finding,) = checks.queues(site(system, list_queues={}))
+    (finding,) = checks.queues(site(system, **dead_letters()))
     assert (finding.verdict, finding.found) == (
         "failed",
         f"not empty: tallyman-spoke-undelivered in {PROD.registry} (3)",
@@ -426,7 +462,7 @@ def test_without_access_to_reconcile_the_hubs_own_queues_are_reported(system: Fa
         raise NotAllowed("invoke: no")
 
     system.reconciled = refused
-    (finding,) = checks.queues(site(system, list_queues={}))
+    (finding,) = checks.queues(site(system, **dead_letters()))
     assert finding.verdict == "ok"
     hub = {name: denied(name) for name in ("list_rules", "list_queues", "describe_trails", "list_service_quotas")}
     (finding,) = [f for f in checks.findings(site(system, **hub)) if f.check == "round trip"]
