@@ -5,7 +5,10 @@ import json
 import math
 import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -15,9 +18,9 @@ from support.servers.oci import OciServer, Trouble, oci_server
 from tallyman.adapters.http.client import Body, HttpClient, Response
 from tallyman.adapters.oci.auth import OciAuth
 from tallyman.adapters.oci.client import RegistryClient
-from tallyman.adapters.oci.registry import OciRegistry
+from tallyman.adapters.oci.registry import AT_ONCE, OciRegistry
 from tallyman.domain.locations import repository_at
-from tallyman.domain.names import Location
+from tallyman.domain.names import Digest, Location
 from tallyman.services.copying.images import CopyImages, Image, Report
 from tallyman.services.copying.progress import CopyProgress
 
@@ -155,3 +158,33 @@ def test_a_referrer_missing_from_the_fallback_list_is_added_by_the_next_copy(reg
         assert registries.listed(server) == []
     assert all(report.ok for report in registries.run(HttpClient()))
     assert all(registries.is_complete(server) for server in registries.targets)
+
+
+class _HoldingClient(HttpClient):
+    """Holds the requests to one registry back until they are released."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__()
+        self.host, self.held, self.released = host, threading.Semaphore(0), threading.Event()
+
+    def open(self, method: str, url: str, **more: Any) -> Response:
+        if urlsplit(url).netloc == self.host:
+            self.held.release()
+            assert self.released.wait(30), "the other registry's answers wait for this one's"
+        return super().open(method, url, **more)
+
+
+def test_no_registry_waits_for_the_answers_of_another() -> None:
+    with ExitStack() as stack:
+        slow, quick = (stack.enter_context(oci_server()).host for _ in range(2))
+        wire = _HoldingClient(slow)
+        stack.callback(wire.close)
+        registry = OciRegistry(RegistryClient(wire, OciAuth(wire, lambda _: None, power="pull,push")))
+        digests = [Digest.of(b"%d" % number) for number in range(AT_ONCE)]
+        pool = stack.enter_context(ThreadPoolExecutor(1))
+        waiting = pool.submit(registry.missing_blobs, repository_at(slow, NAME), digests)
+        for _ in digests:
+            wire.held.acquire()
+        assert registry.missing_blobs(repository_at(quick, NAME), digests) == set(digests)
+        wire.released.set()
+        assert waiting.result() == set(digests)

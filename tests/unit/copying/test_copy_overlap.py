@@ -134,6 +134,18 @@ def test_targets_are_checked_while_the_source_is_read(
     assert all(report.ok and report.tagged == {"v1": built.digest} for report in found.values()), found
 
 
+def test_no_target_waits_for_the_manifests_and_tags_of_another(registries: SynchronizedRegistries) -> None:
+    built = index(image("a"), image("b", architecture="arm64"))
+    registries.push(DEV, built, "v1")
+    for digest in built.manifests:
+        together = threading.Barrier(2)
+        for target in (PROD, PROD_SA):
+            registries.on["put_manifest", target, digest] = lambda both=together: both.wait(LONG)
+    service = CopyImages(registries, registries, forever, CopyProgress())
+    found = service.copy(DEV, {PROD: None, PROD_SA: None}, [Image(built.digest, "v1", built.root)])
+    assert all(report.ok and report.tagged == {"v1": built.digest} for report in found.values()), found
+
+
 def test_prefetched_answers_are_not_requested_again(registries: SynchronizedRegistries) -> None:
     built = image("a")
     registries.push(DEV, built, "v1")

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from functools import cached_property
 from typing import TypeVar
 
 from tallyman.adapters.oci.blob_body import BlobBody
@@ -18,12 +17,12 @@ from tallyman.adapters.oci.writer import RegistryWriter
 from tallyman.domain.images.documents import loads
 from tallyman.domain.images.manifest import MANIFEST_TYPES, OCI_INDEX, Manifest, own_type
 from tallyman.domain.images.referrer_tags import may_be_list, tag_of
-from tallyman.domain.names import Digest, Location, parse_tag
+from tallyman.domain.names import Digest, Location, Place, parse_tag
 from tallyman.errors import BadManifest, BadName, NotFound, Refused, TallymanError, Unreachable
 from tallyman.ports.copying import BlobStream, Listing
 
 AT_ONCE = 16
-"""Requests that run at once."""
+"""Requests to one registry that run at once."""
 
 MOST_REFERRERS = 10_000
 """Referrers of one image that are read."""
@@ -44,20 +43,21 @@ class OciRegistry:
         self._client, self._writer = client, RegistryWriter(client)
         self.mount, self.upload = self._writer.mount, self._writer.upload
         self._api: dict[Location, bool] = {}  # whether it has the referrers API
-        self._probing = threading.Lock()
         self._tags: dict[Location, set[str] | None] = {}
         self._lock = threading.Lock()
-        self._subjects = threading.Lock()
+        self._locks: dict[tuple[str, Location], threading.Lock] = {}
+        self._pools: dict[Place, ThreadPoolExecutor] = {}
 
-    @cached_property
-    def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(AT_ONCE, thread_name_prefix="ask")
+    def _alone(self, what: str, repository: Location) -> threading.Lock:
+        """The lock of one kind of work in one repository. Repositories don't wait for each other."""
+        with self._lock:
+            return self._locks.setdefault((what, repository), threading.Lock())
 
     # --- reading
 
     def manifests(self, repository: Location, references: Sequence[str]) -> dict[str, Manifest]:
         """One GET each."""
-        found = self._each(list(dict.fromkeys(references)), lambda r: self._manifest(repository, r))
+        found = self._each(list(dict.fromkeys(references)), lambda r: self._manifest(repository, r), repository)
         return {reference: manifest for reference, manifest in found if manifest is not None}
 
     def digests(self, repository: Location, tags: Sequence[str]) -> dict[str, Digest]:
@@ -74,7 +74,7 @@ class OciRegistry:
             manifest = self._manifest(repository, tag)
             return manifest.digest if manifest else None
 
-        return {tag: digest for tag, digest in self._each(tags, ask) if digest}
+        return {tag: digest for tag, digest in self._each(tags, ask, repository) if digest}
 
     def tags(self, repository: Location) -> list[str]:
         """All tags as the registry writes them, not necessarily valid; pages of 1,000. Raises NotFound where there is
@@ -109,7 +109,7 @@ class OciRegistry:
                 return response.status not in (200, 206)
             return True
 
-        return {digest for digest, gone in self._each(list(dict.fromkeys(digests)), missing) if gone}
+        return {digest for digest, gone in self._each(list(dict.fromkeys(digests)), missing, repository) if gone}
 
     def referrers(self, repository: Location, subject: Digest) -> Listing:
         """The referrers API; where a registry has none, the index at the fallback tag."""
@@ -127,7 +127,7 @@ class OciRegistry:
     def _by_api(self, repository: Location, subject: Digest) -> Listing | None:
         """None: the registry has no referrers API. Other threads wait for the first answer that shows this."""
         if repository not in self._api:
-            with self._probing:
+            with self._alone("probe", repository):
                 if repository not in self._api:
                     return self._pointing(repository, subject)
         return self._pointing(repository, subject) if self._api[repository] else None
@@ -212,7 +212,7 @@ class OciRegistry:
         """Add an entry to the index at the fallback tag. Two clients that do so at once may lose one of the entries:
         the protocol has no way to prevent it."""
         tag = tag_of(subject)
-        with self._subjects:
+        with self._alone("fallback tag", repository):
             there, raw = self._by_tag(repository, subject)
             if manifest.digest not in {d.digest for d in there}:
                 self._writer.put(repository, Manifest(merged(raw, listed(manifest)), OCI_INDEX), tag)
@@ -233,7 +233,7 @@ class OciRegistry:
     def _known_tags(self, repository: Location) -> set[str] | None:
         """The fallback tags, listed once: cheaper than one request for each manifest whose tag does not exist. None:
         they can't be listed."""
-        with self._lock:
+        with self._alone("list", repository):
             if repository not in self._tags:
                 try:
                     self.tags(repository)
@@ -243,7 +243,14 @@ class OciRegistry:
                     self._tags[repository] = None
             return self._tags[repository]
 
-    def _each(self, items: Sequence[_Item], ask: Callable[[_Item], _Answer]) -> Iterator[tuple[_Item, _Answer]]:
+    def _each(
+        self, items: Sequence[_Item], ask: Callable[[_Item], _Answer], repository: Location
+    ) -> Iterator[tuple[_Item, _Answer]]:
+        """Each item with its answer. Registries don't wait for each other."""
         if len(items) < 2:
             return iter([(item, ask(item)) for item in items])
-        return zip(items, self._pool.map(ask, items), strict=True)
+        with self._lock:
+            if repository.registry not in self._pools:
+                self._pools[repository.registry] = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="ask")
+            pool = self._pools[repository.registry]
+        return zip(items, pool.map(ask, items), strict=True)

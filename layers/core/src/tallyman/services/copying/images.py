@@ -189,12 +189,13 @@ class CopyImages:
                 report.error = outcome
         named = set(members.roots)
         roots = {m.digest: m for m in members.images if m.digest in named}
-        for target in ready:
-            report = reports[target]
+        with ThreadPoolExecutor(len(targets), thread_name_prefix="tags") as pool:
+            tagging = {t: pool.submit(self._tag, reports[t], whole, roots, targets[t]) for t in ready}
+        for target, tagged in tagging.items():
             try:
-                self._tag(report, whole, roots, targets[target])
+                tagged.result()
             except TallymanError as error:
-                report.error = error
+                reports[target].error = error
 
     def _ask_ahead(
         self,

@@ -135,9 +135,11 @@ class _Copier:
                     work.behind, work.failure = True, error
                 else:
                     work.error = error
-        for work in takers:
-            if digest not in work.lacking:
-                work.settle("blob", digest)
+        arrived = [work for work in takers if digest not in work.lacking]
+        others = [self.uploads.submit(work.settle, "blob", digest) for work in arrived[1:]]
+        for work in arrived[:1]:
+            work.settle("blob", digest)
+        _all(others)
 
     def end(self, work: TargetCopy, begun: "Future[None]") -> None:
         """Do what is left for one target, also for one that was slow to begin."""
