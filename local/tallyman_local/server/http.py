@@ -49,6 +49,7 @@ class Listener:
         _give_back_large_buffers()
         self._server = Server((HOST, port), _drained(app), numthreads=threads, request_queue_size=128)
         self._server.timeout = 300  # seconds for which an idle connection is kept
+        self._server.keep_alive_conn_limit = 500  # cheroot's 10 made most calls of a cloud's workers connect anew
         self._server.shutdown_timeout = 0
         self._server.expiration_interval = 0.1  # seconds, which is how long stop() takes
         self._server.error_log = _log_error  # type: ignore[method-assign]

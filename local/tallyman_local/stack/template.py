@@ -5,6 +5,7 @@ import copy
 import json
 import logging
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -49,7 +50,7 @@ _Loader.add_multi_constructor("!", _short_form)
 def load(path: Path) -> Json:
     """Read a CloudFormation or SAM template. Raises BadTemplate."""
     try:
-        document = yaml.load(path.read_text("utf-8"), Loader=_Loader)
+        document = copy.deepcopy(_parsed(path.read_text("utf-8")))
     except (OSError, yaml.YAMLError) as error:
         raise BadTemplate(f"{path}: {error}") from error
     if not isinstance(document, dict) or "Resources" not in document:
@@ -57,6 +58,12 @@ def load(path: Path) -> Json:
     # YAML reads an unquoted 2010-09-09 as a date.
     document["AWSTemplateFormatVersion"] = "2010-09-09"
     return document
+
+
+# Cached, as the translations below: a cloud deploys spoke.yaml in each registry, and tests start a hundred clouds.
+@lru_cache(maxsize=4)
+def _parsed(text: str) -> Any:
+    return yaml.load(text, Loader=_Loader)
 
 
 @dataclass
@@ -80,10 +87,16 @@ POLICY_TYPES = ("AWS::SQS::QueuePolicy", "AWS::Events::EventBusPolicy", "AWS::SN
 
 def translate(template: Json, *, region: str, parameters: dict[str, str]) -> Translated:
     """Translate SAM with AWS's own translator, offline, and replace what moto can't create. Raises BadTemplate."""
-    result = Translated(copy.deepcopy(template))
-    if template.get("Transform") == SERVERLESS or SERVERLESS in (template.get("Transform") or []):
+    return copy.deepcopy(_translated(json.dumps(template), region, json.dumps(parameters, sort_keys=True)))
+
+
+@lru_cache(maxsize=8)
+def _translated(source: str, region: str, values: str) -> Translated:
+    result = Translated(json.loads(source))
+    transforms = result.template.get("Transform") or []
+    if transforms == SERVERLESS or SERVERLESS in transforms:
         _take_folders(result)
-        result.template = _sam(result.template, region, parameters)
+        result.template = _sam(result.template, region, json.loads(values))
     for name, resource in list(result.template["Resources"].items()):
         properties = resource.setdefault("Properties", {})
         match resource["Type"]:

@@ -88,3 +88,17 @@ def test_servers_listen_only_on_the_loopback_interface(listener: Listener) -> No
         if re.search(r"cheroot|http\.server|socketserver|\.bind\(|run_simple|make_server", path.read_text("utf-8"))
     }
     assert opens == {"http.py"}
+
+
+def test_the_connections_of_many_idle_clients_are_kept(listener: Listener) -> None:
+    """As AWS keeps them. The server's default is ten, so that most calls of a cloud's workers connected anew."""
+    clients = [http.client.HTTPConnection("127.0.0.1", listener.port, timeout=10) for _ in range(20)]
+    try:
+        for client in [*clients, *clients]:
+            client.request("GET", "/")
+            answer = client.getresponse()
+            assert answer.read() == b"done"
+            assert answer.getheader("Connection") != "close"
+    finally:
+        for client in clients:
+            client.close()
