@@ -180,7 +180,7 @@ reference: $(VENV)/.ready ## Generate the pages of docs/ that list every policy 
 
 .PHONY: session outputs
 outputs: $(VENV)/.ready ## Update the commands' outputs on the pages of docs/ from a local cloud
-	@OUTPUTS=docs $(VENV)/bin/python -m pytest -q -n 0 tests/stack/test_docs_commands.py
+	@OUTPUTS=docs $(VENV)/bin/python -m pytest -q -n 0 -m heavy tests/stack/test_docs_commands.py
 
 session: $(VENV)/.ready ## Update the terminal sessions of README.md and README.pt-BR.md from a local cloud
 	@PYTHONPATH=tests $(VENV)/bin/python -m tools.session

@@ -200,6 +200,7 @@ def same_every_time(printed: str) -> str:
     return session.same_every_time(re.sub(r"segment \d+|\d+\.\d+ s\b", "N", text))
 
 
+@pytest.mark.heavy
 def test_every_command_of_a_block_runs(results: Mapping[str, Result]) -> None:
     wrong: dict[str, str] = {}
     for line, result in results.items():
@@ -209,6 +210,7 @@ def test_every_command_of_a_block_runs(results: Mapping[str, Result]) -> None:
     assert wrong == {}, "\n".join(f"{line}\n    {what}" for line, what in wrong.items())
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name not in session.PAGES], ids=lambda page: page.name)
 def test_the_outputs_on_a_page_are_the_real_ones(results: Mapping[str, Result], page: Path) -> None:
     def made(line: str, shown: str) -> str:

@@ -77,6 +77,7 @@ def logs(system: Deployed) -> list[Path]:
     return sorted((system.cloud.data_dir / "logs").rglob("*"))
 
 
+@pytest.mark.heavy
 def test_no_log_fact_archive_or_notice_contains_a_secret(tmp_path: Path, secrets: Secrets) -> None:
     with deployed(tmp_path, scanner="clean", parameters={"LogLevel": "DEBUG"}) as system:
         system.push(b.multi_arch("quiet"), NAME, "v1.0.0")

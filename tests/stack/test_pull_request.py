@@ -18,6 +18,8 @@ import yaml
 from support.images import builders as b
 from support.stacks.deployed import ROOT, Deployed, deployed
 
+pytestmark = pytest.mark.heavy
+
 NAME = "rocketseat/widget-server"
 POLICY = "environments: {dev: {registries: [111111111111/us-east-2]}}\n"
 TWO = "environments: {dev: {registries: [111111111111/us-east-2]}, prod: {registries: [222222222222/us-east-2]}}\n"

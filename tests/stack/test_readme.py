@@ -13,6 +13,7 @@ def printed() -> Mapping[str, str]:
     return session.outputs()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("page", session.PAGES)
 def test_the_session_shows_the_output_of_a_local_cloud(page: str, printed: Mapping[str, str]) -> None:
     shown = (ROOT / page).read_text("utf-8")
