@@ -66,3 +66,38 @@ def test_the_removal_of_a_tags_earlier_image_in_the_second_of_its_push_does_not_
     made.deliver(delete_event(DEV, first, at=at))
     assert points_to(made, "v1") == now
     assert made.points_to("v1") == now
+
+
+def test_a_tag_that_is_removed_twice_in_one_second_is_known_to_be_gone_after_a_sweep() -> None:
+    made = system()
+    digest = push(made, "a", "v1")
+    push(made, "a", "kept")
+    made.clock.now = made.clock.now.replace(microsecond=0) + timedelta(seconds=1)
+    removed, pushed = (event(DEV, digest, "v1", at=made.clock()) for event in (delete_event, push_event))
+    made.registries.untag(DEV, "v1")
+    made.clock.advance(milliseconds=20)
+    made.registries.push(DEV, image("a"), "v1")
+    made.deliver(removed, pushed)
+    made.registries.untag(DEV, "v1")
+    made.clock.advance(milliseconds=20)
+    made.deliver(removed)  # this event equals that of the first removal
+    assert made.points_to("v1") is None
+    made.clock.advance(minutes=15)
+    made.reconcile()
+    assert points_to(made, "v1") is None
+    facts = len(made.ledger.facts)
+    made.clock.advance(minutes=15)
+    made.reconcile()
+    assert len(made.ledger.facts) == facts
+
+
+def test_a_tag_that_moves_away_and_back_in_one_second_is_known_to_be_back_after_a_sweep() -> None:
+    made = system()
+    made.clock.now = made.clock.now.replace(microsecond=0)
+    first = push(made, "a", "latest")
+    push(made, "b", "latest")
+    push(made, "a", "latest")  # its event equals the first one
+    assert made.points_to("latest") == first
+    made.clock.advance(minutes=15)
+    made.reconcile()
+    assert points_to(made, "latest") == first

@@ -33,7 +33,7 @@ from tallyman.services.shared.conflicts import until_written
 from tallyman.services.verification.hints import hint_origin
 from tallyman.state import images, tags
 from tallyman.state.images import IMAGES, HeldImage
-from tallyman.state.items import Entry
+from tallyman.state.items import Entry, StateChange
 from tallyman.state.tags import TAGS, Tag
 from tallyman.values import value
 
@@ -140,8 +140,10 @@ class RecordImage:
         )
         changes = [change for change in possible if change is not None]
         if self.ledger.append(fact, *changes) is Appended.KNOWN:
-            for change in changes:
-                self.state.put(change)  # it was written when the tag pointed elsewhere
+            again = self._known_change(entry, current, seen, possible[0])
+            for change in (again, possible[1]):
+                if change is not None:
+                    self.state.put(change)  # it was written when the tag pointed elsewhere
         return fact, manifest
 
     def removed(self, seen: Observation) -> None:
@@ -220,9 +222,21 @@ class RecordImage:
         there = next((d for d in details if d.digest == seen.digest), None)
         fact = self._fact(seen, there, None, current)
         change = tag_change(entry, current, None, seen.at, self.clock()) if entry else None
-        if self.ledger.append(fact, change) is Appended.KNOWN and change is not None:
-            self.state.put(change)
+        if self.ledger.append(fact, change) is Appended.KNOWN:
+            again = self._known_change(entry, current, seen, change)
+            if again is not None:
+                self.state.put(again)
         return there
+
+    def _known_change(
+        self, entry: Entry[Tag] | None, current: Digest | None, seen: Observation, change: StateChange | None
+    ) -> StateChange | None:
+        """The change of a tag's item by a fact that was known: only where the tag points now. What was reported stays:
+        the event may equal an earlier one of the same second, so that a fact is missing, which the next sweep
+        writes."""
+        if entry is None or entry.found is None:
+            return change
+        return lost_change(entry, current, seen.digest, None, self.clock())
 
     def _look(self, repository: Repository, digest: Digest, tag: str | None) -> list[ImageDetail]:
         try:
