@@ -1,10 +1,14 @@
 """Which decisions about an index are made again when one of its images is pushed or verified again."""
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 from support.fakes.flows import Flow, policy
-from support.images.builders import DEV, delete_event, image, index, multi_arch, push_event
+from support.images.builders import DEV, NOON, delete_event, fact, image, index, multi_arch, push_event
+from tallyman.domain.history.details.decisions import Decided
 from tallyman.domain.history.facts import Kind
+from tallyman.services.deciding.news import is_same
 
 
 def deliver(flow: Flow, event: dict[str, object]) -> None:
@@ -62,3 +66,17 @@ def test_a_push_of_a_platform_image_reads_nothing_of_the_index_above_it() -> Non
     deliver(flow, push_event(DEV, built.root.children[0].digest, "", at=flow.clock()))
     assert flow.spent(before).calls["query"] == 1
     assert len(flow.facts(Kind.DECIDED)) == decisions
+
+
+def test_a_fact_that_is_called_as_the_kinds_of_flaws_is_not_taken_for_them() -> None:
+    """A key of the policy may have any name; the facts of an earlier release lack the kinds of flaws."""
+
+    def decided(**facts: object) -> Decided:
+        gate = {"name": "signed", "verdict": "failed", "reason": facts.pop("reason"), "facts": facts}
+        return Decided("prod", "dev", "app", ["v1.0.0"], "failed", "sha256:p", None, [gate])
+
+    old = decided(reason="in old words", keys=["refusals"], refused=["in old words"])
+    refusals = [{"referrer": "sha256:a", "flaw": "unverified"}]
+    new = decided(reason="in new words", keys=["refusals"], refused=["in new words"], refusals=refusals)
+    last = fact(Kind.DECIDED, image("a").digest, DEV, at=NOON, seen=NOON)
+    assert is_same(replace(last, detail=old.dump()), SimpleNamespace(details=new))  # type: ignore[arg-type]

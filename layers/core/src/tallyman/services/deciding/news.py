@@ -46,8 +46,15 @@ def _is_same_gate(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
         return False
     if old["reason"] == new["reason"]:
         return True
-    has_kinds = '"refusals"' in json.dumps(old["facts"], default=str)  # else an earlier release recorded it
+    has_kinds = _has_kinds(old["facts"])  # else an earlier release recorded it
     return bool(new["facts"]) and _evidence(old, has_kinds) == _evidence(new, has_kinds)
+
+
+def _has_kinds(fact: Any) -> bool:
+    """Whether these facts of a gate, or those within them, name the kinds of flaws of refused signatures."""
+    if isinstance(fact, Mapping):
+        return "refusals" in fact or any(map(_has_kinds, fact.values()))
+    return isinstance(fact, list | tuple) and any(map(_has_kinds, fact))
 
 
 def _evidence(gate: Mapping[str, Any], has_kinds: bool) -> str:
