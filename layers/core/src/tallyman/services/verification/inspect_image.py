@@ -37,6 +37,7 @@ class Inspection:
         self.notes = Notes()
         self.image = Composition(root, self.notes)
         self.absent: set[Digest] = set()
+        self.archived: set[Digest] = set()
         self.hashed = 0
 
     def read_manifests(self) -> None:
@@ -46,7 +47,9 @@ class Inspection:
         for _ in range(MAX_NESTING + 1):
             asked.update(level)
             following: dict[Digest, None] = {}
-            for digest, answer in self.each(level, lambda d: self.source.manifest(self.repository, d)):
+            answers = dict(self.each(level, lambda d: self.source.manifest(self.repository, d)))
+            silent = [digest for digest, answer in answers.items() if answer is None and digest != self.root]
+            for digest, answer in {**answers, **self.look_for_archived(silent)}.items():
                 manifest = self.accept(digest, answer)
                 for child in manifest.children if manifest else ():
                     self.image.listed.setdefault(child.digest, []).append(child)
@@ -58,6 +61,16 @@ class Inspection:
         else:
             self.image.too_deep(level[0])
         self.image.describe_manifests()
+
+    def look_for_archived(self, silent: Sequence[Digest]) -> dict[Digest, TransientError]:
+        """Note which listed images without an answer are in ECR's archive; return why that is not known of an image.
+        One more call for a hundred of them."""
+        try:
+            found = self.source.describe(self.repository, silent) if silent else []
+        except TransientError as error:
+            return dict.fromkeys(silent, error)
+        self.archived.update(detail.digest for detail in found if detail.archived)
+        return {}
 
     def accept(self, digest: Digest, answer: Manifest | Exception | None) -> Manifest | None:
         """The parsed manifest if its bytes are those of the digest; else notes the fault and returns None."""
@@ -71,6 +84,10 @@ class Inspection:
             raise answer
         elif answer is None and digest == self.root:
             raise NotFound(f"{self.repository.at(digest)} is not there: it was removed, or never pushed")
+        elif digest in self.archived:
+            self.notes.of("children_present").unknown.append(
+                f"{digest} is listed and archived: it can't be read before it is restored"
+            )
         elif answer is None:
             self.notes.of("children_present").failed.append(
                 f"{digest} is listed but not there: push the index again with all its images"

@@ -56,7 +56,8 @@ class VerifyDigest:
         """Verify one image; return the line for the log. Cost: see `verify_image.verify`, and one or two writes.
 
         Raises BadMessage, and Unreachable where a check of an event's image is `unknown`: that verdict is recorded, and
-        the message is retried. A person gets the verdict `unknown` as the answer.
+        the message is retried, unless a part of the image is archived: `reconcile` asks again for what waits. A person
+        gets the verdict `unknown` as the answer.
         """
         wanted = self._wanted(body)
         if wanted is None:
@@ -68,14 +69,21 @@ class VerifyDigest:
         rule, level = self._level(wanted, own)
         if wanted.request is None and (why := self._unreadable(wanted)):
             return why
-        found = verify(
-            self.source,
-            wanted.repository,
-            wanted.digest,
-            level=level,
-            platforms=rule.verify.platforms,
-            deadline=deadline,
-        )
+        try:
+            found = verify(
+                self.source,
+                wanted.repository,
+                wanted.digest,
+                level=level,
+                platforms=rule.verify.platforms,
+                deadline=deadline,
+            )
+        except NotFound as error:
+            if wanted.request is not None:
+                raise
+            if why := self._unreadable(wanted):  # since it was looked at
+                return why
+            raise Unreachable(str(error)) from error
         checks = [plain(check) for check in found.verification.checks] + self._tag_checks(wanted, rule, own)
         verdicts = {c["verdict"] for c in checks}
         verdict = "failed" if "failed" in verdicts else "unknown" if "unknown" in verdicts else "passed"
@@ -83,7 +91,7 @@ class VerifyDigest:
             self._write(wanted, level, verdict, checks, found)
         if not (own and verdict == "passed" and changes_no_decision(self.policy, facts, wanted.repository)):
             self.evaluator.digest(wanted.digest, wanted.correlation, news=Kind.VERIFIED)
-        if verdict == "unknown" and wanted.request is None:
+        if verdict == "unknown" and wanted.request is None and not found.archived:
             reasons = "; ".join(str(c["reason"]) for c in checks if c["verdict"] == "unknown")
             raise Unreachable(f"{wanted.repository}@{wanted.digest} could not be verified: {reasons}")
         return f"verification {verdict}"

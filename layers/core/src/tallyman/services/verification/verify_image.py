@@ -27,7 +27,8 @@ class VerifiedImage:
 
     `root`: the manifest of the image or index itself; None if it could not be read, or is damaged. `platforms`: in the
     order of the index, without attestations. `size`: compressed bytes over all platforms, None if not all could be
-    read. `labels`: the configuration's (of an index: those that all its platforms share).
+    read. `labels`: the configuration's (of an index: those that all its platforms share). `archived`: a part of the
+    image is in ECR's archive, and can't be read before it is restored.
     """
 
     verification: Verification
@@ -35,6 +36,7 @@ class VerifiedImage:
     platforms: tuple[PlatformImage, ...]
     size: int | None
     labels: Mapping[str, str]
+    archived: bool = False
 
 
 def verify(  # noqa: PLR0913 - which image, and how far and how long to look: all named
@@ -75,6 +77,7 @@ def verify(  # noqa: PLR0913 - which image, and how far and how long to look: al
         ),
         size=sum(s for s in sizes if s is not None) if None not in sizes else None,
         labels=_common([image.configs[i.digest].labels for i in images if i.digest in image.configs]),
+        archived=bool(work.archived),
     )
 
 
