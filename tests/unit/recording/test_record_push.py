@@ -8,6 +8,7 @@ import pytest
 
 from support.fakes.ports import listed
 from support.fakes.recording import RecordingStack, policy
+from support.fakes.vanishing import dropped_before
 from support.images import signing
 from support.images.builders import (
     DEV,
@@ -333,3 +334,16 @@ def test_the_packages_of_a_signed_sbom_are_counted_as_those_of_an_unsigned_one()
     system.deliver(referrer_event(DEV, found.digest, "application/vnd.dev.sigstore.bundle.v0.3+json"))
     (referred,) = system.facts(Kind.REFERRED)
     assert referred.detail["packages"] == 0
+
+
+@pytest.mark.parametrize("method", ["manifest", "manifests"])
+def test_a_push_into_a_repository_that_is_deleted_meanwhile_is_recorded(
+    monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    system = RecordingStack()
+    built = multi_arch("a", attested=True)
+    system.registries.push(DEV, built, "v1.0.0")
+    dropped_before(monkeypatch, system.registries, method, DEV)
+    system.deliver(push_event(DEV, built.digest, "v1.0.0", at=system.clock()))
+    assert [fact.digest for fact in system.facts(Kind.PUSHED)] == [built.digest]
+    assert system.points_to("v1.0.0") is None

@@ -9,6 +9,7 @@ import pytest
 
 from support.fakes.ports import FakeHints, stored
 from support.fakes.retention import ENFORCED, RetentionStack
+from support.fakes.vanishing import dropped_before
 from support.images.builders import DEV, NOON, PROD, multi_arch, signature
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.retention import Reading
@@ -339,3 +340,11 @@ def test_a_deleted_repository_needs_no_work() -> None:
     hint = {"repository": "111111111111/us-east-2/rocketseat/nothing-here"}
     assert "no such repository" in system.worker().handle(json.dumps(hint)).text
     assert timedelta(0) == system.policy.repository(DEV.name).retention.grace
+
+
+@pytest.mark.parametrize("method", ["images", "manifests", "remove"])
+def test_a_repository_that_is_deleted_during_a_run_ends_it(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    system = RetentionStack()
+    system.versions(3)
+    dropped_before(monkeypatch, system.remover if method == "remove" else system.registries, method, DEV)
+    assert system.run() == "nothing to do: there is no such repository"

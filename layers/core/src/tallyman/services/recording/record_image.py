@@ -103,7 +103,8 @@ class RecordImage:
         self._hint_origin(seen, before=True)
         try:
             fact, manifest = self._push(seen)
-        except RevisionConflict:  # another reaction moved the tag since it was listed: all is read again
+        except (RevisionConflict, NotFound):
+            # another reaction moved the tag since it was listed, or the repository was deleted: all is read again
             again = partial(self._push, replace(seen, detail=None, pointing=None, held=None))
             fact, manifest = until_written(again, f"{seen.repository}:{seen.tag} keeps changing: try again")
         self.relations.judge_subject(seen.digest, manifest)

@@ -75,12 +75,14 @@ class ApplyRetention:
             )
         try:
             look = Look.first(self.reader, self.inventories, repository, left)
+            run = Run(repository, request, look.plan, hint.round)
+            if look.plan.refused:
+                return Outcome(OutcomeKind.REFUSED, self.runs.refuse(run))
+            return Outcome.handled(self._carry_out(run, look, left))
         except NotFound:
+            if self.view.settings(repository) is not None:
+                raise  # something else is missing
             return self._end(repository, request, "nothing to do: there is no such repository")
-        run = Run(repository, request, look.plan, hint.round)
-        if look.plan.refused:
-            return Outcome(OutcomeKind.REFUSED, self.runs.refuse(run))
-        return Outcome.handled(self._carry_out(run, look, left))
 
     def _end(self, repository: Repository, request: str | None, text: str, acted: bool = True) -> Outcome:
         return Outcome.handled(self.runs.end(repository, request, text, acted=acted))
