@@ -70,7 +70,7 @@ def evaluate(stack: Stack, where: Candidate, at: datetime | None = None) -> Deci
         if decision.candidate == (where.canonical, where.source, where.target):
             if at is None and decision.verdict != PROMOTED and decision.is_candidate:
                 of = where.target, where.canonical, where.digest, decision.tags
-                return replace(decision, stays=pointer.stays(stack.ledger, stack.state, *of))
+                return replace(decision, stays=pointer.stays(stack.policy, stack.ledger, stack.state, *of))
             return decision
     # No fact says that the image was pushed there; the gates show that.
     promotions = where.policy.promotions_from(where.source, where.canonical)

@@ -130,7 +130,7 @@ def rows(opened: context.Stack, environments: list[str]) -> Iterator[dict[str, A
     for name in environments:
         for entry in PENDING.list(opened.state, pending_items.partition(name)):
             waits = entry.value
-            kept = stays(opened.ledger, opened.state, name, waits.name, waits.digest, waits.tags)
+            kept = stays(opened.policy, opened.ledger, opened.state, name, waits.name, waits.digest, waits.tags)
             yield _row(waits) | {"next": _next(waits, now), "stays": kept}
 
 

@@ -1,5 +1,6 @@
 """Without a person a release never moves to an older version: the image is copied and tagged, and the release stays."""
 
+import json
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from support.fakes.policies import parsed
 from support.fakes.promotion import PromotionStack, command, one
 from support.fakes.recording import policy
-from support.images.builders import DEV, image
+from support.images.builders import DEV, image, push_event
 from tallyman.domain.decide import PROMOTED, decide_all
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
@@ -187,4 +188,24 @@ def test_an_image_that_latest_released_is_compared_by_the_version_that_is_still_
     stack.hints.sent = waiting
     stack.work()
     assert stack.tags("v1.2.0") == [older, older]
+    assert stack.released() == newer
+
+
+def test_the_first_release_is_no_older_version_than_one_that_the_environment_holds() -> None:
+    """It may run there: somebody brought it before promotions began, or by another name of the environment."""
+    stack = PromotionStack(policy=policy(verified=True))
+    (place, *_) = stack.policy.environment("prod").repositories(image_name := "rocketseat/widget-server")
+    held = stack.registries.push(place, image("held"), "v1.5.0")
+    stack.registries.push(place, image("chart"), "chart-9.0.0")
+    for digest, tag in ((held, "v1.5.0"), (image("chart").digest, "chart-9.0.0")):
+        stack.record().handle(json.dumps(push_event(place, digest, tag, at=stack.clock())))
+    older = second(stack, "v1.0.0")
+    assert stack.released() is None
+    assert stack.announcements.emitted == []
+    assert not_released_notices(stack) == [f"{image_name}:v1.0.0 is in prod, but not released"]
+    (decision,) = decide_all(
+        stack.policy, load_image_facts(stack.ledger, stack.state, older, stack.policy), stack.clock()
+    )
+    assert decision.stays == "v1.0.0 is older than v1.5.0, which prod holds"
+    newer = second(stack, "v1.6.0", "c")
     assert stack.released() == newer

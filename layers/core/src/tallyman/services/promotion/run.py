@@ -265,7 +265,7 @@ class PromotionRun:
         of = decision.target, decision.repository, decision.digest, decision.tags
         stops = (*self.stops, self._on_record())
         anew = decision.verdict == PROMOTED
-        kept = decision.stays if anew else stays(using.ledger, using.state, *of)
+        kept = decision.stays if anew else stays(using.policy, using.ledger, using.state, *of)
         if left_out:
             notices.referrers_left_out(using.evaluator.notices, decision, left_out)
         if kept is not None and not anew:

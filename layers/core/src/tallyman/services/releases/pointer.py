@@ -26,6 +26,7 @@ from tallyman.state.base import brief
 from tallyman.state.items import StateCheck
 from tallyman.state.pending import PENDING
 from tallyman.state.releases import RELEASES, ReleaseState, key
+from tallyman.state.tags import TAGS, partition
 from tallyman.values import value
 
 RELEASED = "Image Released"
@@ -195,8 +196,8 @@ def roll_back_id(asked: Fact) -> str:
     return fact_id("roll-back", asked.id)
 
 
-def stays(
-    ledger: Ledger, state: State, environment: str, repository: str, digest: Digest, tags: Sequence[str]
+def stays(  # noqa: PLR0913 - the image, and where it is promoted
+    policy: Policy, ledger: Ledger, state: State, environment: str, repository: str, digest: Digest, tags: Sequence[str]
 ) -> str | None:
     """Why the release does not move to the promoted image: the environment runs a newer one, or was rolled back since
     the image was promoted by the same tags. None: it moves.
@@ -205,11 +206,14 @@ def stays(
     environment gets another registry) never undoes a roll-back; people do both, with `release roll-back`. Semantic
     versions decide. Where they are equal, or one of the images has none (dates, build numbers, commits, `latest`), the
     image that was pushed first, to any repository, is the older. A version of the released image that waits to be
-    promoted counts too. One read, a Query where the release was rolled back, one where it has no version, and two where
-    the versions don't decide.
+    promoted counts too. The first release is no older version than one that the environment holds already, which may
+    run there. One read, a Query where the release was rolled back, one where it has no version, and two where the
+    versions don't decide; before the first release, a Query for each registry.
     """
     runs = RELEASES.get(state, key(environment, repository))
-    if runs is None or runs.digest == digest:
+    if runs is None:
+        return _is_older_than_held(policy, state, environment, repository, digest, tags)
+    if runs.digest == digest:
         return None
     name, running = tags[0], runs.tags[0] if runs.tags else runs.digest.short
     if runs.change == "roll_back" and set(tags) <= _promoted_tags(ledger.of_digest(digest), environment, repository):
@@ -224,6 +228,24 @@ def stays(
     if pushed is None or released is None:
         return f"whether {name} is older than {running}, which {environment} runs, is not known"
     return f"{name} was first pushed before {running}, which {environment} runs" if pushed < released else None
+
+
+def _is_older_than_held(
+    policy: Policy, state: State, environment: str, repository: str, digest: Digest, tags: Sequence[str]
+) -> str | None:
+    """Why the image does not become the first release: the environment holds a newer version that promotions may bring.
+    None: it does not."""
+    rules = [p.tags for p in policy.repository(repository).promotions if p.target == environment]
+    held = (
+        entry.sk
+        for place in policy.environment(environment).repositories(repository)
+        for entry in TAGS.list(state, partition(place))
+        if entry.value.digest not in (None, digest) and any(rule.allows(entry.sk) for rule in rules)
+    )
+    mine, theirs = highest_version(tags), highest_version(held)
+    if mine and theirs and theirs.precedence > mine.precedence:
+        return f"{mine} is older than {theirs}, which {environment} holds"
+    return None
 
 
 def releases(ledger: Ledger, environment: str, repository: str, until: datetime | None = None) -> Iterator[Fact]:
