@@ -247,8 +247,7 @@ def _promoted(case: Case) -> Fact | None:
     promoted = [
         f
         for f in case.image.of(Kind.PROMOTED)
-        if (detail := Promoted.parse(f)).target == case.destination.name
-        and detail.name == case.repository
+        if (detail := Promoted.parse(f)).is_into(case.destination, case.repository, case.policy.environments)
         and all(detail.reached(place) for place in case.destination.repositories(case.repository))
     ]
 

@@ -89,7 +89,7 @@ def _brought(case: Case) -> dict[Repository, Fact]:
     found = {}
     for fact in case.image.of(Kind.PROMOTED):
         promoted = Promoted.parse(fact)
-        if (promoted.target, promoted.name) != (case.source.name, case.repository):
+        if not promoted.is_into(case.source, case.repository, case.policy.environments):
             continue
         for place in case.source_repositories:
             if promoted.reached(place) and not was_removed(case.image.facts, place):

@@ -101,16 +101,17 @@ class RollBacks:
         environment, name = str(said.environment), str(said.name)
         assert digest is not None  # the fact is in the partition of its digest
         brought = Promoted.of(f for f in facts if f.kind is Kind.PROMOTED)
-        promoted = [one for one in brought if (one.target, one.name) == (environment, name)]
+        there = self.policy.environment(environment)
+        promoted = [one for one in brought if one.is_into(there, name, self.policy.environments)]
         if not promoted:
             raise Refused(f"{name}@{digest} was never promoted to {environment}: there is nothing to roll back to")
         missing = []
-        for place in self.policy.environment(environment).repositories(name):
+        for place in there.repositories(name):
             try:
-                there = self.source.describe(place, [digest])
+                found = self.source.describe(place, [digest])
             except NotFound:
-                there = []
-            if not any(detail.digest == digest and not detail.archived for detail in there):
+                found = []
+            if not any(detail.digest == digest and not detail.archived for detail in found):
                 missing.append(str(place.registry))
         if missing:
             raise Refused(

@@ -216,7 +216,9 @@ def stays(  # noqa: PLR0913 - the image, and where it is promoted
     if runs.digest == digest:
         return None
     name, running = tags[0], runs.tags[0] if runs.tags else runs.digest.short
-    if runs.change == "roll_back" and set(tags) <= _promoted_tags(ledger.of_digest(digest), environment, repository):
+    if runs.change == "roll_back" and set(tags) <= _promoted_tags(
+        policy, ledger.of_digest(digest), environment, repository
+    ):
         by = f" by {person_of_sender(runs.by)}" if runs.by else ""
         return f"{environment} was rolled back to {running} at {format_time(runs.at)}{by}, and {name} is not new there"
     mine, theirs = highest_version(tags), highest_version(runs.tags)
@@ -261,10 +263,11 @@ def _pending_tags(state: State, environment: str, repository: str, digest: Diges
     return [tag for entry in items for tag in entry.value.tags]
 
 
-def _promoted_tags(facts: Iterable[Fact], environment: str, repository: str) -> set[str]:
+def _promoted_tags(policy: Policy, facts: Iterable[Fact], environment: str, repository: str) -> set[str]:
     """The tags by which the image was promoted to the environment."""
     promoted = Promoted.of(fact for fact in facts if fact.kind is Kind.PROMOTED)
-    return {tag for each in promoted if (each.target, each.name) == (environment, repository) for tag in each.tags}
+    there, known = policy.environment(environment), policy.environments
+    return {tag for each in promoted if each.is_into(there, repository, known) for tag in each.tags}
 
 
 def _first_push(facts: Iterable[Fact]) -> tuple[datetime, datetime] | None:

@@ -21,6 +21,8 @@ from tallyman.services.retention.release_log import ReleaseLog, releases_needed
 from tallyman.state import marks, pending, tags
 from tallyman.state.marks import MARKS, Mark
 from tallyman.state.pending import PENDING
+from tallyman.state.policy import KEY as POLICY_KEY
+from tallyman.state.policy import POLICY
 from tallyman.state.tags import TAGS
 from tallyman.values import value
 
@@ -59,11 +61,16 @@ class ReadInputs:
                     waiting[waits.value.digest] = f"is waiting for its promotion to {environment}"
         return RetentionInputs(
             moved=moved,
-            releases=log.read(self.ledger, self.state, tuple(self.policy.environments), self.clock()),
+            releases=log.read(self.ledger, self.state, self._names(), self.clock()),
             waiting=waiting,
             elsewhere=self._elsewhere(inventory),
             frozen=self._frozen(inventory),
         )
+
+    def _names(self) -> dict[str, tuple[str, ...]]:
+        """Each environment, with the names that it had before."""
+        in_force = POLICY.get(self.state, POLICY_KEY)
+        return {name: in_force.former(name) if in_force else () for name in self.policy.environments}
 
     def log(self, inventory: Inventory) -> ReleaseLog:
         """A log, not read yet, of the releases that the repository's retention needs."""

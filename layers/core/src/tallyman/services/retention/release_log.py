@@ -1,5 +1,6 @@
 """The releases of a repository as far back as a retention needs; each read continues where the last one ended."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from tallyman.domain.names import Digest
@@ -38,14 +39,15 @@ class ReleaseLog:
         self._entries: dict[str, list[Entry]] = {}  # by environment, the newest first
 
     def read(
-        self, ledger: Ledger, state: State, environments: tuple[str, ...], now: datetime
+        self, ledger: Ledger, state: State, environments: Mapping[str, Sequence[str]], now: datetime
     ) -> dict[Digest, tuple[Release, ...]]:
-        """The releases by digest. The pointer in the state table counts even without its fact: the worker that moved it
+        """The releases by digest. `environments`: the names that each had before. The pointer in the state table counts even without its fact: the worker that moved it
         may have died before it announced the release."""
         found: dict[Digest, list[Release]] = {}
-        for environment in environments:
-            known = self._entries.get(environment, [])
-            entries = self._entries[environment] = self._newer(ledger, environment, known, now)
+        for environment, former in environments.items():
+            for name in (environment, *former):
+                self._entries[name] = self._newer(ledger, name, self._entries.get(name, []), now)
+            entries = sorted((e for name in (environment, *former) for e in self._entries[name]), reverse=True)
             pointer = RELEASES.get(state, key(environment, self._name))
             if pointer is not None and (not entries or pointer.digest != entries[0][2]):
                 entries = [(pointer.at, pointer.id, pointer.digest), *entries]

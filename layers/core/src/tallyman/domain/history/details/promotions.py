@@ -1,10 +1,11 @@
 """The steps of a promotion."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import ClassVar
 
 from tallyman.domain.history.details.base import Details
 from tallyman.domain.names import Repository
+from tallyman.domain.policy import Environment
 from tallyman.values import value
 
 
@@ -49,6 +50,14 @@ class Promoted(Details):
     tagging: Sequence[str] = ()
     stays: str | None = None
     repository: str | None = None
+
+    def is_into(self, environment: Environment, name: str, known: Container[str]) -> bool:
+        """Whether it brought the image to this environment. That may have had another name then: one that the policy
+        does not have any more (`known`: those that it has), with the same repositories."""
+        if self.name != name or self.target == environment.name:
+            return self.name == name
+        places = environment.repositories(name)
+        return self.target not in known and self.repository is not None and all(map(self.reached, places))
 
     def reached(self, place: Repository) -> bool:
         """Whether the image was brought to this repository."""
