@@ -9,7 +9,7 @@ from tallyman.domain.names import Repository
 from tallyman.domain.policy import Environment
 from tallyman.domain.times import parse_time
 from tallyman.errors import NotFound, TallymanError
-from tallyman.services.promotion.intents import is_intended
+from tallyman.services.promotion.intents import is_brought
 from tallyman.state import images, pending, releases, tags
 from tallyman.state.images import IMAGES
 from tallyman.state.pending import PENDING
@@ -55,7 +55,9 @@ def _stowaways(stack: Stack, place: Repository, environment: str) -> Iterator[Fi
         if digest is None:
             continue
         held = IMAGES.get(stack.state, images.key(place, digest))
-        if held is None or not held.present or is_intended(stack.ledger.of_digest(digest), place):
+        if held is None or not held.present:
+            continue
+        if is_brought(stack.policy, stack.ledger, stack.ledger.of_digest(digest), place, tag):
             continue
         name = f":{tag}" if tag else ""
         by = f" by {fact.actor}" if fact.actor else ""

@@ -13,7 +13,7 @@ from support.images.builders import DEV, NOON, PROD, PROD_SA, digest_of, fact, i
 from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.ecr.settings import EcrSettings
 from tallyman.adapters.files import policy_file
-from tallyman.domain.history.details.promotions import Intended
+from tallyman.domain.history.details.promotions import Intended, TaggingBegun
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.push_protection import Flaw, Problem, only_push
@@ -119,6 +119,8 @@ def test_a_removed_or_promoted_stowaway_is_no_finding(ended: str) -> None:
     else:
         result = Intended("prod", [str(PROD.registry)], NAME, NAME, APP)
         audited.ledger.append(replace(fact(Kind.INTENDED, APP), detail=result.dump()))
+        begun = TaggingBegun("prod", "dev", NAME, ["v6.6.6"])
+        audited.ledger.append(replace(fact(Kind.TAGGING, APP), detail=begun.dump()))
     assert audited.images() == []
 
 

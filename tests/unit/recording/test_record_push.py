@@ -29,6 +29,7 @@ from support.images.builders import (
     signature,
     storage_event,
 )
+from tallyman.domain.history.details.promotions import TaggingBegun
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.names import Digest, Repository
 from tallyman.errors import BadMessage, Unreachable
@@ -173,6 +174,8 @@ def test_a_foreign_push_to_prod_is_a_stowaway_notified_once_and_our_own_is_not()
     own, foreign = image("own"), image("foreign")
     intent = {"registries": [str(PROD.registry)], "repository": PROD.name, "to": "prod"}
     system.ledger.append(replace(fact(Kind.INTENDED, own.digest), detail=intent))
+    begun = TaggingBegun("prod", "dev", DEV.name, ["v1.0.0"])
+    system.ledger.append(replace(fact(Kind.TAGGING, own.digest), detail=begun.dump()))
     for app, tag in ((own, "v1.0.0"), (foreign, "v1.0.1")):
         system.registries.push(PROD, app, tag)
         found = push_event(PROD, app.digest, tag, at=system.clock())

@@ -5,12 +5,13 @@ from datetime import datetime
 
 from tallyman.domain.decide import Decision
 from tallyman.domain.history.details.base import new_fact
-from tallyman.domain.history.details.promotions import Intended
+from tallyman.domain.history.details.promotions import Intended, Promoted, TaggingBegun
 from tallyman.domain.history.facts import NO_TIME, Fact, Kind
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.policy import Policy
+from tallyman.domain.policy import Environment, Policy
 from tallyman.ports.clocks import Clock
 from tallyman.ports.records import Ledger
+from tallyman.services.deciding.image_facts import above
 
 
 def is_intended(facts: Sequence[Fact], repository: Repository) -> bool:
@@ -18,6 +19,36 @@ def is_intended(facts: Sequence[Fact], repository: Repository) -> bool:
     return any(
         str(repository.registry) in intended.registries and intended.repository == repository.name
         for intended in Intended.of(f for f in facts if f.kind is Kind.INTENDED)
+    )
+
+
+def is_brought(policy: Policy, ledger: Ledger, facts: Sequence[Fact], repository: Repository, tag: str | None) -> bool:
+    """Whether a promotion brought the digest of these facts to this repository: with a `tag`, whether it began to set
+    tags there. Content that was only staged and got a tag from somebody else was not brought.
+
+    Cost: nothing for an image with tags of its own; a Query for each index above another one that somebody tagged.
+    """
+    if not is_intended(facts, repository):
+        return False
+    if tag is None:
+        return True
+    environment, name = policy.environment_of(repository)
+    if environment is None or _is_tagged(policy, facts, environment, name):
+        return environment is not None
+    digest = next(f.digest for f in facts if f.digest is not None)
+    roots = {
+        Digest(root) for root in (i.root for i in Intended.of(f for f in facts if f.kind is Kind.INTENDED)) if root
+    }
+    whole = (roots | set(above(ledger, digest))) - {digest}  # it may be a part of what was brought
+    return any(_is_tagged(policy, ledger.of_digest(each), environment, name) for each in sorted(whole))
+
+
+def _is_tagged(policy: Policy, facts: Sequence[Fact], environment: Environment, name: str) -> bool:
+    """Whether a promotion of the digest of these facts to the environment began to set tags, or ended."""
+    begun = TaggingBegun.of(f for f in facts if f.kind is Kind.TAGGING)
+    promoted = Promoted.of(f for f in facts if f.kind is Kind.PROMOTED)
+    return any((each.target, each.name) == (environment.name, name) for each in begun) or any(
+        each.is_into(environment, name, policy.environments) for each in promoted
     )
 
 

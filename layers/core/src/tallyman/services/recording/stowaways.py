@@ -12,7 +12,7 @@ from tallyman.domain.text import counted
 from tallyman.domain.times import format_time
 from tallyman.ports.messages import Notices
 from tallyman.ports.records import Appended, Ledger
-from tallyman.services.promotion.intents import is_intended
+from tallyman.services.promotion.intents import is_brought
 
 
 def report_stowaway(
@@ -48,7 +48,7 @@ def report_stowaway(
         tag=fact.tag,
         actor=fact.actor,
     )
-    if is_intended(facts, fact.repository) or any(f.id == found.id for f in facts):
+    if any(f.id == found.id for f in facts) or is_brought(policy, ledger, facts, fact.repository, fact.tag):
         return False
     if notify:
         # sent before the fact is written: after a crash in between it is sent twice, never lost

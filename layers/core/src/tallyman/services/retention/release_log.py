@@ -41,8 +41,8 @@ class ReleaseLog:
     def read(
         self, ledger: Ledger, state: State, environments: Mapping[str, Sequence[str]], now: datetime
     ) -> dict[Digest, tuple[Release, ...]]:
-        """The releases by digest. `environments`: the names that each had before. The pointer in the state table counts even without its fact: the worker that moved it
-        may have died before it announced the release."""
+        """The releases by digest. `environments`: the names that each had before. The pointer in the state table counts
+        even without its fact: the worker that moved it may have died before it announced the release."""
         found: dict[Digest, list[Release]] = {}
         for environment, former in environments.items():
             for name in (environment, *former):
