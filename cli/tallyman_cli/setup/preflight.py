@@ -61,6 +61,18 @@ def configured(environment: str, file: Path = SAMCONFIG) -> Mapping[str, Any]:
     return part
 
 
+def configured_target(part: Mapping[str, Any], session: Any) -> Target:
+    """Where sam would deploy the stack of an environment's part. Raises BadInput as `target`, and if the part names
+    another region than the session's: sam would deploy there, and every other command look elsewhere."""
+    tables = [part.get(command, {}).get("parameters", {}) for command in ("deploy", "global")]
+    named = next((str(table["region"]) for table in tables if table.get("region")), None)
+    with translated("read the configuration of AWS"):
+        region = session.get_config_variable("region")
+    if named and region and named != region:
+        raise BadInput(f"{SAMCONFIG} names the region {named}, but yours is {region}: set AWS_REGION={named}")
+    return target(str(part["global"]["parameters"]["stack_name"]), session)
+
+
 def target(stack: str, session: Any) -> Target:
     """The account, region and status of the stack. Two calls. Raises BadInput if the name is not valid, the region is
     unknown, or the stack can't be updated."""
@@ -164,7 +176,7 @@ def hub(environment: str, session: Any) -> str:
     """The lines about a deployment of the hub. Raises BadInput or PolicyError if it would fail."""
     part = configured(environment)
     policy = load(POLICY)
-    found = target(str(part["global"]["parameters"]["stack_name"]), session)
+    found = configured_target(part, session)
     if found.status is None and (left := left_behind(found, session)):
         raise BadInput(
             f"{' and '.join(left)} are there, but no stack {found.stack}: an earlier one left them; take them in "
@@ -192,7 +204,7 @@ def build(environment: str, name: str, session: Any) -> str:
 
 def beside(environment: str, session: Any) -> str:
     """The name of the hub's stack, for a stack beside it. Raises BadInput if the hub is not deployed."""
-    found = target(str(configured(environment)["global"]["parameters"]["stack_name"]), session)
+    found = configured_target(configured(environment), session)
     if found.status is None:
         raise BadInput(
             f"there is no stack {found.stack} in {found.account}/{found.region}: make deploy ENV={environment} first"
@@ -204,7 +216,7 @@ def first_overrides(environment: str, session: Any) -> str:
     """sam's overrides for a first deployment: without deletion protection, with which a failed stack could not be
     deleted. Empty for a later one."""
     part = configured(environment)
-    if target(str(part["global"]["parameters"]["stack_name"]), session).status is not None:
+    if configured_target(part, session).status is not None:
         return ""
     given = {name: value for name, value in overrides(part).items() if name != "DeletionProtection"}
     given["DeletionProtection"] = "false"

@@ -162,6 +162,26 @@ def test_a_new_accounts_concurrency_is_reported_before_the_deployment(at_once: i
     assert word in result
 
 
+@pytest.mark.parametrize("table", ["global", "deploy"])
+def test_a_region_of_samconfig_that_is_not_ones_own_is_reported(table: str) -> None:
+    """sam deploys to the region that its file names, whatever AWS_REGION says; `sam deploy --guided` writes one."""
+    part: dict[str, Any] = {"global": {"parameters": {"stack_name": "tallyman"}}, "deploy": {"parameters": {}}}
+    part[table]["parameters"]["region"] = "us-east-1"
+    with pytest.raises(BadInput, match="names the region us-east-1, but yours is us-east-2: set AWS_REGION=us-east-1"):
+        preflight.configured_target(part, Aws())
+    assert preflight.configured_target(part, Aws(region="us-east-1")).region == "us-east-1"
+
+
+@pytest.mark.parametrize("question", [preflight.hub, preflight.first_overrides, preflight.beside])
+def test_every_check_before_a_deployment_reads_the_region_of_samconfig(
+    question: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = {**preflight.configured("prod"), "global": {"parameters": {"stack_name": "tallyman", "region": "us-east-1"}}}
+    monkeypatch.setattr(preflight, "configured", lambda environment: part)
+    with pytest.raises(BadInput, match="AWS_REGION=us-east-1"):
+        question("prod", Aws(tallyman="UPDATE_COMPLETE"))
+
+
 def test_overrides_are_read_as_sam_takes_them() -> None:
     text = "A='rate(1 day)' B=x C="
     for given in (text, ["A=rate(1 day)", "B=x", "C="]):
