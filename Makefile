@@ -12,6 +12,10 @@ SAM := SAM_CLI_TELEMETRY=0 $(SAM_VENV)/bin/sam
 PIP := bin/python -m pip install --disable-pip-version-check --no-input --no-deps --progress-bar off
 # Filters pip's output to one line per downloaded package, as a progress display.
 progress = sed -un -e 's/^Collecting \([^ ;]*\).*/  \1/p' -e 's/^Installing collected packages.*/  installing/p' >&2
+# botocore, and so sam, reads only AWS_DEFAULT_REGION; tallyman and AWS's command line take AWS_REGION first.
+ifneq ($(AWS_REGION),)
+export AWS_DEFAULT_REGION := $(AWS_REGION)
+endif
 NATIVE := $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x86_64)
 # The processor of `make build`: template.yaml's default. `make invoke` builds for this machine.
 ARCHITECTURE ?= arm64

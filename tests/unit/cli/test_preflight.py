@@ -1,5 +1,6 @@
 """`make deploy` checks what it can before it builds anything."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -160,6 +161,34 @@ def test_policy_requirements_that_the_parameters_do_not_allow_are_reported(tmp_p
 def test_a_new_accounts_concurrency_is_reported_before_the_deployment(at_once: int, word: str, tmp_path: Path) -> None:
     (result,) = noted(Aws(at_once=at_once), "environments: {dev: {registries: [111111111111/us-east-2]}}", tmp_path)
     assert word in result
+
+
+@pytest.mark.parametrize(
+    ("given", "region"),
+    [
+        ({"AWS_REGION": "us-east-2"}, "us-east-2"),
+        ({"AWS_REGION": "us-east-2", "AWS_DEFAULT_REGION": "us-east-1"}, "us-east-2"),
+        ({"AWS_REGION": "", "AWS_DEFAULT_REGION": "us-east-1"}, "us-east-1"),
+        ({"AWS_DEFAULT_REGION": "us-east-1"}, "us-east-1"),
+        ({}, None),
+    ],
+)
+def test_sam_deploys_to_the_region_that_the_checks_name(
+    given: dict[str, str], region: str | None, tmp_path: Path
+) -> None:
+    """sam asks botocore, which ignores AWS_REGION: it would deploy to the region of the profile."""
+    ask = "import botocore.session; print(botocore.session.get_session().get_config_variable('region'))"
+    rule = f'region: ; @{sys.executable} -c "{ask}"'
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **given}
+    done = subprocess.run(
+        ["make", "-s", f"--eval={rule}", "region"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == str(region)
 
 
 @pytest.mark.parametrize("table", ["global", "deploy"])
