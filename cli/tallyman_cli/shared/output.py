@@ -21,6 +21,7 @@ from tallyman_cli.shared.chosen import chosen
 from tallyman_cli.shared.patience import Patience
 
 if TYPE_CHECKING:
+    from rich.table import Table
     from rich.text import Text
 
     from tallyman.domain.names import Digest
@@ -158,7 +159,8 @@ def table(rows: Iterable[Mapping[str, "Cell | int | None"]]) -> None:
     """Print a table on stdout, from the cells of each row by the headings of the columns.
 
     It has no frame, and no columns without any value. Without rows it prints nothing. Only sentences (the columns of
-    PROSE) are wrapped; if the table still does not fit, the terminal wraps its rows.
+    PROSE) are wrapped; if the table still does not fit, the terminal wraps its rows. Where a row would take more than
+    two lines of the terminal, each cell has a line of its own, after its heading.
     """
     listed = [{name: _harmless(_shown(name, cell)) for name, cell in row.items()} for row in rows]
     if listed:
@@ -170,20 +172,46 @@ def pairs(rows: Iterable[tuple[str, "Cell"]]) -> None:
     _table(["", ""], [[_harmless(name), _harmless(value)] for name, value in rows])
 
 
-def _table(columns: Sequence[str], cells: Sequence[Sequence["Cell"]]) -> None:
+def _table(headings: Sequence[str], cells: Sequence[Sequence["Cell"]]) -> None:
     from rich.table import Table
 
-    kept = [i for i in range(len(columns)) if any(str(row[i]) for row in cells)]
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=any(columns))
-    fixed = 0
+    kept = [i for i in range(len(headings)) if any(str(row[i]) for row in cells)]
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=any(headings))
+    fixed = whole = 0
     for i in kept:
-        prose = columns[i] in PROSE
-        made.add_column(columns[i], overflow="fold", no_wrap=not prose)
-        longest = max(len(columns[i]), *(len(str(row[i])) for row in cells))
+        prose = headings[i] in PROSE
+        made.add_column(headings[i], overflow="fold", no_wrap=not prose)
+        longest = max(len(headings[i]), *(len(str(row[i])) for row in cells))
         fixed += (min(longest, SHORTEST) if prose else longest) + 2
+        whole += longest + 2
     for row in cells:
         made.add_row(*(row[i] for i in kept))
-    _write(made, fixed)
+    screen = columns()
+    if any(headings) and screen and fixed > screen and whole > 2 * screen:
+        _write(_records([headings[i] for i in kept], [[row[i] for i in kept] for row in cells], screen), WIDE)
+    else:
+        _write(made, fixed)
+
+
+def _records(headings: Sequence[str], cells: Sequence[Sequence["Cell"]], screen: int) -> "Table":
+    """Each row as lines of heading and value, with an empty line between rows. Only sentences are wrapped."""
+    from textwrap import fill
+
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    made.add_column(no_wrap=True)
+    made.add_column(no_wrap=True)
+    beside = max(screen - max(map(len, headings)) - 2, SHORTEST // 2)
+    for number, row in enumerate(cells):
+        if number:
+            made.add_row()
+        for heading, cell in zip(headings, row, strict=True):
+            if str(cell):
+                sentence = heading in PROSE and isinstance(cell, str)
+                made.add_row(Text(heading, style="bold"), fill(str(cell), beside) if sentence else cell)
+    return made
 
 
 def _harmless(cell: "Cell", keep: str = "") -> "Cell":

@@ -388,6 +388,31 @@ def test_on_a_narrow_terminal_rows_stay_intact_and_sentences_wrap(
     assert len(shown({"gate": "scan", "reason": "word " * 40})) > 2
 
 
+def test_a_row_of_more_than_two_lines_is_shown_as_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
+    row = {"image": "y" * 50, "gate": "", "verdict": "failed", "reason": "no scan yet " * 5}
+    output.table([row, {**row, "gate": "scan"}])
+    sentence = ["reason   no scan yet no scan yet no scan", "         yet no scan yet no scan yet"]
+    assert re.sub(r"\x1b\[[0-9]*m", "", screen.getvalue()).splitlines() == [
+        "image    " + "y" * 50,
+        "verdict  ✗ failed",
+        *sentence,
+        "",
+        "image    " + "y" * 50,
+        "gate     scan",
+        "verdict  ✗ failed",
+        *sentence,
+    ]
+
+
 def test_no_command_waits_for_the_clients_of_another() -> None:
     program = (
         "import sys, tallyman_cli.main; print(sorted({'botocore', 'urllib3', 'urllib.request'} & set(sys.modules)))"
