@@ -27,7 +27,7 @@ PAGE = 100
 def ask(method: str, path: str, body: object = None) -> Any:
     """The response of GitHub's API. Raises urllib.error.URLError."""
     request = urllib.request.Request(
-        f"{os.environ['GITHUB_API_URL']}/repos/{os.environ['GITHUB_REPOSITORY']}/{path}",
+        f"{os.environ['GITHUB_API_URL']}/{path}",
         method=method,
         data=None if body is None else json.dumps(body).encode(),
         headers={
@@ -41,14 +41,30 @@ def ask(method: str, path: str, body: object = None) -> Any:
         return json.load(answer)
 
 
-def comments(number: str) -> Iterator[dict[str, Any]]:
+def comments(issues: str, number: str) -> Iterator[dict[str, Any]]:
     """Every comment of the pull request."""
     page = 1
-    while found := ask("GET", f"issues/{number}/comments?per_page={PAGE}&page={page}"):
+    while found := ask("GET", f"{issues}/{number}/comments?per_page={PAGE}&page={page}"):
         yield from found
         if len(found) < PAGE:
             return
         page += 1
+
+
+def is_ours(comment: dict[str, Any]) -> bool:
+    """Whether an app wrote this comment, or the token's person. Anybody can begin a comment with the mark, and would
+    stay the author who may edit it."""
+    if not (comment["body"] or "").startswith(MARK):
+        return False
+    author = comment["user"] or {}
+    if author.get("type") == "Bot":
+        return True
+    try:
+        return bool(ask("GET", "user")["login"] == author.get("login"))
+    except urllib.error.HTTPError as error:
+        if error.code in (401, 403):  # the token of a job is an app's: it belongs to nobody
+            return False
+        raise
 
 
 def main(number: str, file: str) -> int:
@@ -56,12 +72,13 @@ def main(number: str, file: str) -> int:
     text = Path(file).read_text("utf-8")
     if len(text) > LARGEST:
         text = f"{text[:LARGEST]}\n\n(cut: the summary of the job has all of it)\n"
+    issues = f"repos/{os.environ['GITHUB_REPOSITORY']}/issues"
     try:
-        ours = next((each["id"] for each in comments(number) if (each["body"] or "").startswith(MARK)), None)
+        ours = next((each["id"] for each in comments(issues, number) if is_ours(each)), None)
         if ours is None:
-            ask("POST", f"issues/{number}/comments", {"body": text})
+            ask("POST", f"{issues}/{number}/comments", {"body": text})
         else:
-            ask("PATCH", f"issues/comments/{ours}", {"body": text})
+            ask("PATCH", f"{issues}/comments/{ours}", {"body": text})
     except urllib.error.URLError as error:
         print(f"the comment was not written: {error}", file=sys.stderr)
         return 1

@@ -3,7 +3,7 @@
 # `tallyman why` of an image. Exit status: 0; 1 the new policy is not valid, or the image is not promoted; 2 bad input.
 #
 #   POLICY  the policy's file in the repository (empty: no difference is shown)
-#   BASE    the commit to compare with, such as origin/main
+#   BASE    the commit to compare with, such as origin/main; a shallow clone fetches it
 #   IMAGE   an image as in `tallyman why` (empty: no `why`)
 #   TO      the environment to promote that image to
 set -euo pipefail
@@ -24,6 +24,10 @@ printf '<!-- tallyman -->\n'
 if [ -n "${POLICY:-}" ]; then
   : "${BASE:?POLICY needs BASE, the commit to compare with}"
   printf '### Policy `%s`\n\n' "${POLICY//\`/}"
+  if ! git cat-file -e "$BASE^{commit}" 2>/dev/null && ! git fetch --quiet --depth 1 origin "$BASE" >&2; then
+    printf '**Not compared: the commit `%s` is neither in this clone nor at origin.**\n' "${BASE//\`/}"
+    exit 2
+  fi
   if git cat-file -e "$BASE:$POLICY" 2>/dev/null; then
     mkdir -p "$work/old/$(dirname "$POLICY")"
     git show "$BASE:$POLICY" >"$work/old/$POLICY"

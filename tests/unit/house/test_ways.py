@@ -62,6 +62,20 @@ def test_a_comment_shows_the_effect_of_a_policy_change(checkout: Path) -> None:
     assert str(checkout) not in text
 
 
+def test_a_shallow_clone_fetches_the_commit_to_compare_with(checkout: Path, tmp_path: Path) -> None:
+    """GitLab clones 20 commits. A missing commit is not a commit without a policy."""
+    base = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=checkout, text=True).strip()
+    author = ("-c", "user.name=Ana", "-c", "user.email=ana@example.com")
+    subprocess.run(["git", *author, "commit", "-q", "--allow-empty", "-m", "later"], cwd=checkout, check=True)
+    shallow = tmp_path / "shallow"
+    subprocess.run(["git", "clone", "-q", "--depth", "1", f"file://{checkout}", str(shallow)], check=True)
+    assert "It means the same" in comment(shallow, POLICY="tallyman.yaml", BASE=base)[1]
+    status, text = comment(shallow, POLICY="tallyman.yaml", BASE="1" * 40)
+    assert status == 2
+    assert "Not compared" in text
+    assert "```" not in text
+
+
 def test_a_comment_shows_errors_and_the_step_fails(checkout: Path) -> None:
     (checkout / "tallyman.yaml").write_text(POLICY + "peeple: '```'\n")
     status, text = comment(checkout, POLICY="tallyman.yaml", BASE="HEAD")
