@@ -169,6 +169,9 @@ def needed(  # noqa: C901 - a table: a branch for each service
             yield action, name if name.startswith("arn:") else f"arn:aws:ecs:{at}:service/{cluster}/{name}"
     elif service == "ecs" and operation == "RegisterTaskDefinition":
         yield from _task_definition(action, json.loads(body), at)
+    elif service == "ecs" and operation == "DescribeServiceRevisions":
+        for revision in json.loads(body).get("serviceRevisionArns", []):
+            yield action, revision
     elif service == "ecs" and operation == "DescribeTasks":
         for task in json.loads(body).get("tasks", []):
             yield action, task

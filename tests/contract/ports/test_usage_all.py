@@ -10,7 +10,7 @@ from botocore.stub import Stubber
 from tallyman.adapters.aws.sessions import new_session
 from tallyman.adapters.ecr.remover import EcrRemover
 from tallyman.adapters.ecr.replication import EcrReplication
-from tallyman.adapters.usage.references import BatchJobs, EveryNeed, InspectorInUse, LambdaVersions
+from tallyman.adapters.usage.references import BatchJobs, EcsServices, EveryNeed, InspectorInUse, LambdaVersions
 from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.domain.policy import UsageRules
 from tallyman.errors import BadName, NotAllowed, Unreachable
@@ -214,6 +214,57 @@ def test_undescribed_tasks_are_unknown_not_absent(clients: Any, answer: dict[str
 )
 def test_undescribed_services_are_unknown_not_absent(clients: Any, answer: dict[str, Any], why: str) -> None:
     assert why in (ecs(clients, services=answer) or "")
+
+
+REVISION = "arn:aws:ecs:sa-east-1:222222222222:service-revision/shop/web/4980306466373577095"
+DEFINITION = "arn:aws:ecs:sa-east-1:222222222222:task-definition/web:7"
+
+
+def scaled_down(clients: Any, revisions: dict[str, Any]) -> EcsServices:
+    """A service without tasks, whose definition names a tag, given this answer about its revision."""
+    stub = clients.stub("ecs")
+    service = {"serviceArn": SERVICE, "desiredCount": 0, "taskDefinition": DEFINITION, "deployments": []}
+    service["currentServiceRevisions"] = [{"arn": REVISION, "runningTaskCount": 0}]
+    stub.add_response("list_clusters", {"clusterArns": [CLUSTER]})
+    stub.add_response("list_tasks", {"taskArns": []})
+    stub.add_response("list_clusters", {"clusterArns": [CLUSTER]})
+    stub.add_response("list_services", {"serviceArns": [SERVICE]})
+    stub.add_response("describe_services", {"services": [service]})
+    stub.add_response("describe_service_revisions", revisions, {"serviceRevisionArns": [REVISION]})
+    definition = {"containerDefinitions": [{"name": "web", "image": f"{HOST}:latest"}]}
+    stub.add_response("describe_task_definition", {"taskDefinition": definition}, {"taskDefinition": DEFINITION})
+    return EcsServices(clients)
+
+
+def test_a_scaled_down_service_needs_the_digest_that_ecs_resolved_its_tag_to(clients: Any) -> None:
+    """ECS starts further tasks from that digest, wherever the tag points since."""
+    images = [{"containerName": "web", "image": f"{HOST}:latest", "imageDigest": DIGEST}]
+    source = scaled_down(clients, {"serviceRevisions": [{"serviceRevisionArn": REVISION, "containerImages": images}]})
+    pinned, named = source.running(PLACE.registry)
+    assert (pinned.kind, pinned.name) == ("ecs service", "service-revision/shop/web/4980306466373577095")
+    assert (pinned.repository, pinned.digest, pinned.runs) == (PLACE, DIGEST, False)
+    assert (named.tag, named.digest) == ("latest", None)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"serviceRevisions": [{"serviceRevisionArn": REVISION}]},
+        {"serviceRevisions": [{"serviceRevisionArn": REVISION, "containerImages": [{"image": f"{HOST}:latest"}]}]},
+        {"serviceRevisions": [], "failures": [{"arn": REVISION, "reason": "MISSING"}]},
+    ],
+)
+def test_a_service_whose_tag_is_not_resolved_yet_needs_what_the_tag_points_to(
+    clients: Any, answer: dict[str, Any]
+) -> None:
+    (named,) = scaled_down(clients, answer).running(PLACE.registry)
+    assert (named.tag, named.digest) == ("latest", None)
+
+
+@pytest.mark.parametrize("answer", [{}, {"serviceRevisions": []}])
+def test_an_undescribed_service_revision_is_unknown_not_absent(clients: Any, answer: dict[str, Any]) -> None:
+    with pytest.raises(Unreachable):
+        list(scaled_down(clients, answer).running(PLACE.registry))
 
 
 def test_a_task_and_a_service_that_ended_meanwhile_are_ignored(clients: Any) -> None:

@@ -95,6 +95,7 @@ CALLS: dict[str, tuple[Need, ...]] = {
     "ecr:PutImage": (Need("ecr:PutImage", "repository"), _SIGN),  # ECR signs with the permissions of the pusher
     **_own("ecs", "", "DescribeTaskDefinition", "ListClusters", "ListServices", "ListTasks"),
     **_own("ecs", "service", "DescribeServices", "UpdateService"),
+    **_own("ecs", "service-revision", "DescribeServiceRevisions"),
     **_own("ecs", "task", "DescribeTasks"),
     "ecs:RegisterTaskDefinition": (Need("ecs:RegisterTaskDefinition", "task-definition"), _PASS, _TAG_TASKS),
     **_own("eks", "", "ListClusters"),

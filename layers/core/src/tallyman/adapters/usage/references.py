@@ -4,7 +4,7 @@ This is more than what runs: a service that is scaled to zero, a published versi
 runs nothing (`Use.runs`), but pulls its image as soon as somebody uses it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Protocol
@@ -35,6 +35,7 @@ class EcsServices(EcsUsage):
 
     PERMISSIONS: tuple[str, ...] = (
         *EcsUsage.PERMISSIONS,
+        "ecs:DescribeServiceRevisions",
         "ecs:DescribeServices",
         "ecs:DescribeTaskDefinition",
         "ecs:ListServices",
@@ -43,10 +44,11 @@ class EcsServices(EcsUsage):
 
     def running(self, registry: EcrRegistry) -> Iterator[Use]:
         """The calls of EcsUsage; ListServices for each cluster, DescribeServices for ten services,
-        DescribeTaskDefinition for each that is used."""
+        DescribeServiceRevisions for twenty revisions, DescribeTaskDefinition for each that is used."""
         yield from super().running(registry)
         client = self._clients.get("ecs", registry)
         used: dict[str, str] = {}
+        current: list[str] = []
         for cluster in items(client.list_clusters, {}, "clusterArns", f"list the clusters of {registry}"):
             what = f"list the services of {cluster}"
             services = list(items(client.list_services, {"cluster": cluster}, "serviceArns", what))
@@ -55,10 +57,12 @@ class EcsServices(EcsUsage):
                 with translated(what):
                     answer = client.describe_services(cluster=cluster, services=asked)
                 for service in described(answer, "services", "serviceArn", asked, what):
+                    current += [each["arn"] for each in service.get("currentServiceRevisions") or [] if each.get("arn")]
                     revisions = [service, *(service.get("deployments") or []), *(service.get("taskSets") or [])]
                     for definition in (r.get("taskDefinition") for r in revisions):
                         if definition:
                             used.setdefault(definition, service["serviceArn"])
+        yield from _resolved(client, current, registry)
         for definition, service in used.items():
             what = f"read the task definition {definition}"
             with translated(what):
@@ -176,6 +180,20 @@ def reading(source: Source, registry: EcrRegistry, at: datetime) -> Reading:
         return Reading(source.name, registry, at, tuple(source.running(registry)), regional=source.regional)
     except TallymanError as error:
         return Reading(source.name, registry, at, error=str(error), regional=source.regional)
+
+
+def _resolved(client: Any, revisions: Sequence[str], registry: EcrRegistry) -> Iterator[Use]:
+    """The digests to which ECS resolved the tags of services when it started their first tasks. It starts each further
+    task from the digest ("container image resolution"), also after the tag has moved and the service had no tasks."""
+    what = f"describe the service revisions of {registry}"
+    for asked in batches(revisions, 20):
+        with translated(what):
+            answer = client.describe_service_revisions(serviceRevisionArns=asked)
+        for revision in described(answer, "serviceRevisions", "serviceRevisionArn", asked, what):
+            name = str(revision["serviceRevisionArn"]).rpartition(":")[2]
+            for container in revision.get("containerImages") or []:
+                if digest := container.get("imageDigest"):  # without one, the tag is resolved at the next start
+                    yield only_named(use("ecs service", name, container.get("image", ""), registry, digest))
 
 
 def _images(value: Any) -> Iterator[str]:
