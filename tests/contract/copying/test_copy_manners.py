@@ -114,6 +114,19 @@ def test_the_first_token_for_a_target_includes_push(
     assert [path.rpartition("&")[2] for _, path in target.requests if "/token" in path] == [both, pull][: 1 + known]
 
 
+@pytest.mark.parametrize("refused", [0, 400, 401, 403, 500])
+def test_a_mount_has_a_token_for_both_repositories(source: OciServer, refused: int, capsys: Capture) -> None:
+    """Docker Hub refuses it otherwise, Quay and GitHub begin an upload."""
+    source.token, source.scoped = "secret", True
+    both = "&scope=repository%3Aother%2Fapp%3Apull%2Cpush&scope=repository%3Ateam%2Fapp%3Apull"
+    if refused:
+        source.on("GET", both, Trouble(status=refused), times=9)
+    done = copied(capsys, f"{source.host}/team/app:v1", f"{source.host}/other/app")["targets"][0]
+    assert holds(source, "other/app", BUILT, "v1")
+    assert len(done["uploaded" if refused else "mounted"]) == len(BUILT.blobs)
+    assert source.count("GET", both) == 1
+
+
 # --- missing content
 
 

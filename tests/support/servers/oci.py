@@ -64,6 +64,7 @@ class OciServer:
     token: str | None = None  # the Bearer token that it requires; issued at /token
     tokens_given: list[str] = field(default_factory=list)
     mounts: bool = True
+    scoped: bool = False  # it mounts only with a token that may read the other repository too, as Quay
     rules: list[list[Any]] = field(default_factory=list)
     lock: threading.RLock = field(default_factory=threading.RLock)
     bytes_out: int = 0
@@ -134,7 +135,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._answer(200, headers, json.dumps({"tags": tags}).encode())
                 return
         if url.path == "/token":
-            registry.tokens_given.append(parse_qs(url.query).get("scope", [""])[0])
+            registry.tokens_given.append(" ".join(parse_qs(url.query).get("scope", [""])))
             self._answer(200, {}, json.dumps({"token": registry.token, "expires_in": 300}).encode())
             return
         if registry.token and self.headers.get("Authorization") != f"Bearer {registry.token}":
@@ -193,7 +194,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "POST":
             mount, origin = query.get("mount", [""])[0], query.get("from", [""])[0]
             other = self.registry.repositories.get(origin)
-            if mount and self.registry.mounts and other and mount in other.blobs:
+            allowed = not self.registry.scoped or f"repository:{origin}:pull" in self.registry.tokens_given[-1].split()
+            if mount and self.registry.mounts and allowed and other and mount in other.blobs:
                 repo.blobs[mount] = other.blobs[mount]
                 return 201, {}, b""
             session = f"session-{self.registry.count('POST', '/blobs/uploads/')}"

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from support.fakes.ports import FakeClock, FakeRegistries
 from support.images.builders import DEV, PROD, PROD_SA, Built, big_layer, image, index, layer, referrer, signature
 from tallyman.domain.images.manifest import Descriptor, Manifest
-from tallyman.domain.names import Digest, Location
+from tallyman.domain.names import Digest, Location, Repository
 from tallyman.ports.copying import BlobStream
 from tallyman.services.copying.blobs import ahead
 from tallyman.services.copying.images import CopyImages, Image
@@ -49,6 +50,10 @@ class SynchronizedRegistries(FakeRegistries):
     def referrers(self, repository: Location, subject: Digest) -> list[Descriptor]:
         self.meet("referrers", repository, [subject])
         return super().referrers(repository, subject)
+
+    def mount(self, repository: Location, digest: Digest, source: str) -> bool:
+        self.meet("mount", repository, [digest])
+        return super().mount(repository, digest, source)
 
     def upload(self, repository: Location, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
         self.meet("upload", repository, [digest])
@@ -140,10 +145,24 @@ def test_no_target_waits_for_the_manifests_and_tags_of_another(registries: Synch
     for digest in built.manifests:
         together = threading.Barrier(2)
         for target in (PROD, PROD_SA):
-            registries.on["put_manifest", target, digest] = lambda both=together: both.wait(LONG)
+            registries.on["put_manifest", target, digest] = partial(together.wait, LONG)
     service = CopyImages(registries, registries, forever, CopyProgress())
     found = service.copy(DEV, {PROD: None, PROD_SA: None}, [Image(built.digest, "v1", built.root)])
     assert all(report.ok and report.tagged == {"v1": built.digest} for report in found.values()), found
+
+
+def test_blobs_are_mounted_at_once_after_the_first(registries: SynchronizedRegistries) -> None:
+    other, built = Repository(DEV.registry, "rocketseat/other"), image("a", "b", "c", "d")
+    registries.add(other)
+    registries.push(DEV, built)
+    first, *others = sorted(built.blobs)
+    together = threading.Barrier(len(others))
+    for digest in others:
+        registries.on["mount", other, digest] = partial(together.wait, LONG)
+    members = read_graph(registries, DEV, built.digest)
+    found = stage(registries, DEV, registries, [other], members, CopyOptions(forever))[other]
+    assert isinstance(found, Staged), found
+    assert sorted(found.mounted) == [first, *others]
 
 
 def test_prefetched_answers_are_not_requested_again(registries: SynchronizedRegistries) -> None:

@@ -52,6 +52,9 @@ class EcrAuth:
                     del self._tokens[repository.registry]
         return self.header(repository) if expired and not again else None
 
+    def widen(self, repository: Location, source: str) -> None:
+        """Nothing: a token is good for every repository."""
+
     def _token(self, registry: Place) -> _Token:
         with self._lock:
             mine = self._locks.setdefault(registry, threading.Lock())

@@ -45,8 +45,12 @@ Logins = Callable[[Location], Login | None]
 
 @value
 class _Token:
+    """`offer` and `scope`: the challenge and the scope that it was issued for; empty for Basic."""
+
     header: str = field(repr=False)
     until: float
+    offer: Mapping[str, str] = field(default_factory=dict)
+    scope: str = ""
 
 
 @value
@@ -71,6 +75,7 @@ class OciAuth:
         """`power`: the access to request, `pull` or `pull,push`. `plain`: hosts without TLS, besides this machine's."""
         self._http, self._logins, self._power, self._plain = http, logins, power, plain
         self._tokens: dict[Location, _Token] = {}
+        self._narrow: set[tuple[Location, str]] = set()
         self._lock = threading.Lock()
         self._asking = threading.Lock()
 
@@ -106,6 +111,30 @@ class OciAuth:
             with self._lock:
                 self._tokens[repository] = token
             return token.header
+
+    def widen(self, repository: Location, source: str) -> None:
+        """Docker Hub refuses a mount without a token for both repositories, and Quay uploads instead, without saying
+        so. Where no such token is issued, the one that we have is kept."""
+        with self._asking:
+            with self._lock:
+                token = self._tokens.get(repository)
+            wanted = f"repository:{source}:pull"
+            if (
+                token is None
+                or not token.scope
+                or wanted in token.scope.split()
+                or (repository, source) in self._narrow
+            ):
+                return
+            try:
+                what = f"read {source} for a mount into {repository}"
+                scope, login = f"{token.scope} {wanted}", self._logins(repository)
+                wider = self._bearer(repository, token.offer, scope, login, what)
+            except (Refused, Unreachable):
+                self._narrow.add((repository, source))
+                return
+            with self._lock:
+                self._tokens[repository] = wider
 
     def _token(
         self,
@@ -148,7 +177,7 @@ class OciAuth:
         return list(dict.fromkeys([f"repository:{name}:{','.join(wanted)}", challenged]))
 
     def _bearer(
-        self, repository: Location, given: dict[str, str], scope: str, login: Login | None, what: str
+        self, repository: Location, given: Mapping[str, str], scope: str, login: Login | None, what: str
     ) -> _Token:
         realm = given["realm"]
         asked = {"service": given.get("service", ""), "scope": scope}
@@ -170,7 +199,7 @@ class OciAuth:
             seconds = float(document.get("expires_in") or 60)
         except (ValueError, KeyError, TypeError, AttributeError):
             raise Unreachable(f"{what}: {place} returns no valid token") from None
-        return _Token(f"Bearer {value}", time.monotonic() + max(seconds - 10, 5))
+        return _Token(f"Bearer {value}", time.monotonic() + max(seconds - 10, 5), given, scope)
 
     def _fetch(self, first: _Request, repository: Location, what: str, scope: str) -> bytes:
         """The body of the answer, after redirects; only the realm's own host gets our credentials."""

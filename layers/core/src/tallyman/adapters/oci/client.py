@@ -47,6 +47,9 @@ class Auth(Protocol):
         """Another header after a refusal (401 or 403) of `used`; None: there is no other. `again`: the second refusal
         of one request. Raises NotAllowed where it knows what is missing."""
 
+    def widen(self, repository: Location, source: str) -> None:
+        """Before a mount: make the credentials good for reading the registry's repository `source` too."""
+
 
 class RegistryClient:
     """Repeats requests that may be repeated after a broken connection, a 5xx or a 429, with growing, random pauses.
@@ -71,6 +74,10 @@ class RegistryClient:
     def base(self, repository: Location) -> str:
         """Scheme and host of the repository's registry."""
         return self._auth.base(repository)
+
+    def widen(self, repository: Location, source: str) -> None:
+        """Before a mount from `source`: see `Auth`."""
+        self._auth.widen(repository, source)
 
     def send(
         self,

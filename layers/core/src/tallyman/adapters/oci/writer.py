@@ -25,6 +25,7 @@ class RegistryWriter:
         what = f"mount {digest.short} from {source} into {repository}"
         query = urlencode({"mount": digest, "from": source})
         try:
+            self._client.widen(repository, source)
             answer = self._client.send("POST", repository, f"blobs/uploads/?{query}", what=what)
             if answer.status == 202:
                 location = self._client.location(repository, answer, what)

@@ -96,13 +96,21 @@ class TargetCopy(TargetPlan):
         """Mount the blobs from the origin, where that is in the same registry."""
         if self.repository.registry != self.origin.registry or self.repository == self.origin:
             return
-        for digest in sorted(self.lacking):
-            enough_time(self.deadline, f"mounting {digest} in {self.repository}")
-            if not self.port.mount(self.repository, digest, self.origin.name):
-                break  # the account does not mount, or not with this encryption: the others would fail too
-            self.lacking.discard(digest)
-            self.mounted.append(digest)
-            self.watch.mounted(self.repository, digest, self.graph.blobs[digest].size)
+        wanted = sorted(self.lacking)
+        if not wanted or not self._mount(wanted[0]):
+            return  # the account does not mount, or not with this encryption: the others would fail too
+        with ThreadPoolExecutor(PUTS, thread_name_prefix="mount") as pool:
+            for done in [pool.submit(self._mount, digest) for digest in wanted[1:]]:
+                done.result()
+
+    def _mount(self, digest: Digest) -> bool:
+        enough_time(self.deadline, f"mounting {digest} in {self.repository}")
+        if not self.port.mount(self.repository, digest, self.origin.name):
+            return False
+        self.lacking.discard(digest)
+        self.mounted.append(digest)
+        self.watch.mounted(self.repository, digest, self.graph.blobs[digest].size)
+        return True
 
     def await_blobs(self) -> None:
         """Note which blobs each manifest waits for, for `settle`."""
