@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from support.fakes.promotion import PLACES, PromotionStack, command, one
+from support.fakes.recording import policy
 from support.images.builders import DEV, PROD_SA, image, push_event
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.images.manifest import Manifest
@@ -129,3 +130,36 @@ def test_a_freeze_blocks_the_release_but_not_the_remaining_tags() -> None:
     command(stack, "thaw", digest, request="r2", environment="prod")
     stack.work(until=timedelta(hours=1))
     assert stack.released() == digest
+
+
+def test_a_tag_that_is_added_to_a_half_tagged_image_waits_for_the_thaw() -> None:
+    stack, digest, broken = half()
+    command(stack, "freeze", Digest(""), "r1", environment="prod")
+    stack.registries.push(DEV, image("a"), "v1.0.1")
+    deliver(stack, digest, "v1.0.1")
+    broken.healed = True
+    stack.work()
+    assert stack.tags("v1.0.0") == [digest, digest]  # begun before the freeze
+    assert stack.tags("v1.0.1") == [None, None]
+    assert stack.released() is None
+    command(stack, "thaw", Digest(""), "r2", environment="prod")
+    stack.work()
+    assert stack.tags("v1.0.1") == [digest, digest]
+    assert stack.released() == digest
+
+
+def test_a_half_tagged_image_is_finished_and_another_tag_of_it_waits_for_its_gate() -> None:
+    stack, digest, broken = half()
+    stack.policy = policy(verified=True, approvals={"count": 1, "from": ["role/ops"]})
+    stack.registries.push(DEV, image("a"), "v1.0.1")
+    deliver(stack, digest, "v1.0.1")
+    broken.healed = True
+    stack.work()
+    assert stack.tags("v1.0.0") == [digest, digest]
+    assert stack.tags("v1.0.1") == [None, None]
+    assert stack.released() == digest
+    (waits,) = stack.pending()
+    assert (waits["gate"], waits["tagging_since"]) == ("approvals", None)
+    stack.clock.advance(hours=1)
+    stack.services().reconcile.run({}, "a sweep", lambda: 900.0)
+    assert [attributes["kind"] for _, _, attributes in stack.notices.published if attributes["kind"] == "stuck"] == []

@@ -78,6 +78,13 @@ class Decision:
         return self.is_candidate and (self.verdict in (PASSED, PROMOTED) or self.rolls_on)
 
     @property
+    def with_tags_to_set(self) -> "Decision":
+        """The decision about the tags that may be set now: where a gate waits, only those that were begun."""
+        if self.verdict in (PASSED, PROMOTED) or self.tagging is None:
+            return self
+        return replace(self, tags=tuple(tag for tag in self.tags if tag in self.tagging.tags))
+
+    @property
     def may_release(self) -> bool:
         """Whether the release may move to the image once its tags are set. A freeze prevents it even where tagging was
         begun."""

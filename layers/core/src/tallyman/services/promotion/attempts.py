@@ -64,6 +64,17 @@ class Attempts:
 
         self._write(self._tagging(decision, left), decision, ended)
 
+    def finished_tagging(self, decision: Decision) -> None:
+        """Note in the pending item that nothing is set only in part any more; other tags of the image may still wait.
+        A read, and a write where the item is there."""
+
+        def write() -> None:
+            entry = PENDING.read(self.state, pending_key(decision))
+            if entry.found is not None:
+                self.state.put(entry.write(replace(entry.found, tagging_since=None, stuck_notified=False)))
+
+        until_written(write, f"others keep deciding about {decision.digest}: try again")
+
     def _tagging(self, decision: Decision, tags: tuple[str, ...]) -> Fact:
         now = whole_millis(self.clock())
         ends = decision.tagging.ids if decision.tagging else ()

@@ -22,6 +22,7 @@ from datetime import datetime
 
 from tallyman.domain.decide import PROMOTED, Decision
 from tallyman.domain.events.hints import Promote
+from tallyman.domain.gates import WAITING
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Repository
 from tallyman.domain.policy import Policy
@@ -245,8 +246,9 @@ class PromotionRun:
         self.stops = checks(self.using.state, keys)
 
     def tag(self, lease: Lease) -> None:
-        """Set every tag in every registry and read each back."""
-        using, decision = self.using, self.decision
+        """Set every tag in every registry and read each back. Where a gate waits, only the tags that were begun."""
+        using, decision = self.using, self.decision.with_tags_to_set
+        self._decision = decision
         if newer := using.source_tags.taken_over(decision):
             raise Ended(f"left to {newer}, which gets the same tags", decision)
         if decision.verdict != PROMOTED:
@@ -276,6 +278,8 @@ class PromotionRun:
             # another worker took over while tags were set: it has to look at them again
             using.source_tags.hint_newer(decision, decision.tags, self.hint.correlation)
             raise
+        if decision.verdict == WAITING:  # it was only finished; a gate waits for other tags
+            using.attempts.finished_tagging(decision)
 
     def follow_up(self) -> None:
         """Announce the release, and send hints for what may follow: promotions to the next environment, and of images
