@@ -47,6 +47,8 @@ def cost(
         }
         for row in found["repositories"]
     )
+    if match and not found["repositories"] and not found["unknown"]:
+        output.trouble(f"no repository's name contains or matches '{match}'")
     output.line(f"{_usd(found['usd_per_month'])} USD a month in all. {found['note']}")
     if found["unknown"]:
         output.say(f"not counted by a sweep yet: {', '.join(found['unknown'][:5])}")

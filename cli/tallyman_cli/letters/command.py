@@ -163,7 +163,7 @@ def _ask(
     was."""
     request, ids = str(uuid4()), [letter.id for letter in letters]
     body = {"command": command, "request": request, "queue": queue, "letters": " ".join(ids)}
-    opened.hints.send("commands", body | ({"because": because} if because else {}))
+    opened.hints.send("commands", asking.checked(body | ({"because": because} if because else {})))
 
     def answers() -> dict[str, str | None] | None:
         refusals: dict[str, str | None] = {}

@@ -1,5 +1,6 @@
 """Sends commands to the stack's queue, and waits until they are recorded. SQS itself says who sent one."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -7,8 +8,10 @@ from uuid import uuid4
 
 import typer
 
+from tallyman.domain.events.commands import parse_command
 from tallyman.domain.history.details.commands import Said
 from tallyman.domain.history.facts import Fact
+from tallyman.errors import BadInput, BadMessage
 from tallyman_cli.shared import output
 from tallyman_cli.shared.context import Stack
 from tallyman_cli.shared.options import option
@@ -64,7 +67,7 @@ def ask(
     """Send the command, and wait until a fact records it, `timeout` seconds at most. `facts`: reads the facts that
     may record it, again and again; by default those of the command's `digest`."""
     request = str(uuid4())
-    stack.hints.send("commands", {**command, "request": request})
+    stack.hints.send("commands", checked({**command, "request": request}))
     if not wait:
         output.say(f"sent the request {request}")
         return Asked(request, None, None)
@@ -73,6 +76,18 @@ def ask(
     if found is None:
         return Asked(request, None, LOST.format(timeout=timeout))
     return Asked.of(request, found)
+
+
+def checked(command: dict[str, Any]) -> dict[str, Any]:
+    """The command, if record_command can parse it. Raises BadInput: no fact would say what was wrong with it."""
+    reason = command.get("because")
+    if isinstance(reason, str) and not reason.strip():
+        raise BadInput("--because is empty: expected a reason")
+    try:
+        parse_command(json.dumps(command))
+    except BadMessage as error:
+        raise BadInput(str(error)) from None
+    return command
 
 
 def finish(asked: Asked) -> None:

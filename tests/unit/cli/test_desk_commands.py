@@ -183,7 +183,10 @@ def test_cost_counts_by_environment_registry_and_repository(everywhere: FakeStac
     assert "0.45 USD a month in all" in text.stdout
     assert "2026-11-01" in text.stdout
     assert everywhere.json("cost", "nothing")["repositories"] == []
-    assert everywhere.run("cost", "nothing").stdout.startswith("0.00 USD a month in all")  # no table, no blank lines
+    nothing = everywhere.run("cost", "nothing")
+    assert nothing.stdout.startswith("0.00 USD a month in all")  # no table, no blank lines
+    assert nothing.stderr == "no repository's name contains or matches 'nothing'\n"
+    assert everywhere.run("cost").stderr == ""
 
 
 @pytest.mark.parametrize(

@@ -207,6 +207,23 @@ def test_an_invalid_environment_or_repository_is_bad_input(everywhere: FakeStack
     assert everywhere.run("freeze", place, "--because", "x").exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        (" ", "--because is empty: expected a reason"),
+        ("x" * 1001, "a reason has at most 1000 characters"),
+        ("\udcff", "not JSON"),
+    ],
+)
+def test_a_reason_that_nobody_could_record_is_refused_before_it_is_sent(
+    everywhere: FakeStack, reason: str, said: str
+) -> None:
+    """The command would be a dead letter, and no fact would say so to the one who waits."""
+    refused = everywhere.run("freeze", "prod", "--because", reason)
+    assert (refused.exit_code, said in refused.stderr) == (2, True), refused.stderr
+    assert everywhere.hints.to("commands") == []
+
+
 def test_an_override_opens_an_overridable_gate_with_a_notice(
     everywhere: FakeStack,
 ) -> None:

@@ -17,5 +17,7 @@ def load(path: Path | None = None) -> Prices:
         return Prices.parse(loads(text(file)))
     except OSError as error:
         raise BadInput(f"{file}: {error.strerror}") from error
-    except (ValueError, BadInput) as error:
+    except BadInput as error:
         raise BadInput(f"{file}: {error}") from error
+    except ValueError as error:
+        raise BadInput(f"{file} is not JSON: {error}") from error
