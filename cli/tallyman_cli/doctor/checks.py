@@ -72,16 +72,17 @@ def _made(site: Site, *checks: Check) -> Iterator[Finding]:
 
 def rules(site: Site) -> Iterator[Finding]:
     """All of the stack's rules exist and are enabled, on the default bus and on its own."""
-    events, found, off = site.hub("events"), set[str](), []
+    events, found, off = site.hub("events"), set[str](), dict[str, str]()
     for bus in ("default", site.name):
         request, what = {"EventBusName": bus, "NamePrefix": f"{site.name}-"}, f"list the rules of the bus {bus}"
         listed = items(events.list_rules, request, "Rules", what, ("NextToken", "NextToken"))
         ours = [rule for rule in listed if is_of(site.name, rule["Name"], RULES)]
         found |= {rule["Name"] for rule in ours}
-        off += [rule["Name"] for rule in ours if rule["State"] != "ENABLED"]
+        off |= {rule["Name"]: bus for rule in ours if rule["State"] != "ENABLED"}
     missing = _missing(site, RULES, found)
     if off:
-        yield Finding("rules", BAD, f"disabled: {', '.join(off)}", "aws events enable-rule --name …")
+        todo = "; ".join(f"aws events enable-rule --event-bus-name {bus} --name {name}" for name, bus in off.items())
+        yield Finding("rules", BAD, f"disabled: {', '.join(off)}", todo)
     if not found:
         yield Finding("rules", BAD, "there are none", "deploy the stack again: make deploy")
     elif missing:

@@ -369,7 +369,7 @@ def test_disabled_and_missing_rules_are_reported(system: FakeStack) -> None:
     (finding,) = checks.rules(site(system, list_rules=listed_rules()))
     assert (finding.verdict, finding.found) == ("ok", "18 rules are enabled")
     (finding,) = checks.rules(site(system, list_rules=listed_rules(image_own="DISABLED")))
-    assert (finding.verdict, finding.found) == ("failed", "disabled: tallyman-image-own, tallyman-image-own")
+    assert (finding.verdict, finding.found) == ("failed", "disabled: tallyman-image-own")
     off, gone = checks.rules(site(system, list_rules=listed_rules("pushed-own", "retention", image_own="DISABLED")))
     assert (off.verdict, off.found.partition(":")[0]) == ("failed", "disabled")
     assert (gone.verdict, gone.found) == ("failed", "missing: tallyman-pushed-own, tallyman-retention")
@@ -386,6 +386,21 @@ def test_a_disabled_rule_on_a_later_page_counts(system: FakeStack) -> None:
 
     (finding,) = checks.rules(site(system, list_rules=answer))
     assert (finding.verdict, "tallyman-image-spoke" in finding.found) == ("failed", True)
+
+
+def test_a_disabled_rule_is_enabled_on_its_own_bus(system: FakeStack) -> None:
+    """Without the bus, `enable-rule` looks for the rule on the default bus."""
+
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        side = "own" if request["EventBusName"] == "default" else "spoke"
+        rules = listed_rules(**{f"image_{side}": "DISABLED"})["Rules"]
+        return {"Rules": [rule for rule in rules if rule["Name"].endswith(f"-{side}") or side == "own"]}
+
+    (finding,) = checks.rules(site(system, list_rules=answer))
+    assert str(finding.todo).split("; ") == [
+        "aws events enable-rule --event-bus-name default --name tallyman-image-own",
+        "aws events enable-rule --event-bus-name tallyman --name tallyman-image-spoke",
+    ]
 
 
 def dead_letters(*but: str, full: str = "") -> dict[str, Any]:
