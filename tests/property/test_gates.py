@@ -33,6 +33,7 @@ from tallyman.domain.gates.signers import SignerKey
 from tallyman.domain.gates.window import WindowGate
 from tallyman.domain.history.details.referrers import Origin
 from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.images.signatures import RULES
 from tallyman.domain.policy import end_of_day
 from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.state import tags as tag_items
@@ -75,6 +76,7 @@ def provenance() -> Fact:
         reason=None,
         looked=[name],
         roots="sha256:1",
+        rules=RULES,
         statement="https://slsa.dev/provenance/v1",
         claims={"builder": None, "source": None, "ref": "refs/heads/main", "commit": None},
     )

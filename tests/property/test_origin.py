@@ -15,6 +15,7 @@ from tallyman.domain.gates import FAILED, PASSED, WAITING
 from tallyman.domain.gates.signers import SignerKey
 from tallyman.domain.history.details.referrers import Origin
 from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.images.signatures import RULES
 from tallyman.domain.images.vex import VexStatement
 from tallyman.domain.plain import plain
 
@@ -45,6 +46,7 @@ def origin_fact(  # noqa: PLR0913 - the fields in which verdicts differ
         reason="it is bad",
         looked=looked,
         roots="sha256:1",
+        rules=RULES,
         statement=statement,
         claims={"builder": None, "source": None, "ref": ref, "commit": None} if statement else None,
         vex=vex,

@@ -7,8 +7,10 @@ from typing import Any
 
 from tallyman.domain.decide import CONFLICT, PROMOTED, Decision, decide, decide_all
 from tallyman.domain.gates import FAILED, PASSED, WAITING
+from tallyman.domain.history.details.referrers import Origin
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import digest_at
+from tallyman.domain.images.signatures import RULES
 from tallyman.domain.names import Digest
 from tallyman.domain.people import person_of_sender
 from tallyman.domain.policy import Policy
@@ -192,13 +194,18 @@ def _about(decision: Decision) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class _PastLedger:
-    """The ledger as it was: the facts that had happened and had been recorded by then."""
+    """The ledger as it was: the facts that had happened and had been recorded by then. The newest rules that had
+    verified its signatures by then count as the present ones."""
 
     ledger: Ledger
     moment: datetime
 
     def of_digest(self, digest: Digest) -> list[Fact]:
-        return [f for f in self.ledger.of_digest(digest) if f.seen <= self.moment and f.at <= self.moment]
+        then = [f for f in self.ledger.of_digest(digest) if f.seen <= self.moment and f.at <= self.moment]
+        verdicts = {f.id: Origin.parse(f) for f in then if f.kind is Kind.ORIGIN}
+        newest = max((each.rules or 0 for each in verdicts.values()), default=0)
+        present = {id: replace(v, rules=RULES) for id, v in verdicts.items() if (v.rules or 0) == newest}
+        return [replace(f, detail=present[f.id].dump()) if f.id in present else f for f in then]
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,7 +135,8 @@ def test_documents_verified_before_vex_support_are_read_again(vex_stack: VexStac
     vex_stack.says("not_affected")
     facts = vex_stack.system.ledger.facts
     (fact,) = [f for f in facts if f.kind is Kind.ORIGIN]
-    del fact.detail["vex"]  # type: ignore[attr-defined]
+    for key in ("vex", "rules"):
+        del fact.detail[key]  # type: ignore[attr-defined]
     assert vex_stack.gate[0] == "failed"
     vex_stack.system.services.verify_origin.handle(
         json.dumps({"verify_origin": {"repository": str(DEV), "digest": vex_stack.app.digest}}), lambda: 60

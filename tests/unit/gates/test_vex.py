@@ -16,6 +16,7 @@ from tallyman.domain.gates.signers import SignerKey
 from tallyman.domain.history.details.referrers import Origin
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.images.purls import Package, Purl
+from tallyman.domain.images.signatures import RULES
 from tallyman.domain.images.vex import MOST, Vex, VexStatement, is_vex, vex
 from tallyman.domain.plain import plain
 from tallyman.domain.times import format_time
@@ -68,12 +69,16 @@ def vex_fact(document: dict[str, Any], number: int = 1, kind: str = OPENVEX, **m
         vex=plain(found),
         reason=more.pop("reason", None),
         looked=[NAME],
+        rules=more.pop("rules", RULES),
     )
     return replace(fact(Kind.ORIGIN, APP), id=f"vex {number}", detail=details.dump())
 
 
+FINDING: dict[str, Any] = {"id": CVE, "severity": "critical", "package": "openssl", "installed": [OPENSSL]}
+
+
 def asked(*facts: Fact, row: Mapping[str, Any] | None = None, **more: Any) -> GateResult:
-    rows = [row or {"id": CVE, "severity": "critical", "package": "openssl", "installed": [OPENSSL]}]
+    rows = [row or FINDING]
     scan = scanned(APP, {"critical": 1}, findings=rows, at=NOON)
     return judged("scan", case_of(scan, *facts, gates=GATES, **more))
 
@@ -284,3 +289,18 @@ def test_a_purl_names_the_package_as_scanners_do(text: str, package: Package) ->
 @pytest.mark.parametrize("text", ["", "pkg:", "pkg:npm", "pkg:npm/", "npm/x", "pkg:npm/" + "x" * 1000])
 def test_invalid_purls_are_none(text: str) -> None:
     assert Purl.parse(text) is None
+
+
+@pytest.mark.parametrize("promoted", [False, True])
+def test_a_statement_verified_by_earlier_rules_promotes_nothing_and_is_verified_again(promoted: bool) -> None:
+    earlier = vex_fact(openvex(said()), rules=None)
+    scan = scanned(APP, {"critical": 1}, findings=[FINDING], at=NOON)
+    case = replace(case_of(scan, earlier, gates=GATES), promoted_at=NOON if promoted else None)
+    result = judged("scan", case)
+    name = digest_of("vex 1")
+    assert result.verdict == (PASSED if promoted else FAILED)
+    assert result.facts["vex"]["outdated"] == [name]
+    assert result.facts["vex"]["not_looked_at"] == ([] if promoted else [name])
+    again = replace(vex_fact(openvex(said(status="affected"))), id="again", seen=LATER)
+    result = judged("scan", replace(case, image=image_of(scan, earlier, again)))
+    assert (result.verdict, "outdated" in result.facts["vex"]) == (FAILED, False)

@@ -1,7 +1,8 @@
 """Verify signatures of images from bytes: no network, no clock, no files. Only the function `verify_origin` loads it.
 
 It is a layer of its own because it needs `cryptography`. It imports nothing of Tallyman's core: digests and times are
-plain values.
+plain values. A change that gives a signature another verdict raises `RULES` in the core's
+`domain/images/signatures.py`.
 """
 
 from tallyman_origin.notation import NotationSignature, Stores, Target, verify_notation

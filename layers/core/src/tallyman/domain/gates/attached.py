@@ -1,10 +1,11 @@
 """What is attached to an image and signed: which of it counts, for the gates `signed`, `built` and `scan`.
 
 The verdict uses the facts that `verify_origin` records, one for each signature, and the present policy: a key that was
-removed from the policy no longer counts, whatever was verified with it.
+removed from the policy no longer counts, whatever was verified with it. A verdict by the rules of another version of
+Tallyman promotes nothing; until the signature is verified again, it counts as before in everything else.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 
 from tallyman.domain.gates.case import FAILED, PASSED, WAITING, Case, GateResult
@@ -79,11 +80,11 @@ def judge_attached(
     good: list[str] = []
     refused: list[tuple[str, Origin, Flaw]] = []
     unseen = unseen_in(what, case, facts)
-    for verdicts in _by_signature(looked):
-        if verdicts[-1].form == FORM:
-            verdicts = verdicts[-1:]
+    outdated: list[str] = []
+    for verdicts in by_signature(signers, looked):
         signed = next(((origin, by) for origin in verdicts if (by := signer_of(signers, origin))), None)
-        if not (holds(verdicts[-1], case.now) and (verdicts[-1].form != FORM or _covers(signers, verdicts[-1]))):
+        outdated += [each.referrer for each in verdicts if each.is_outdated][-1:]
+        if _must_be_verified(signers, case, verdicts[-1], signed):
             unseen.append(verdicts[-1].referrer)
         elif signed is not None:
             origin, _ = signed
@@ -104,12 +105,14 @@ def judge_attached(
         "refused": bad,
         "refusals": [{"referrer": r, "flaw": f} for r, f in sorted((o.referrer, str(f)) for _, o, f in refused)],
         "not_looked_at": sorted(unseen),
+        **({"outdated": sorted(outdated)} if outdated else {}),
     }
     others = f"; does not count: {'; '.join(bad)}" if bad else ""
     if good:
         return GateResult(what.gate, PASSED, f"{what.passed}{', '.join(sorted(set(good)))}{others}", evidence)
     if unseen:
-        reason = f"{counted(len(unseen), what.one)} not verified yet with the present keys and roots{others}"
+        present = "keys, roots and rules" if outdated else "keys and roots"
+        reason = f"{counted(len(unseen), what.one)} not verified yet with the present {present}{others}"
         return GateResult(what.gate, WAITING, reason, evidence)
     if bad:
         return GateResult(what.gate, FAILED, f"no {what.one} counts: {'; '.join(bad)}", evidence)
@@ -132,12 +135,29 @@ def _origins(case: Case, facts: tuple[Fact, ...]) -> list[Origin]:
     return [origin for origin in found if origin.repository in places]
 
 
-def _by_signature(found: Iterable[Origin]) -> Iterable[list[Origin]]:
-    """The verdicts grouped by signature, in their order."""
+def by_signature(signers: Signers, found: Iterable[Origin]) -> Iterator[list[Origin]]:
+    """The verdicts about each signature that count, in their order: of Notation's the last; of others those by the
+    present rules, once these were applied with the present signers; until then all."""
     grouped: dict[str, list[Origin]] = {}
     for origin in found:
         grouped.setdefault(origin.signature, []).append(origin)
-    return grouped.values()
+    for verdicts in grouped.values():
+        present = [each for each in verdicts if not each.is_outdated]
+        is_done = any(_covers(signers, each) or signer_of(signers, each) for each in present)
+        yield verdicts[-1:] if verdicts[-1].form == FORM else present if is_done else verdicts
+
+
+def _must_be_verified(signers: Signers, case: Case, last: Origin, signed: tuple[Origin, str] | None) -> bool:
+    """Whether what the verdicts about a signature say does not count until it is verified again. `last`: the last of
+    them; `signed`: the one by which it is of a trusted signer, and the signer."""
+    if signed is not None and promotes_nothing(case, signed[0]):
+        return True
+    return not holds(last, case.now) or (last.form == FORM and not _covers(signers, last))
+
+
+def promotes_nothing(case: Case, verdict: Origin) -> bool:
+    """Whether the verdict is by the rules of another version, and the image is not promoted yet."""
+    return case.promoted_at is None and verdict.is_outdated
 
 
 def signer_of(config: Signers, origin: Origin) -> str | None:

@@ -266,7 +266,9 @@ def _judge_one(config: ScanGate, case: Case, digest: Digest, facts: tuple[Fact, 
     if tally.left_out:
         evidence["counting"] = {severity: number for severity, number in counts.items() if number}
     if vex is not None:
-        evidence["vex"] = {"ignored": tally.by_vex[:_MOST_NAMED], "not_looked_at": sorted(vex.not_looked_at)}
+        outdated = {"outdated": sorted(vex.outdated)} if vex.outdated else {}
+        unseen = {"not_looked_at": sorted(vex.not_looked_at), **outdated}
+        evidence["vex"] = {"ignored": tally.by_vex[:_MOST_NAMED], **unseen}
     over = [f"{counted(counts[s], f'{s} finding')} (at most {m})" for s, m in config.max.items() if counts[s] > m]
     remarks = "".join(f"; {remark}" for remark in (*tally.left_out, *tally.doubts))
     if over:

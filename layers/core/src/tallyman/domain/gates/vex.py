@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
-from tallyman.domain.gates.attached import Attached, signer_of, unseen_in
+from tallyman.domain.gates.attached import Attached, by_signature, promotes_nothing, signer_of, unseen_in
 from tallyman.domain.gates.case import Case
 from tallyman.domain.gates.signers import Signers
 from tallyman.domain.history.details.referrers import Origin
@@ -61,7 +61,8 @@ class Assertion:
 
 class VexOfImage:
     """The statements about one image. `flaws`: attached VEX that does not count, and why; `not_looked_at`: digests of
-    referrers that may hold VEX and are not verified yet."""
+    referrers that may hold VEX and are not verified yet; `outdated`: of those that other rules than the present ones
+    verified."""
 
     def __init__(self, signers: Signers, case: Case, digest: Digest, facts: tuple[Fact, ...]) -> None:
         self._signers, self._case = signers.beside(case.policy), case
@@ -69,6 +70,7 @@ class VexOfImage:
         self._by_id: dict[str, list[Assertion]] = {}
         self.flaws: list[str] = []
         self.not_looked_at: list[str] = []
+        self.outdated: set[str] = set()
         self._read(facts)
         if digest != case.image.digest:  # statements about the index count for its platform images
             self._read(case.image.facts, (case.image.platform_names.get(digest) or "").split("/")[1:2])
@@ -102,6 +104,11 @@ class VexOfImage:
         index; empty: not known; None: the facts are of the image itself."""
         self.not_looked_at += unseen_in(_ATTACHED, self._case, facts)
         for origin, attached in self._origins(facts):
+            if attached and origin.is_outdated:
+                self.outdated.add(origin.referrer)
+                if origin.is_verified and promotes_nothing(self._case, origin):
+                    self.not_looked_at.append(origin.referrer)
+                    attached = False
             for said in self._assertions(origin):
                 only, ignores = said.statement.arch, said.statement.ignores
                 is_meant = arch is None or only in (None, *arch) or not (arch or ignores)
@@ -111,10 +118,13 @@ class VexOfImage:
 
     def _origins(self, facts: tuple[Fact, ...]) -> Iterator[tuple[Origin, bool]]:
         """The verdicts about VEX, each with whether it is still attached to the image in the source environment."""
-        for fact in sorted((f for f in facts if f.kind is Kind.ORIGIN), key=lambda f: (f.seen, f.id)):
-            origin = Origin.parse(fact)
-            if is_vex(origin.statement):
-                yield origin, origin.repository in self._places and self._case.image.still_refers(fact)
+        read = Origin.of(sorted((f for f in facts if f.kind is Kind.ORIGIN), key=lambda f: (f.seen, f.id)))
+        for place in dict.fromkeys(origin.repository for origin in read):
+            here = (origin for origin in read if origin.repository == place and is_vex(origin.statement))
+            for verdicts in by_signature(self._signers, here):
+                for origin in verdicts:
+                    is_gone = (place, origin.referrer) in self._case.image.gone
+                    yield origin, place in self._places and not is_gone
 
     def _assertions(self, origin: Origin) -> Iterator[Assertion]:
         name, by, vex = Digest(origin.referrer).short, signer_of(self._signers, origin), origin.vex or {}

@@ -1,10 +1,13 @@
-"""Which referrers are signatures, and the tags under which cosign stores signatures."""
+"""Which referrers are signatures, the tags under which cosign stores signatures, and the rules of verification."""
 
 import re
 from collections.abc import Sequence
 
 from tallyman.domain.names import Digest
 
+RULES = 1
+"""The number of the rules by which signatures are verified. Raise it with each change after which a signature, its
+claims or its VEX may get another verdict (`tallyman_origin`, `claims`, `vex`): each verdict is then made once more."""
 NOTATION = "application/vnd.cncf.notary.signature"
 SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning.v1+json"
 COSIGN = ("application/vnd.dev.cosign.artifact.sig.v1+json", SIMPLE_SIGNING)

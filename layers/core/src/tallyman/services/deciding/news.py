@@ -9,9 +9,10 @@ from tallyman.domain.gates import FAILED, WAITING
 from tallyman.domain.history.details.decisions import Decided
 from tallyman.domain.history.facts import Fact
 
-_PASSING = frozenset({"at", "seen", "until", "next_at", "attempt", "conflicts", "refused"})
+_PASSING = frozenset({"at", "seen", "until", "next_at", "attempt", "conflicts", "refused", "outdated"})
 """Keys of a gate's facts that may differ although the gate found the same: times (the same result of a later scan is no
-news), and sentences: those about conflicts follow from `registries`, those about signatures from `refusals`."""
+news), and sentences: those about conflicts follow from `registries`, those about signatures from `refusals`; and
+which signatures an update of Tallyman has to verify again."""
 
 
 def saying(last: Decided) -> tuple[object, ...]:

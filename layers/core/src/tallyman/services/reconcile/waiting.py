@@ -1,9 +1,10 @@
 """Evaluates pending promotions again, because time has passed or an event was lost."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import Any
 
 from tallyman.domain.decide import Decision
 from tallyman.domain.events.hints import FinishCreation
@@ -117,7 +118,7 @@ class Waiting:
                 fresh += self.read_scans(decision, counts)
             if "signed" in waits:
                 self.signing.refresh(digest)
-            if {"signed", "built", "check"} & waits or self._waits_for_vex(decision):
+            if {"signed", "built", "check"} & waits or self._waits_for_vex(decision) or _is_outdated(decision):
                 self.verify_origin(self._place(decision), digest, by_person)
             if "verified" in waits and since is not None and (by_person or self.clock() - since >= VERIFY_AGAIN):
                 self.verify(self._place(decision), digest, decision.tags[0], counts, by_person)
@@ -133,11 +134,12 @@ class Waiting:
                 self.evaluator.digest(part)
 
     def verify_again(self, decision: Decision) -> None:
-        """Request the verification of signatures of a promoted image that the present keys and roots have not
+        """Request the verification of signatures of a promoted image that the present keys, roots and rules have not
         verified."""
         facts = [gate.facts for gate in decision.gates if gate.verdict != PASSED]
-        facts += [image for each in facts for image in each.get("images", ())]
-        if decision.is_candidate and (any(f.get("not_looked_at") for f in facts) or self._waits_for_vex(decision)):
+        if decision.is_candidate and (
+            _names_any(facts, "not_looked_at") or self._waits_for_vex(decision) or _is_outdated(decision)
+        ):
             self.verify_origin(self._place(decision), decision.digest)
 
     def _waits_for_vex(self, decision: Decision) -> bool:
@@ -206,3 +208,15 @@ class Waiting:
                 pass  # the registry scans by itself, or can't scan the image: the report says which
             self.pauses.begin(key, SCAN_AGAIN)
         return news
+
+
+def _is_outdated(decision: Decision) -> bool:
+    """Whether a gate used a verdict about a signature by other rules than the present ones."""
+    return _names_any([gate.facts for gate in decision.gates], "outdated")
+
+
+def _names_any(facts: Any, key: str) -> bool:
+    """Whether a list under this key, at any depth of the facts of gates, names something."""
+    if isinstance(facts, Mapping):
+        return bool(facts.get(key)) or any(_names_any(part, key) for part in facts.values())
+    return isinstance(facts, list | tuple) and any(_names_any(part, key) for part in facts)

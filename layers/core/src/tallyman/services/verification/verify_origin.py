@@ -15,7 +15,6 @@ from tallyman.domain.images import signatures
 from tallyman.domain.images.documents import loads_writable
 from tallyman.domain.images.manifest import Descriptor, Manifest, readable
 from tallyman.domain.images.provenance import predicate_of
-from tallyman.domain.images.vex import is_vex
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.plain import plain
 from tallyman.domain.policy import Policy
@@ -91,7 +90,8 @@ class VerifyOrigin:
         signature instead of its image. Return the line for the log.
 
         Cost: nothing where no promotion from there asks for signers; else a list of referrers and a manifest for each
-        image, and a blob and a write for each signature that was not verified with the present keys and roots. Raises
+        image, and a blob and a write for each signature that was not verified with the present keys, roots and rules.
+        Raises
         BadMessage, and OutOfTime near the deadline: the verdicts so far are recorded, and the next try continues.
         """
         repository, digest = _asked(body)
@@ -156,17 +156,15 @@ class VerifyOrigin:
         return written
 
     def _known(self, repository: Repository, image: Digest, by: _By) -> set[tuple[str, str]]:
-        """The signatures in the repository that have a verdict with these signers and the present roots. Of Notation's
-        signatures only the last verdict counts, while it is valid."""
+        """The signatures in the repository that have a verdict with these signers and the present roots and rules. Of
+        Notation's signatures only the last verdict counts, while it is valid."""
         facts = sorted((f for f in self.ledger.of_digest(image) if f.kind is Kind.ORIGIN), key=lambda f: (f.seen, f.id))
         now = self.clock()
         known: set[tuple[str, str]] = set()
         for verdict in Origin.of(f for f in facts if f.repository == repository):
             signature = (verdict.referrer, verdict.signature)
             same = verdict.roots == self._roots(verdict.form) and set(by.looked(verdict.form)) <= set(verdict.looked)
-            # a verdict of a version that did not read VEX
-            unread = verdict.is_verified and is_vex(verdict.statement) and verdict.vex is None
-            if same and holds(verdict, now) and not unread:
+            if same and holds(verdict, now) and not verdict.is_outdated:
                 known.add(signature)
             elif verdict.form == FORM:
                 known.discard(signature)
@@ -265,8 +263,9 @@ class VerifyOrigin:
             claims=plain(checked.claims),
             vex=plain(checked.vex),
             until=text_or_none(checked.until),
+            rules=signatures.RULES,
         )
-        key = (repository, image, found.referrer, found.id, roots, *looked, *again)
+        key = (repository, image, found.referrer, found.id, roots, signatures.RULES, *looked, *again)
         return new_fact(Kind.ORIGIN, key, verdict, now, via=Via.EVENT, digest=image, repository=repository)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from tallyman.domain.history.details.base import Details
+from tallyman.domain.images.signatures import RULES
 from tallyman.values import value
 
 
@@ -47,10 +48,11 @@ class Origin(Details):
     was verified with; `roots`: SHA-256 of the trust roots. `statement`: the predicate type of a signed statement about
     the image; None: the image itself is signed. `claims`: those of a verified provenance (see
     `domain/images/claims.py`); `vex`: a verified VEX document (`domain/images/vex`). `until`: when the signature has to
-    be verified again; None: never.
+    be verified again; None: never. `rules`: `signatures.RULES` of the version that verified it; None: a version that
+    had no such number.
     """
 
-    SPARSE: ClassVar = frozenset({"statement", "claims", "vex", "until"})
+    SPARSE: ClassVar = frozenset({"statement", "claims", "vex", "until", "rules"})
 
     repository: str
     referrer: str
@@ -67,7 +69,13 @@ class Origin(Details):
     claims: Mapping[str, str | None] | None = None
     vex: Mapping[str, Any] | None = None
     until: str | None = None
+    rules: int | None = None
 
     @property
     def is_verified(self) -> bool:
         return self.verdict == "verified"
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether other rules than the present ones made the verdict, so that the signature is verified again."""
+        return self.rules != RULES
