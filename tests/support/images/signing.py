@@ -178,11 +178,29 @@ class Rekor:
             "signature": {"content": given["sig"], "verifier": {"keyDetails": "PKIX_ECDSA_P256_SHA_256", **holder}},
             **bent,
         }
-        body = raw({"apiVersion": "0.0.2", "kind": "hashedrekord", "spec": {"hashedRekordV002": parts}})
+        return self._of_rekor_2("hashedrekord", {"hashedRekordV002": parts})
+
+    def envelope_of_rekor_2(
+        self, dsse: dict[str, Any], by: x509.Certificate | PrivateKey, **bent: Any
+    ) -> dict[str, Any]:
+        """The same of an envelope as such, as sigstore-js logs it."""
+        logged = json.loads(base64.b64decode(self.entry_of_rekor_2(dsse, by)["canonicalizedBody"]))
+        parts = {
+            "payloadHash": {
+                "algorithm": "SHA2_256",
+                "digest": b64(hashlib.sha256(base64.b64decode(dsse["payload"])).digest()),
+            },
+            "signatures": [logged["spec"]["hashedRekordV002"]["signature"]],
+            **bent,
+        }
+        return self._of_rekor_2("dsse", {"dsseV002": parts})
+
+    def _of_rekor_2(self, kind: str, spec: dict[str, Any]) -> dict[str, Any]:
+        body = raw({"apiVersion": "0.0.2", "kind": kind, "spec": spec})
         return {
             "logIndex": "1",
             "logId": {"keyId": b64(self.id)},
-            "kindVersion": {"kind": "hashedrekord", "version": "0.0.2"},
+            "kindVersion": {"kind": kind, "version": "0.0.2"},
             "canonicalizedBody": b64(body),
             "inclusionProof": self.proof(body),
         }

@@ -13,6 +13,7 @@ from tallyman.adapters.files.signatures import OriginSignatures
 from tallyman.domain.gates import FAILED, PASSED, GateResult
 from tallyman.domain.history.details.referrers import Origin
 from tallyman.domain.history.facts import Kind
+from tallyman.domain.images.signatures import RULES
 from tallyman.domain.names import Digest
 from tallyman.domain.plain import plain
 from tallyman.ports.signatures import CheckedSignature
@@ -48,6 +49,7 @@ def built(checked: CheckedSignature, subject: str, issuer: str = GITHUB, **asked
         verdict="verified",
         identity=checked.identity,
         roots="sha256:1",
+        rules=RULES,
         statement=checked.statement,
         claims=plain(checked.claims),
     )

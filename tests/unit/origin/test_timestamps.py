@@ -160,6 +160,24 @@ def test_an_entry_of_the_second_rekor_counts_with_a_timestamp(tmp_path: Path) ->
             bundle.verified(stamp, entries=(entries,), **trusted)
 
 
+def test_an_envelope_in_the_second_rekor_counts_with_a_timestamp(tmp_path: Path) -> None:
+    bundle, other, tsa = Bundle(), Bundle(), Tsa(tmp_path)
+    log, stamp = bundle.sigstore.log, tsa.stamp(bundle.signature)
+    trusted = {"timestampAuthorities": [entry(tsa.own, tsa.root)], "tlogs": bundle.sigstore.roots["tlogs"]}
+    logged = log.envelope_of_rekor_2(bundle.dsse, bundle.leaf)
+    assert bundle.verified(stamp, entries=(logged,), **trusted).identity is not None
+    digest = {"algorithm": "SHA2_256", "digest": b64(b"\0" * 32)}
+    for entries, why in (
+        (log.envelope_of_rekor_2(bundle.dsse, bundle.leaf, payloadHash=digest), "of another signature"),
+        (log.envelope_of_rekor_2(bundle.dsse, bundle.leaf, signatures=[]), "the log entry's signature is missing"),
+        (log.envelope_of_rekor_2(other.dsse, bundle.leaf), "of another signature"),
+        (log.envelope_of_rekor_2(bundle.dsse, other.leaf), "of another signer"),
+        (log.envelope_of_rekor_2(bundle.dsse, bundle.key), "the log entry's key is missing"),
+    ):
+        with pytest.raises(NotValid, match=why):
+            bundle.verified(stamp, entries=(entries,), **trusted)
+
+
 def test_a_log_counts_only_while_it_is_trusted(tmp_path: Path) -> None:
     bundle, tsa = Bundle(), Tsa(tmp_path)
     (log,) = bundle.sigstore.roots["tlogs"]

@@ -63,10 +63,9 @@ class Entry:
             same = hashed.get("algorithm") == "sha256" and hashed.get("value") == signed.hex()
             verifier = part(given, "publicKey").get("content")
             found = decoded(given.get("content"), "the log entry's signature")
-        elif kind == ("hashedrekord", "0.0.2"):  # Rekor 2: certificates and keys in DER; of an envelope, as of bytes
-            spec = part(spec, "hashedRekordV002")
-            given, hashed = part(spec, "signature"), part(spec, "data")
-            same = hashed.get("algorithm") == "SHA2_256" and hashed.get("digest") == base64.b64encode(signed).decode()
+        elif kind[1] == "0.0.2" and (second := _of_rekor_2(kind[0], spec, signed, payload)) is not None:
+            given, hashed, digest = second
+            same = hashed.get("algorithm") == "SHA2_256" and hashed.get("digest") == digest
             holder = "x509Certificate" if isinstance(by, x509.Certificate) else "publicKey"
             verifier = part(given, "verifier", holder).get("rawBytes")
             found = decoded(given.get("content"), "the log entry's signature")
@@ -104,6 +103,20 @@ class Entry:
         if root != decoded(self.proof.get("rootHash"), "the log's root hash"):
             raise NotValid("the log entry's proof of inclusion is wrong")
         _check_note(part(self.proof, "checkpoint").get("envelope"), size, root, log)
+
+
+def _of_rekor_2(kind: object, spec: Json, signed: bytes, payload: bytes | None) -> tuple[Json, Json, str] | None:
+    """The signature and the hash in an entry of the second Rekor, and the hash in base64 that it must have; None: the
+    entry is of another kind. It stores certificates and keys in DER. An envelope is logged as such or as its bytes."""
+    if kind == "hashedrekord":
+        spec = part(spec, "hashedRekordV002")
+        return part(spec, "signature"), part(spec, "data"), base64.b64encode(signed).decode()
+    if kind != "dsse" or payload is None:
+        return None
+    spec = part(spec, "dsseV002")
+    given = items(spec, "signatures")
+    one = mapping(given[0]) if len(given) == 1 else {}
+    return one, part(spec, "payloadHash"), base64.b64encode(hashlib.sha256(payload).digest()).decode()
 
 
 def _is_by(raw: bytes, by: keys.PublicKey | x509.Certificate) -> bool:
