@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tallyman.domain.locations import layout_at, repository_at
+from tallyman.domain.locations import DOCKER_HUB, layout_at, repository_at
 from tallyman.domain.names import Digest, ImageName, Location, Repository, parse_tag
 from tallyman.errors import BadName
 
@@ -48,8 +48,8 @@ def parse(text: str, in_policy: Callable[[str], Any], environ: Mapping[str, str]
         )
     ports = {v for k, v in (os.environ if environ is None else environ).items() if k.startswith("TALLYMAN_REGISTRY_")}
     local = where.replace("127.0.0.1", "localhost") in ports
-    if _ECR.fullmatch(where):  # complete by itself: needs no policy and no stack
-        image = ImageName.parse_any(text)
+    if _ECR.fullmatch(where.lower()):  # complete by itself: needs no policy and no stack
+        image = ImageName.parse_any(f"{where.lower()}/{rest}")
         assert image.registry is not None  # a host is a registry
         return Address(text, (Repository(image.registry, image.repository),), image.tag, image.digest)
     if local or not ("." in where or ":" in where or where == "localhost"):
@@ -59,7 +59,7 @@ def parse(text: str, in_policy: Callable[[str], Any], environ: Mapping[str, str]
     name, colon, tag = rest.rpartition(":")
     if not colon or "/" in tag:
         name, colon = rest, ""
-    if where == "docker.io" and "/" not in name:
+    if where.lower() in DOCKER_HUB[:2] and "/" not in name:
         name = f"library/{name}"
     return Address(text, (repository_at(where, name),), parse_tag(tag) if colon else None, digest)
 

@@ -14,11 +14,11 @@ from typing import Any
 from tallyman.adapters.files.reading import read
 from tallyman.adapters.oci.auth import Login
 from tallyman.domain.images.documents import loads
+from tallyman.domain.locations import DOCKER_HUB
 from tallyman.domain.names import Location
 from tallyman.errors import BadInput
 
 _HUB = "https://index.docker.io/v1/"
-_HUB_NAMES = ("docker.io", "index.docker.io", "registry-1.docker.io")
 _TIMEOUT = 30
 
 
@@ -91,7 +91,7 @@ class DockerLogins:
 
 def _names(repository: Location) -> list[str]:
     host = repository.registry.host
-    return [_HUB, *_HUB_NAMES] if host in _HUB_NAMES else [host, f"https://{host}", f"http://{host}"]
+    return [_HUB, *DOCKER_HUB] if host.lower() in DOCKER_HUB else [host, f"https://{host}", f"http://{host}"]
 
 
 def _document(path: Path) -> dict[str, Any]:

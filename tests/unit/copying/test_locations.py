@@ -41,6 +41,23 @@ def test_no_location_is_an_ecr_registry_with_an_empty_account() -> None:
     assert len({ECR.registry, HOST.registry, LAYOUT.registry, OciHost("oci:/srv/images")}) == 4
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("registry.test:5000/team/app", "Registry.Test:5000/team/app", True),
+        ("docker.io/alpine", "index.docker.io/library/alpine", True),
+        ("docker.io/alpine", "Registry-1.Docker.IO/library/alpine", True),
+        ("docker.io/alpine", "DOCKER.IO/alpine", True),
+        ("222222222222.dkr.ecr.us-east-2.amazonaws.com/app", "222222222222.DKR.ecr.us-east-2.amazonAWS.com/app", True),
+        ("registry.test/team/app", "registry.test:5000/team/app", False),
+    ],
+)
+def test_two_spellings_of_a_host_are_one_registry(one: str, other: str, same: bool) -> None:
+    """Otherwise blobs are not mounted, and an image is copied onto itself."""
+    [first], [second] = (parse(text, refused).repositories for text in (one, other))
+    assert (first == second, len({first, second}), first.registry == second.registry) == (same, 2 - same, same)
+
+
 @pytest.mark.parametrize("location", [ECR, HOST])
 def test_only_a_layout_is_read_from_a_folder(location: Location) -> None:
     with pytest.raises(TypeError, match="is not an OCI layout"):

@@ -8,12 +8,28 @@ from tallyman.values import value
 
 _HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?"
 
+DOCKER_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
+"""Docker Hub's names. The last one answers, the others stand in addresses and in Docker's configuration."""
+
 
 @value
 class OciHost:
-    """A registry that speaks OCI's distribution protocol at `host[:port]`, as written."""
+    """A registry that speaks OCI's distribution protocol at `host[:port]`, as written: `docker login` stores it so. Two
+    are equal if they differ by the case of letters alone, or are two names of Docker Hub."""
 
     host: str
+
+    @property
+    def known_as(self) -> str:
+        """The host in lower case; `docker.io` for every name of Docker Hub."""
+        host = self.host.lower()
+        return "docker.io" if host in DOCKER_HUB else host
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, OciHost) and self.known_as == other.known_as
+
+    def __hash__(self) -> int:
+        return hash(self.known_as)
 
     def __str__(self) -> str:
         return self.host

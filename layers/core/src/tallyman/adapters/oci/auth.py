@@ -13,13 +13,13 @@ from tallyman.adapters.http.headers import challenges
 from tallyman.adapters.oci.answers import Answer
 from tallyman.adapters.oci.redirects import HOPS, redirected
 from tallyman.domain.images.documents import loads_writable
+from tallyman.domain.locations import DOCKER_HUB
 from tallyman.domain.names import Location
 from tallyman.errors import NotAllowed, Refused, TallymanError, Unreachable
 from tallyman.values import value
 
 _MOST = 1024 * 1024
 _CLIENT = "tallyman"
-_ALIASES = {"docker.io": "registry-1.docker.io", "index.docker.io": "registry-1.docker.io"}
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 """Hosts that are reached without TLS."""
@@ -81,7 +81,8 @@ class OciAuth:
 
     def base(self, repository: Location) -> str:
         host = repository.registry.host
-        return f"{'http' if unsecured(host, self._plain) else 'https'}://{_ALIASES.get(host, host)}"
+        called = DOCKER_HUB[-1] if host.lower() in DOCKER_HUB else host
+        return f"{'http' if unsecured(host, self._plain) else 'https'}://{called}"
 
     def header(self, repository: Location) -> str | None:
         with self._lock:
@@ -230,4 +231,4 @@ class OciAuth:
 
 def unsecured(host: str, plain: Collection[str]) -> bool:
     """Whether `host[:port]` is reached without TLS: it is one of `plain`, or this machine."""
-    return host in plain or urlsplit(f"//{host}").hostname in LOOPBACK
+    return host.lower() in {each.lower() for each in plain} or urlsplit(f"//{host}").hostname in LOOPBACK
