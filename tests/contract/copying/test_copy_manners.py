@@ -10,7 +10,9 @@ from support.images.builders import image, index, sbom, signature
 from support.images.layouts import layout
 from support.servers.copy_cli import copied, holding, holds
 from support.servers.oci import OciServer, Trouble, oci_server
+from tallyman.adapters.oci import auth
 from tallyman.domain.names import Digest
+from tallyman_cli.copy.copy import run
 
 BUILT = index(image("a"), image("b", architecture="arm64"))
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -125,6 +127,50 @@ def test_a_mount_has_a_token_for_both_repositories(source: OciServer, refused: i
     assert holds(source, "other/app", BUILT, "v1")
     assert len(done["uploaded" if refused else "mounted"]) == len(BUILT.blobs)
     assert source.count("GET", both) == 1
+
+
+def test_tokens_come_without_tls_from_hosts_that_plain_http_names(
+    source: OciServer, target: OciServer, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Harbor without TLS in a private network."""
+    monkeypatch.setattr(auth, "LOOPBACK", ())
+    source.token = "secret"
+    plain = [word for host in (source.host, target.host.upper()) for word in ("--plain-http", host)]
+    copied(capsys, *plain, f"{source.host}/team/app:v1", f"{target.host}/team/app")
+    assert holds(target, "team/app", BUILT, "v1")
+    source.on("GET", "/manifests/", asked(source.host, 'Bearer realm="http://elsewhere.test/token"'), times=9)
+    assert run([*plain, f"{source.host}/team/app:v1", f"{target.host}/team/app"]) == 1
+    assert "--plain-http HOST[:PORT] allows it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (
+            b"<html>\r\n<head><title>413 Request\r\nToo Large</title></head>\r\n<body>nginx</body>",
+            "413 Request Too Large",
+        ),
+        (b"<!DOCTYPE html><body>no title</body>", "refused"),
+        (b"too\r\nlarge\n", "too large"),
+    ],
+)
+def test_a_page_instead_of_an_error_is_told_in_one_line(
+    source: OciServer, target: OciServer, body: bytes, said: str, capsys: Capture
+) -> None:
+    target.on("PUT", "/blobs/", Trouble(status=413, body=body), times=99)
+    failed = copied(capsys, f"{source.host}/team/app:v1", f"{target.host}/team/app", status=1)["targets"][0]["failed"]
+    [why] = failed.values()
+    assert why.endswith(f": {said} (413)")
+
+
+@pytest.mark.parametrize("status", [400, 405])
+def test_a_registry_chooses_the_size_of_a_page_of_tags(
+    source: OciServer, target: OciServer, status: int, capsys: Capture
+) -> None:
+    """Distribution 3.1 refuses more than its own `maxtags` with 400, ECR more than 1,000 with 405."""
+    source.on("GET", "/tags/list?n=", Trouble(status=status), times=9)
+    copied(capsys, "--all-tags", f"{source.host}/team/app", f"{target.host}/team/app")
+    assert holds(target, "team/app", BUILT, "v1")
 
 
 # --- missing content

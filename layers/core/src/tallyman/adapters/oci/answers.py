@@ -1,5 +1,6 @@
 """Translate a registry's error answers: OCI's codes, and what ECR does differently."""
 
+import re
 from dataclasses import field
 from email.message import Message
 
@@ -40,6 +41,8 @@ REGISTRY_CODES: dict[str, type[TallymanError]] = {
     "UNSUPPORTED": Unsupported,
 }
 
+_PAGE = re.compile(r"\s*<(?:!doctype|html)\b(?:.*?<title[^>]*>([^<]*))?", re.IGNORECASE | re.DOTALL)
+
 
 @value(slots=False)
 class Answer:
@@ -57,8 +60,11 @@ class Answer:
 
     @property
     def message(self) -> str:
-        """The error's message, or the start of the body."""
-        return self._error().get("message") or self.body[:200].decode(errors="replace").strip()
+        """The error's message, or the start of the body; of a page of HTML its title."""
+        body = self.body[:2000].decode(errors="replace")
+        if page := _PAGE.match(body):
+            body = page[1] or ""
+        return self._error().get("message") or " ".join(body.split())[:200]
 
     def error(self, what: str) -> TallymanError:
         """The error that this answer means; `what` names the action."""

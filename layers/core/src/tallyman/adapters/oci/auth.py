@@ -208,8 +208,11 @@ class OciAuth:
         method, url, headers, body = first.method, first.url, first.headers, first.body
         for _ in range(HOPS + 1):
             scheme, place, _ = origin(url)
-            if not place or (scheme == "http" and place not in LOOPBACK):
-                raise NotAllowed(f"{what}: {host} names {url} for its tokens, which is not encrypted: refused")
+            if not place or (scheme == "http" and not unsecured(urlsplit(url).netloc, self._plain)):
+                raise NotAllowed(
+                    f"{what}: {host} names {url} for its tokens, which is not encrypted: refused (--plain-http "
+                    "HOST[:PORT] allows it)"
+                )
             if origin(url) != origin(first.url):
                 headers = {name: value for name, value in headers.items() if name != "Authorization"}
             stranger = "" if place == ours else ours

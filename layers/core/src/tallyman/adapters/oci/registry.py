@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TypeVar
 
+from tallyman.adapters.oci.answers import Answer
 from tallyman.adapters.oci.blob_body import BlobBody
 from tallyman.adapters.oci.client import NOT_THIS_WAY, RegistryClient
 from tallyman.adapters.oci.fallback_tag import descriptors, listed, merged
@@ -77,11 +78,11 @@ class OciRegistry:
         return {tag: digest for tag, digest in self._each(tags, ask, repository) if digest}
 
     def tags(self, repository: Location) -> list[str]:
-        """All tags as the registry writes them, not necessarily valid; pages of 1,000. Raises NotFound where there is
-        no such repository."""
+        """All tags as the registry writes them, not necessarily valid; pages of 1,000, or of the registry's own size
+        where it refuses so many (distribution 3.1). Raises NotFound where there is no such repository."""
         what = f"list the tags of {repository}"
         found: list[str] = []
-        for answer in self._client.pages(repository, "tags/list?n=1000", what=what):
+        for answer in self._pages_of_tags(repository, what):
             if answer.code == "NAME_UNKNOWN":
                 raise _NoRepository(str(answer.error(what)))
             if answer.status != 200:
@@ -92,6 +93,13 @@ class OciRegistry:
                 raise Unreachable(f"{what}: the answer can't be read") from None
         self._tags[repository] = {tag for tag in found if tag.startswith("sha256-")}
         return found
+
+    def _pages_of_tags(self, repository: Location, what: str) -> Iterator[Answer]:
+        for number, answer in enumerate(self._client.pages(repository, "tags/list?n=1000", what=what)):
+            if number == 0 and answer.status in (400, 405):
+                yield from self._client.pages(repository, "tags/list", what=what)
+                return
+            yield answer
 
     def missing_blobs(self, repository: Location, digests: Iterable[Digest]) -> set[Digest]:
         """One HEAD each, and a GET of the first byte where its answer is neither 200 nor 404. A blob that neither finds
