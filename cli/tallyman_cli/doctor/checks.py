@@ -123,7 +123,10 @@ def registries(site: Site) -> Iterator[Finding]:
     answer = site.stack.reconcile({})
     for each in answer["registries"]:
         if error := each.get("error"):
-            todo = f"deploy spoke.yaml in {each['registry']}, with HubAccount={site.stack.hub.account}"
+            todo = (
+                f"if the role is missing there, deploy spoke.yaml in {each['registry']}, "
+                f"with HubAccount={site.stack.hub.account}; if the registry did not answer, run the doctor again"
+            )
             yield Finding("registries", BAD, f"{each['registry']}: {error}", todo)
         else:
             yield Finding("registries", OK, f"{each['registry']}: read by the stack's own role")

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tallyman.domain.costs import Prices
+from tallyman.domain.gates import recalled
+from tallyman.domain.history.details.commands import Said
 from tallyman.domain.history.details.referrers import Referred
 from tallyman.domain.history.details.verifications import Verified
 from tallyman.domain.history.facts import Fact, Kind
@@ -12,7 +14,9 @@ from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.images.verification import PlatformImage
 from tallyman.domain.names import Digest, EcrRegistry, Repository
+from tallyman.domain.people import who
 from tallyman.domain.plain import plain
+from tallyman.domain.times import format_time
 from tallyman.errors import BadManifest, DigestMismatch, NotFound, TallymanError
 from tallyman.services.deciding.image_facts import load_image_facts
 from tallyman_cli.shared import output
@@ -68,7 +72,15 @@ class ImageView:
             "verified": self.verified(),
             "scan": self.scan(platforms),
             "promotions": self.promotions(),
+            "recalls": self.recalls(),
         }
+
+    def recalls(self) -> list[dict[str, Any]]:
+        """The recalls of the image and of what is beneath it, the earliest first: {digest, at, by, because}."""
+        return [
+            {"digest": digest, "at": format_time(fact.at), "by": who(fact), "because": Said.parse(fact).because}
+            for digest, fact in sorted(recalled.recalls(self.image), key=lambda pair: (pair[1].at, pair[1].id))
+        ]
 
     def facts_of(self, digest: Digest) -> Sequence[Fact]:
         """The facts of the image, or of a platform image beneath it. Cost: a Query for one whose facts were not read

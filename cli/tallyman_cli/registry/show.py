@@ -38,6 +38,7 @@ def _show(found: dict[str, Any]) -> None:
         *_built(found["built"]),
         ("verified", _when(verified["verdict"] or "not yet", verified["at"])),
         ("scan", _when(_scan(scan), scan["at"])),
+        *(("recalled", _recall(each, found["digest"])) for each in found["recalls"]),
     ])  # fmt: skip
     if found["platforms"]:
         output.line()
@@ -83,6 +84,11 @@ def _built(built: dict[str, Any]) -> list[tuple[str, str]]:
         by = f" for {each['person']}" if each.get("person") else ""
         said.append(("build, it says", f"{each.get('url') or each['id']}{by}"))
     return [(name, text) for name, text in said if text]
+
+
+def _recall(recall: dict[str, Any], shown: str) -> str:
+    beneath = "" if recall["digest"] == shown else f"{output.digest(recall['digest'])} beneath it, "
+    return f"{beneath}by {recall['by']}, {output.when(recall['at'])}: {recall['because']}"
 
 
 def _cost(found: dict[str, Any], registry: str) -> str:

@@ -291,6 +291,11 @@ def test_an_index_is_blocked_by_the_recall_of_an_image_beneath_it(everywhere: Fa
     (row,) = [row for row in everywhere.json("pending") if row["tags"] == ["v1.1.0"]]
     assert (row["verdict"], row["gate"]) == ("failed", "recalled")
     assert "linux/amd64 beneath it" in row["reason"]
+    above = "dev/rocketseat/widget-server:v1.1.0"
+    shown = everywhere.json("show", above)["recalls"]
+    assert [(each["digest"], each["by"], each["because"]) for each in shown] == [(child, "sam (role/security)", "x")]
+    assert f"{child} beneath it, by sam (role/security), 20" in everywhere.run("show", above).stdout
+    assert "recalled    by sam" in everywhere.run("show", f"dev/rocketseat/widget-server@{child}").stdout
 
 
 def test_a_recall_needs_a_digest(everywhere: FakeStack) -> None:
