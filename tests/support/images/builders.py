@@ -226,7 +226,7 @@ def sbom(of: Built, content: str = "sbom") -> Built:
 
 
 def referrer(
-    of: Built, artifact_type: str, content: str = "content", annotations: Mapping[str, str] | None = None
+    of: Built, artifact_type: str, content: str | bytes = "content", annotations: Mapping[str, str] | None = None
 ) -> Built:
     """A referrer as OCI 1.1 defines it: empty configuration, one blob, subject, artifact type."""
     raw = _bytes(content)

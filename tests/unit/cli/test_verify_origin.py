@@ -77,6 +77,22 @@ def test_invalid_and_foreign_signatures_open_nothing_and_are_named(origin: Origi
     assert "does not count" in reason
 
 
+@pytest.mark.parametrize(
+    "raw", [b'{"mediaType": "\\ud800"}', b'{"mediaType": "\xed\xa0\x80"}', '{"mediaType": "x"}'.encode("utf-16")]
+)
+def test_text_that_no_fact_can_store_is_refused_and_hides_no_other_signature(origin: Origin, raw: bytes) -> None:
+    key = new_key()
+    origin.asks({"keys": [signing.pem(key)]})
+    origin.attach(referrer(origin.app, BUNDLE, raw))
+    verdict, reason = origin.gate
+    assert verdict == "failed"
+    assert any(why in reason for why in ("the bundle holds half of a surrogate pair", "the bundle is not JSON"))
+    for fact in origin.facts:
+        json.dumps(dict(fact.detail), ensure_ascii=False).encode()
+    origin.by_tag(key)
+    assert origin.gate[0] == "passed"
+
+
 def test_a_removed_key_no_longer_counts_and_a_new_one_causes_a_verification(origin: Origin) -> None:
     old, new = new_key(), new_key()
     origin.asks({"keys": [signing.pem(old)]})

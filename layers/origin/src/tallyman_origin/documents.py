@@ -18,16 +18,19 @@ class NotValid(Exception):
 
 
 def parse(raw: bytes, what: str) -> Json:
-    """The JSON object in these bytes. Raises NotValid where it is too large, too deep, has a key twice, or is not
-    one."""
+    """The JSON object in these bytes, in UTF-8. Raises NotValid where it is too large, too deep, has a key twice, has
+    half of a surrogate pair, which no fact can store, or is not one."""
     if len(raw) > LARGEST:
         raise NotValid(f"{what} has {len(raw)} bytes, more than {LARGEST}")
     if _depth(raw) > DEEPEST:
         raise NotValid(f"{what} is nested deeper than {DEEPEST} levels")
     try:
-        found = json.loads(raw, object_pairs_hook=_once)
+        found = json.loads(raw.decode(), object_pairs_hook=_once)
+        json.dumps(found, ensure_ascii=False).encode()
     except NotValid as error:
         raise NotValid(f"{what}: {error}") from None
+    except UnicodeEncodeError:
+        raise NotValid(f"{what} holds half of a surrogate pair") from None
     except ValueError:
         raise NotValid(f"{what} is not JSON") from None
     if not isinstance(found, dict):

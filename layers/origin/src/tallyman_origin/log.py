@@ -78,7 +78,7 @@ class Entry:
             verifier = given.get("verifier")
             found = decoded(given.get("signature"), "the log entry's signature")
         else:
-            raise NotValid(f"the log entry has an unknown kind ({kind[0]} {kind[1]})")
+            raise NotValid(f"the log entry has an unknown kind ({str(kind[0])[:50]} {str(kind[1])[:50]})")
         if not same or found != signature:
             raise NotValid("the log entry is of another signature")
         if not _is_by(decoded(verifier, "the log entry's key"), by):
