@@ -7,6 +7,7 @@ import typer
 
 from tallyman_cli.shared import context, options, output
 from tallyman_cli.shared.options import argument
+from tallyman_cli.views import places
 from tallyman_cli.views.find import find as view
 from tallyman_cli.views.ignored import words
 
@@ -37,6 +38,9 @@ def find(
         output.data(found)
     elif not found["images"]:
         output.line(f"nothing that is recorded matches '{found['query']}'")
+        known = (places.canonical(opened.policy, place) for place in places.sweeps(opened))
+        if named := sorted(f"{env}/{name}" for env, name in known if env and found["query"] in name):
+            output.line(f"find does not search the names of repositories: tallyman list {named[0]}")
     else:
         output.table(
             {

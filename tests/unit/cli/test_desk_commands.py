@@ -62,6 +62,8 @@ def test_find_lists_releases_first_and_exits_1_without_results(everywhere: FakeS
     assert "its tag v1.0.0" in text.stdout
     assert everywhere.json("find", "CVE-1999-1", status=1)["images"] == []
     assert everywhere.run("find", " ").exit_code == 2
+    assert "the names of repositories: tallyman list dev/rocketseat/widget" in everywhere.run("find", "widget").output
+    assert "tallyman list" not in everywhere.run("find", "gadget").output
 
 
 def test_tree_draws_index_platforms_and_referrers(everywhere: FakeStack) -> None:
