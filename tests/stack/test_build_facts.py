@@ -16,9 +16,9 @@ from tallyman_cli.build.built_image import BuiltImage, attachment, in_memory, to
 from tallyman_cli.build.checkout import Checkout
 from tallyman_cli.build.invocation import here
 from tallyman_cli.build.statements import IN_TOTO, SLSA, annotations, provenance
-from tallyman_cli.registry.image_view import ImageView
 from tallyman_cli.sbom.packages import Contents
 from tallyman_cli.views import contents
+from tallyman_cli.views.shown import ImageView
 
 NAME = "rocketseat/widget-server"
 

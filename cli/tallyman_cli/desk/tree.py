@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from tallyman.errors import NotFound
-from tallyman_cli.registry.image_view import ImageView
 from tallyman_cli.shared import addresses, context, naming, options, output
 from tallyman_cli.views import contents
 from tallyman_cli.views.image import graph
+from tallyman_cli.views.shown import ImageView
 
 
 @options.by_policy

@@ -3,10 +3,10 @@
 from typing import Any
 
 from tallyman.adapters.files.prices import load as load_prices
-from tallyman_cli.registry.image_view import ImageView, costs
 from tallyman_cli.registry.verify import show_checks
 from tallyman_cli.shared import addresses, context, naming, options, output
 from tallyman_cli.views import contents
+from tallyman_cli.views.shown import ImageView, costs
 
 
 @options.by_policy

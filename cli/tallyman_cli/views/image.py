@@ -18,7 +18,6 @@ from tallyman.domain.times import format_time
 from tallyman.errors import TallymanError
 from tallyman.state.releases import ReleaseState
 from tallyman_cli.registry.history import as_data as history_row
-from tallyman_cli.registry.image_view import ImageView, costs
 from tallyman_cli.retention.proof import proofs
 from tallyman_cli.shared import rows
 from tallyman_cli.shared.addresses import Named
@@ -29,6 +28,7 @@ from tallyman_cli.views import places, usage, window
 from tallyman_cli.views.board import versions_first
 from tallyman_cli.views.contents import Contents, listed, text
 from tallyman_cli.views.record import SAID, is_recalled
+from tallyman_cli.views.shown import ImageView, costs
 
 NEIGHBOURS = 12
 """Newest images of the repository whose layers are compared, besides those that environments run."""

@@ -10,11 +10,11 @@ from tallyman.adapters.files.prices import load as load_prices
 from tallyman.domain.history.facts import Kind, Via
 from tallyman.domain.images.details import ScanReport
 from tallyman.domain.names import Repository
-from tallyman_cli.registry.image_view import ImageView
 from tallyman_cli.shared import addresses
 from tallyman_cli.views import contents, repository
 from tallyman_cli.views import image as image_view
 from tallyman_cli.views.record import worst
+from tallyman_cli.views.shown import ImageView
 
 NAME = "rocketseat/widget-server"
 PLACE = f"dev/{NAME}"
