@@ -82,7 +82,8 @@ class FakePorts:
     image_replication: ImageReplication = ABSENT
     trail: Trail = field(default_factory=FakeTrail)
     usage_readings: UsageReadings = ABSENT
-    rollouts: RollOuts = ABSENT
+    ecs_rollouts: RollOuts = ABSENT
+    lambda_rollouts: RollOuts = ABSENT
     entries: Entries = ABSENT
     seals: Seals = ABSENT
 

@@ -9,6 +9,7 @@ from support.fakes.cli_stack import POLICY, FakeStack
 from support.fakes.rollouts import Fleet
 from support.images.builders import DEV, PROD, PROD_SA, Built, image
 from tallyman.adapters.files import policy_file
+from tallyman.domain.policy import Runs
 from tallyman.domain.times import format_time
 from tallyman.ports.running import Moving
 from tallyman.services.releases.rollout import RollOutReleases
@@ -43,8 +44,9 @@ class RolloutCliStack:
         w = self.system
         w.clock.advance(minutes=1)
         leases = Leases(w.state, w.clock)
+        fleets = dict.fromkeys(Runs, self.fleet)
         service = RollOutReleases(
-            w.policy, w.registries, self.fleet, w.ledger, w.state, w.hints, w.notices, w.clock, leases
+            w.policy, w.registries, fleets, w.ledger, w.state, w.hints, w.notices, w.clock, leases
         )
         service.handle(json.dumps(roll_out_hint("prod", NAME)))
         w.hints.take("roll_out")

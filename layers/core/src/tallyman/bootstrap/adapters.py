@@ -254,10 +254,16 @@ class Adapters:
         return EcrImageReplication(self.clients)
 
     @cached_property
-    def rollouts(self) -> "RollOuts":
-        from tallyman.adapters.aws.rollouts import EveryRollOut
+    def ecs_rollouts(self) -> "RollOuts":
+        from tallyman.adapters.aws.rollouts import EcsRollOuts
 
-        return EveryRollOut(self.clients)
+        return EcsRollOuts(self.clients)
+
+    @cached_property
+    def lambda_rollouts(self) -> "RollOuts":
+        from tallyman.adapters.aws.rollouts import LambdaRollOuts
+
+        return LambdaRollOuts(self.clients)
 
     @cached_property
     def registry_buses(self) -> "RegistryBuses":

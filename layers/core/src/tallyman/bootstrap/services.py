@@ -168,11 +168,13 @@ class Services:
 
     @cached_property
     def roll_out(self) -> "RollOutReleases":
+        from tallyman.domain.policy import Runs
         from tallyman.services.releases.rollout import RollOutReleases
 
         p = self._ports
+        rollouts = {Runs.ECS: p.ecs_rollouts, Runs.LAMBDA: p.lambda_rollouts}
         return RollOutReleases(
-            p.policy, p.source, p.rollouts, p.ledger, p.state, p.hints, self.notices, p.clock, self.leases
+            p.policy, p.source, rollouts, p.ledger, p.state, p.hints, self.notices, p.clock, self.leases
         )
 
     @cached_property

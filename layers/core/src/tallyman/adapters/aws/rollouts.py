@@ -8,7 +8,7 @@ from tallyman.adapters.aws.paging import listed
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.names import EcrRegistry
 from tallyman.domain.permissions import permissions
-from tallyman.domain.policy import Runs, Service
+from tallyman.domain.policy import Service
 from tallyman.errors import BadInput, NotFound, Unreachable
 from tallyman.ports.running import Moving
 
@@ -203,33 +203,6 @@ class LambdaRollOuts:
 
     def _client(self, registry: EcrRegistry) -> Any:
         return self._clients.get("lambda", registry, "roll-out")
-
-
-class EveryRollOut:
-    """`RollOuts` for both: ECS services and Lambda functions."""
-
-    PERMISSIONS: tuple[str, ...] = tuple(sorted({*EcsRollOuts.PERMISSIONS, *LambdaRollOuts.PERMISSIONS}))
-
-    def __init__(self, clients: Clients) -> None:
-        self._by: dict[Runs, EcsRollOuts | LambdaRollOuts] = {
-            Runs.ECS: EcsRollOuts(clients),
-            Runs.LAMBDA: LambdaRollOuts(clients),
-        }
-
-    def current(self, registry: EcrRegistry, service: Service) -> str:
-        return self._by[service.runs].current(registry, service)
-
-    def architecture(self, registry: EcrRegistry, service: Service) -> str | None:
-        return self._by[service.runs].architecture(registry, service)
-
-    def move(self, registry: EcrRegistry, service: Service, image: str) -> str:
-        return self._by[service.runs].move(registry, service, image)
-
-    def settled(self, registry: EcrRegistry, service: Service, moved: str) -> Moving:
-        return self._by[service.runs].settled(registry, service, moved)
-
-    def back(self, registry: EcrRegistry, service: Service, before: str) -> None:
-        self._by[service.runs].back(registry, service, before)
 
 
 def _container(definition: dict[str, Any], service: Service) -> dict[str, Any]:

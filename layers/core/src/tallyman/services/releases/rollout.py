@@ -10,13 +10,14 @@ hints (from a doubled event, or from reconcile) the one that looks first continu
 """
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from math import ceil
 
 from tallyman.domain.history.facts import Fact
 from tallyman.domain.names import EcrRegistry
-from tallyman.domain.policy import Policy
+from tallyman.domain.policy import Policy, Runs
 from tallyman.domain.times import format_time, text_or_none
 from tallyman.errors import BadInput, LeaseHeld, NotFound, TallymanError
 from tallyman.ports.clocks import Clock
@@ -55,7 +56,7 @@ class RollOutReleases:
 
     policy: Policy
     source: ImageSource
-    rollouts: RollOuts
+    rollouts: Mapping[Runs, RollOuts]
     ledger: Ledger
     state: State
     hints: Hints
@@ -95,7 +96,7 @@ class RollOutReleases:
             try:  # each step is recorded before the next, so that `progress` is what lies in the table
                 progress = self._begin(progress, step)
                 progress = self._move(progress, step)
-                moving = self.rollouts.settled(step.registry, step.service, _moving(progress).moved)
+                moving = self.rollouts[step.service.runs].settled(step.registry, step.service, _moving(progress).moved)
             except TallymanError as error:
                 if error.retryable:
                     raise
@@ -127,7 +128,7 @@ class RollOutReleases:
             return progress
         if moving is not None:  # the policy no longer names the service that was moving
             progress = progress.having(moved=progress.rollout.entries)
-        current = self.rollouts.current(step.registry, step.service)
+        current = self.rollouts[step.service.runs].current(step.registry, step.service)
         left = (e for e in progress.rollout.unsteady if e.key == step.key and e.moved in (None, current))
         before = next((entry.before for entry in left), current)
         return self._write(progress.having(moving=step.begun(before, self.clock())))
@@ -138,7 +139,7 @@ class RollOutReleases:
         if moving.moved is not None:
             return progress
         image = self._image(progress, step)
-        moved = self.rollouts.move(step.registry, step.service, image)
+        moved = self.rollouts[step.service.runs].move(step.registry, step.service, image)
         return self._write(progress.having(moving=replace(moving, moved=moved, image=image, since=self.clock())))
 
     def _image(self, progress: Progress, step: Step) -> str:
@@ -146,7 +147,7 @@ class RollOutReleases:
         digest = progress.rollout.digest
         environment = self.policy.environment(progress.environment)
         (place,) = [p for p in environment.repositories(progress.repository) if p.registry == step.registry]
-        architecture = self.rollouts.architecture(step.registry, step.service)
+        architecture = self.rollouts[step.service.runs].architecture(step.registry, step.service)
         if architecture is None:
             return place.at(digest)
         manifest = self.source.manifest(place, digest)
@@ -197,7 +198,7 @@ class RollOutReleases:
         if step is None:
             return "the policy no longer names it"
         try:
-            self.rollouts.back(EcrRegistry.parse(entry.registry), step.service, entry.before)
+            self.rollouts[step.service.runs].back(EcrRegistry.parse(entry.registry), step.service, entry.before)
         except TallymanError as error:
             if error.retryable:
                 raise
