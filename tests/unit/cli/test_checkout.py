@@ -124,7 +124,7 @@ def files(raw: bytes) -> dict[str, bytes]:
         ("[core]\n    attributesFile = {home}/attributes\n", ""),
         ("[tar]\n    umask = 0777\n[core]\n    bigFileThreshold = 1\n    compression = 0\n", ""),
         ("[alias]\n    archive = log\n    status = log\n[trace2]\n    normalTarget = 2\n", ""),
-        ("[include]\n    path = /nonexistent\n[diff]\n    noprefix = true\n    external = false\n", ""),
+        ("[include]\n    path = {home}/missing\n[diff]\n    noprefix = true\n    external = false\n", ""),
         ("[safe]\n    bareRepository = explicit\n[submodule]\n    recurse = true\n", ""),
     ],
 )

@@ -102,7 +102,7 @@ def test_a_row_without_a_terminal_is_one_line_with_the_whole_digest(system: Fake
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        (["history", "nonsense"], "not an image"),
+        (["history", "nonsense"], "not a repository"),
         (["history", "staging/rocketseat/widget-server"], "unknown environment"),
         (["history", "prod[3]/rocketseat/widget-server"], "2 registries"),
         (["history", NAME, "--at", "yesterday"], "not a time"),
