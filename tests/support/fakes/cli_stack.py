@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from typer.testing import CliRunner, Result
 
@@ -114,7 +114,7 @@ class FakeStack:
             sleep=self._sleep,
             monotonic=lambda: self.slept,
             check_ledger=lambda: CheckLedger(self.ledger, self.archive.seals, self.state, self.clock),
-            retention_inputs=lambda policy: retention_inputs(cast("Any", self.ports), policy),
+            retention_inputs=lambda policy: retention_inputs(self.ports, policy),
             lifecycle=self.lifecycles.get,
             remover=self.remover,
             guards=self.guards,

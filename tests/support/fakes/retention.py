@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 from support.fakes.ports import (
     CrashAfter,
@@ -147,7 +147,7 @@ class RetentionStack:
         """The inputs to a plan; `wrap`: around each port that could write."""
         ports = self.ports()
         wrapped = {name: wrap(getattr(ports, name)) for name in ("source", "ledger", "state", "archive")}
-        return retention_inputs(cast("Any", replace(ports, **wrapped)), self.policy)
+        return retention_inputs(replace(ports, **wrapped), self.policy)
 
     def worker(self, crash: CrashAfter | None = None) -> ApplyRetention:
         """apply_retention in one process; `crash` kills it."""

@@ -1,4 +1,4 @@
-"""The ports of a test: fakes under the names of `Adapters`, from which bootstrap builds the real services."""
+"""The ports of a test: fakes under the names of `Ports`, from which bootstrap builds the real services."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -54,7 +54,7 @@ ABSENT: Any = _Absent()
 
 @dataclass
 class FakePorts:
-    """Stands in for `Adapters`. Ports that a test does not pass are absent, and fail when used."""
+    """Satisfies `Ports`. Ports that a test does not pass are absent, and fail when used."""
 
     policy: Policy
     clock: Clock = field(default_factory=FakeClock)
@@ -120,4 +120,4 @@ def services(ports: FakePorts, sleep: Callable[[float], None] | None = None) -> 
     """The real services of one process over these ports."""
     if ports.ledger is not ABSENT:
         ports = replace(ports, ledger=LongDetails(ports.ledger, ports.archive))
-    return Services(cast("Any", ports), sleep or (lambda seconds: None))
+    return Services(ports, sleep or (lambda seconds: None))

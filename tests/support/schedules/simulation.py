@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
 from support.fakes.ports import (
     Crash,
@@ -209,7 +209,7 @@ class Simulation:
             remover=self.remover,
         )
         if worker is None:
-            return Services(cast("Any", ports), lambda seconds: None)
+            return Services(ports, lambda seconds: None)
         for each in fields(ports):
             if each.name not in ("policy", "clock"):
                 setattr(ports, each.name, stopping(getattr(ports, each.name), worker, each.name))
@@ -219,7 +219,7 @@ class Simulation:
             stopper.wakes = self.now + timedelta(seconds=seconds)
             stopper.call("sleep", lambda: None)
 
-        return Services(cast("Any", ports), sleep)
+        return Services(ports, sleep)
 
     # --- actions of people and clients
 

@@ -77,7 +77,6 @@ class Adapters:
 
     @cached_property
     def release_ledger(self) -> dynamodb.DynamoReleaseLedger:
-        """The ledger for services that move releases: its transactions may check items that they do not write."""
         return dynamodb.DynamoReleaseLedger(*self._tables)
 
     @cached_property

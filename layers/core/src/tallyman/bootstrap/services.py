@@ -1,4 +1,4 @@
-"""Builds the services from adapters: the same wiring for the functions, for people's commands and for tests."""
+"""Builds the services from ports: the same wiring for the functions, for people's commands and for tests."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tallyman.bootstrap.adapters import Adapters
+    from tallyman.bootstrap.ports import Ports
     from tallyman.domain.policy import Policy
     from tallyman.services.deciding.evaluator import Evaluator
     from tallyman.services.deciding.policy_in_force import PolicyInForce
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 Sleep = Callable[[float], None]
 
 
-def retention_inputs(ports: "Adapters", policy: "Policy") -> "tuple[ReadInputs, TakeInventory]":
+def retention_inputs(ports: "Ports", policy: "Policy") -> "tuple[ReadInputs, TakeInventory]":
     """The services that plan retention by this policy. Neither writes."""
     from tallyman.services.retention.inputs import ReadInputs
     from tallyman.services.retention.inventory import TakeInventory
@@ -59,7 +59,7 @@ class Services:
     Modules are imported here and not at the top, so that a cold start of a function loads only its own service.
     """
 
-    def __init__(self, ports: "Adapters", sleep: Sleep = time.sleep) -> None:
+    def __init__(self, ports: "Ports", sleep: Sleep = time.sleep) -> None:
         self._ports, self._sleep = ports, sleep
 
     @cached_property
