@@ -497,6 +497,14 @@ def test_a_call_that_failed_changed_nothing() -> None:
     assert calls_of(put("v1", 1) | {"errorCode": "ImageTagAlreadyExistsException"}, DEV.registry) == []
 
 
+def test_a_call_to_another_accounts_registry_changed_nothing_here() -> None:
+    """Its caller's event history shows it too. Recorded here, it would be a push that never happened."""
+    request = {"imageTag": "v1", "registryId": "999999999999"}
+    assert calls_of(record("PutImage", 1, request), DEV.registry) == []
+    (found,) = calls_of(record("PutImage", 1, request | {"registryId": DEV.registry.account}), DEV.registry)
+    assert found.repository == DEV
+
+
 def test_an_event_without_a_record_is_skipped() -> None:
     """CloudTrail's model makes `CloudTrailEvent` optional, like every member of an event."""
     event = {"EventName": "PutImage", "CloudTrailEvent": json.dumps(put("v1", 1))}

@@ -113,8 +113,8 @@ def _read(event: Mapping[str, Any], registry: EcrRegistry) -> Sequence[ApiCall]:
 
 
 def calls_of(record: Mapping[str, Any], registry: EcrRegistry) -> list[ApiCall]:
-    """The calls of one CloudTrail record, one for each image; none if the call failed or names no repository. Raises
-    BadInput where the record has not the shape that CloudTrail documents."""
+    """The calls of one CloudTrail record, one for each image; none if the call failed, or names no repository of this
+    registry. Raises BadInput where the record has not the shape that CloudTrail documents."""
     try:
         return _calls(record, registry)
     except (KeyError, TypeError, AttributeError, BadInput) as error:
@@ -132,6 +132,8 @@ def _calls(record: Mapping[str, Any], registry: EcrRegistry) -> list[ApiCall]:
     name = request.get("repositoryName") or details.get("repositoryName")
     if record.get("errorCode") or not name:
         return []
+    if request.get("registryId") not in (None, registry.account):
+        return []  # CloudTrail also shows a call to another account's registry to its caller
     identity = record.get("userIdentity") or {}
     repository = Repository(registry, str(name))
     at = parse_time(str(record["eventTime"]))
