@@ -6,6 +6,8 @@ import sys
 
 from hypothesis import HealthCheck, settings
 
+from support.examples import examples
+
 # No test uses an account of the person who runs it, or depends on their shell's settings.
 for _name in [n for n in os.environ if n.startswith(("AWS_", "TALLYMAN_")) and n != "AWS_CA_BUNDLE"]:
     del os.environ[_name]
@@ -20,7 +22,9 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 # No test fails for being slow: machines differ, and tests run beside each other.
-settings.register_profile("tallyman", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "tallyman", deadline=None, max_examples=examples(100), suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("tallyman")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
+from support.examples import examples
 from support.fakes.ports import FakeClock, FakeRegistries
 from support.images.builders import DEV, PROD, PROD_SA, Built, attestation, image, index, layer, signature
 from tallyman.domain.images.manifest import Descriptor
@@ -60,7 +61,7 @@ def assert_complete(registries: FakeRegistries) -> None:
 
 
 @given(graphs(), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_any_graph_is_copied_unchanged_and_each_blob_read_once(
     graph: tuple[list[Built], list[Built]], data: Any
 ) -> None:
@@ -87,7 +88,7 @@ def test_any_graph_is_copied_unchanged_and_each_blob_read_once(
 
 
 @given(graphs(), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_circular_referrers_lists_terminate(graph: tuple[list[Built], list[Built]], data: Any) -> None:
     """A referrers list is an index that anybody may write: it may name the subject, itself, or another list."""
     nodes, signed = graph
@@ -110,7 +111,7 @@ def test_circular_referrers_lists_terminate(graph: tuple[list[Built], list[Built
 
 
 @given(graphs(), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_missing_content_stops_only_what_needs_it(graph: tuple[list[Built], list[Built]], data: Any) -> None:
     nodes, signed = graph
     registries = registries_of(nodes, signed)

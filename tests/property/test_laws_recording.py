@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support.examples import examples
 from support.fakes.ports import CRASH_STEPS, Crash, CrashAfter
 from support.fakes.recording import RecordingStack, policy
 from support.images.builders import DEV, PROD, delete_event, image, multi_arch, push_event, scan_event
@@ -96,7 +97,7 @@ def assert_all_is_known(system: RecordingStack) -> None:
     assert present == set(held.manifests)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(steps, st.lists(st.integers(0, 60), min_size=1, max_size=40))
 def test_law_1_whatever_exists_at_the_next_sweep_is_in_the_ledger_after_it(script: list[Step], dice: list[int]) -> None:
     system = mutable_stack()
@@ -107,7 +108,7 @@ def test_law_1_whatever_exists_at_the_next_sweep_is_in_the_ledger_after_it(scrip
     assert_all_is_known(system)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(steps, st.lists(st.integers(0, 60), min_size=1, max_size=40))
 def test_a_sweep_after_a_sweep_writes_nothing(script: list[Step], dice: list[int]) -> None:
     system = mutable_stack()
@@ -122,7 +123,7 @@ def test_a_sweep_after_a_sweep_writes_nothing(script: list[Step], dice: list[int
     assert sum(r["missed"] for r in outcome["registries"]) == 0
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(st.data())
 def test_the_history_is_the_same_for_events_in_any_order_and_doubled(data: st.DataObject) -> None:
     """Events at least a second apart: within one second only reading the registry in time shows the order."""
@@ -140,7 +141,7 @@ def test_the_history_is_the_same_for_events_in_any_order_and_doubled(data: st.Da
     assert [systems[0].points_to(t) for t in TAGS] == [systems[1].points_to(t) for t in TAGS]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(steps, st.lists(st.integers(0, 60), min_size=1, max_size=40), st.randoms(use_true_random=False))
 def test_history_is_the_same_for_any_order_and_doubling_of_facts(
     script: list[Step], dice: list[int], chance: Any

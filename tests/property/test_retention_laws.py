@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support.examples import examples
 from support.images.builders import digest_of
 from support.images.inventories import NOW, Case, Img, inventory, layer_size, reading, removed, retention_policy, use
 from tallyman.domain.retention import RetentionInputs, plan_retention
@@ -122,7 +123,7 @@ def closure(start: set[str], step: dict[str, set[str]]) -> set[str]:
     return found
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(cases())
 def test_nothing_protected_is_ever_removed(case: Case) -> None:
     plan = case.plan()
@@ -143,7 +144,7 @@ def test_nothing_protected_is_ever_removed(case: Case) -> None:
     assert not gone or not any(img.unread for img in case.images)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(cases())
 def test_kept_images_keep_their_children_and_referrers(case: Case) -> None:
     gone = removed(case.plan(), case.images)
@@ -152,7 +153,7 @@ def test_kept_images_keep_their_children_and_referrers(case: Case) -> None:
         assert name in gone or not held & gone
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(cases())
 def test_planning_again_after_the_removal_removes_nothing_more(case: Case) -> None:
     gone = removed(case.plan(), case.images)
@@ -160,7 +161,7 @@ def test_planning_again_after_the_removal_removes_nothing_more(case: Case) -> No
     assert removed(rest.plan(), rest.images) == set()
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(cases(), st.sampled_from(RULES))
 def test_one_more_keep_rule_never_removes_more(case: Case, rule: str) -> None:
     retention = case.policy.repository("rocketseat/x").retention
@@ -172,7 +173,7 @@ def test_one_more_keep_rule_never_removes_more(case: Case, rule: str) -> None:
     assert removed(after.plan(), case.images) <= removed(case.plan(), case.images)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(cases(), st.randoms())
 def test_the_order_of_images_uses_and_facts_never_matters(case: Case, order: Any) -> None:
     shuffled = list(case.images)
@@ -183,7 +184,7 @@ def test_the_order_of_images_uses_and_facts_never_matters(case: Case, order: Any
     assert [first.inventory.digests[r] for r in first.removed] == [second.inventory.digests[r] for r in second.removed]
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(cases())
 def test_freed_bytes_equal_a_recount_from_scratch(case: Case) -> None:
     plan = case.plan()
@@ -193,7 +194,7 @@ def test_freed_bytes_equal_a_recount_from_scratch(case: Case) -> None:
     assert plan.freed_bytes == sum(map(layer_size, layers[True] - layers[False]))
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(cases())
 def test_with_an_unreadable_usage_source_nothing_is_removed_and_the_plan_names_it(case: Case) -> None:
     plan = replace(case, usage=[*case.usage, reading(error="throttled")]).plan()
@@ -201,7 +202,7 @@ def test_with_an_unreadable_usage_source_nothing_is_removed_and_the_plan_names_i
     assert "ECS of 111111111111/us-east-2 can't be read: throttled" in plan.refused
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(cases())
 def test_indexes_are_removed_before_their_children(case: Case) -> None:
     plan = case.plan()
@@ -214,7 +215,7 @@ def test_indexes_are_removed_before_their_children(case: Case) -> None:
                 assert at[digest_of(index)] < at[img.digest]
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(cases())
 def test_every_image_is_kept_or_removed_with_a_reason(case: Case) -> None:
     plan = plan_retention(case.policy, inventory(case.images), case.usage, case.known, NOW)

@@ -185,6 +185,7 @@ def alive(pid: int) -> bool:
     return state != "Z"
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes through /proc")
 def test_two_concurrent_clouds_are_isolated_and_neither_leaves_anything(tmp_path: Path) -> None:
     """The first is killed by what it can't catch; the second forwards a signal to its command."""

@@ -4,9 +4,12 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from support.stacks import dynamodb_answers
 
 
+@pytest.mark.heavy
 def test_patched_dynamodb_answers_as_plain_moto() -> None:
     runs = [
         subprocess.Popen([sys.executable, dynamodb_answers.__file__, kind], stdout=subprocess.PIPE)

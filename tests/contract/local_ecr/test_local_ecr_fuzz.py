@@ -10,13 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from werkzeug.test import Client
 
+from support.examples import examples
 from support.images.builders import image
 from support.servers.ecr import DEV, NAME, Served, identity, serve
 from tallyman_local.ecr import model
 from tallyman_local.ecr.api.calls import OPERATIONS
 
 DIGEST = "sha256:" + "0" * 64
-FEW = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 words = st.sampled_from(
     ["", "v1", "-", DIGEST, "sha256:", "\ud800", "\x00", "é", "9" * 5000, "application/vnd.oci.image.index.v1+json",
      "application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v1+json", NAME]

@@ -8,6 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from support.examples import examples
 from support.images.builders import Built, image, index
 from support.servers.ecr import DEV, Clock, identity
 from tallyman.domain.names import Digest, Repository
@@ -139,4 +140,4 @@ class StoreAgainstAModel(RuleBasedStateMachine):
 
 
 TestStoreAgainstAModel = StoreAgainstAModel.TestCase
-TestStoreAgainstAModel.settings = settings(max_examples=12, stateful_step_count=20, deadline=None)
+TestStoreAgainstAModel.settings = settings(max_examples=examples(12), stateful_step_count=20, deadline=None)

@@ -22,6 +22,12 @@ def tree(path: Path) -> ast.Module:
     return ast.parse(text(path))
 
 
+@cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """All nodes of a module's syntax tree; walking it takes longer than most rules."""
+    return tuple(ast.walk(tree(path)))
+
+
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # the slow one without libyaml
     """Ignores CloudFormation's short tags."""
 

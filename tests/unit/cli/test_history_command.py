@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support.examples import examples
 from support.fakes.cli_stack import FakeStack
 from support.fakes.ports import FakeLedger
 from support.images.builders import DEV, NOON, PROD, PROD_SA, digest_of, fact, image, multi_arch, pushed
@@ -148,7 +149,7 @@ def _fact(kind: Kind, digest: Digest, tag: str | None, seconds: int, via: Via) -
 
 
 @given(_EVENTS, st.integers(1, 6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_with_a_limit_the_rows_are_the_first_of_all_rows(
     events: list[tuple[Kind, Digest, str | None, int, Via]], limit: int
 ) -> None:

@@ -3,11 +3,12 @@
 import ast
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from support.house.sources import tree
+from support.house.sources import nodes
 
 ROOT = Path(__file__).resolve().parents[3]
 CORE = ROOT / "layers/core/src/tallyman"
@@ -39,9 +40,14 @@ MAY: dict[str, tuple[set[str], set[str]]] = {
 NOT_PURE = {"os", "io", "time", "socket", "subprocess", "threading", "urllib", "http", "pathlib", "logging", "random"}
 
 
-def imports(path: Path) -> Iterator[str]:
+@cache
+def imports(path: Path) -> tuple[str, ...]:
     """The full names of all modules that a file imports, anywhere in it."""
-    for node in ast.walk(tree(path)):
+    return tuple(_imports(path))
+
+
+def _imports(path: Path) -> Iterator[str]:
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -108,7 +114,7 @@ def test_only_settings_reads_the_environment() -> None:
     for path in CORE.rglob("*.py"):
         if path.name == "settings.py":
             continue
-        names = {node.attr for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)}
+        names = {node.attr for node in nodes(path) if isinstance(node, ast.Attribute)}
         assert not names & {"environ", "getenv"}, path
 
 

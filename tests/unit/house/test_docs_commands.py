@@ -29,7 +29,7 @@ from support.house.shown import (
     of_another_state,
     outputs,
 )
-from support.house.sources import ROOT, text, tree
+from support.house.sources import ROOT, nodes, text
 from tallyman_cli.main import COMMANDS as ENTRIES
 
 MAKEFILE = text(ROOT / "Makefile")
@@ -204,7 +204,7 @@ def texts_of(command: str) -> list[re.Pattern[str]]:
     room = ROOT / "cli/tallyman_cli" / ENTRIES[command].target.partition(".")[0]
     found = []
     for file in sorted(room.rglob("*.py")):
-        for node in ast.walk(tree(file)):
+        for node in nodes(file):
             if isinstance(node, ast.JoinedStr):
                 parts = [str(each.value) if isinstance(each, ast.Constant) else None for each in node.values]
                 if any(re.search("[a-z]{2}", part or "") for part in parts):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support.house.sources import tree
+from support.house.sources import nodes
 
 LOCAL = Path(__file__).resolve().parents[3] / "local" / "tallyman_local"
 ROOMS = ("server", "ecr", "moto", "stack", "events", "runtime", "aws", "cloud")
@@ -19,7 +19,7 @@ def modules() -> Iterator[tuple[Path, list[str]]]:
     """Each file with the modules of the local cloud that it imports, as parts below `tallyman_local`."""
     for path in sorted(LOCAL.rglob("*.py")):
         found = []
-        for node in ast.walk(tree(path)):
+        for node in nodes(path):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tallyman_local"):
                 module = str(node.module)
                 for alias in node.names:
@@ -80,7 +80,7 @@ def test_getattr_and_os_exit_are_used_only_where_allowed(word: str) -> None:
     found = {
         name_of(path)
         for path, _ in modules()
-        for node in ast.walk(tree(path))
+        for node in nodes(path)
         if (isinstance(node, ast.Name) and node.id == word) or (isinstance(node, ast.Attribute) and node.attr == word)
     }
     assert found - {"runtime.worker"} == set()

@@ -3,12 +3,12 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
-from support.house.sources import tree
+from support.house.sources import nodes
 
 ROOT = Path(__file__).resolve().parents[3]
 CORE = ROOT / "layers/core/src/tallyman"
@@ -38,7 +38,7 @@ DETAIL_FILES = [
 
 
 def found(path: Path) -> Iterator[str]:
-    for node in ast.walk(tree(path)):
+    for node in nodes(path):
         where = f"line {getattr(node, 'lineno', 0)}"
         if (
             isinstance(node, ast.Call)
@@ -62,8 +62,8 @@ NOT_FACTS = {"seen.detail"}
 """Other things with an attribute `detail`: what a sweep saw of an image."""
 
 
-def raw_details(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
+def raw_details(code: Iterable[ast.AST]) -> Iterator[str]:
+    for node in code:
         if isinstance(node, ast.Attribute) and node.attr == "detail" and ast.unparse(node) not in NOT_FACTS:
             yield f"line {node.lineno}: reads {ast.unparse(node)}"
         for keyword in node.keywords if isinstance(node, ast.Call) else ():
@@ -73,9 +73,9 @@ def raw_details(tree: ast.AST) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", DETAIL_FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_only_details_uses_the_detail_of_a_fact(path: Path) -> None:
-    assert list(raw_details(tree(path))) == []
+    assert list(raw_details(nodes(path))) == []
 
 
 @pytest.mark.parametrize("code", ["fact.detail['to']", "f.detail.get('to')", "d = x.detail", "Fact(detail={'to': 1})"])
 def test_a_raw_detail_is_found(code: str) -> None:
-    assert len(list(raw_details(ast.parse(code)))) == 1
+    assert len(list(raw_details(ast.walk(ast.parse(code))))) == 1
