@@ -25,11 +25,14 @@ POLICY = "environments: {dev: {registries: [111111111111/us-east-2]}}\n"
 TWO = "environments: {dev: {registries: [111111111111/us-east-2]}, prod: {registries: [222222222222/us-east-2]}}\n"
 
 
+BOT = {"login": "github-actions[bot]", "type": "Bot"}
+
+
 class Host:
     """Comments of one pull request, as GitHub's and GitLab's APIs store them."""
 
     def __init__(self) -> None:
-        self.comments: list[dict[str, Any]] = [{"id": 7, "body": "of another workflow"}]
+        self.comments: list[dict[str, Any]] = [{"id": 7, "body": "of another workflow", "user": BOT}]
         self.tokens: set[str] = set()
         self.refuses = False
 
@@ -43,7 +46,7 @@ class Host:
         if path.startswith("/repos/o/r/issues/34/comments"):
             if method == "GET":
                 return 200, self.comments if "page=1" in path.split("&") else []
-            self.comments.append({"id": 9, "body": json.loads(body)["body"]})
+            self.comments.append({"id": 9, "body": json.loads(body)["body"], "user": BOT})
             return 201, self.comments[-1]
         if path == "/repos/o/r/issues/comments/9" and method == "PATCH":
             self.comments[-1]["body"] = json.loads(body)["body"]
