@@ -3,7 +3,7 @@
 # `tallyman why` of an image. Exit status: 0; 1 the new policy is not valid, or the image is not promoted; 2 bad input.
 #
 #   POLICY  the policy's file in the repository (empty: no difference is shown)
-#   BASE    the commit to compare with, such as origin/main; a shallow clone fetches it
+#   BASE    the commit to compare with: its SHA, which a shallow clone fetches, or a name it has, such as origin/main
 #   IMAGE   an image as in `tallyman why` (empty: no `why`)
 #   TO      the environment to promote that image to
 set -euo pipefail
@@ -20,9 +20,13 @@ fenced() { # FILE [LANGUAGE]: prints it as a code block whose fence is longer th
   printf '%s\n\n' "$fence"
 }
 
+needs() { # VALUE NAME WHY: ends with bad input where the value is empty
+  [ -n "$1" ] || { printf '%s is empty: %s\n' "$2" "$3" >&2; exit 2; }
+}
+
 printf '<!-- tallyman -->\n'
 if [ -n "${POLICY:-}" ]; then
-  : "${BASE:?POLICY needs BASE, the commit to compare with}"
+  needs "${BASE:-}" BASE "POLICY needs the commit to compare with"
   printf '### Policy `%s`\n\n' "${POLICY//\`/}"
   if ! git cat-file -e "$BASE^{commit}" 2>/dev/null && ! git fetch --quiet --depth 1 origin "$BASE" >&2; then
     printf '**Not compared: the commit `%s` is neither in this clone nor at origin.**\n' "${BASE//\`/}"
@@ -48,7 +52,7 @@ if [ -n "${POLICY:-}" ]; then
   fi
 fi
 if [ -n "${IMAGE:-}" ]; then
-  : "${TO:?IMAGE needs TO, an environment}"
+  needs "${TO:-}" TO "IMAGE needs the environment to promote it to"
   printf '### Why `%s` → `%s`\n\n' "${IMAGE//\`/}" "${TO//\`/}"
   status=0
   tallyman why "$IMAGE" --to "$TO" >"$work/why" 2>&1 || status=$?

@@ -37,10 +37,10 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def comment(folder: Path, **variables: str) -> tuple[int, str]:
-    environment = {k: v for k, v in os.environ.items() if k not in ("TALLYMAN_POLICY", "POLICY", "IMAGE", "TO")}
+def script(folder: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
+    environment = {k: v for k, v in os.environ.items() if k not in ("TALLYMAN_POLICY", "POLICY", "BASE", "IMAGE", "TO")}
     environment["PATH"] = f"{ROOT / '.venv/bin'}:{environment['PATH']}"
-    done = subprocess.run(
+    return subprocess.run(
         [str(ROOT / "ci/pull-request.sh")],
         cwd=folder,
         env=environment | variables,
@@ -48,6 +48,10 @@ def comment(folder: Path, **variables: str) -> tuple[int, str]:
         text=True,
         check=False,
     )
+
+
+def comment(folder: Path, **variables: str) -> tuple[int, str]:
+    done = script(folder, **variables)
     assert done.stdout.startswith("<!-- tallyman -->"), done.stderr
     return done.returncode, done.stdout
 
@@ -88,6 +92,12 @@ def test_a_new_policy_is_shown_completely(checkout: Path) -> None:
     (checkout / "other.yaml").write_text(TWO)
     status, text = comment(checkout, POLICY="other.yaml", BASE="HEAD")
     assert (status, "prod" in text) == (0, True)
+
+
+@pytest.mark.parametrize(("given", "lacks"), [({"POLICY": "tallyman.yaml"}, "BASE"), ({"IMAGE": "dev/a:v1"}, "TO")])
+def test_a_variable_that_is_missing_is_bad_input(checkout: Path, given: dict[str, str], lacks: str) -> None:
+    done = script(checkout, **given)
+    assert (done.returncode, f"{lacks} is empty" in done.stderr) == (2, True), done.stderr
 
 
 def test_text_cannot_close_its_code_block(checkout: Path, tmp_path: Path) -> None:
