@@ -98,7 +98,7 @@ deploy: $(VENV)/.ready ## Check, build, show the change set and deploy (ENV=dev 
 deploy-build: $(VENV)/.ready $(SAM_VENV)/.ready ## Deploy one application's builds: NAME=widget-server PARAMETERS="BuildSource=github …"
 	@test -n "$(NAME)" || { echo 'make deploy-build NAME=widget-server PARAMETERS="BuildSource=github …"' >&2; exit 2; }
 	$(VENV)/bin/python -m tallyman_cli.setup.preflight $(ENV) --build $(NAME)
-	stack=$$($(VENV)/bin/python -c 'import sys, tomllib; print(tomllib.load(open("samconfig.toml", "rb"))[sys.argv[1]]["global"]["parameters"]["stack_name"])' $(ENV))
+	stack=$$($(VENV)/bin/python -m tallyman_cli.setup.preflight $(ENV) --beside)
 	$(SAM) deploy --template-file build.yaml --stack-name "$$stack-build-$(NAME)" --no-fail-on-empty-changeset \
 	  --capabilities CAPABILITY_IAM --parameter-overrides HubStack="$$stack" BuildName=$(NAME) $(PARAMETERS)
 
