@@ -30,6 +30,14 @@ def points_to(made: RecordingStack, tag: str) -> Digest | None:
     return digest_at(facts, DEV, tag, made.clock())
 
 
+def assert_nothing_is_left(made: RecordingStack) -> None:
+    """A sweep finds nothing more to record."""
+    facts = len(made.ledger.facts)
+    made.clock.advance(minutes=15)
+    made.reconcile()
+    assert len(made.ledger.facts) == facts
+
+
 def test_a_removal_whose_event_is_lost_is_found_after_a_removal_and_a_push_in_one_second() -> None:
     made = system()
     digest = push(made, "a", "v1")
@@ -44,10 +52,7 @@ def test_a_removal_whose_event_is_lost_is_found_after_a_removal_and_a_push_in_on
     push(made, "a", "v2")
     made.reconcile()
     assert points_to(made, "v1") is None
-    facts = len(made.ledger.facts)
-    made.clock.advance(minutes=15)
-    made.reconcile()
-    assert len(made.ledger.facts) == facts
+    assert_nothing_is_left(made)
 
 
 def test_the_removal_of_a_tags_earlier_image_in_the_second_of_its_push_does_not_end_it() -> None:
@@ -85,10 +90,7 @@ def test_a_tag_that_is_removed_twice_in_one_second_is_known_to_be_gone_after_a_s
     made.clock.advance(minutes=15)
     made.reconcile()
     assert points_to(made, "v1") is None
-    facts = len(made.ledger.facts)
-    made.clock.advance(minutes=15)
-    made.reconcile()
-    assert len(made.ledger.facts) == facts
+    assert_nothing_is_left(made)
 
 
 def test_a_tag_that_moves_away_and_back_in_one_second_is_known_to_be_back_after_a_sweep() -> None:

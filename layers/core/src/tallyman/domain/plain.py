@@ -1,6 +1,6 @@
 """Values as JSON data: the form in which facts, items of the state table and messages hold them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from types import MappingProxyType
@@ -49,3 +49,14 @@ def plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     return {f.name: plain(getattr(value, f.name)) for f in fields(value)} if is_dataclass(value) else value
+
+
+def values_under(data: Any, key: str) -> Iterator[Any]:
+    """The values under a key of JSON data, at any depth."""
+    if isinstance(data, Mapping):
+        if key in data:
+            yield data[key]
+        data = list(data.values())
+    if isinstance(data, list | tuple):
+        for part in data:
+            yield from values_under(part, key)

@@ -8,6 +8,7 @@ from tallyman.domain.decide import CONFLICT, PROMOTED, Decision
 from tallyman.domain.gates import FAILED, WAITING
 from tallyman.domain.history.details.decisions import Decided
 from tallyman.domain.history.facts import Fact
+from tallyman.domain.plain import values_under
 
 _PASSING = frozenset({"at", "seen", "until", "next_at", "attempt", "conflicts", "refused", "outdated"})
 """Keys of a gate's facts that may differ although the gate found the same: times (the same result of a later scan is no
@@ -47,15 +48,8 @@ def _is_same_gate(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
         return False
     if old["reason"] == new["reason"]:
         return True
-    has_kinds = _has_kinds(old["facts"])  # else an earlier release recorded it
+    has_kinds = any(True for _ in values_under(old["facts"], "refusals"))  # else an earlier release recorded it
     return bool(new["facts"]) and _evidence(old, has_kinds) == _evidence(new, has_kinds)
-
-
-def _has_kinds(fact: Any) -> bool:
-    """Whether these facts of a gate, or those within them, name the kinds of flaws of refused signatures."""
-    if isinstance(fact, Mapping):
-        return "refusals" in fact or any(map(_has_kinds, fact.values()))
-    return isinstance(fact, list | tuple) and any(map(_has_kinds, fact))
 
 
 def _evidence(gate: Mapping[str, Any], has_kinds: bool) -> str:

@@ -36,9 +36,7 @@ def is_brought(policy: Policy, ledger: Ledger, facts: Sequence[Fact], repository
     if environment is None or _is_tagged(policy, facts, environment, name):
         return environment is not None
     digest = next(f.digest for f in facts if f.digest is not None)
-    roots = {
-        Digest(root) for root in (i.root for i in Intended.of(f for f in facts if f.kind is Kind.INTENDED)) if root
-    }
+    roots = {Digest(each.root) for each in Intended.of(f for f in facts if f.kind is Kind.INTENDED) if each.root}
     whole = (roots | set(above(ledger, digest))) - {digest}  # it may be a part of what was brought
     return any(_is_tagged(policy, ledger.of_digest(each), environment, name) for each in sorted(whole))
 

@@ -1,16 +1,16 @@
 """Evaluates pending promotions again, because time has passed or an event was lost."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Any
 
 from tallyman.domain.decide import Decision
 from tallyman.domain.events.hints import FinishCreation
 from tallyman.domain.gates import PASSED, WAITING
 from tallyman.domain.history.facts import Via
 from tallyman.domain.names import Digest, Repository
+from tallyman.domain.plain import values_under
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time
 from tallyman.errors import NotFound, RevisionConflict, Unsupported
@@ -138,7 +138,7 @@ class Waiting:
         verified."""
         facts = [gate.facts for gate in decision.gates if gate.verdict != PASSED]
         if decision.is_candidate and (
-            _names_any(facts, "not_looked_at") or self._waits_for_vex(decision) or _is_outdated(decision)
+            any(values_under(facts, "not_looked_at")) or self._waits_for_vex(decision) or _is_outdated(decision)
         ):
             self.verify_origin(self._place(decision), decision.digest)
 
@@ -212,11 +212,4 @@ class Waiting:
 
 def _is_outdated(decision: Decision) -> bool:
     """Whether a gate used a verdict about a signature by other rules than the present ones."""
-    return _names_any([gate.facts for gate in decision.gates], "outdated")
-
-
-def _names_any(facts: Any, key: str) -> bool:
-    """Whether a list under this key, at any depth of the facts of gates, names something."""
-    if isinstance(facts, Mapping):
-        return bool(facts.get(key)) or any(_names_any(part, key) for part in facts.values())
-    return isinstance(facts, list | tuple) and any(_names_any(part, key) for part in facts)
+    return any(values_under([gate.facts for gate in decision.gates], "outdated"))

@@ -91,8 +91,7 @@ class VerifyOrigin:
 
         Cost: nothing where no promotion from there asks for signers; else a list of referrers and a manifest for each
         image, and a blob and a write for each signature that was not verified with the present keys, roots and rules.
-        Raises
-        BadMessage, and OutOfTime near the deadline: the verdicts so far are recorded, and the next try continues.
+        Raises BadMessage, and OutOfTime near the deadline: the verdicts so far are recorded; the next try continues.
         """
         repository, digest = _asked(body)
         promotions = self.policy.promotions_out_of(repository)

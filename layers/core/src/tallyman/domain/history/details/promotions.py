@@ -54,10 +54,12 @@ class Promoted(Details):
     def is_into(self, environment: Environment, name: str, known: Container[str]) -> bool:
         """Whether it brought the image to this environment. That may have had another name then: one that the policy
         does not have any more (`known`: those that it has), with the same repositories."""
-        if self.name != name or self.target == environment.name:
-            return self.name == name
-        places = environment.repositories(name)
-        return self.target not in known and self.repository is not None and all(map(self.reached, places))
+        if self.name != name:
+            return False
+        if self.target == environment.name:
+            return True
+        is_renamed = self.target not in known and self.repository is not None
+        return is_renamed and all(map(self.reached, environment.repositories(name)))
 
     def reached(self, place: Repository) -> bool:
         """Whether the image was brought to this repository."""
