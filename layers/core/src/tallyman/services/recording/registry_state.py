@@ -60,9 +60,12 @@ def lost_change(
     old = entry.value
     moved_from = old.digest or old.moved_from
     tag = replace(old, digest=current, moved_from=moved_from if moved_from != current else None)
-    before = old.reported_at is None or deleted is None or second_of(old.reported_at) <= second_of(deleted)
-    if deleted is not None and old.reported == digest and before and current != digest:
-        tag = replace(tag, reported=None, lost=digest)
+    if deleted is not None and old.reported == digest:
+        first, then = second_of(old.reported_at or deleted), second_of(deleted)
+        if current != digest and first <= then:
+            tag = replace(tag, reported=None, lost=digest)
+        elif current == digest and first < then:
+            tag = replace(tag, reported=None)  # it was pushed again since, by a push that was not reported
     return None if tag == old else entry.write(tag, expiry(tag, now))
 
 
